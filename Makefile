@@ -1,0 +1,31 @@
+# `make demo` sets up and transcribes a recording while it plays; `make test` sets up and checks everything.
+VENV = .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+READY = $(VENV)/ready
+
+.PHONY: demo test recordings clean
+
+demo: $(READY)
+	$(BIN)/simul-whisper transcribe demos/recordings/lighthouse.flac --realtime --times
+
+test: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+recordings: $(READY)
+	$(BIN)/pip install --quiet ".[recordings]"
+	$(BIN)/python demos/recordings/speak.py
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --upgrade pip
+	$(BIN)/pip install --editable ".[cpu,embedded,bench,dev]"
+	# Reads our metrics log in a test; its own requirements, PyTorch among them, are not needed for that.
+	$(BIN)/pip install --no-deps simulstream==1.0.0
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

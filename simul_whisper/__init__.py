@@ -1,0 +1,46 @@
+"""Streaming speech recognition and translation with Whisper and the AlignAtt policy: the public names."""
+
+from simul_whisper.alignatt import StopReason
+from simul_whisper.audio import SAMPLE_RATE
+from simul_whisper.config import AlignAttConfig, LastWord, SimulWhisperConfig
+from simul_whisper.errors import (
+    AudioFormatError,
+    BackendError,
+    ConfigError,
+    ModelError,
+    ModelNotFoundError,
+    SimulWhisperError,
+    WeightsError,
+)
+from simul_whisper.model import Model, ModelInfo, load_model
+from simul_whisper.progress import Progress, ProgressHandler
+from simul_whisper.timing import Timing
+from simul_whisper.transcript import Update, Word
+from simul_whisper.weights import ModelEntry, list_models
+from simul_whisper.whisper import PaddedAlignAttWhisper
+
+__all__ = [
+    "SAMPLE_RATE",
+    "AlignAttConfig",
+    "AudioFormatError",
+    "BackendError",
+    "ConfigError",
+    "LastWord",
+    "Model",
+    "ModelEntry",
+    "ModelError",
+    "ModelInfo",
+    "ModelNotFoundError",
+    "PaddedAlignAttWhisper",
+    "Progress",
+    "ProgressHandler",
+    "SimulWhisperConfig",
+    "SimulWhisperError",
+    "StopReason",
+    "Timing",
+    "Update",
+    "WeightsError",
+    "Word",
+    "list_models",
+    "load_model",
+]

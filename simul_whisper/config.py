@@ -1,0 +1,210 @@
+"""Every setting of the engine: one field, one default, its check and its help text.
+
+A config may be changed freely until it is handed to `PaddedAlignAttWhisper`, which validates it and keeps a snapshot.
+Command-line flags, TOML keys and the table in the README are made from the fields.
+"""
+
+import copy
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from simul_whisper.audio import MAX_WINDOW_S, SAMPLE_RATE
+from simul_whisper.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_Config = TypeVar("_Config", bound="SimulWhisperConfig")
+
+
+class LastWord(Enum):
+    """What becomes of a last word that more audio may still change."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    CIF = "cif"
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of a setting besides its name, type and default."""
+
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+def _option(
+    default: Any, help_text: str, choices: Sequence[str] = (), low: float | None = None, high: float | None = None
+) -> Any:
+    metadata = {"option": Option(help_text, tuple(choices), low, high)}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class SimulWhisperConfig:
+    """Settings of any simultaneous policy over Whisper."""
+
+    model_name: str = _option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
+    model_path: str = _option("", "a model directory; wins over model_name")
+    language: str = _option("auto", "auto, or a Whisper language code such as en")
+    task: str = _option(
+        "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")
+    )
+    decoder_type: str = _option("greedy", "how tokens are searched", ("greedy", "beam"))
+    beam_size: int = _option(5, "hypotheses kept by the beam decoder", low=1, high=16)
+    init_prompt: str = _option("", "text that came before the stream; it scrolls away as text is committed")
+    static_init_prompt: str = _option("", "text kept in front of the context for ever: names and terms")
+    max_context_tokens: int = _option(
+        60, "tokens of committed text, older than the window, shown to the decoder", low=0, high=220
+    )
+    audio_min_len: float = _option(
+        0.0, "seconds of audio below which a window is not decoded yet", low=0, high=MAX_WINDOW_S
+    )
+    audio_max_len: float = _option(15.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
+    segment_length: float = _option(
+        1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S
+    )
+
+    @classmethod
+    def from_mapping(cls: type[_Config], values: Mapping[str, Any], source: str = "settings") -> _Config:
+        """Return a config with these values; raises ConfigError for keys that are not settings."""
+        names = [each.name for each in fields(cls)]
+        for key in values:
+            if key not in names:
+                close = difflib.get_close_matches(key, names, n=1)
+                hint = f"; did you mean {close[0]}?" if close else f"; expected one of {', '.join(names)}"
+                raise ConfigError(f"{source}: unknown setting {key}{hint}")
+        return cls(**values)
+
+    @classmethod
+    def from_toml(cls: type[_Config], path: str | Path) -> _Config:
+        """Read a TOML file of `setting = value` lines; raises ConfigError when it cannot be read or understood."""
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        return cls.from_mapping(values, str(path))
+
+    def validated(self: _Config) -> _Config:
+        """Return a checked copy, which later assignments to this one do not change. Raises ConfigError."""
+        snapshot = copy.deepcopy(self)
+        for each in fields(snapshot):
+            value = _checked(each.name, each.type, each.metadata["option"], getattr(snapshot, each.name))
+            setattr(snapshot, each.name, value)
+        return snapshot
+
+
+@dataclass
+class AlignAttConfig(SimulWhisperConfig):
+    """Settings of the AlignAtt policy and of the engine that runs it."""
+
+    frame_threshold: int = _option(
+        25, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500
+    )
+    rewind_threshold: int = _option(
+        200, "frames that attention may jump back before a pass is discarded", low=1, high=1500
+    )
+    last_word: str = _option(
+        "drop", "an unfinished last word is kept, dropped, or judged by CIF", [e.value for e in LastWord]
+    )
+    cif_ckpt_path: str = _option("", "end-of-word (CIF) weights for last_word = cif: .npz, .safetensors or .pt")
+    never_fire: bool | None = _option(
+        None, "older name: true is last_word = keep; false is cif with weights, else drop"
+    )
+    hold_probability: float = _option(
+        0.5, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
+    )
+    hold_len: float = _option(3.0, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
+    nonspeech_prob: float = _option(
+        0.6, "no-speech probability above which an unsure window is silent; 1 = never", low=0, high=1
+    )
+    nonspeech_logprob: float = _option(
+        -1.0, "mean log-probability below which a window counts as unsure", low=-20, high=0
+    )
+    max_tokens_per_second: float = _option(
+        12.0, "tokens per second of undecided audio above which text is a loop", low=1, high=100
+    )
+    language_min_len: float = _option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
+    padding_len: float = _option(
+        30.0, "seconds of silence after the audio, in windows of at most 30 s", low=0, high=MAX_WINDOW_S
+    )
+    encoder_backend: str = _option("auto", "what runs the encoder", ("auto", "mlx", "ctranslate2", "coreml"))
+    encoder_compute_type: str = _option(
+        "auto", "number type of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
+    )
+    decoder_device: str = _option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
+    alignment_heads: Sequence[Sequence[int]] = _option(
+        (), "[[layer, head], ...] in place of the model's own alignment heads"
+    )
+    use_coreml_encoder: bool = _option(False, "older name of encoder_backend = coreml")
+    coreml_encoder_path: str = _option("", "a Core ML encoder, .mlpackage or .mlmodelc")
+    coreml_compute_units: str = _option(
+        "ALL", "what Core ML may run on", ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")
+    )
+
+    def validated(self) -> "AlignAttConfig":
+        snapshot = super().validated()
+        snapshot._resolve_older_names()
+        if snapshot.last_word == LastWord.CIF.value and not snapshot.cif_ckpt_path:
+            raise ConfigError(
+                "last_word = cif needs cif_ckpt_path, and there are no public weights for large-v3 and turbo"
+            )
+        if snapshot.audio_min_len > snapshot.audio_max_len:
+            raise ConfigError(
+                f"got audio_min_len {snapshot.audio_min_len:g} s, expected at most audio_max_len, "
+                f"{snapshot.audio_max_len:g} s"
+            )
+        if any(len(pair) != 2 or not all(isinstance(part, int) for part in pair) for pair in snapshot.alignment_heads):
+            raise ConfigError(f"got alignment_heads {snapshot.alignment_heads}, expected [[layer, head], ...]")
+        return snapshot
+
+    def _resolve_older_names(self) -> None:
+        if self.never_fire is not None:
+            otherwise = LastWord.CIF if self.cif_ckpt_path else LastWord.DROP
+            self.last_word = (LastWord.KEEP if self.never_fire else otherwise).value
+            self.never_fire = None
+        if self.use_coreml_encoder:
+            if self.encoder_backend not in ("auto", "coreml"):
+                raise ConfigError(f"use_coreml_encoder contradicts encoder_backend = {self.encoder_backend}")
+            self.encoder_backend = "coreml"
+
+    @property
+    def n_beams(self) -> int:
+        return self.beam_size if self.decoder_type == "beam" else 1
+
+    @property
+    def max_samples(self) -> int:
+        return round(self.audio_max_len * SAMPLE_RATE)
+
+
+def option_of(config_class: type[SimulWhisperConfig], name: str) -> Option:
+    """Return what is known of the setting of that name."""
+    option = next(each.metadata["option"] for each in fields(config_class) if each.name == name)
+    assert isinstance(option, Option)
+    return option
+
+
+def _checked(name: str, annotation: Any, option: Option, given: Any) -> Any:
+    """Return the value of setting `name` in its declared type, or raise ConfigError."""
+    value = given
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    expected = (list, tuple) if annotation == Sequence[Sequence[int]] else annotation
+    if not isinstance(value, expected) or (isinstance(value, bool) and annotation is int):
+        raise ConfigError(f"got {name} = {value!r}, expected {getattr(annotation, '__name__', annotation)}")
+    if option.choices and value not in option.choices:
+        raise ConfigError(f"got {name} = {value!r}, expected one of {', '.join(option.choices)}")
+    if option.low is not None and option.high is not None and not option.low <= float(given) <= option.high:
+        raise ConfigError(f"got {name} = {value!r}, expected {option.low:g} to {option.high:g}")
+    return value

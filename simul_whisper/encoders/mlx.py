@@ -1,0 +1,29 @@
+"""The encoder in MLX: runs everywhere, fast on Apple GPUs."""
+
+import numpy as np
+
+from simul_whisper.blas import mx
+from simul_whisper.decoder import load_parameters, resolved_device
+from simul_whisper.encoders import Features
+from simul_whisper.mel import Mel
+from simul_whisper.network import Encoder
+from simul_whisper.weights.model import Weights
+
+
+class MlxEncoder:
+    """Whisper's encoder; float16 on a GPU, float32 on the CPU."""
+
+    def __init__(self, weights: Weights, device: str = "auto") -> None:
+        device = resolved_device(device)
+        self._mx_device = mx.Device(mx.gpu if device == "gpu" else mx.cpu)
+        self._dtype = mx.float16 if device == "gpu" else mx.float32
+        with mx.stream(self._mx_device):
+            self._network = Encoder(weights.dims)
+            load_parameters(self._network, weights, "encoder.", self._dtype)
+        self.description = f"mlx ({'float16' if device == 'gpu' else 'float32'}, {device})"
+
+    def encode(self, mel: Mel) -> Features:
+        with mx.stream(self._mx_device):
+            features = self._network(mx.array(mel.columns.T)[None].astype(self._dtype))[0].astype(mx.float32)
+            mx.eval(features)
+        return np.array(features)

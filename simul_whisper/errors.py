@@ -1,0 +1,32 @@
+"""The exception tree: every error this project raises on purpose descends from `SimulWhisperError`.
+
+A message says what was found, what was expected and what to do.
+"""
+
+
+class SimulWhisperError(Exception):
+    """Base of all errors that the world (files, flags, audio, models) can cause."""
+
+
+class ConfigError(SimulWhisperError, ValueError):
+    """A setting is unknown, has the wrong type or an impossible value."""
+
+
+class AudioFormatError(SimulWhisperError, ValueError):
+    """Audio has the wrong type, shape, rate or range, or a file holds no audio."""
+
+
+class ModelError(SimulWhisperError):
+    """A model cannot be used."""
+
+
+class ModelNotFoundError(ModelError):
+    """No such model: unknown name, missing directory, or a hub that cannot be reached."""
+
+
+class WeightsError(ModelError):
+    """Model files are missing, truncated, damaged or of the wrong shape."""
+
+
+class BackendError(SimulWhisperError):
+    """A backend is unknown, not installed, or cannot do what was asked."""

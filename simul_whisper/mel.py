@@ -1,0 +1,79 @@
+"""Log-mel spectrogram as Whisper was trained on it."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import librosa.filters
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRAME, SAMPLES_PER_HOP, Samples
+
+N_FFT = 400
+HOPS_PER_FRAME = SAMPLES_PER_FRAME // SAMPLES_PER_HOP
+_LOG_FLOOR = -10.0
+
+
+@dataclass(frozen=True)
+class Mel:
+    """The input of an encoder.
+
+    columns: float32 (n_mels, n_hops), n_hops even and at most 3000.
+    content_frames: encoder positions that hold audio; what follows is padding.
+    """
+
+    columns: NDArray[np.float32]
+    content_frames: int
+
+    @property
+    def n_frames(self) -> int:
+        n_hops: int = self.columns.shape[1]
+        return n_hops // HOPS_PER_FRAME
+
+
+@cache
+def _filters(n_mels: int) -> NDArray[np.float32]:
+    """Slaney mel filters, float32 (n_mels, 201)."""
+    filters: NDArray[np.float32] = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
+    return filters
+
+
+_WINDOW = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
+
+
+def log_mel(samples: Samples, n_mels: int, padding_samples: int = MAX_WINDOW_SAMPLES) -> Mel:
+    """Return the spectrogram of `samples`, followed by silence up to 30 s in all.
+
+    samples: float32 (n,), at most 30 s. padding_samples: how much silence follows, rounded up to whole frames.
+    Equals Whisper's own: reflected at the start, and at the end as if the silence were part of the samples.
+    """
+    assert 0 < len(samples) <= MAX_WINDOW_SAMPLES
+    content_frames = -(-len(samples) // SAMPLES_PER_FRAME)
+    window_samples = min(len(samples) + padding_samples, MAX_WINDOW_SAMPLES)
+    n_hops = HOPS_PER_FRAME * -(-window_samples // SAMPLES_PER_FRAME)
+    spectrum = np.full((n_mels, n_hops), _LOG_FLOOR, np.float32)
+    audible = _log_columns(samples, n_mels, n_hops)
+    spectrum[:, : audible.shape[1]] = audible
+    # Whisper limits the dynamic range to eight decades below the loudest cell of the window.
+    np.maximum(spectrum, spectrum.max() - 8.0, out=spectrum)
+    return Mel((spectrum + 4.0) / 4.0, content_frames)
+
+
+def _log_columns(samples: Samples, n_mels: int, n_hops: int) -> NDArray[np.float32]:
+    """Return the columns that any sample reaches into, float32 (n_mels, at most n_hops)."""
+    half = N_FFT // 2
+    n_columns = min(n_hops, (len(samples) + half) // SAMPLES_PER_HOP + 1)
+    reach = (n_columns - 1) * SAMPLES_PER_HOP + half
+    body = np.pad(samples, (0, max(0, min(reach, MAX_WINDOW_SAMPLES) - len(samples))))
+    tail = _reflection(body[::-1], reach - MAX_WINDOW_SAMPLES)[::-1] if reach > MAX_WINDOW_SAMPLES else body[:0]
+    padded = np.concatenate([_reflection(samples, half), body, tail])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::SAMPLES_PER_HOP][:n_columns]
+    power = np.abs(np.fft.rfft(frames * _WINDOW, axis=1)).astype(np.float32) ** 2
+    columns: NDArray[np.float32] = np.log10(np.maximum(_filters(n_mels) @ power.T, 1e-10))
+    return columns
+
+
+def _reflection(samples: Samples, n: int) -> Samples:
+    """Return the n samples that mirror the start of `samples`; silence where it is shorter."""
+    mirrored = samples[1 : n + 1][::-1]
+    return np.concatenate([np.zeros(n - len(mirrored), np.float32), mirrored])

@@ -1,0 +1,185 @@
+"""Logit filters, and beam search under AlignAtt; greedy search is a beam of one.
+
+Every hypothesis has its own attention and so its own edge: it ends where it would have to read audio that is not there
+yet, or at its end of text. The best of those that ended is the result of the pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper.alignatt import AlignedToken, AttendedFrames, StopReason
+from simul_whisper.decoder import TextDecoder
+from simul_whisper.timing import Stopwatch
+from simul_whisper.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Tokens added in this pass. Once it has ended: why, and the token that it ended before."""
+
+    tokens: tuple[AlignedToken, ...] = ()
+    logprob: float = 0.0
+    stop: StopReason | None = None
+    next_token: AlignedToken | None = None
+
+    @property
+    def mean_logprob(self) -> float:
+        """Per token, an end of text included."""
+        return self.logprob / max(1, len(self.tokens) + (self.stop is StopReason.END_OF_TEXT))
+
+    def extended(self, token: AlignedToken) -> "Hypothesis":
+        return Hypothesis((*self.tokens, token), self.logprob + token.logprob)
+
+    def ended(self, stop: StopReason, next_token: AlignedToken) -> "Hypothesis":
+        logprob = next_token.logprob if stop is StopReason.END_OF_TEXT else 0.0
+        return replace(self, stop=stop, next_token=next_token, logprob=self.logprob + logprob)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What precedes the new tokens. sot_index: where the transcript starts; has_text: it holds words of this window."""
+
+    tokens: list[int]
+    sot_index: int
+    has_text: bool
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best hypothesis of a pass, the probability that the window holds no speech, and what the pass cost."""
+
+    best: Hypothesis
+    no_speech: float
+    prefill_s: float
+    step_s: tuple[float, ...]
+
+
+class StopRule(Protocol):
+    """Decides whether `token`, read from `frame`, may follow `tokens`; the reason when it may not."""
+
+    def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None: ...
+
+
+class LogitFilter:
+    """Which tokens may never be written, and which not at the start of a text."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._never = np.array([*tokenizer.special_tokens, *tokenizer.non_speech_tokens])
+        self._never_first = np.array([tokenizer.blank, tokenizer.eot])
+
+    def logprobs(self, logits: NDArray[np.float32], *, first: bool) -> NDArray[np.float32]:
+        """logits: float32 (n_vocab,). Returns log-probabilities over the tokens that may be written."""
+        allowed = logits.copy()
+        allowed[self._never] = -np.inf
+        if first:
+            allowed[self._never_first] = -np.inf
+        return log_softmax(allowed)
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted = logits - logits.max()
+    result: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum())
+    return result
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Hypothesis number `beam`, extended by a token."""
+
+    beam: int
+    token: AlignedToken
+    total: float
+
+
+@dataclass
+class _Beams:
+    """Hypotheses under way, and those that have ended."""
+
+    live: list[Hypothesis]
+    ended: list[Hypothesis]
+
+
+class BeamSearch:
+    """Searches the continuation of a prompt over one window; greedy when `n_beams` is one."""
+
+    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, n_beams: int) -> None:
+        self._decoder, self._tokenizer, self._n_beams = decoder, tokenizer, n_beams
+        self._filter = LogitFilter(tokenizer)
+
+    def run(self, features: NDArray[np.float32], content_frames: int, prompt: Prompt, stop: StopRule) -> SearchResult:
+        """features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio."""
+        watch = Stopwatch()
+        state = self._decoder.begin(features)
+        step = self._decoder.step(state, [prompt.tokens], logits_at=(prompt.sot_index, -1))
+        no_speech = float(np.exp(log_softmax(step.logits[0, 0])[self._tokenizer.no_speech]))
+        attended = AttendedFrames(content_frames)
+        logits, frames = step.logits[:, -1], attended.feed(step.attention)
+        prefill_s = watch.lap()
+        step_s: list[float] = []
+        beams, first = _Beams([Hypothesis()], []), not prompt.has_text
+        while True:
+            parents = self._extend(beams, logits, frames, stop, first=first)
+            if not beams.live or len(beams.ended) >= self._n_beams:
+                break
+            if self._n_beams > 1:
+                self._decoder.select(state, parents)
+                attended.select(parents)
+            step = self._decoder.step(state, [[hypothesis.tokens[-1].token] for hypothesis in beams.live])
+            logits, frames, first = step.logits[:, -1], attended.feed(step.attention), False
+            step_s.append(watch.lap())
+        return SearchResult(_best(beams.ended), no_speech, prefill_s, tuple(step_s))
+
+    def _extend(
+        self,
+        beams: _Beams,
+        logits: NDArray[np.float32],
+        frames: NDArray[np.int64],
+        stop: StopRule,
+        *,
+        first: bool,
+    ) -> list[int]:
+        """Replace the live hypotheses by their best extensions and return, for each, which of the old it extends."""
+        survivors, parents, stopped = list[Hypothesis](), list[int](), set[int]()
+        for candidate in self._candidates(beams.live, logits, frames, first=first):
+            if len(survivors) == self._n_beams:
+                break
+            if candidate.beam in stopped:
+                continue
+            parent, token = beams.live[candidate.beam], candidate.token
+            if token.token == self._tokenizer.eot:
+                beams.ended.append(parent.ended(StopReason.END_OF_TEXT, token))
+                continue
+            reason = stop(parent.tokens, token.token, token.frame)
+            if reason is None:
+                survivors.append(parent.extended(token))
+                parents.append(candidate.beam)
+            else:
+                beams.ended.append(parent.ended(reason, token))
+                stopped.add(candidate.beam)
+        beams.live = survivors
+        return parents
+
+    def _candidates(
+        self, live: list[Hypothesis], logits: NDArray[np.float32], frames: NDArray[np.int64], *, first: bool
+    ) -> list[_Candidate]:
+        """Return the best next tokens of all hypotheses, best total first."""
+        found = []
+        for beam, hypothesis in enumerate(live):
+            logprobs = self._filter.logprobs(logits[beam], first=first)
+            for token in self._best_tokens(logprobs):
+                aligned = AlignedToken(int(token), int(frames[beam]), float(logprobs[token]))
+                found.append(_Candidate(beam, aligned, hypothesis.logprob + aligned.logprob))
+        return sorted(found, key=lambda candidate: -candidate.total)
+
+    def _best_tokens(self, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+        # One more than there are beams, since one of them may be the end of text.
+        n = 1 if self._n_beams == 1 else self._n_beams + 1
+        return np.argpartition(logprobs, -n)[-n:]
+
+
+def _best(ended: list[Hypothesis]) -> Hypothesis:
+    return max(ended, key=lambda hypothesis: (hypothesis.stop is not StopReason.REWIND, hypothesis.mean_logprob))

@@ -1,0 +1,230 @@
+"""One listener: windows of audio in, committed tokens out.
+
+Holds what belongs to one stream and nothing that is shared: the ledger of tokens read from the window, and the text
+before it. The caller keeps the audio, from `keep_from_sample` on. The model is only used.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simul_whisper.alignatt import AlignAttPolicy, AlignedToken, StopReason
+from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
+from simul_whisper.cif import WordBoundary
+from simul_whisper.config import AlignAttConfig, LastWord
+from simul_whisper.encoders import Features
+from simul_whisper.language import detect_language
+from simul_whisper.ledger import Ledger, LedgerToken
+from simul_whisper.loops import repeated_tail
+from simul_whisper.mel import log_mel
+from simul_whisper.model import Model
+from simul_whisper.prompt import Context
+from simul_whisper.search import BeamSearch, Hypothesis, Prompt, SearchResult
+from simul_whisper.timing import Stopwatch, Timing
+from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES
+
+_CONFIDENT_LANGUAGE = 0.9
+_LANGUAGE_DECIDES_SAMPLES = 5 * SAMPLE_RATE
+# Positions of the decoder's 448 that are kept for new tokens, and then for text before the window.
+_ROOM_FOR_NEW_TOKENS = 96
+_LOOP_SLACK_TOKENS = 12
+_LOOP_LOOKBACK_TOKENS = 96
+
+
+@dataclass(frozen=True)
+class TokenUpdate:
+    """What one pass decided.
+
+    tokens: committed now. draft: tokens read but held back. word_end_sample: where the last word ends; None while a
+    later token may extend it. keep_from_sample: where the next window may start.
+    """
+
+    tokens: tuple[LedgerToken, ...]
+    stop: StopReason
+    draft: tuple[int, ...]
+    word_end_sample: int | None
+    keep_from_sample: int
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class _StopRule:
+    """AlignAtt, and the guards against text that does not come from the audio."""
+
+    policy: AlignAttPolicy
+    earlier: Sequence[int]
+    max_tokens: int
+
+    def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
+        if len(tokens) >= self.max_tokens:
+            return StopReason.LENGTH
+        if repeated_tail([*self.earlier, *(each.token for each in tokens), token]):
+            return StopReason.LOOP
+        return self.policy.stop(tokens, frame)
+
+
+class Stream:
+    """A stream of speech. Raises ConfigError when the model lacks the language or task, or the prompt is too long."""
+
+    def __init__(self, model: Model, config: AlignAttConfig) -> None:
+        self._model, self._config, self._tokenizer = model, config, model.tokenizer
+        only_language = None if model.tokenizer.multilingual else "en"
+        self.language = only_language if config.language == "auto" else config.language
+        self._tokenizer.sot_sequence(self.language or "en", config.task)
+        self._ledger = Ledger(model.tokenizer)
+        self._context = Context(
+            model.tokenizer, config.static_init_prompt, config.init_prompt, config.max_context_tokens
+        )
+        self._draft: tuple[int, ...] = ()
+        self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
+        self._boundary = None
+        if config.last_word == LastWord.CIF.value:
+            self._boundary = WordBoundary(config.cif_ckpt_path, model.dims.n_audio_state)
+
+    def process(self, window: AudioChunk, *, final: bool) -> TokenUpdate:
+        """Decode a window, contiguous audio of at most `audio_max_len` from at most the last `keep_from_sample` on.
+
+        `final`: nothing follows, so everything is committed.
+        """
+        watch = Stopwatch()
+        mel = log_mel(window.samples, self._model.dims.n_mels, round(self._config.padding_len * SAMPLE_RATE))
+        mel_s = watch.lap()
+        features = self._model.encoder.encode(mel)
+        encode_s = watch.lap()
+        if not self._knows_language(features, len(window.samples), final=final):
+            timing = Timing(mel_s, encode_s, watch.lap(), total_s=watch.total(), windows=1)
+            return TokenUpdate((), StopReason.WAITING, (), None, self._keep_from(window), timing)
+        rule = self._stop_rule(window, mel.content_frames, final=final)
+        found = self._search.run(features, mel.content_frames, self._prompt(), rule)
+        accepted, stop = self._accepted(found, final=final)
+        n_committed = len(accepted)
+        if not final:
+            n_committed = self._n_sure(accepted, mel.content_frames)
+            if n_committed < len(accepted) or self._last_word_may_change(found.best, features, mel.content_frames):
+                n_committed = self._start_of_word(accepted, n_committed)
+        committed = self._commit(accepted[:n_committed], window.start_sample)
+        held = accepted[n_committed:]
+        self._draft = tuple(token.token for token in held)
+        return TokenUpdate(
+            tokens=committed,
+            stop=stop,
+            draft=self._draft,
+            word_end_sample=self._word_end(held[0] if held else found.best.next_token, window),
+            keep_from_sample=self._keep_from(window),
+            timing=Timing(mel_s, encode_s, found.prefill_s, found.step_s, watch.total(), 1),
+        )
+
+    def restart(self) -> None:
+        """Begin a new utterance: the text of the window becomes context."""
+        self._context.scroll(self._ledger.cut_all())
+
+    def _knows_language(self, features: Features, n_samples: int, *, final: bool) -> bool:
+        """Detect the language unless it is known; False while there is too little audio to tell."""
+        if self.language is not None:
+            return True
+        if n_samples < self._config.language_min_len * SAMPLE_RATE and not final:
+            return False
+        language, probability = detect_language(self._model.decoder, self._tokenizer, features)
+        if final or n_samples >= _LANGUAGE_DECIDES_SAMPLES or probability >= _CONFIDENT_LANGUAGE:
+            self.language = language
+        return self.language is not None
+
+    def _prompt(self) -> Prompt:
+        assert self.language is not None
+        start = self._tokenizer.sot_sequence(self.language, self._config.task)
+        text = self._ledger.tokens
+        room = self._model.dims.n_text_ctx - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
+        context = self._context.prompt(room)
+        return Prompt([*context, *start, *text], len(context), bool(text))
+
+    def _stop_rule(self, window: AudioChunk, content_frames: int, *, final: bool) -> _StopRule:
+        last_sample = self._ledger.last_sample
+        decided = max(window.start_sample, last_sample if last_sample is not None else 0)
+        policy = AlignAttPolicy(
+            content_frames=content_frames,
+            frame_threshold=self._config.frame_threshold,
+            rewind_threshold=self._config.rewind_threshold,
+            last_frame=(decided - window.start_sample) // SAMPLES_PER_FRAME,
+            final=final,
+        )
+        undecided_s = (window.end_sample - decided) / SAMPLE_RATE
+        max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
+        n_prompt = len(self._prompt().tokens)
+        earlier = [*self._context.scrolled, *self._ledger.tokens]
+        return _StopRule(
+            policy,
+            earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :],
+            min(max_tokens, self._model.dims.n_text_ctx - n_prompt),
+        )
+
+    def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:
+        """Return the tokens that stand, and why the pass ended."""
+        best = found.best
+        assert best.stop is not None
+        unsure = best.mean_logprob < self._config.nonspeech_logprob
+        if found.no_speech > self._config.nonspeech_prob and unsure:
+            return (), StopReason.NO_SPEECH
+        if best.stop is StopReason.REWIND and not final:
+            return (), best.stop
+        if best.stop is StopReason.LOOP:
+            self._context.forget()
+            return self._without_loop(best), best.stop
+        return best.tokens, best.stop
+
+    def _without_loop(self, best: Hypothesis) -> tuple[AlignedToken, ...]:
+        """Return the tokens before the first repetition."""
+        assert best.next_token is not None
+        earlier = [*self._context.scrolled, *self._ledger.tokens]
+        text = [*earlier, *(token.token for token in best.tokens), best.next_token.token]
+        n_repeated = repeated_tail(text[max(0, len(text) - _LOOP_LOOKBACK_TOKENS) :])
+        return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
+
+    def _last_word_may_change(self, best: Hypothesis, features: Features, content_frames: int) -> bool:
+        """Whether to hold back the last word, because the token that would follow belongs to it."""
+        assert best.next_token is not None
+        if self._config.last_word == LastWord.KEEP.value or self.language in LANGUAGES_WITHOUT_SPACES:
+            return False
+        if self._tokenizer.starts_word(best.next_token.token):
+            return False
+        return self._boundary is None or not self._boundary.fires_at_end(features, content_frames)
+
+    def _n_sure(self, accepted: tuple[AlignedToken, ...], content_frames: int) -> int:
+        """Return how many tokens may be committed: likely ones, ones read twice, and ones that have waited enough."""
+        least_logprob = math.log(max(self._config.hold_probability, 1e-9))
+        newest_frame = content_frames - self._config.hold_len * SAMPLE_RATE / SAMPLES_PER_FRAME
+        agreed = True
+        for n, token in enumerate(accepted):
+            agreed = agreed and n < len(self._draft) and self._draft[n] == token.token
+            if not (agreed or token.logprob >= least_logprob or token.frame < newest_frame):
+                return n
+        return len(accepted)
+
+    def _start_of_word(self, accepted: tuple[AlignedToken, ...], n: int) -> int:
+        """Return where the word begins that token n belongs to, or that ends before the text does."""
+        n = min(n, len(accepted) - 1)
+        while n > 0 and not self._tokenizer.starts_word(accepted[n].token):
+            n -= 1
+        return max(n, 0)
+
+    def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
+        """Return the sample where the last committed word ends, if the token that follows it tells."""
+        if following is None or not self._tokenizer.starts_word(following.token):
+            return None
+        return window.start_sample + following.frame * SAMPLES_PER_FRAME
+
+    def _commit(self, tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[LedgerToken, ...]:
+        entries = tuple(
+            LedgerToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
+        )
+        self._ledger.commit(entries)
+        return entries
+
+    def _keep_from(self, window: AudioChunk) -> int:
+        """Let go of the oldest audio and its words once the next window would be too long; return what to keep from."""
+        longest = self._config.max_samples - round(self._config.segment_length * SAMPLE_RATE)
+        if len(window.samples) <= longest:
+            return window.start_sample
+        latest = window.end_sample - self._config.max_samples // 3
+        keep_from = self._ledger.best_cut(window.end_sample - longest, latest)
+        self._context.scroll(self._ledger.cut(keep_from))
+        return keep_from

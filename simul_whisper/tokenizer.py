@@ -1,0 +1,130 @@
+"""Whisper's byte-level BPE over the `tokenizers` library: text <-> tokens, special tokens, tokens -> bytes.
+
+Special tokens are computed from the size of the vocabulary, because not every tokenizer.json lists them all.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import Tokenizer as BpeTokenizer
+
+from simul_whisper.errors import ConfigError, WeightsError
+
+# In the order of their token ids; fixed by Whisper's training. Cantonese came with large-v3.
+LANGUAGES = tuple(
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
+    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
+    "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()
+)
+LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+_ENGLISH_VOCABULARY = 51864
+_N_TIMESTAMPS = 1501
+_BYTE_OF_CHARACTER: dict[str, int] = {}
+
+
+def _printable_bytes() -> list[int]:
+    return [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+
+
+def _fill_byte_table() -> None:
+    """Byte-level BPE writes printable bytes as themselves and the others as characters from 256 on."""
+    printable = _printable_bytes()
+    others = [byte for byte in range(256) if byte not in printable]
+    _BYTE_OF_CHARACTER.update({chr(byte): byte for byte in printable})
+    _BYTE_OF_CHARACTER.update({chr(256 + n): byte for n, byte in enumerate(others)})
+
+
+_fill_byte_table()
+
+
+class Tokenizer:
+    """The tokenizer of one model.
+
+    file: a Hugging Face tokenizer.json; n_vocab: the size of the model's vocabulary, which decides the special tokens.
+    Raises WeightsError when the file is damaged or belongs to another vocabulary.
+    """
+
+    def __init__(self, file: Path, n_vocab: int) -> None:
+        try:
+            self._bpe = BpeTokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise WeightsError(f"{file}: not a tokenizer: {error}") from error
+        self._bpe.encode_special_tokens = True
+        self.n_vocab = n_vocab
+        self.multilingual = n_vocab > _ENGLISH_VOCABULARY
+        self.eot = 50257 if self.multilingual else 50256
+        self.sot = self.eot + 1
+        n_languages = n_vocab - _N_TIMESTAMPS - self.sot - 7
+        if not 1 <= n_languages <= len(LANGUAGES) or self._bpe.token_to_id("<|endoftext|>") != self.eot:
+            raise WeightsError(
+                f"{file}: end of text is {self._bpe.token_to_id('<|endoftext|>')}, expected {self.eot} "
+                f"for a vocabulary of {n_vocab}; this tokenizer belongs to another model"
+            )
+        self.languages = LANGUAGES[:n_languages]
+        first_task = self.sot + 1 + n_languages
+        self.translate, self.transcribe = first_task, first_task + 1
+        self.sot_lm, self.sot_prev, self.no_speech, self.no_timestamps = range(first_task + 2, first_task + 6)
+
+    @property
+    def language_tokens(self) -> range:
+        """Ids of the language tokens, in the order of `languages`."""
+        return range(self.sot + 1, self.sot + 1 + len(self.languages))
+
+    def sot_sequence(self, language: str, task: str) -> list[int]:
+        """Return the tokens that start a transcript without timestamps. Raises ConfigError for what the model lacks."""
+        if not self.multilingual:
+            if language != "en" or task != "transcribe":
+                raise ConfigError(f"got language {language}, task {task}; this model can only transcribe English")
+            return [self.sot, self.no_timestamps]
+        if language not in self.languages:
+            raise ConfigError(f"got language {language}, expected auto or one of {', '.join(self.languages)}")
+        task_token = self.translate if task == "translate" else self.transcribe
+        return [self.sot, self.language_tokens[self.languages.index(language)], task_token, self.no_timestamps]
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of `text`; text that looks like a special token is only text."""
+        ids: list[int] = self._bpe.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, tokens: list[int]) -> str:
+        """Return the text of `tokens`; half characters at the ends become U+FFFD."""
+        return b"".join(self.bytes_of(token) for token in tokens).decode("utf-8", errors="replace")
+
+    def bytes_of(self, token: int) -> bytes:
+        """Return the UTF-8 bytes of a token, often not whole characters; none for special tokens."""
+        if token >= self.eot:
+            return b""
+        return bytes(_BYTE_OF_CHARACTER[character] for character in self._bpe.id_to_token(token) or "")
+
+    def starts_word(self, token: int) -> bool:
+        """Whether a word of a language with spaces begins with this token; so do special tokens."""
+        return token >= self.eot or self.bytes_of(token).startswith(b" ")
+
+    @cached_property
+    def blank(self) -> int:
+        return self.encode(" ")[0]
+
+    @cached_property
+    def special_tokens(self) -> range:
+        """Everything after the end of text: tags, languages, timestamps."""
+        return range(self.sot, self.n_vocab)
+
+    @cached_property
+    def non_speech_tokens(self) -> tuple[int, ...]:
+        """Tokens of symbols that annotate rather than transcribe, such as brackets and musical notes.
+
+        The list is OpenAI's: these symbols, alone or after a space, unless they need several tokens; and the first
+        token of the musical ones. A hyphen or an apostrophe may stand inside a word, but not begin one.
+        """
+        symbols = (
+            list('"#()*+/:;<=>@[\\]^_`{|}~「」『』')
+            + "<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪".split()
+        )
+        musical = set("♩♪♫♬♭♮♯")
+        found = {self.encode(" -")[0], self.encode(" '")[0]}
+        for symbol in [*symbols, *musical]:
+            for tokens in (self.encode(symbol), self.encode(" " + symbol)):
+                if len(tokens) == 1 or symbol in musical:
+                    found.add(tokens[0])
+        return tuple(sorted(found))

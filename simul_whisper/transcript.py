@@ -1,0 +1,100 @@
+"""From committed tokens to words with times, and what a listener is told after each call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simul_whisper.alignatt import StopReason
+from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from simul_whisper.ledger import LedgerToken
+from simul_whisper.timing import Timing
+from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES, Tokenizer
+
+_LONGEST_TOKEN_SAMPLES = SAMPLE_RATE // 2
+
+
+@dataclass(frozen=True)
+class Word:
+    """A committed word.
+
+    text: with its leading space, as the model wrote it; joining the texts of all words gives the transcript.
+    start_s, end_s: seconds since the start of the stream; probability: geometric mean over its tokens.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one call of `infer` found out.
+
+    words: committed now, never to change. draft: text that may still change. stop: why the last pass ended.
+    audio_end_s: audio up to here has been decoded. keep_from_sample: audio before it will not be needed again.
+    """
+
+    words: tuple[Word, ...]
+    draft: str
+    stop: StopReason
+    language: str | None
+    audio_end_s: float
+    keep_from_sample: int
+    is_last: bool
+    timing: Timing = field(default_factory=Timing)
+
+    @property
+    def text(self) -> str:
+        return "".join(word.text for word in self.words)
+
+
+class Transcript:
+    """Collects committed tokens into words of whole characters; the size of the pieces never changes the words."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._open: list[LedgerToken] = []
+        self._end_s = 0.0
+
+    def feed(self, tokens: Sequence[LedgerToken], language: str | None, word_end_sample: int | None) -> list[Word]:
+        """Return the words that are complete. `word_end_sample`: where the last one ends; None while it is open."""
+        words = []
+        for token in tokens:
+            if self._open and self._starts_word(token, language):
+                words += self.end(token.sample)
+            self._open.append(token)
+        ended = word_end_sample is not None or language in LANGUAGES_WITHOUT_SPACES
+        if ended and "\ufffd" not in self._text():
+            words += self.end(word_end_sample)
+        return words
+
+    def end(self, word_end_sample: int | None = None) -> list[Word]:
+        """Return the last word, if one is open; half a character at its end is left out."""
+        entries, text = self._open, self._text().rstrip("\ufffd")
+        self._open = []
+        if not text:
+            return []
+        # A token is read from where its sound begins, so a word lasts until the next one, or until a pause.
+        last = entries[-1].sample
+        end = last + _LONGEST_TOKEN_SAMPLES if word_end_sample is None else word_end_sample
+        end = min(max(end, last + SAMPLES_PER_FRAME), last + _LONGEST_TOKEN_SAMPLES)
+        start_s = max(self._end_s, entries[0].sample / SAMPLE_RATE)
+        self._end_s = max(start_s, end / SAMPLE_RATE)
+        probability = float(np.exp(np.mean([entry.logprob for entry in entries])))
+        return [Word(text, start_s, self._end_s, probability)]
+
+    def _text(self) -> str:
+        return self._tokenizer.decode([entry.token for entry in self._open])
+
+    def _starts_word(self, token: LedgerToken, language: str | None) -> bool:
+        """Whether `token` begins a word after the open one; never in the middle of a character."""
+        if language not in LANGUAGES_WITHOUT_SPACES:
+            return self._tokenizer.starts_word(token.token)
+        text, before = self._tokenizer.decode([token.token]), self._text()
+        if "\ufffd" in before:
+            return False
+        # Letters of another script, as in a name, are one word; punctuation belongs to the word before it.
+        continues = text.isascii() and before.isascii() and text[:1].isalnum()
+        return not continues and (text[:1].isalnum() or "\ufffd" in text)

@@ -1,0 +1,201 @@
+"""Read Whisper from a CTranslate2 (faster-whisper) directory, without CTranslate2.
+
+`model.bin` is little-endian: version, specification, then variables by name, then aliases of variables. Variables stay
+in the mapped file until they are used.
+"""
+
+import math
+import mmap
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper.errors import WeightsError
+from simul_whisper.weights.checkpoint import Checkpoint, check_positions, heads_from, read_json
+from simul_whisper.weights.model import Dims
+
+Variables = dict[str, NDArray[Any]]
+
+_VERSION = 6  # older ones never held Whisper
+_SPECIFICATION, _REVISION = "WhisperSpec", 3
+_BFLOAT16 = 5
+_TYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2", _BFLOAT16: "<u2"}
+
+# Which of our layers one of theirs holds; several are stacked along the output.
+_LAYERS = {
+    "self_attention/layer_norm": ("attn_ln",),
+    "self_attention/linear_0": ("attn.query", "attn.key", "attn.value"),
+    "self_attention/linear_1": ("attn.out",),
+    "attention/layer_norm": ("cross_attn_ln",),
+    "attention/linear_0": ("cross_attn.query",),
+    "attention/linear_1": ("cross_attn.key", "cross_attn.value"),
+    "attention/linear_2": ("cross_attn.out",),
+    "ffn/layer_norm": ("mlp_ln",),
+    "ffn/linear_0": ("mlp1",),
+    "ffn/linear_1": ("mlp2",),
+}
+_ATTRIBUTES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
+_ENCODER_POSITIONS = "encoder/position_encodings/encodings"
+_OUTSIDE_LAYERS = {
+    "encoder/conv1/weight": "encoder.conv1.weight",
+    "encoder/conv1/bias": "encoder.conv1.bias",
+    "encoder/conv2/weight": "encoder.conv2.weight",
+    "encoder/conv2/bias": "encoder.conv2.bias",
+    "encoder/layer_norm/gamma": "encoder.ln_post.weight",
+    "encoder/layer_norm/beta": "encoder.ln_post.bias",
+    "decoder/embeddings/weight": "decoder.token_embedding.weight",
+    "decoder/position_encodings/encodings": "decoder.positional_embedding",
+    "decoder/layer_norm/gamma": "decoder.ln.weight",
+    "decoder/layer_norm/beta": "decoder.ln.bias",
+}
+
+
+def read(directory: Path) -> Checkpoint:
+    """Read a faster-whisper directory. Raises WeightsError when it is damaged or no Whisper model."""
+    file, config = directory / "model.bin", directory / "config.json"
+    variables = read_variables(file)
+    if _ENCODER_POSITIONS not in variables:
+        raise WeightsError(f"{file}: {_ENCODER_POSITIONS} is missing")
+    check_positions(file, variables[_ENCODER_POSITIONS])
+    tensors = _translate(file, variables)
+    heads = heads_from(config, read_json(config).get("alignment_heads"))
+    return Checkpoint(_dims(file, variables, tensors), tensors, heads, (file,))
+
+
+def read_variables(file: Path) -> Variables:
+    """Return the variables of a `model.bin`, aliases included, quantised ones as float32."""
+    reader = _Reader(file)
+    reader.expect_whisper()
+    variables = dict(reader.variable() for _ in range(reader.number("I")))
+    for _ in range(reader.number("I")):
+        alias, name = reader.string(), reader.string()
+        if name not in variables:
+            raise WeightsError(f"{file}: {alias} is an alias of {name}, which is missing")
+        # A scale comes with its variable, though it has no alias of its own.
+        for each in ("", "_scale"):
+            if name + each in variables:
+                variables[alias + each] = variables[name + each]
+    return _dequantised(variables)
+
+
+class _Reader:
+    """A position in a mapped `model.bin` that never leaves it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._at = 0
+        try:
+            with file.open("rb") as stream:
+                self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # an empty file is a ValueError
+            raise WeightsError(f"{file}: cannot be read: {error}") from error
+
+    def expect_whisper(self) -> None:
+        version = self.number("I")
+        if version != _VERSION:
+            raise WeightsError(f"{self._file}: got format version {version}, expected {_VERSION}; convert it again")
+        name, revision = self.string(), self.number("I")
+        if name != _SPECIFICATION or revision > _REVISION:
+            raise WeightsError(
+                f"{self._file}: got a {name!r} of revision {revision}, expected {_SPECIFICATION} up to {_REVISION}"
+            )
+
+    def number(self, code: str) -> int:
+        (value,) = struct.unpack_from("<" + code, self._data, self._skip(struct.calcsize("<" + code)))
+        return int(value)
+
+    def string(self) -> str:
+        length = self.number("H")
+        start = self._skip(length)
+        return self._data[start : start + length].rstrip(b"\0").decode("utf-8", errors="replace")
+
+    def variable(self) -> tuple[str, NDArray[Any]]:
+        name = self.string()
+        shape = tuple(self.number("I") for _ in range(self.number("B")))
+        kind, n_bytes = self.number("B"), self.number("I")
+        if kind not in _TYPES:
+            raise WeightsError(f"{self._file}: {name} has unknown type {kind}")
+        dtype, count = np.dtype(_TYPES[kind]), math.prod(shape)
+        if n_bytes != count * dtype.itemsize:
+            raise WeightsError(f"{self._file}: {name} has {n_bytes} bytes, expected {count * dtype.itemsize}")
+        array = np.frombuffer(self._data, dtype, count, self._skip(n_bytes)).reshape(shape)
+        if kind == _BFLOAT16:
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        return name, np.require(array, requirements=["ALIGNED"])
+
+    def _skip(self, n_bytes: int) -> int:
+        """Advance, and return where the skipped bytes begin."""
+        start, end = self._at, self._at + n_bytes
+        if end > len(self._data):
+            raise WeightsError(f"{self._file}: truncated; found {len(self._data)} bytes, expected {end} or more")
+        self._at = end
+        return start
+
+
+def _dequantised(variables: Variables) -> Variables:
+    """int8 has one scale for each output, int16 one for all; the scale is what the number was multiplied by."""
+    found = {name: value for name, value in variables.items() if not name.endswith("_scale")}
+    for name, value in found.items():
+        if f"{name}_scale" in variables:
+            scale = variables[f"{name}_scale"]
+            scale = scale.reshape(scale.shape + (1,) * (value.ndim - scale.ndim))
+            found[name] = (value / scale).astype(np.float32)
+    return found
+
+
+def _translate(file: Path, variables: Variables) -> Variables:
+    """Return the tensors under canonical names; those without one keep theirs, for the check to refuse."""
+    tensors: Variables = {}
+    for name, value in variables.items():
+        if value.ndim == 0 or name in (_ENCODER_POSITIONS, "decoder/projection/weight"):
+            continue
+        targets = _targets(name)
+        if value.shape[0] % len(targets):
+            raise WeightsError(f"{file}: {name} has shape {value.shape}, expected {len(targets)} equal parts")
+        tensors.update(zip(targets, np.split(value, len(targets)), strict=True))
+    for name in ("encoder.conv1.weight", "encoder.conv2.weight"):
+        if name in tensors and tensors[name].ndim == 3:
+            tensors[name] = tensors[name].swapaxes(1, 2)
+    # Stacking gave keys a bias of zeros.
+    return {name: value for name, value in tensors.items() if not name.endswith(".key.bias")}
+
+
+def _targets(name: str) -> tuple[str, ...]:
+    """The canonical names of the parts of a variable."""
+    found = re.fullmatch(r"(encoder|decoder)/layer_(\d+)/(.+)/(\w+)", name)
+    if found and found[3] in _LAYERS and found[4] in _ATTRIBUTES:
+        block, attribute = f"{found[1]}.blocks.{found[2]}", _ATTRIBUTES[found[4]]
+        return tuple(f"{block}.{part}.{attribute}" for part in _LAYERS[found[3]])
+    return (_OUTSIDE_LAYERS.get(name, name),)
+
+
+def _dims(file: Path, variables: Variables, tensors: Variables) -> Dims:
+    try:
+        n_audio_state, _, n_mels = tensors["encoder.conv1.weight"].shape
+        n_text_ctx, n_text_state = tensors["decoder.positional_embedding"].shape
+        n_vocab, _ = tensors["decoder.token_embedding.weight"].shape
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{file}: the tensor that would give its dimensions is wrong or missing: {error}") from error
+
+    def n_heads(side: str, n_state: int) -> int:
+        return int(variables.get(f"{side}/num_heads", np.int16(n_state // 64)))
+
+    def n_layers(side: str) -> int:
+        return sum(name.startswith(f"{side}.blocks.") and name.endswith(".mlp_ln.weight") for name in tensors)
+
+    return Dims(
+        n_mels=n_mels,
+        n_audio_ctx=variables[_ENCODER_POSITIONS].shape[0],
+        n_audio_state=n_audio_state,
+        n_audio_head=n_heads("encoder", n_audio_state),
+        n_audio_layer=n_layers("encoder"),
+        n_vocab=n_vocab,
+        n_text_ctx=n_text_ctx,
+        n_text_state=n_text_state,
+        n_text_head=n_heads("decoder", n_text_state),
+        n_text_layer=n_layers("decoder"),
+    )

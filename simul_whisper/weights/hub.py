@@ -1,0 +1,98 @@
+"""Models from the Hugging Face hub, downloaded once into its own cache, which other programs share."""
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from tqdm import tqdm
+
+from simul_whisper.errors import ModelNotFoundError
+from simul_whisper.progress import Progress, ProgressHandler, silent
+from simul_whisper.weights.checkpoint import read_json
+from simul_whisper.weights.directory import layout_of
+
+_FILES = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "vocabulary.*",
+    "model.bin",
+    "weights.npz",
+    "weights.safetensors",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+]
+# Which HTTP library the client uses depends on its version; its errors are the bases of this one.
+_FAILURES: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
+
+
+def hub_directory(
+    hub_id: str, cache_dir: Path | None = None, progress: ProgressHandler = silent, endpoint: str | None = None
+) -> Path:
+    """Return the directory of a model in the hub's cache, after downloading it where need be.
+
+    cache_dir: another place than the hub's own cache; endpoint: another hub. A connection that breaks is resumed;
+    after a failure, whole files are kept. Raises ModelNotFoundError.
+    """
+    if cached := cached_directory(hub_id, cache_dir):
+        return cached
+    bars = _bars(f"download {hub_id}", progress)
+    try:
+        found = snapshot_download(
+            hub_id, cache_dir=cache_dir, allow_patterns=_FILES, tqdm_class=bars, endpoint=endpoint
+        )
+    except RepositoryNotFoundError as error:
+        raise _not_found(hub_id, "the hub has no such model, or not for you") from error
+    except _FAILURES as error:
+        raise _not_found(hub_id, f"it could not be downloaded ({str(error).strip().splitlines()[0]})") from error
+    n_bytes = sum(file.stat().st_size for file in Path(found).iterdir())
+    progress(Progress(f"download {hub_id}", n_bytes, n_bytes))
+    return Path(found)
+
+
+def cached_directory(hub_id: str, cache_dir: Path | None = None) -> Path | None:
+    """Return the directory of a model that has been downloaded whole, without asking the hub; None for others."""
+    try:
+        found = Path(snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=_FILES, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+    shards = read_json(found / "model.safetensors.index.json").get("weight_map", {})
+    whole = layout_of(found) is not None and all((found / shard).exists() for shard in shards.values())
+    return found if whole else None
+
+
+def cached_ids(cache_dir: Path | None = None) -> list[str]:
+    """Return the ids of the models in the hub's cache, of whatever kind, whole or not."""
+    folders = Path(cache_dir or constants.HF_HUB_CACHE).glob("models--*--*")
+    return sorted(folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders)
+
+
+def _not_found(hub_id: str, reason: str) -> ModelNotFoundError:
+    return ModelNotFoundError(f"{hub_id}: {reason}; give a local directory, or an embedded model: tiny.en, base")
+
+
+def _bars(stage: str, progress: ProgressHandler) -> type[Any]:
+    """Return a class of progress bars that report bytes instead of drawing themselves."""
+    reported = 0
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # else the first bar starts a thread
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **kwargs | {"file": io.StringIO(), "disable": False})
+
+        def display(self, *_args: Any, **_kwargs: Any) -> None:
+            nonlocal reported
+            # The client keeps two such bars, of bytes received and written; their total grows with each file begun.
+            total = int(self.total or 0)
+            if self.unit == "B" and reported < self.n < total:
+                reported = int(self.n)
+                progress(Progress(stage, reported, total))
+
+    Bar.set_lock(threading.RLock())  # tqdm's own would start a process
+    return Bar

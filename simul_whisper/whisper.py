@@ -1,0 +1,112 @@
+"""The engine as apps embed it: audio in, committed words out."""
+
+import numpy as np
+
+from simul_whisper.alignatt import StopReason
+from simul_whisper.audio import SAMPLE_RATE, AudioChunk, Samples, as_samples
+from simul_whisper.config import AlignAttConfig
+from simul_whisper.model import Model, ModelInfo, load_model
+from simul_whisper.progress import ProgressHandler, silent
+from simul_whisper.stream import Stream, TokenUpdate
+from simul_whisper.timing import Timing
+from simul_whisper.transcript import Transcript, Update, Word
+
+
+class PaddedAlignAttWhisper:
+    """One listener. Insert audio as it comes, call `infer` when words are wanted; one thread at a time.
+
+    config: a snapshot is kept. model: share one among listeners by passing `load_model(config)` or another
+    listener's `.model`; loaded when not given, with `progress`.
+    Raises ConfigError, ModelError or BackendError.
+    """
+
+    def __init__(
+        self, config: AlignAttConfig | None = None, model: Model | None = None, progress: ProgressHandler = silent
+    ) -> None:
+        self._config = (config or AlignAttConfig()).validated()
+        self.model = model or load_model(self._config, progress)
+        self._stream = Stream(self.model, self._config)
+        self._transcript = Transcript(self.model.tokenizer)
+        self._window = AudioChunk(np.zeros(0, np.float32), 0)
+        self._pending: list[Samples] = []
+        self._ended = True
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs where."""
+        return self.model.info
+
+    @property
+    def language(self) -> str | None:
+        """The language spoken; None until it has been detected."""
+        return self._stream.language
+
+    def insert_audio(self, samples: Samples) -> None:
+        """Take mono samples at 16 kHz, float32 (n,) in [-1, 1], any n. Raises AudioFormatError."""
+        piece = as_samples(samples)
+        if len(piece):
+            self._pending.append(piece.copy())
+            self._ended = False
+
+    def infer(self, is_last: bool = False) -> Update:
+        """Decode what has been inserted and return what may be committed now; with `is_last`, all of it.
+
+        More audio than a window holds is decoded in several windows.
+        """
+        passes: list[TokenUpdate] = []
+        words: list[Word] = []
+        while self._has_work(is_last=is_last):
+            self._fill_window()
+            self._ended = is_last and not self._pending
+            found = self._stream.process(self._window, final=self._ended)
+            words += self._transcript.feed(found.tokens, self.language, found.word_end_sample)
+            self._let_go(found.keep_from_sample)
+            passes.append(found)
+        if is_last:
+            words += self._transcript.end()
+        return self._update(words, passes, is_last=is_last)
+
+    def refresh_segment(self) -> None:
+        """Begin the next utterance: the text so far becomes context, the clock goes on.
+
+        Audio that `infer(is_last=True)` has not decoded is given up.
+        """
+        self._stream.restart()
+        self._window = AudioChunk(np.zeros(0, np.float32), self._window.end_sample + self._n_pending)
+        self._pending.clear()
+        self._ended = True
+
+    @property
+    def _n_pending(self) -> int:
+        return sum(len(piece) for piece in self._pending)
+
+    def _has_work(self, *, is_last: bool) -> bool:
+        if is_last:
+            return not self._ended
+        available = len(self._window.samples) + self._n_pending
+        return bool(self._pending) and available >= self._config.audio_min_len * SAMPLE_RATE
+
+    def _fill_window(self) -> None:
+        """Move pending audio into the window, as much as it holds."""
+        pending = np.concatenate([np.zeros(0, np.float32), *self._pending])
+        room = self._config.max_samples - len(self._window.samples)
+        samples = np.concatenate([self._window.samples, pending[:room]])
+        self._window = AudioChunk(samples, self._window.start_sample)
+        self._pending = [pending[room:]] if len(pending) > room else []
+
+    def _let_go(self, keep_from_sample: int) -> None:
+        """Drop the audio before `keep_from_sample`."""
+        n_dropped = keep_from_sample - self._window.start_sample
+        self._window = AudioChunk(self._window.samples[n_dropped:], keep_from_sample)
+
+    def _update(self, words: list[Word], passes: list[TokenUpdate], *, is_last: bool) -> Update:
+        return Update(
+            words=tuple(words),
+            draft=self.model.tokenizer.decode(list(passes[-1].draft)).rstrip("\ufffd") if passes else "",
+            stop=passes[-1].stop if passes else StopReason.WAITING,
+            language=self.language,
+            audio_end_s=self._window.end_sample / SAMPLE_RATE,
+            keep_from_sample=self._window.start_sample,
+            is_last=is_last,
+            timing=Timing.sum_of(each.timing for each in passes),
+        )

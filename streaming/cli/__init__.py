@@ -1,0 +1,32 @@
+"""The `simul-whisper` command: one module per subcommand."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from simul_whisper import SimulWhisperError
+from streaming.cli import bench, models, transcribe
+
+_USAGE_ERROR = 2
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="simul-whisper", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (transcribe, bench, models):
+        module.add_command(commands)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except SimulWhisperError as error:
+        print(f"simul-whisper: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe, such as `head`, has seen enough.
+        sys.stdout = None
+        return 0
+    return status

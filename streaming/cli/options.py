@@ -1,0 +1,97 @@
+"""Command-line flags made from the settings of the engine, and what all subcommands show while a model loads."""
+
+import argparse
+import json
+import types
+from dataclasses import MISSING, Field, fields
+from typing import Any, get_args
+
+from tqdm import tqdm
+
+from simul_whisper import AlignAttConfig, ConfigError, Progress
+
+# These have shorter names on the command line.
+_SHORT_FLAGS = {"model_name": "--model", "segment_length": "--chunk"}
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add --config and a flag for every setting; only those given are set on the parsed options."""
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
+    group = parser.add_argument_group("settings of the engine")
+    for each in fields(AlignAttConfig):
+        group.add_argument(_flag(each), dest=each.name, default=argparse.SUPPRESS, help=_help(each), **_parsing(each))
+
+
+def config_from(options: argparse.Namespace) -> AlignAttConfig:
+    """Return the validated settings of the file, changed by the flags. Raises ConfigError."""
+    config = AlignAttConfig.from_toml(options.config) if options.config else AlignAttConfig()
+    for each in fields(AlignAttConfig):
+        if hasattr(options, each.name):
+            setattr(config, each.name, getattr(options, each.name))
+    return config.validated()
+
+
+def settings_table() -> str:
+    """Return the settings as a Markdown table, for the README."""
+    rows = [
+        f"| `{each.name}` | `{_flag(each)}` | {_default(each)} | {_help(each)} |" for each in fields(AlignAttConfig)
+    ]
+    return "\n".join(["| setting | flag | default | meaning |", "| --- | --- | --- | --- |", *rows])
+
+
+class ProgressBar:
+    """Shows the stages of long work on stderr."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self._bar is None or self._bar.desc.rstrip(": ") != progress.stage:
+            self.close()
+            self._bar = tqdm(desc=progress.stage, total=progress.total, unit="B", unit_scale=True, leave=False)
+        self._bar.update(progress.done - self._bar.n)
+        if progress.done >= progress.total:
+            self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _flag(each: Field[Any]) -> str:
+    return _SHORT_FLAGS.get(each.name, "--" + each.name.replace("_", "-"))
+
+
+def _help(each: Field[Any]) -> str:
+    text: str = each.metadata["option"].help
+    return text.replace("%", "%%")
+
+
+def _default(each: Field[Any]) -> str:
+    assert each.default is not MISSING
+    return f"`{each.default}`" if each.default not in ("", None, ()) else ""
+
+
+def _parsing(each: Field[Any]) -> dict[str, Any]:
+    """Return how argparse reads the setting."""
+    annotation: Any = each.type
+    if isinstance(annotation, types.UnionType):
+        annotation = get_args(annotation)[0]
+    if annotation is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if annotation in (int, float, str):
+        choices = each.metadata["option"].choices
+        return (
+            {"type": annotation, "choices": choices}
+            if choices
+            else {"type": annotation, "metavar": annotation.__name__}
+        )
+    return {"type": _json, "metavar": "JSON"}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"got {text!r}, expected JSON such as [[3, 1], [4, 2]]") from error

@@ -1,0 +1,133 @@
+"""`simul-whisper transcribe`: audio files to text or captions, streamed as if they were spoken."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+from simul_whisper import (
+    SAMPLE_RATE,
+    AlignAttConfig,
+    ConfigError,
+    Model,
+    PaddedAlignAttWhisper,
+    SimulWhisperError,
+    load_model,
+)
+from streaming.cli.options import ProgressBar, add_settings, config_from
+from streaming.metrics_log import MetricsLog
+from streaming.replay import Emission, replay, replay_realtime
+from streaming.sinks import FORMATS, Sink, open_sink
+from streaming.sources import audio_blocks, chunked
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+def add_command(commands: Any) -> None:
+    parser = commands.add_parser("transcribe", help="transcribe or translate audio files, streamed")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, mp3, ogg, m4a, mp4, webm ...")
+    parser.add_argument("--realtime", action="store_true", help="at the pace of speech; late chunks are taken together")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
+    parser.add_argument("--times", action="store_true", help="with --format text: a line per update, with its times")
+    parser.add_argument("--output", metavar="FILE", help="write there, not to standard output")
+    parser.add_argument(
+        "--log", metavar="FILE", help="write a metrics log (JSONL) that simulstream and omnisteval read"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no closing line on standard error")
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    config = config_from(options)
+    with ExitStack() as files:
+        output = files.enter_context(_opened(options.output)) if options.output else sys.stdout
+        log = MetricsLog(files.enter_context(_opened(options.log))) if options.log else None
+        bar = ProgressBar()
+        try:
+            model = load_model(config, bar)
+        finally:
+            bar.close()
+        if log:
+            log.model_loaded(model.info.load_s)
+        statuses = [_transcribe(Path(name), model, config, options, output, log) for name in options.files]
+    return max(statuses)
+
+
+def _opened(name: str) -> TextIO:
+    try:
+        return Path(name).open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be written: {error.strerror}") from error
+
+
+def _transcribe(
+    path: Path,
+    model: Model,
+    config: AlignAttConfig,
+    options: argparse.Namespace,
+    output: TextIO,
+    log: MetricsLog | None,
+) -> int:
+    """Stream one file and return its exit status; the others are still done when it is bad."""
+    whisper = PaddedAlignAttWhisper(config, model)
+    sink = open_sink(options.format, output, with_times=options.times)
+    cost = _Cost()
+    try:
+        for emission in _emissions(whisper, path, config, realtime=options.realtime):
+            if log and not cost.audio_s:
+                log.start(path)
+            _write(emission, sink, log, realtime=options.realtime)
+            cost.add(emission)
+    except SimulWhisperError as error:
+        print(f"simul-whisper: {error}", file=sys.stderr)
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        sink.feed(whisper.infer(is_last=True))
+        sink.end()
+        print("simul-whisper: interrupted; what was heard is written", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    sink.end()
+    if not options.quiet:
+        print(cost.summary(path, whisper), file=sys.stderr)
+    return 0
+
+
+def _emissions(
+    whisper: PaddedAlignAttWhisper, path: Path, config: AlignAttConfig, *, realtime: bool
+) -> Iterator[Emission]:
+    chunks = chunked(audio_blocks(path), round(config.segment_length * SAMPLE_RATE))
+    return replay_realtime(whisper, chunks) if realtime else replay(whisper, chunks)
+
+
+def _write(emission: Emission, sink: Sink, log: MetricsLog | None, *, realtime: bool) -> None:
+    sink.feed(emission.update, emission.ready_s if realtime else emission.audio_s)
+    if log:
+        log.chunk(emission.audio_s, emission.compute_s, emission.update.words)
+
+
+class _Cost:
+    """What a file has cost so far."""
+
+    def __init__(self) -> None:
+        self.audio_s = 0.0
+        self._compute_s = 0.0
+        self._lags_s: list[float] = []
+
+    def add(self, emission: Emission) -> None:
+        self.audio_s = emission.audio_s
+        self._compute_s += emission.compute_s
+        self._lags_s += [emission.ready_s - word.end_s for word in emission.update.words]
+
+    def summary(self, path: Path, whisper: PaddedAlignAttWhisper) -> str:
+        info, mean_lag = whisper.info, sum(self._lags_s) / max(1, len(self._lags_s))
+        parts = [
+            f"{path.name}: {self.audio_s:.1f} s, language {whisper.language}",
+            f"model {info.name}, encoder {info.encoder}, decoder {info.decoder}",
+            f"{self._compute_s / max(self.audio_s, 1e-9):.2f} s of computation per second of audio",
+            f"words {mean_lag:.2f} s after they were spoken" if self._lags_s else "no words",
+        ]
+        return " | ".join(parts)

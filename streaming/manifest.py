@@ -1,0 +1,109 @@
+"""A set of recordings with references: a JSON object a line, `manifest.jsonl` beside the audio files.
+
+Keys: id, path (from the manifest's folder), lang (a Whisper code; `none` without speech, `multi` for several),
+kind (whatever groups them, such as short, long, hard), duration_s, transcript ("" when nothing may come out, null
+when there is no reference to score by) and, where there is one, translation_en. Others are passed over.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simul_whisper import SimulWhisperError
+
+FILE_NAME = "manifest.jsonl"
+
+
+class ManifestError(SimulWhisperError, ValueError):
+    """A manifest is missing, or a line of it cannot be used."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording and its references; None: there is none, so do not score it; "": nothing may come out."""
+
+    id: str
+    path: Path
+    lang: str
+    kind: str
+    duration_s: float
+    transcript: str | None
+    translation_en: str | None = None
+
+
+def load_manifest(path: Path | str) -> list[Clip]:
+    """Return the clips of a manifest, or of `manifest.jsonl` in a folder; their files are not looked at.
+
+    Raises ManifestError with the line's number and what is wrong with it.
+    """
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    clips: dict[str, Clip] = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            clip = _clip(line, path.parent)
+            if clip.id in clips:
+                raise ManifestError(f"got the id {clip.id!r} a second time")
+        except ManifestError as error:
+            raise ManifestError(f"{path}, line {number}: {error}") from error
+        clips[clip.id] = clip
+    if not clips:
+        raise ManifestError(f"{path}: got no clips, expected one a line")
+    return list(clips.values())
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: got bytes that are not UTF-8, expected JSON lines") from error
+
+
+def _clip(line: str, folder: Path) -> Clip:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"got no JSON ({error.msg}, column {error.colno})") from error
+    if not isinstance(row, dict):
+        raise ManifestError(f"got {type(row).__name__}, expected an object")
+    return Clip(
+        id=_text(row, "id"),
+        path=folder / _text(row, "path"),
+        lang=_text(row, "lang"),
+        kind=_text(row, "kind"),
+        duration_s=_duration_s(row),
+        transcript=_reference(row, "transcript"),
+        translation_en=_reference({"translation_en": None} | row, "translation_en"),
+    )
+
+
+def _value(row: dict[str, Any], key: str) -> Any:
+    if key not in row:
+        raise ManifestError(f"got no {key!r}")
+    return row[key]
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = _value(row, key)
+    if not isinstance(value, str) or not value:
+        raise ManifestError(f"got {key!r}: {value!r}, expected a text that is not empty")
+    return value
+
+
+def _reference(row: dict[str, Any], key: str) -> str | None:
+    value = _value(row, key)
+    if not isinstance(value, str | None):
+        raise ManifestError(f"got {key!r}: {value!r}, expected a text or null")
+    return value
+
+
+def _duration_s(row: dict[str, Any]) -> float:
+    value = _value(row, "duration_s")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ManifestError(f"got 'duration_s': {value!r}, expected seconds above 0")
+    return float(value)

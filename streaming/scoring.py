@@ -1,0 +1,113 @@
+"""Scores of texts and delays against references: error rates, BLEU, chrF, latency. Pure functions.
+
+Error rates are kept as counts, so that those of clips add up to those of a set. Texts go through Whisper's own
+normaliser first (Appendix C of its paper, 2212.04356).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from simul_whisper import BackendError
+
+try:
+    import jiwer
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from whisper_normalizer.basic import BasicTextNormalizer
+    from whisper_normalizer.english import EnglishTextNormalizer
+except ImportError as error:
+    raise BackendError(f"scoring needs {error.name}; install it with: pip install 'simul-whisper[bench]'") from error
+
+# Written without spaces between words, so a word error rate would say nothing; the paper's choice, and Cantonese.
+CHARACTER_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What turns references of `n_reference` words (or characters) into the hypotheses; `+` joins two counts."""
+
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    n_reference: int = 0
+
+    def __add__(self, other: "Edits") -> "Edits":
+        return Edits(
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+            self.n_reference + other.n_reference,
+        )
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float | None:
+        """Errors for each word of the references; None where those are empty: look at `insertions` then."""
+        return self.errors / self.n_reference if self.n_reference else None
+
+
+def word_edits(reference: str, hypothesis: str, language: str) -> Edits:
+    """Compare word by word; the word error rate is the rate of the sum over all clips."""
+    return _edits(normalised(reference, language), normalised(hypothesis, language))
+
+
+def character_edits(reference: str, hypothesis: str, language: str) -> Edits:
+    """Compare character by character, spaces left out; for CHARACTER_LANGUAGES above all."""
+    return _edits(_spelled(normalised(reference, language)), _spelled(normalised(hypothesis, language)))
+
+
+def normalised(text: str, language: str) -> str:
+    """Return `text` without case, punctuation and remarks in brackets; English also in one spelling and one numeral."""
+    normaliser = _english() if language == "en" else _basic()
+    return str(normaliser(text)).strip()
+
+
+@cache
+def _english() -> EnglishTextNormalizer:
+    return EnglishTextNormalizer()
+
+
+@cache
+def _basic() -> BasicTextNormalizer:
+    return BasicTextNormalizer()
+
+
+def _spelled(text: str) -> str:
+    return " ".join("".join(text.split()))
+
+
+def _edits(reference: str, hypothesis: str) -> Edits:
+    found = jiwer.process_words(reference, hypothesis)
+    n_reference = found.hits + found.substitutions + found.deletions
+    return Edits(found.substitutions, found.deletions, found.insertions, n_reference)
+
+
+def bleu(references: Sequence[str], hypotheses: Sequence[str], *, lowercase: bool = False) -> float:
+    """Return the BLEU of the whole corpus, 0-100, one reference for each hypothesis, tokenised by 13a."""
+    return float(BLEU(lowercase=lowercase).corpus_score(hypotheses, [references]).score)
+
+
+def chrf(references: Sequence[str], hypotheses: Sequence[str], *, lowercase: bool = False) -> float:
+    """Return the chrF2 of the whole corpus, 0-100, one reference for each hypothesis."""
+    return float(CHRF(lowercase=lowercase).corpus_score(hypotheses, [references]).score)
+
+
+def laal_s(delays_s: Sequence[float], source_length_s: float, n_reference_words: int) -> float:
+    """Return the length-adaptive average lagging (2206.05807): seconds behind a speaker of even pace.
+
+    delays_s: for each word, one at least, the audio heard when it came (or, computation-aware, the time passed);
+    source_length_s: of the whole recording. Words after the first that waited for all of it are not counted.
+    """
+    assert delays_s, "there is no lagging without words"
+    ideal_step_s = source_length_s / max(len(delays_s), n_reference_words)
+    n_counted = next((i for i, delay_s in enumerate(delays_s, 1) if delay_s >= source_length_s), len(delays_s))
+    return sum(delays_s[i] - i * ideal_step_s for i in range(n_counted)) / n_counted
+
+
+def first_word_s(delays_s: Sequence[float]) -> float | None:
+    """Return the audio heard (or the time passed) when the first word came; None when none did."""
+    return delays_s[0] if delays_s else None
