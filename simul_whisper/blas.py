@@ -6,6 +6,7 @@ On macOS MLX uses Accelerate or Metal, and nothing is done here.
 """
 
 import ctypes
+import os
 import sys
 import tempfile
 import warnings
@@ -67,6 +68,8 @@ def _prepare() -> str:
             stacklevel=3,
         )
         return "unknown"
+    # Threads that spin while they wait make two processes on the same cores ten times slower, not two.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     found = _load_openblas()
     if not found:
         warnings.warn(

@@ -123,14 +123,11 @@ class AlignAttConfig(SimulWhisperConfig):
         None, "older name: true is last_word = keep; false is cif with weights, else drop"
     )
     hold_probability: float = _option(
-        0.5, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
+        0.7, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
     )
     hold_len: float = _option(3.0, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
     nonspeech_prob: float = _option(
-        0.6, "no-speech probability above which an unsure window is silent; 1 = never", low=0, high=1
-    )
-    nonspeech_logprob: float = _option(
-        -1.0, "mean log-probability below which a window counts as unsure", low=-20, high=0
+        0.35, "no-speech probability below which a window is never taken for silent; 1 = no window is", low=0, high=1
     )
     max_tokens_per_second: float = _option(
         12.0, "tokens per second of undecided audio above which text is a loop", low=1, high=100
@@ -165,7 +162,10 @@ class AlignAttConfig(SimulWhisperConfig):
                 f"got audio_min_len {snapshot.audio_min_len:g} s, expected at most audio_max_len, "
                 f"{snapshot.audio_max_len:g} s"
             )
-        if any(len(pair) != 2 or not all(isinstance(part, int) for part in pair) for pair in snapshot.alignment_heads):
+        pairs = [pair for pair in snapshot.alignment_heads if isinstance(pair, list | tuple) and len(pair) == 2]
+        if len(pairs) < len(snapshot.alignment_heads) or not all(
+            isinstance(part, int) for pair in pairs for part in pair
+        ):
             raise ConfigError(f"got alignment_heads {snapshot.alignment_heads}, expected [[layer, head], ...]")
         return snapshot
 
@@ -205,6 +205,6 @@ def _checked(name: str, annotation: Any, option: Option, given: Any) -> Any:
         raise ConfigError(f"got {name} = {value!r}, expected {getattr(annotation, '__name__', annotation)}")
     if option.choices and value not in option.choices:
         raise ConfigError(f"got {name} = {value!r}, expected one of {', '.join(option.choices)}")
-    if option.low is not None and option.high is not None and not option.low <= float(given) <= option.high:
+    if option.low is not None and option.high is not None and not option.low <= given <= option.high:
         raise ConfigError(f"got {name} = {value!r}, expected {option.low:g} to {option.high:g}")
     return value

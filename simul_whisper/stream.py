@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from simul_whisper.alignatt import AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
-from simul_whisper.cif import WordBoundary
-from simul_whisper.config import AlignAttConfig, LastWord
+from simul_whisper.commit import CommitRule
+from simul_whisper.config import AlignAttConfig
 from simul_whisper.encoders import Features
 from simul_whisper.language import detect_language
 from simul_whisper.ledger import Ledger, LedgerToken
@@ -21,7 +21,6 @@ from simul_whisper.model import Model
 from simul_whisper.prompt import Context
 from simul_whisper.search import BeamSearch, Hypothesis, Prompt, SearchResult
 from simul_whisper.timing import Stopwatch, Timing
-from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES
 
 _CONFIDENT_LANGUAGE = 0.9
 _LANGUAGE_DECIDES_SAMPLES = 5 * SAMPLE_RATE
@@ -29,6 +28,7 @@ _LANGUAGE_DECIDES_SAMPLES = 5 * SAMPLE_RATE
 _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
 _LOOP_LOOKBACK_TOKENS = 96
+_DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,8 @@ class Stream:
         self._context = Context(
             model.tokenizer, config.static_init_prompt, config.init_prompt, config.max_context_tokens
         )
-        self._draft: tuple[int, ...] = ()
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
-        self._boundary = None
-        if config.last_word == LastWord.CIF.value:
-            self._boundary = WordBoundary(config.cif_ckpt_path, model.dims.n_audio_state)
+        self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
 
     def process(self, window: AudioChunk, *, final: bool) -> TokenUpdate:
         """Decode a window, contiguous audio of at most `audio_max_len` from at most the last `keep_from_sample` on.
@@ -97,19 +94,15 @@ class Stream:
         rule = self._stop_rule(window, mel.content_frames, final=final)
         found = self._search.run(features, mel.content_frames, self._prompt(), rule)
         accepted, stop = self._accepted(found, final=final)
-        n_committed = len(accepted)
-        if not final:
-            n_committed = self._n_sure(accepted, mel.content_frames)
-            if n_committed < len(accepted) or self._last_word_may_change(found.best, features, mel.content_frames):
-                n_committed = self._start_of_word(accepted, n_committed)
-        committed = self._commit(accepted[:n_committed], window.start_sample)
-        held = accepted[n_committed:]
-        self._draft = tuple(token.token for token in held)
+        following = None if stop in _DISCARDING else found.best.next_token
+        n = self._commit_rule.n_committed(accepted, following, self.language, features, mel.content_frames)
+        n = len(accepted) if final else n
+        next_token = accepted[n] if n < len(accepted) else following
         return TokenUpdate(
-            tokens=committed,
+            tokens=self._commit(accepted[:n], window.start_sample),
             stop=stop,
-            draft=self._draft,
-            word_end_sample=self._word_end(held[0] if held else found.best.next_token, window),
+            draft=tuple(token.token for token in accepted[n:]),
+            word_end_sample=self._word_end(next_token, window),
             keep_from_sample=self._keep_from(window),
             timing=Timing(mel_s, encode_s, found.prefill_s, found.step_s, watch.total(), 1),
         )
@@ -117,6 +110,7 @@ class Stream:
     def restart(self) -> None:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._ledger.cut_all())
+        self._commit_rule.forget()
 
     def _knows_language(self, features: Features, n_samples: int, *, final: bool) -> bool:
         """Detect the language unless it is known; False while there is too little audio to tell."""
@@ -161,8 +155,8 @@ class Stream:
         """Return the tokens that stand, and why the pass ended."""
         best = found.best
         assert best.stop is not None
-        unsure = best.mean_logprob < self._config.nonspeech_logprob
-        if found.no_speech > self._config.nonspeech_prob and unsure:
+        # A window is silent when that is likelier than a mean token of its text.
+        if found.no_speech > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
             return (), StopReason.NO_SPEECH
         if best.stop is StopReason.REWIND and not final:
             return (), best.stop
@@ -178,33 +172,6 @@ class Stream:
         text = [*earlier, *(token.token for token in best.tokens), best.next_token.token]
         n_repeated = repeated_tail(text[max(0, len(text) - _LOOP_LOOKBACK_TOKENS) :])
         return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
-
-    def _last_word_may_change(self, best: Hypothesis, features: Features, content_frames: int) -> bool:
-        """Whether to hold back the last word, because the token that would follow belongs to it."""
-        assert best.next_token is not None
-        if self._config.last_word == LastWord.KEEP.value or self.language in LANGUAGES_WITHOUT_SPACES:
-            return False
-        if self._tokenizer.starts_word(best.next_token.token):
-            return False
-        return self._boundary is None or not self._boundary.fires_at_end(features, content_frames)
-
-    def _n_sure(self, accepted: tuple[AlignedToken, ...], content_frames: int) -> int:
-        """Return how many tokens may be committed: likely ones, ones read twice, and ones that have waited enough."""
-        least_logprob = math.log(max(self._config.hold_probability, 1e-9))
-        newest_frame = content_frames - self._config.hold_len * SAMPLE_RATE / SAMPLES_PER_FRAME
-        agreed = True
-        for n, token in enumerate(accepted):
-            agreed = agreed and n < len(self._draft) and self._draft[n] == token.token
-            if not (agreed or token.logprob >= least_logprob or token.frame < newest_frame):
-                return n
-        return len(accepted)
-
-    def _start_of_word(self, accepted: tuple[AlignedToken, ...], n: int) -> int:
-        """Return where the word begins that token n belongs to, or that ends before the text does."""
-        n = min(n, len(accepted) - 1)
-        while n > 0 and not self._tokenizer.starts_word(accepted[n].token):
-            n -= 1
-        return max(n, 0)
 
     def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
         """Return the sample where the last committed word ends, if the token that follows it tells."""

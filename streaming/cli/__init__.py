@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from simul_whisper import SimulWhisperError
 from streaming.cli import bench, models, transcribe
@@ -11,9 +12,16 @@ _USAGE_ERROR = 2
 _INTERRUPTED = 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses bad flags in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="simul-whisper", description=__doc__)
+    parser = _Parser(prog="simul-whisper", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (transcribe, bench, models):
         module.add_command(commands)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from simul_whisper import AlignAttConfig, ConfigError, Progress
+from simul_whisper import AlignAttConfig, Progress
 
 # These have shorter names on the command line.
 _SHORT_FLAGS = {"model_name": "--model", "segment_length": "--chunk"}
@@ -65,7 +65,7 @@ def _flag(each: Field[Any]) -> str:
 
 def _help(each: Field[Any]) -> str:
     text: str = each.metadata["option"].help
-    return text.replace("%", "%%")
+    return text
 
 
 def _default(each: Field[Any]) -> str:
@@ -94,4 +94,8 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"got {text!r}, expected JSON such as [[3, 1], [4, 2]]") from error
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected JSON such as [[3, 1], [4, 2]]") from error
+
+
+if __name__ == "__main__":
+    print(settings_table())

@@ -1,0 +1,67 @@
+"""How much of what a pass has read is committed: whole words that no more audio is likely to change.
+
+AlignAtt alone commits the words of a single pass, and most errors that only streaming makes are such words, read before
+there was context: waiting for a second reading of the unlikely ones costs little delay and removes most of them.
+"""
+
+import math
+from collections.abc import Sequence
+
+from simul_whisper.alignatt import AlignedToken
+from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from simul_whisper.cif import WordBoundary
+from simul_whisper.config import AlignAttConfig, LastWord
+from simul_whisper.encoders import Features
+from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES, Tokenizer
+
+# A token that two passes agree on may be this much less likely.
+_AGREED_PART = 0.5
+
+
+class CommitRule:
+    """The rule of one listener; it remembers what the last pass held back."""
+
+    def __init__(self, config: AlignAttConfig, tokenizer: Tokenizer, n_audio_state: int) -> None:
+        self._tokenizer = tokenizer
+        self._last_word = LastWord(config.last_word)
+        self._likely = math.log(max(config.hold_probability, 1e-9))
+        self._hold_frames = config.hold_len * SAMPLE_RATE / SAMPLES_PER_FRAME
+        self._boundary = WordBoundary(config.cif_ckpt_path, n_audio_state) if self._last_word is LastWord.CIF else None
+        self._held: tuple[int, ...] = ()
+
+    def n_committed(
+        self,
+        accepted: Sequence[AlignedToken],
+        following: AlignedToken | None,
+        language: str | None,
+        features: Features,
+        content_frames: int,
+    ) -> int:
+        """Return how many of the accepted tokens to commit.
+
+        following: the token that stopped the pass, which often shows that a word has ended; None when it says nothing.
+        """
+        read = [*accepted] if following is None else [*accepted, following]
+        n_sure = self._n_sure(read, content_frames)
+        n = min(n_sure, len(accepted))
+        if self._last_word is not LastWord.KEEP and language not in LANGUAGES_WITHOUT_SPACES:
+            ends_word = self._boundary is not None and self._boundary.fires_at_end(features, content_frames)
+            if n < len(accepted) or not ends_word:
+                starts = [i for i, token in enumerate(read[:n_sure]) if self._tokenizer.starts_word(token.token)]
+                n = starts[-1] if starts else 0
+        self._held = tuple(token.token for token in read[n:])
+        return n
+
+    def forget(self) -> None:
+        """Begin anew: nothing has been read before."""
+        self._held = ()
+
+    def _n_sure(self, read: Sequence[AlignedToken], content_frames: int) -> int:
+        """Return how many tokens are likely, or have been read twice, or have waited long enough."""
+        agreed = True
+        for n, token in enumerate(read):
+            agreed = agreed and n < len(self._held) and self._held[n] == token.token
+            needed = self._likely + (math.log(_AGREED_PART) if agreed else 0.0)
+            if token.logprob < needed and content_frames - token.frame <= self._hold_frames:
+                return n
+        return len(read)

@@ -1,0 +1,55 @@
+"""The two embedded models, each loaded once, and our recordings with what is said in them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from simul_whisper import AlignAttConfig, Model, load_model
+from streaming.sources import read_audio
+
+RECORDINGS = Path(__file__).parent.parent / "demos" / "recordings"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """samples: float32 (n,), mono, 16 kHz."""
+
+    samples: NDArray[np.float32]
+    transcript: str
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Mapping[str, Recording]:
+    lines = (RECORDINGS / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    clips = [json.loads(line) for line in lines]
+    return {clip["id"]: Recording(read_audio(RECORDINGS / clip["path"]), clip["transcript"]) for clip in clips}
+
+
+@pytest.fixture(scope="session")
+def captions(recordings: Mapping[str, Recording]) -> Recording:
+    return recordings["captions"]
+
+
+@pytest.fixture(scope="session")
+def kettle(recordings: Mapping[str, Recording]) -> Recording:
+    return recordings["kettle"]
+
+
+@pytest.fixture(scope="session")
+def lighthouse(recordings: Mapping[str, Recording]) -> Recording:
+    return recordings["lighthouse"]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Model:
+    return load_model(AlignAttConfig(model_name="tiny.en"))
+
+
+@pytest.fixture(scope="session")
+def base() -> Model:
+    return load_model(AlignAttConfig(model_name="base"))

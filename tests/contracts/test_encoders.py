@@ -1,0 +1,1 @@
+"""Being written by the test engineer (real-weight and stream tests)."""

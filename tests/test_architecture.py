@@ -1,0 +1,99 @@
+"""Who may know what: the layers of the project, read from its imports."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import simul_whisper
+
+ROOT = Path(__file__).parent.parent
+ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
+STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
+PUBLIC = (
+    "SAMPLE_RATE AlignAttConfig AudioFormatError BackendError ConfigError LastWord Model ModelEntry ModelError "
+    "ModelInfo ModelNotFoundError PaddedAlignAttWhisper Progress ProgressHandler SimulWhisperConfig SimulWhisperError "
+    "StopReason Timing Update WeightsError Word list_models load_model"
+).split()
+PURE = "audio errors progress timing mel tokenizer prompt alignatt loops ledger transcript config".split()
+NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and member of every import, wherever it stands; the member of `import x` is empty."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((each.name, "") for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from ((node.module or "", each.name) for each in node.names)
+
+
+def importers(package: str) -> set[str]:
+    """Files of both packages that import from the outside package."""
+    return {
+        name_of(path)
+        for path in [*ENGINE, *STREAMING]
+        if any(module.split(".")[0] == package for module, _ in imports(path))
+    }
+
+
+def test_the_public_names() -> None:
+    # In ruff's order: constants, classes, functions.
+    assert simul_whisper.__all__ == PUBLIC == sorted(PUBLIC, key=lambda name: (not name.isupper(), name))
+    assert all(hasattr(simul_whisper, name) for name in PUBLIC)
+
+
+@pytest.mark.parametrize(
+    "package", ["asyncio", "socket", "argparse", "sounddevice", "http", "requests", "logging", "streaming", "torch"]
+)
+def test_the_engine_does_no_io(package: str) -> None:
+    assert not {name for name in importers(package) if name.startswith("simul_whisper/")}
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=name_of)
+def test_the_engine_does_not_print(path: Path) -> None:
+    names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
+    assert not names & {"print", "input"}
+
+
+def test_nothing_needs_torch() -> None:
+    assert importers("torch") == importers("transformers") == set()
+
+
+def test_few_modules_know_the_backends() -> None:
+    assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "decoder")}
+    assert importers("ctranslate2") == {"simul_whisper/encoders/ctranslate2.py"}
+    users = {name_of(path) for path in ENGINE if ("simul_whisper.blas", "mx") in imports(path)}
+    allowed = {f"simul_whisper/{name}.py" for name in ("network", "decoder", "encoders/mlx", "encoders/choice")}
+    assert {name for name in users if not name.startswith("simul_whisper/weights/")} == allowed
+    others = {name_of(path) for path in ENGINE if any(module == "simul_whisper.blas" for module, _ in imports(path))}
+    assert others - users == {"simul_whisper/model.py"}
+
+
+@pytest.mark.parametrize("path", STREAMING, ids=name_of)
+def test_streaming_uses_public_names_only(path: Path) -> None:
+    used = [(module, name) for module, name in imports(path) if module.split(".")[0] == "simul_whisper"]
+    assert not [module for module, _ in used if module != "simul_whisper"]
+    assert {name for _, name in used} <= set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_know_no_model(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "simul_whisper" / f"{name}.py")}
+    parts = {module.split(".")[1] for module in modules if module.startswith("simul_whisper.")}
+    assert not parts & set(NOT_FOR_PURE)
+    assert "simul_whisper" not in modules
+
+
+@pytest.mark.parametrize("path", [*ENGINE, *STREAMING], ids=name_of)
+def test_modules_and_functions_are_short(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) < 400
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
