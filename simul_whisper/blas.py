@@ -68,8 +68,9 @@ def _prepare() -> str:
             stacklevel=3,
         )
         return "unknown"
-    # Threads that spin while they wait make two processes on the same cores ten times slower, not two.
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    # A decoder step is one row at a time and gains little from threads, and threads that spin while they wait for each
+    # other make two processes on the same cores ten times slower, not two.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     found = _load_openblas()
     if not found:
         warnings.warn(

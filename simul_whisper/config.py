@@ -197,14 +197,11 @@ def option_of(config_class: type[SimulWhisperConfig], name: str) -> Option:
 
 def _checked(name: str, annotation: Any, option: Option, given: Any) -> Any:
     """Return the value of setting `name` in its declared type, or raise ConfigError."""
-    value = given
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    expected = (list, tuple) if annotation == Sequence[Sequence[int]] else annotation
-    if not isinstance(value, expected) or (isinstance(value, bool) and annotation is int):
-        raise ConfigError(f"got {name} = {value!r}, expected {getattr(annotation, '__name__', annotation)}")
-    if option.choices and value not in option.choices:
-        raise ConfigError(f"got {name} = {value!r}, expected one of {', '.join(option.choices)}")
+    expected = {float: (int, float), Sequence[Sequence[int]]: (list, tuple)}.get(annotation, annotation)
+    if not isinstance(given, expected) or (isinstance(given, bool) and annotation in (int, float)):
+        raise ConfigError(f"got {name} = {given!r}, expected {getattr(annotation, '__name__', annotation)}")
+    if option.choices and given not in option.choices:
+        raise ConfigError(f"got {name} = {given!r}, expected one of {', '.join(option.choices)}")
     if option.low is not None and option.high is not None and not option.low <= given <= option.high:
-        raise ConfigError(f"got {name} = {value!r}, expected {option.low:g} to {option.high:g}")
-    return value
+        raise ConfigError(f"got {name} = {given!r}, expected {option.low:g} to {option.high:g}")
+    return float(given) if annotation is float else given

@@ -31,6 +31,12 @@ class Hypothesis:
         """Per token, an end of text included."""
         return self.logprob / max(1, len(self.tokens) + (self.stop is StopReason.END_OF_TEXT))
 
+    @property
+    def worth(self) -> float:
+        """What ended hypotheses are compared by: the mean with the token each one ended before."""
+        next_logprob = self.next_token.logprob if self.next_token and self.stop is not StopReason.END_OF_TEXT else 0.0
+        return (self.logprob + next_logprob) / (len(self.tokens) + 1)
+
     def extended(self, token: AlignedToken) -> "Hypothesis":
         return Hypothesis((*self.tokens, token), self.logprob + token.logprob)
 
@@ -182,4 +188,4 @@ class BeamSearch:
 
 
 def _best(ended: list[Hypothesis]) -> Hypothesis:
-    return max(ended, key=lambda hypothesis: (hypothesis.stop is not StopReason.REWIND, hypothesis.mean_logprob))
+    return max(ended, key=lambda hypothesis: (hypothesis.stop is not StopReason.REWIND, hypothesis.worth))

@@ -3,6 +3,7 @@
 Special tokens are computed from the size of the vocabulary, because not every tokenizer.json lists them all.
 """
 
+import json
 from functools import cached_property
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Tokenizer:
 
     def __init__(self, file: Path, n_vocab: int) -> None:
         try:
-            self._bpe = BpeTokenizer.from_file(str(file))
+            self._bpe = BpeTokenizer.from_str(_with_all_merges(file.read_text(encoding="utf-8")))
         except Exception as error:  # the library raises bare Exception
             raise WeightsError(f"{file}: not a tokenizer: {error}") from error
         self._bpe.encode_special_tokens = True
@@ -128,3 +129,17 @@ class Tokenizer:
                 if len(tokens) == 1 or symbol in musical:
                     found.add(tokens[0])
         return tuple(sorted(found))
+
+
+def _with_all_merges(tokenizer_json: str) -> str:
+    """Return the tokenizer with the first merge put back, which some multilingual files have lost.
+
+    Without it " the" is three tokens, so prompts would be unlike the text that Whisper was trained on.
+    """
+    content = json.loads(tokenizer_json)
+    merges = content["model"]["merges"]
+    first = ["Ġ", "t"] if merges and isinstance(merges[0], list) else "Ġ t"
+    if merges and "Ġt" in content["model"]["vocab"] and first not in merges:
+        merges.insert(0, first)
+        return json.dumps(content)
+    return tokenizer_json

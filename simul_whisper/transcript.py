@@ -51,7 +51,7 @@ class Update:
 
 
 class Transcript:
-    """Collects committed tokens into words of whole characters; the size of the pieces never changes the words."""
+    """Collects committed tokens into words of whole characters; the size of the pieces never changes the text."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -96,5 +96,5 @@ class Transcript:
         if "\ufffd" in before:
             return False
         # Letters of another script, as in a name, are one word; punctuation belongs to the word before it.
-        continues = text.isascii() and before.isascii() and text[:1].isalnum()
+        continues = text.isascii() and before[-1:].isascii() and text[:1].isalnum() and before[-1:].isalnum()
         return not continues and (text[:1].isalnum() or "\ufffd" in text)

@@ -1,6 +1,7 @@
 """The two embedded models, each loaded once, and our recordings with what is said in them."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+# Threads that wait for each other make tests many times slower on cores that are busy. Read when the library loads.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.sources import read_audio

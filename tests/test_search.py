@@ -162,6 +162,24 @@ def test_a_rewound_hypothesis_loses_against_any_other() -> None:
     assert search(lines, stop=no_return).best.stop is StopReason.REWIND
 
 
+@pytest.mark.xfail(reason="the unlikely loop ends the beam before it, which is likelier than a longer one", strict=True)
+def test_an_unlikely_loop_does_not_end_the_likely_text() -> None:
+    lines = {
+        (): likely(40, a=1.0),
+        (A,): likely(120, b=0.9, c=0.1),
+        (A, B): likely(200, d=0.9, a=0.1),
+        (A, B, D): likely(280, eot=1.0),
+    }
+
+    def not_c(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:  # noqa: ARG001
+        return StopReason.LOOP if token == C else None
+
+    assert text_of(search(lines, n_beams=1, stop=not_c)) == [A, B, D]
+    beam = search(lines, n_beams=2, stop=not_c)
+    assert text_of(beam) == [A, B, D]
+    assert beam.best.stop is StopReason.END_OF_TEXT
+
+
 def test_hypotheses_end_at_their_own_edge() -> None:
     lines = {
         (): likely(40, a=0.5, b=0.4),

@@ -114,15 +114,7 @@ def test_special_tokens_have_no_text(name: str) -> None:
     assert tokenizer.special_tokens == range(tokenizer.sot, tokenizer.n_vocab)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tiny.en",
-        pytest.param(
-            "base", marks=pytest.mark.xfail(reason="the merge of a space and a t is missing in its file", strict=True)
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["tiny.en", "base"])
 @pytest.mark.parametrize("word", [" the", " two", " there", " to", " that"])
 def test_common_words_are_one_token(name: str, word: str) -> None:
     assert len(tokenizer_of(name).encode(word)) == 1

@@ -1,0 +1,138 @@
+"""How much of a pass is committed: what is likely, what is read twice, what has waited; and whole words."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simul_whisper.alignatt import AlignedToken
+from simul_whisper.commit import CommitRule
+from simul_whisper.config import AlignAttConfig
+from tests.fakes import tokenizer_of
+
+TOKENIZER = tokenizer_of("base")
+FEATURES = np.zeros((500, 4), np.float32)
+CONTENT_FRAMES = 500
+SURE, UNSURE, GUESS = math.log(0.99), math.log(0.5), math.log(0.05)
+
+
+def rule(**settings: Any) -> CommitRule:
+    config = AlignAttConfig(**{"hold_probability": 0.7, "hold_len": 3.0, **settings}).validated()
+    return CommitRule(config, TOKENIZER, FEATURES.shape[1])
+
+
+def read(text: str, logprob: float = SURE, frame: int = 450) -> list[AlignedToken]:
+    return [AlignedToken(token, frame, logprob) for token in TOKENIZER.encode(text)]
+
+
+def committed(
+    commit: CommitRule, accepted: list[AlignedToken], following: list[AlignedToken], language: str = "en"
+) -> str:
+    n = commit.n_committed(accepted, following[0] if following else None, language, FEATURES, CONTENT_FRAMES)
+    return TOKENIZER.decode([token.token for token in accepted[:n]])
+
+
+@pytest.mark.parametrize(
+    ("last_word", "following", "expected"),
+    [
+        ("drop", " house", " blue untranslatable"),
+        ("drop", "house", " blue"),
+        ("drop", "", " blue"),
+        ("keep", " house", " blue untranslatable"),
+        ("keep", "house", " blue untranslatable"),
+        ("keep", "", " blue untranslatable"),
+    ],
+)
+def test_the_last_word_waits_until_the_next_begins(last_word: str, following: str, expected: str) -> None:
+    accepted = read(" blue untranslatable")
+    assert committed(rule(last_word=last_word), accepted, read(following)) == expected
+
+
+def test_the_end_of_text_ends_the_last_word() -> None:
+    assert committed(rule(), read(" blue"), [AlignedToken(TOKENIZER.eot, 499, SURE)]) == " blue"
+
+
+def test_a_last_word_that_began_in_an_earlier_pass_waits_too() -> None:
+    rest = read(" untranslatable")[1:]
+    assert committed(rule(), rest, []) == ""
+    assert committed(rule(), rest, read(" house")) == TOKENIZER.decode([token.token for token in rest])
+
+
+@pytest.mark.parametrize("language", ["zh", "ja", "th", "lo", "my", "yue"])
+def test_without_spaces_there_are_no_last_words(language: str) -> None:
+    assert committed(rule(), read("我们在"), read("北"), language) == "我们在"
+
+
+def test_an_unlikely_word_waits_for_a_second_reading() -> None:
+    commit = rule()
+    accepted = [*read(" red blue"), *read(" house", UNSURE), *read(" river")]
+    # What is read instead of the unlikely word might belong to the word before it.
+    assert committed(commit, accepted, read(" stone")) == " red"
+    assert committed(commit, accepted[1:], read(" stone")) == " blue house river"
+
+
+def test_a_guess_waits_however_often_it_is_read() -> None:
+    commit = rule()
+    for _ in range(4):
+        assert committed(commit, read(" house", GUESS), read(" stone")) == ""
+
+
+def test_another_reading_is_no_second_reading() -> None:
+    commit = rule()
+    assert committed(commit, read(" house", UNSURE), read(" stone")) == ""
+    assert committed(commit, read(" river", UNSURE), read(" stone")) == ""
+    assert committed(commit, read(" house", UNSURE), read(" stone")) == ""
+
+
+def test_a_new_utterance_has_read_nothing_before() -> None:
+    commit = rule()
+    assert committed(commit, read(" house", UNSURE), read(" stone")) == ""
+    commit.forget()
+    assert committed(commit, read(" house", UNSURE), read(" stone")) == ""
+
+
+def test_nothing_waits_for_ever() -> None:
+    assert committed(rule(hold_len=3), read(" house", GUESS, frame=350), read(" stone")) == ""
+    assert committed(rule(hold_len=3), read(" house", GUESS, frame=349), read(" stone")) == " house"
+
+
+def test_a_probability_of_zero_holds_nothing() -> None:
+    assert committed(rule(hold_probability=0), read(" house", GUESS), read(" stone")) == " house"
+
+
+@settings(deadline=None)
+@given(
+    logprobs=st.lists(st.floats(-5, 0), min_size=1, max_size=12),
+    last_word=st.sampled_from(["keep", "drop"]),
+    following=st.sampled_from(["", " house", "house"]),
+)
+def test_whole_words_are_committed_up_to_the_first_that_waits(
+    logprobs: list[float], last_word: str, following: str
+) -> None:
+    tokens = TOKENIZER.encode(" untranslatable house supercalifragilistic river")
+    accepted = [AlignedToken(token, 450, logprob) for token, logprob in zip(tokens, logprobs, strict=False)]
+    following_tokens = read(following)
+    n = rule(last_word=last_word).n_committed(
+        accepted, following_tokens[0] if following else None, "en", FEATURES, CONTENT_FRAMES
+    )
+    n_sure = next((i for i, each in enumerate(accepted) if each.logprob < math.log(0.7)), len(accepted))
+    assert 0 <= n <= n_sure
+    if last_word == "drop" and n < len(accepted):
+        assert n == 0 or TOKENIZER.starts_word(accepted[n].token)
+    if n_sure == len(accepted) and following == " house":
+        assert n == n_sure
+
+
+@pytest.mark.parametrize(("ends_at", "expected"), [(499, " blue house"), (400, " blue")])
+def test_cif_decides_about_the_last_word(ends_at: int, expected: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "cif.npz", weight=np.array([[1, 0, 0, 0]], np.float32), bias=np.zeros(1, np.float32))
+    features = np.full((500, 4), -30.0, np.float32)
+    features[[100, ends_at - 1, ends_at], 0] = np.log([9, 9, 0.25])
+    commit = rule(last_word="cif", cif_ckpt_path=str(tmp_path / "cif.npz"))
+    accepted = read(" blue house")
+    n = commit.n_committed(accepted, None, "en", features, CONTENT_FRAMES)
+    assert TOKENIZER.decode([token.token for token in accepted[:n]]) == expected
