@@ -181,6 +181,7 @@ def test_minutes_at_once_are_decoded_window_by_window(tiny: Model, lighthouse: R
     update = whisper.infer(is_last=True)
     assert max(encoder.content_frames) * 0.02 <= 20.0
     assert update.audio_end_s == 2 * len(lighthouse.samples) / SAMPLE_RATE
+    assert update.audio_end_s - update.keep_from_sample / SAMPLE_RATE <= 20.0
     assert update.timing.windows == len(encoder.content_frames)
     edits = word_edits(f"{lighthouse.transcript} {lighthouse.transcript}", update.text, "en")
     assert edits.errors / edits.n_reference <= 0.1
@@ -244,18 +245,6 @@ def test_words_are_timed_where_they_are_spoken(tiny: Model, captions: Recording)
     assert [word.text for word in moved][-5:] == [word.text for word in on_time][-5:]
     for before, after in zip(on_time[-5:], moved[-5:], strict=True):
         assert after.start_s - before.start_s == pytest.approx(pause_s, abs=0.3)
-
-
-def test_the_window_is_bounded_and_moves_on(tiny: Model, lighthouse: Recording) -> None:
-    audio_max_len, length_s = 8.0, 24
-    found = updates(
-        listener(tiny, audio_max_len=audio_max_len), pieces(lighthouse.samples[: length_s * SAMPLE_RATE], 2.0)
-    )
-    kept = [update.keep_from_sample for update in found]
-    assert kept == sorted(kept)
-    for update in found:
-        assert update.audio_end_s - update.keep_from_sample / SAMPLE_RATE <= audio_max_len
-    assert kept[-1] >= (length_s - audio_max_len) * SAMPLE_RATE
 
 
 # Utterances
@@ -324,7 +313,7 @@ def test_listeners_who_take_turns_hear_what_each_hears_alone(
 def test_two_models_live_side_by_side(tiny: Model, base: Model, captions: Recording) -> None:
     listeners = [listener(tiny), listener(base)]
     texts = ["", ""]
-    for piece in pieces(captions.samples, 4.0):
+    for piece in pieces(captions.samples, 6.0):
         for n, whisper in enumerate(listeners):
             whisper.insert_audio(piece)
             texts[n] += whisper.infer().text
@@ -440,9 +429,9 @@ def test_a_config_handed_over_may_be_changed_without_effect(tiny: Model, caption
     config = AlignAttConfig(model_name="tiny.en", padding_len=1.0)
     whisper = PaddedAlignAttWhisper(config, model=tiny)
     config.language, config.audio_min_len, config.decoder_type = "de", 15.0, "nonsense"
-    assert text_of(updates(whisper, [captions.samples[:64_000]])) == text_of(
-        updates(listener(tiny), [captions.samples[:64_000]])
-    )
+    audio = pieces(captions.samples[:64_000], 2.0)
+    found, expected = updates(whisper, audio), updates(listener(tiny), audio)
+    assert [untimed(update) for update in found] == [untimed(update) for update in expected]
 
 
 def test_audio_below_the_minimum_waits(tiny: Model, captions: Recording) -> None:
