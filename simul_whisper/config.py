@@ -162,6 +162,11 @@ class AlignAttConfig(SimulWhisperConfig):
                 f"got audio_min_len {snapshot.audio_min_len:g} s, expected at most audio_max_len, "
                 f"{snapshot.audio_max_len:g} s"
             )
+        if snapshot.segment_length > snapshot.audio_max_len / 2:
+            raise ConfigError(
+                f"got segment_length {snapshot.segment_length:g} s, expected at most half of audio_max_len, "
+                f"{snapshot.audio_max_len:g} s"
+            )
         pairs = [pair for pair in snapshot.alignment_heads if isinstance(pair, list | tuple) and len(pair) == 2]
         if len(pairs) < len(snapshot.alignment_heads) or not all(
             isinstance(part, int) for pair in pairs for part in pair

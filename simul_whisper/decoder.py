@@ -14,7 +14,7 @@ from simul_whisper.errors import BackendError
 from simul_whisper.network import Cache, Decoder, KeysValues
 from simul_whisper.weights.model import Head, Weights
 
-_MLX_CACHE_BYTES = 256 * 1024 * 1024
+_MLX_CACHE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)

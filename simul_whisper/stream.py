@@ -95,7 +95,7 @@ class Stream:
         found = self._search.run(features, mel.content_frames, self._prompt(), rule)
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
-        n = self._commit_rule.n_committed(accepted, following, self.language, features, mel.content_frames)
+        n = self._commit_rule.n_committed(accepted, following, self.text_language, features, mel.content_frames)
         n = len(accepted) if final else n
         next_token = accepted[n] if n < len(accepted) else following
         return TokenUpdate(
@@ -106,6 +106,11 @@ class Stream:
             keep_from_sample=self._keep_from(window),
             timing=Timing(mel_s, encode_s, found.prefill_s, found.step_s, watch.total(), 1),
         )
+
+    @property
+    def text_language(self) -> str | None:
+        """The language of the text, which decides where words part; None until it is known."""
+        return "en" if self._config.task == "translate" else self.language
 
     def restart(self) -> None:
         """Begin a new utterance: the text of the window becomes context."""

@@ -59,7 +59,7 @@ class PaddedAlignAttWhisper:
             self._fill_window()
             self._ended = is_last and not self._pending
             found = self._stream.process(self._window, final=self._ended)
-            words += self._transcript.feed(found.tokens, self.language, found.word_end_sample)
+            words += self._transcript.feed(found.tokens, self._stream.text_language, found.word_end_sample)
             self._let_go(found.keep_from_sample)
             passes.append(found)
         if is_last:
