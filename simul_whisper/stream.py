@@ -84,7 +84,7 @@ class Stream:
         `final`: nothing follows, so everything is committed.
         """
         watch = Stopwatch()
-        mel = log_mel(window.samples, self._model.dims.n_mels, round(self._config.padding_len * SAMPLE_RATE))
+        mel = log_mel(window.samples, self._model.dims.n_mels, self._padding_samples(len(window.samples)))
         mel_s = watch.lap()
         features = self._model.encoder.encode(mel)
         encode_s = watch.lap()
@@ -116,6 +116,11 @@ class Stream:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._ledger.cut_all())
         self._commit_rule.forget()
+
+    def _padding_samples(self, n_samples: int) -> int:
+        """Return how much silence follows: to whole seconds, because encoders keep memory for each length they meet."""
+        padding = round(self._config.padding_len * SAMPLE_RATE)
+        return padding + -(n_samples + padding) % SAMPLE_RATE
 
     def _knows_language(self, features: Features, n_samples: int, *, final: bool) -> bool:
         """Detect the language unless it is known; False while there is too little audio to tell."""
