@@ -132,7 +132,13 @@ def test_interrupted_it_writes_what_was_heard() -> None:
     command = [sys.executable, "-m", "streaming.cli", "transcribe", str(RECORDINGS / "lighthouse.flac"), *FAST]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [*command, "--realtime", "--times"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*command, "--realtime", "--times"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
         first_line = process.stdout.readline()
