@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from simul_whisper.tokenizer import Tokenizer
 
+# A token is read from somewhere in its sound; the sound is over this much later.
+_SAMPLES_AFTER_LAST_TOKEN = 25 * SAMPLES_PER_FRAME
 _SENTENCE_ENDS = (".", "?", "!", "。", "？", "！", "…")
 
 
@@ -42,9 +44,7 @@ class Ledger:
 
     def cut(self, sample: int) -> list[int]:
         """Remove and return the tokens of the words read before `sample`."""
-        n = next((n for n, entry in enumerate(self._entries) if entry.sample >= sample), len(self._entries))
-        while 0 < n < len(self._entries) and not self._tokenizer.starts_word(self._entries[n].token):
-            n += 1
+        n = self._n_tokens_before(sample)
         left = [entry.token for entry in self._entries[:n]]
         del self._entries[:n]
         return left
@@ -56,11 +56,12 @@ class Ledger:
         return left
 
     def best_cut(self, earliest: int, latest: int) -> int:
-        """Return the sample in [earliest, latest] that parts the text best; `earliest` when no two words meet there.
+        """Return the sample in [earliest, latest] that parts the text best.
 
-        A pause is worth its length, the end of a sentence as much as a pause of one second.
+        A pause is worth its length, the end of a sentence as much as a pause of one second. Where no two words meet,
+        it is the end of the word that `earliest` would part.
         """
-        best, best_worth = earliest, -1.0
+        best, best_worth = self._end_of_word_at(earliest, latest), -1.0
         for before, after in zip(self._entries, self._entries[1:], strict=False):
             sample = (before.sample + after.sample) // 2 // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
             if not earliest <= sample <= latest or not self._tokenizer.starts_word(after.token):
@@ -69,6 +70,19 @@ class Ledger:
             if worth > best_worth:
                 best, best_worth = sample, worth
         return best
+
+    def _n_tokens_before(self, sample: int) -> int:
+        """Return how many tokens belong to the words read before `sample`."""
+        n = next((n for n, entry in enumerate(self._entries) if entry.sample >= sample), len(self._entries))
+        while 0 < n < len(self._entries) and not self._tokenizer.starts_word(self._entries[n].token):
+            n += 1
+        return n
+
+    def _end_of_word_at(self, earliest: int, latest: int) -> int:
+        n = self._n_tokens_before(earliest)
+        end = self._entries[n - 1].sample + _SAMPLES_AFTER_LAST_TOKEN if n else earliest
+        following = self._entries[n].sample if n < len(self._entries) else latest
+        return max(earliest, min(end, following, latest))
 
     def _ends_sentence(self, token: int) -> bool:
         return self._tokenizer.decode([token]).endswith(_SENTENCE_ENDS)

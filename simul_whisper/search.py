@@ -149,13 +149,16 @@ class BeamSearch:
         first: bool,
     ) -> list[int]:
         """Replace the live hypotheses by their best extensions and return, for each, which of the old it extends."""
-        survivors, parents, stopped = list[Hypothesis](), list[int](), set[int]()
+        survivors, parents = list[Hypothesis](), list[int]()
+        begun, stopped = set[int](), set[int]()
         for candidate in self._candidates(beams.live, logits, frames, first=first):
             if len(survivors) == self._n_beams:
                 break
             if candidate.beam in stopped:
                 continue
             parent, token = beams.live[candidate.beam], candidate.token
+            likeliest = candidate.beam not in begun
+            begun.add(candidate.beam)
             if token.token == self._tokenizer.eot:
                 beams.ended.append(parent.ended(StopReason.END_OF_TEXT, token))
                 continue
@@ -163,7 +166,8 @@ class BeamSearch:
             if reason is None:
                 survivors.append(parent.extended(token))
                 parents.append(candidate.beam)
-            else:
+            # A loop that is not the likeliest continuation is only left out.
+            elif likeliest or reason is not StopReason.LOOP:
                 beams.ended.append(parent.ended(reason, token))
                 stopped.add(candidate.beam)
         beams.live = survivors

@@ -81,7 +81,7 @@ def test_a_long_pause_is_worth_more_than_a_sentence() -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.integers(0, 20_000), min_size=len(TOKENS), max_size=len(TOKENS)),
+    st.lists(st.integers(0, 60).map(lambda n: n * 320), min_size=len(TOKENS), max_size=len(TOKENS)),
     st.integers(0, 300).map(lambda n: n * 320),
     st.integers(0, 300).map(lambda n: n * 320),
 )
@@ -92,12 +92,9 @@ def test_the_best_cut_stays_in_its_range_and_between_words(steps: list[int], ear
     cut = ledger.best_cut(earliest, earliest + more)
     assert earliest <= cut <= earliest + more
     assert cut % 320 == 0
-    between = [
-        (before, after)
-        for before, after, token in zip(samples, samples[1:], TOKENS[1:], strict=False)
-        if TOKENIZER.starts_word(token) and before - 320 < cut <= after
-    ]
-    assert cut == earliest or between
+    n_left = len(ledger.cut(cut))
+    parts_a_word = n_left > 0 and samples[n_left - 1] > cut
+    assert not parts_a_word or cut == earliest + more
 
 
 def test_a_word_is_never_parted_by_the_best_cut() -> None:
@@ -105,4 +102,4 @@ def test_a_word_is_never_parted_by_the_best_cut() -> None:
     ledger.commit(
         [LedgerToken(token, 8_000 * n, -0.1) for n, token in enumerate(TOKENIZER.encode(" untranslatability"))]
     )
-    assert ledger.best_cut(640, 64_000) == 640
+    assert ledger.best_cut(640, 64_000) > ledger.last_sample
