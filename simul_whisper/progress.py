@@ -1,16 +1,40 @@
-"""What long work (download, assembly, conversion) reports while it runs."""
+"""What long work (download, assembly, conversion, compilation) reports while it runs, and why it failed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Stage(Enum):
+    """What is being done, or what went wrong."""
+
+    DOWNLOADING = "downloading"
+    DOWNLOADING_COREML = "downloading_coreml"
+    PREPARING = "preparing"
+    LOADING = "loading"
+    CONVERTING = "converting"
+    COMPILING_ANE = "compiling_ane"
+    COREML_UNAVAILABLE = "coreml_unavailable"
+    DOWNLOAD_FAILED = "download_failed"
+    COMPILATION_FAILED = "compilation_failed"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` bytes of the work named by `stage`; finished when they are equal."""
+    """A stage, and how much of it is done.
 
-    stage: str
-    done: int
-    total: int
+    detail: what is worked on, or the reason of a failure. done, total: bytes or steps; both 0 where nothing is counted.
+    """
+
+    stage: Stage
+    detail: str = ""
+    done: int = 0
+    total: int = 0
+
+    @property
+    def fraction(self) -> float | None:
+        """From 0 to 1; None where nothing is counted."""
+        return self.done / self.total if self.total else None
 
 
 ProgressHandler = Callable[[Progress], None]

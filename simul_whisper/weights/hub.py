@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from tqdm import tqdm
 
 from simul_whisper.errors import ModelNotFoundError
-from simul_whisper.progress import Progress, ProgressHandler, silent
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.checkpoint import read_json
 from simul_whisper.weights.directory import layout_of
 
@@ -40,7 +40,7 @@ def hub_directory(
     """
     if cached := cached_directory(hub_id, cache_dir):
         return cached
-    bars = _bars(f"download {hub_id}", progress)
+    bars = _bars(hub_id, progress)
     try:
         found = snapshot_download(
             hub_id, cache_dir=cache_dir, allow_patterns=_FILES, tqdm_class=bars, endpoint=endpoint
@@ -50,7 +50,7 @@ def hub_directory(
     except _FAILURES as error:
         raise _not_found(hub_id, f"it could not be downloaded ({str(error).strip().splitlines()[0]})") from error
     n_bytes = sum(file.stat().st_size for file in Path(found).iterdir())
-    progress(Progress(f"download {hub_id}", n_bytes, n_bytes))
+    progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
     return Path(found)
 
 
@@ -75,7 +75,7 @@ def _not_found(hub_id: str, reason: str) -> ModelNotFoundError:
     return ModelNotFoundError(f"{hub_id}: {reason}; give a local directory, or an embedded model: tiny.en, base")
 
 
-def _bars(stage: str, progress: ProgressHandler) -> type[Any]:
+def _bars(hub_id: str, progress: ProgressHandler) -> type[Any]:
     """Return a class of progress bars that report bytes instead of drawing themselves."""
     reported = 0
 
@@ -92,7 +92,7 @@ def _bars(stage: str, progress: ProgressHandler) -> type[Any]:
             total = int(self.total or 0)
             if self.unit == "B" and reported < self.n < total:
                 reported = int(self.n)
-                progress(Progress(stage, reported, total))
+                progress(Progress(Stage.DOWNLOADING, hub_id, reported, total))
 
     Bar.set_lock(threading.RLock())  # tqdm's own would start a process
     return Bar

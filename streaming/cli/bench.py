@@ -87,9 +87,11 @@ _COLUMNS = ("clips", "audio_s", "wer", "wer_offline", "bleu", "chrf", "compute_p
 def _table(figures: dict[str, Any]) -> str:
     """Return the figures as text: a line for each group, then costs and the model."""
     columns = (*_COLUMNS, "laal_ca_s", "words_without_speech")
-    lines = [f"{'':14}" + " ".join(f"{name.replace('compute_per_audio_s', 'cost')[:12]:>12}" for name in columns)]
+    titles = [f"{column.replace('compute_per_audio_s', 'cost'):>9}" for column in columns]
+    lines = [" ".join([f"{'':14}", *titles])]
     for name, group in {**figures["groups"], "overall": figures["overall"]}.items():
-        lines.append(f"{name:14}" + " ".join(f"{_cell(group[column]):>12}" for column in columns))
+        cells = [f"{_cell(group[column]):>{len(title)}}" for column, title in zip(columns, titles, strict=True)]
+        lines.append(" ".join([f"{name:14}", *cells]))
     overall = figures["overall"]
     stages = ", ".join(f"{name} {share}" for name, share in overall["stages"].items())
     step = overall["decode_step_ms"]

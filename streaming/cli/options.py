@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import types
 from dataclasses import MISSING, Field, fields
 from typing import Any, get_args
@@ -40,15 +41,20 @@ def settings_table() -> str:
 
 
 class ProgressBar:
-    """Shows the stages of long work on stderr."""
+    """Shows the stages of long work on stderr: a bar where something is counted, else a line."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, progress: Progress) -> None:
-        if self._bar is None or self._bar.desc.rstrip(": ") != progress.stage:
+        title = f"{progress.stage.value.replace('_', ' ')} {progress.detail}"
+        if not progress.total:
             self.close()
-            self._bar = tqdm(desc=progress.stage, total=progress.total, unit="B", unit_scale=True, leave=False)
+            print(f"simul-whisper: {title}", file=sys.stderr)
+            return
+        if self._bar is None or self._bar.desc.rstrip(": ") != title:
+            self.close()
+            self._bar = tqdm(desc=title, total=progress.total, unit_scale=True, leave=False)
         self._bar.update(progress.done - self._bar.n)
         if progress.done >= progress.total:
             self.close()

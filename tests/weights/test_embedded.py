@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simul_whisper.errors import ModelNotFoundError, WeightsError
-from simul_whisper.progress import Progress
+from simul_whisper.progress import Progress, Stage
 from simul_whisper.weights import Dims, Head, load_weights
 from simul_whisper.weights.embedded import MODELS, EmbeddedModel, embedded_directory, embedded_tokenizer
 from simul_whisper.weights.model import check_tensors
@@ -91,7 +91,7 @@ def test_parts_are_assembled_once_with_progress(packages: Path, tmp_path: Path) 
     assert (home / "model.bin").read_bytes() == CONTENT
     assert (home / "tokenizer.json").read_text() == "tokenizer.json"
     assert [report.done for report in reports] == sorted(report.done for report in reports)
-    assert reports[-1] == Progress("prepare base", len(CONTENT), len(CONTENT))
+    assert reports[-1] == Progress(Stage.PREPARING, "base", len(CONTENT), len(CONTENT))
     (packages / "stand_in_part2" / "data" / "part2").write_bytes(b"no longer read")
     assert embedded_directory("base", tmp_path / "cache", no_work) == home
 

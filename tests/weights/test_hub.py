@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simul_whisper.errors import ModelNotFoundError
-from simul_whisper.progress import Progress
+from simul_whisper.progress import Progress, Stage
 from simul_whisper.weights.directory import load_directory
 from simul_whisper.weights.hub import cached_directory, cached_ids, hub_directory
 from tests.weights import build
@@ -49,7 +49,7 @@ def test_a_download_is_whole_reported_and_kept(hub: FakeHub, tmp_path: Path) -> 
     found = hub_directory(HUB_ID, tmp_path / "cache", reports.append, hub.endpoint)
     assert load_directory("model", found).dims == build.DIMS
     n_bytes = sum(len(content) for name, content in hub.files.items() if name != "pytorch_model.bin")
-    assert reports[-1] == Progress(f"download {HUB_ID}", n_bytes, n_bytes)
+    assert reports[-1] == Progress(Stage.DOWNLOADING, HUB_ID, n_bytes, n_bytes)
     assert [report.done for report in reports] == sorted({report.done for report in reports})
     assert "pytorch_model.bin" not in {name for name, _ in hub.downloads}
     assert hub_directory(HUB_ID, tmp_path / "cache", endpoint=NO_HUB) == found
