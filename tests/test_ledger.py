@@ -102,4 +102,4 @@ def test_a_word_is_never_parted_by_the_best_cut() -> None:
     ledger.commit(
         [LedgerToken(token, 8_000 * n, -0.1) for n, token in enumerate(TOKENIZER.encode(" untranslatability"))]
     )
-    assert ledger.best_cut(640, 64_000) > ledger.last_sample
+    assert ledger.best_cut(640, 64_000) > (ledger.last_sample or 64_000)
