@@ -1,0 +1,102 @@
+"""Core ML's weight file: constants too large for the program, each behind a 64-byte header.
+
+It knows bytes and NumPy, not what the tensors are for. Header: sentinel and type (uint32 each), then size and position
+in bytes (uint64 each); elements of less than a byte are packed from the lowest bit up.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper.errors import WeightsError
+
+_HEADER_BYTES = 64
+_SENTINEL = 0xDEADBEEF
+_DTYPES: dict[str, type[np.generic]] = {
+    "bool": np.bool_,
+    "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
+    "int8": np.int8,
+    "int16": np.int16,
+    "int32": np.int32,
+    "int64": np.int64,
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+}
+_PACKED_BITS = {"int4": 4, "uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint6": 6}
+
+
+class BlobFile:
+    """One weight file, mapped into memory and read where it is asked for. Raises WeightsError when it is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._bytes: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path}: cannot be read: {error}; convert or fetch the model again") from error
+
+    def raw(self, offset: int) -> NDArray[np.uint8]:
+        """Return the bytes behind the header at `offset`, uint8 (n,)."""
+        header = self._slice(offset, _HEADER_BYTES, "a header")
+        sentinel = int(header[:4].view(np.uint32)[0])
+        if sentinel != _SENTINEL:
+            raise WeightsError(f"{self._path}: got {sentinel:#x} at byte {offset}, expected {_SENTINEL:#x}; damaged")
+        size, start = (int(value) for value in header[8:24].view(np.uint64))
+        return self._slice(start, size, "a tensor")
+
+    def tensor(self, offset: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return the tensor behind the header at `offset`; values of less than a byte come as (u)int8."""
+        data = self.raw(offset)
+        expected = packed_bytes(dtype, math.prod(shape))
+        if len(data) != expected:
+            raise WeightsError(
+                f"{self._path}: got {len(data)} bytes at byte {offset}, expected {expected} for {dtype} {shape}"
+            )
+        return decoded(data, dtype, shape)
+
+    def _slice(self, start: int, size: int, what: str) -> NDArray[np.uint8]:
+        if start + size > len(self._bytes):
+            raise WeightsError(
+                f"{self._path}: got {len(self._bytes)} bytes, expected {what} up to byte {start + size}; truncated"
+            )
+        return self._bytes[start : start + size]
+
+
+def packed_bytes(dtype: str, n: int) -> int:
+    """Return how many bytes n elements take. Raises WeightsError for a type that has no tensors."""
+    if dtype in _PACKED_BITS:
+        return -(-n * _PACKED_BITS[dtype] // 8)
+    return n * np.dtype(numpy_type(dtype)).itemsize
+
+
+def decoded(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the tensor whose bytes are `data`, uint8 (n,)."""
+    if dtype not in _PACKED_BITS:
+        return data.view(numpy_type(dtype)).reshape(shape)
+    values = unpacked(data, _PACKED_BITS[dtype], math.prod(shape)).reshape(shape)
+    if dtype.startswith("int"):
+        values = values.astype(np.int8)
+        values[values >= 1 << (_PACKED_BITS[dtype] - 1)] -= 1 << _PACKED_BITS[dtype]
+    return values
+
+
+def unpacked(data: NDArray[np.uint8], n_bits: int, n: int) -> NDArray[np.uint8]:
+    """Return n numbers of `n_bits` bits each, uint8 (n,), packed from the lowest bit of the first byte."""
+    bits = np.unpackbits(data, count=n * n_bits, bitorder="little").reshape(n, n_bits)
+    return np.packbits(bits, axis=1, bitorder="little")[:, 0]
+
+
+def numpy_type(dtype: str) -> type[np.generic]:
+    """Return how NumPy holds this type: "uint4" -> uint8. Raises WeightsError for a type that has no tensors."""
+    if dtype in _PACKED_BITS:
+        return np.int8 if dtype.startswith("int") else np.uint8
+    if dtype not in _DTYPES:
+        raise WeightsError(f"got a tensor of {dtype}, expected one of {', '.join([*_DTYPES, *_PACKED_BITS])}")
+    return _DTYPES[dtype]

@@ -1,0 +1,181 @@
+"""What a Core ML model says of itself: inputs, outputs, metadata, size, digest. Read from its files on any machine.
+
+An `.mlpackage` has a specification; an `.mlmodelc` has the `metadata.json` that Apple's compiler writes: a list of one
+object whose shapes are strings, "[1, 80, 3000]". It runs nothing; only an `.mlpackage` needs coremltools.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from simul_whisper.coreml.blob import BlobFile
+from simul_whisper.errors import BackendError, ModelNotFoundError, WeightsError
+
+Shape = tuple[int, ...]
+PACKAGE_SUFFIX, COMPILED_SUFFIX = ".mlpackage", ".mlmodelc"
+_WEIGHTS = Path("weights") / "weight.bin"
+# In a compiled program's text: BLOBFILE(path = ..., offset = tensor<uint64, []>(64)), or uint64(64) in newer ones.
+_BLOB_OFFSET = re.compile(r"BLOBFILE\(path\s*=\s*[^)]*\)?[^)]*?offset\s*=\s*(?:tensor<uint64, \[\]>|uint64)\((\d+)\)")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """An input or output. shapes: all that are accepted, the default first; none where the model does not say.
+
+    Of a range of shapes only the default is kept. dtype: "float32", "float16", "int32" ...
+    """
+
+    name: str
+    shapes: tuple[Shape, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """size_bytes: of all files together."""
+
+    path: Path
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+    metadata: dict[str, str]
+    size_bytes: int
+
+    @property
+    def compiled(self) -> bool:
+        return self.path.suffix == COMPILED_SUFFIX
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256, in hex, of every file's relative path and content, in order. Reads all: a second per gigabyte."""
+        digest = hashlib.sha256()
+        for file in _files(self.path):
+            digest.update(file.relative_to(self.path).as_posix().encode() + b"\0")
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+
+def describe(path: Path) -> Description:
+    """Return what the model at `path` takes and gives.
+
+    Raises ModelNotFoundError when nothing is there, WeightsError when it is no Core ML model, or damaged or truncated,
+    and BackendError when coremltools is needed and missing.
+    """
+    if not path.exists():
+        raise ModelNotFoundError(f"{path}: no such Core ML model; convert one, or fetch it")
+    if path.suffix not in (PACKAGE_SUFFIX, COMPILED_SUFFIX) or not path.is_dir():
+        kind = "folder" if path.is_dir() else "file"
+        raise WeightsError(f"{path}: got a {kind}, expected a folder named *{PACKAGE_SUFFIX} or *{COMPILED_SUFFIX}")
+    return _compiled(path) if path.suffix == COMPILED_SUFFIX else _package(path)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def _size_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _package(path: Path) -> Description:
+    try:
+        from simul_whisper.coreml import spec
+    except ImportError as error:
+        raise BackendError(f"{path} needs coremltools to be read; pip install 'simul-whisper[coreml]'") from error
+    model = spec.read_spec(path)
+    spec.check_blobs(path, model)
+    fields = model.description.metadata
+    metadata = dict(fields.userDefined) | {
+        name: text
+        for name, text in (
+            ("shortDescription", fields.shortDescription),
+            ("author", fields.author),
+            ("license", fields.license),
+            ("version", fields.versionString),
+        )
+        if text
+    }
+    inputs, outputs = (tuple(map(_spec_feature, part)) for part in (model.description.input, model.description.output))
+    return Description(path, inputs, outputs, metadata, _size_bytes(path))
+
+
+def _spec_feature(feature: Any) -> Feature:
+    array = feature.type.multiArrayType
+    listed = [tuple(each.shape) for each in array.enumeratedShapes.shapes]
+    default = [tuple(array.shape)] if array.shape else []
+    dtype = array.ArrayDataType.Name(array.dataType).lower() if array.dataType else feature.type.WhichOneof("Type")
+    return Feature(feature.name, tuple(dict.fromkeys(default + listed)), dtype or "unknown")
+
+
+def _compiled(path: Path) -> Description:
+    """Read `metadata.json`; the weights are compared with the program's text, where there is one."""
+    content = compiled_metadata(path)
+    inputs, outputs = (_schema(path, content, name) for name in ("inputSchema", "outputSchema"))
+    _check_compiled_blobs(path)
+    metadata = {str(name): str(value) for name, value in (content.get("userDefinedMetadata") or {}).items()}
+    for name in ("shortDescription", "author", "license", "version", "storagePrecision", "computePrecision"):
+        if content.get(name):
+            metadata[name] = str(content[name])
+    return Description(path, inputs, outputs, metadata, _size_bytes(path))
+
+
+def compiled_metadata(path: Path) -> dict[str, Any]:
+    """Return the object in the `metadata.json` of an `.mlmodelc`. Raises WeightsError."""
+    file = path / "metadata.json"
+    if not file.exists():
+        raise WeightsError(
+            f"{file} is missing, expected the description that Apple's compiler writes; without it the names and "
+            "shapes of this model can be read on a Mac only: use one with it, or the .mlpackage"
+        )
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file}: got no JSON ({error}), expected what Apple's compiler writes; damaged") from error
+    if not (isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict)):
+        raise WeightsError(f"{file}: got JSON that is no list of one object, expected what Apple's compiler writes")
+    model: dict[str, Any] = content[0]
+    return model
+
+
+def _schema(path: Path, content: dict[str, Any], name: str) -> tuple[Feature, ...]:
+    try:
+        features = tuple(_schema_feature(each) for each in content[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path / 'metadata.json'}: got no usable {name} ({type(error).__name__}: {error}), expected features "
+            "with name, shape and dataType"
+        ) from error
+    if not features:
+        raise WeightsError(f"{path / 'metadata.json'}: got an empty {name}, expected a feature")
+    return features
+
+
+def _schema_feature(feature: dict[str, Any]) -> Feature:
+    shapes = [tuple(int(n) for n in json.loads(feature["shape"]))]
+    shapes += [tuple(int(n) for n in shape) for shape in json.loads(feature.get("enumeratedShapes") or "[]")]
+    return Feature(
+        feature["name"], tuple(shape for shape in dict.fromkeys(shapes) if shape), feature["dataType"].lower()
+    )
+
+
+def _check_compiled_blobs(path: Path) -> None:
+    """Raise WeightsError when the weights are missing or shorter than the program says."""
+    program = path / "model.mil"
+    offsets = [int(found) for found in _BLOB_OFFSET.findall(program.read_text("utf-8"))] if program.exists() else []
+    if offsets:
+        blobs = BlobFile(path / _WEIGHTS)
+        for offset in offsets:
+            blobs.raw(offset)
+
+
+def program_text(path: Path) -> Iterator[str]:
+    """Yield the lines of an `.mlmodelc`'s program; none when it has no text."""
+    program = path / "model.mil"
+    if program.exists():
+        yield from program.read_text("utf-8").splitlines()

@@ -1,0 +1,196 @@
+"""A saved package's specification, read from disk: interface, metadata, operations and constants as plain values.
+
+It knows Core ML's files, and executes nothing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from coremltools.proto import MIL_pb2, Model_pb2
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from simul_whisper.coreml.blob import BlobFile, decoded, numpy_type
+from simul_whisper.errors import ModelNotFoundError, WeightsError
+
+Value = NDArray[Any] | bool | int | float | str
+"""What an operand holds: a tensor, or a plain Python value where the program has a scalar."""
+_MODEL_PATH = "@model_path"
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """dtype: "float16", "int32", "string" ...; shape: None where it is known only when the program runs."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step. inputs: operands by parameter, several where the parameter is a list; outputs: names in order."""
+
+    type: str
+    inputs: Mapping[str, tuple[str, ...]]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """operations: in the order in which they run, without constants. types: of all inputs and all results."""
+
+    operations: tuple[Operation, ...]
+    constants: Mapping[str, Value]
+    types: Mapping[str, TensorType]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def read_spec(package: Path) -> Any:
+    """Return the package's `Model` message. Raises ModelNotFoundError or WeightsError."""
+    path = _spec_file(package)
+    spec: Any = Model_pb2.Model()
+    try:
+        spec.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}; the package is not whole") from error
+    except DecodeError as error:
+        raise WeightsError(f"{path}: got bytes that are no Core ML specification ({error}); damaged") from error
+    if not (spec.description.input and spec.description.output and spec.WhichOneof("Type")):
+        raise WeightsError(f"{path}: got no model with inputs and outputs, expected a Core ML specification; damaged")
+    return spec
+
+
+def _spec_file(package: Path) -> Path:
+    """Return where the package's manifest says that the specification is."""
+    if not package.exists():
+        raise ModelNotFoundError(f"{package}: no such Core ML model")
+    manifest = package / "Manifest.json"
+    try:
+        content = json.loads(manifest.read_text("utf-8"))
+        return package / "Data" / content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+    except OSError as error:
+        raise WeightsError(
+            f"{manifest}: cannot be read ({error.strerror}), expected the manifest of an .mlpackage"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{manifest}: got no manifest that names a model, expected that of an .mlpackage") from error
+
+
+def check_blobs(package: Path, spec: Any) -> None:
+    """Raise WeightsError when a weight file is missing, damaged or shorter than the specification says."""
+    folder, files = _spec_file(package).parent, dict[str, BlobFile]()
+    for value in _stored_values(spec):
+        blob = value.blobFileValue
+        if blob.fileName not in files:
+            files[blob.fileName] = BlobFile(_blob_path(folder, blob.fileName))
+        files[blob.fileName].raw(blob.offset)
+
+
+def _stored_values(spec: Any) -> Iterator[Any]:
+    """Yield the values that are in weight files."""
+    for function in spec.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            for operation in block.operations:
+                inline = [each.value for given in operation.inputs.values() for each in given.arguments]
+                for value in [*operation.attributes.values(), *inline]:
+                    if value.WhichOneof("value") == "blobFileValue":
+                        yield value
+
+
+def _blob_path(folder: Path, name: str) -> Path:
+    return folder / name.removeprefix(_MODEL_PATH).lstrip("/")
+
+
+def read_program(package: Path) -> Program:
+    """Return what the package computes. Raises ModelNotFoundError, or WeightsError when any of its files is damaged."""
+    spec = read_spec(package)
+    kind = spec.WhichOneof("Type")
+    if kind != "mlProgram" or "main" not in spec.mlProgram.functions:
+        raise WeightsError(f"{package}: got a model of type {kind}, expected an mlProgram with a function `main`")
+    function = spec.mlProgram.functions["main"]
+    return _Reader(_spec_file(package).parent).program(function)
+
+
+class _Reader:
+    """Reads one function. Constants written in place get names of their own."""
+
+    def __init__(self, model_folder: Path) -> None:
+        self._folder = model_folder
+        self._blobs: dict[str, BlobFile] = {}
+        self._constants: dict[str, Value] = {}
+        self._types: dict[str, TensorType] = {}
+
+    def program(self, function: Any) -> Program:
+        block = function.block_specializations[function.opset]
+        for each in function.inputs:
+            self._types[each.name] = _tensor_type(each.type)
+        operations = [self._operation(each) for each in block.operations if not self._keep_constant(each)]
+        inputs = tuple(each.name for each in function.inputs)
+        return Program(tuple(operations), self._constants, self._types, inputs, tuple(block.outputs))
+
+    def _keep_constant(self, operation: Any) -> bool:
+        if operation.type == "const":
+            self._constants[operation.outputs[0].name] = self._value(operation.attributes["val"])
+        return operation.type == "const"
+
+    def _operation(self, operation: Any) -> Operation:
+        outputs = tuple(each.name for each in operation.outputs)
+        self._types |= {each.name: _tensor_type(each.type) for each in operation.outputs}
+        inputs = {
+            parameter: self._named(f"{outputs[0]}.{parameter}", argument.arguments)
+            for parameter, argument in operation.inputs.items()
+        }
+        # Before iOS 18 the operands of compressed weights are attributes.
+        for parameter, value in operation.attributes.items():
+            if parameter != "name":
+                inputs[parameter] = (self._kept(f"{outputs[0]}.{parameter}", value),)
+        return Operation(operation.type, inputs, outputs)
+
+    def _named(self, prefix: str, bindings: Iterable[Any]) -> tuple[str, ...]:
+        return tuple(
+            each.name if each.WhichOneof("binding") == "name" else self._kept(f"{prefix}.{index}", each.value)
+            for index, each in enumerate(bindings)
+        )
+
+    def _kept(self, name: str, value: Any) -> str:
+        self._constants[name] = self._value(value)
+        return name
+
+    def _value(self, value: Any) -> Value:
+        tensor_type = _tensor_type(value.type)
+        shape = tuple(size for size in tensor_type.shape if size is not None)
+        if value.WhichOneof("value") == "blobFileValue":
+            blob = value.blobFileValue
+            return self._blob(blob.fileName).tensor(blob.offset, tensor_type.dtype, shape)
+        tensor = value.immediateValue.tensor
+        content = getattr(tensor, tensor.WhichOneof("value") or "floats").values
+        if tensor_type.dtype == "string":
+            return str(content[0])
+        if isinstance(content, bytes):
+            array = decoded(np.frombuffer(content, np.uint8), tensor_type.dtype, shape)
+        else:
+            array = np.array(content, numpy_type(tensor_type.dtype)).reshape(shape)
+        return array if shape else _scalar(array)
+
+    def _blob(self, name: str) -> BlobFile:
+        if name not in self._blobs:
+            self._blobs[name] = BlobFile(_blob_path(self._folder, name))
+        return self._blobs[name]
+
+
+def _scalar(array: NDArray[Any]) -> Value:
+    scalar: bool | int | float = array.item()
+    return scalar
+
+
+def _tensor_type(value_type: Any) -> TensorType:
+    tensor = value_type.tensorType
+    shape = tuple(
+        each.constant.size if each.WhichOneof("dimension") == "constant" else None for each in tensor.dimensions
+    )
+    return TensorType(MIL_pb2.DataType.Name(tensor.dataType).lower(), shape)
