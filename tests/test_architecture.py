@@ -12,9 +12,10 @@ ROOT = Path(__file__).parent.parent
 ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
 STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
-    "SAMPLE_RATE AlignAttConfig AudioFormatError BackendError ConfigError LastWord Model ModelEntry ModelError "
-    "ModelInfo ModelNotFoundError PaddedAlignAttWhisper Progress ProgressHandler SimulWhisperConfig SimulWhisperError "
-    "StopReason Timing Update WeightsError Word list_models load_model"
+    "PRESETS SAMPLE_RATE AlignAttConfig AudioFormatError BackendError ConfigError CoreMLInferenceError EncoderChange "
+    "EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo ModelNotFoundError "
+    "NeuralEngineNotAvailableError PaddedAlignAttWhisper Progress ProgressHandler ShapeConversionError "
+    "SimulWhisperConfig SimulWhisperError Stage StopReason Timing Update WeightsError Word list_models load_model"
 ).split()
 PURE = "audio errors progress timing mel tokenizer prompt alignatt loops ledger transcript config".split()
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
