@@ -114,7 +114,7 @@ class Preparation:
 
         assert self.runtime is not None
         try:
-            if not is_known:
+            if self.wants_neural_engine and not is_known:
                 progress(Progress(Stage.COMPILING_ANE, found.path.name))
                 compile_in_child(self.runtime, found.path, self.compute_units, self.timeout_s, cancelled)
             progress(Progress(Stage.LOADING, found.path.name))
