@@ -6,7 +6,9 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from simul_whisper import ModelNotFoundError
 from simul_whisper.coreml.conversion import Conversion, choices_of
+from simul_whisper.coreml.locate import fetched_package, is_on_hub
 from simul_whisper.coreml.package import convert_model
 from streaming.cli import coreml_check
 from streaming.cli.options import ProgressBar
@@ -22,6 +24,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("coreml", help="make and check Core ML packages of the encoder")
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_convert(subcommands)
+    _add_fetch(subcommands)
     coreml_check.add_commands(subcommands)
 
 
@@ -36,6 +39,12 @@ def _add_convert(commands: Any) -> None:
     parser.set_defaults(run=convert)
 
 
+def _add_fetch(commands: Any) -> None:
+    parser = commands.add_parser("fetch", help="download a well-known model's encoder, compiled, from the hub")
+    parser.add_argument("model", metavar="MODEL", help="such as base.en or large-v3-turbo")
+    parser.set_defaults(run=fetch)
+
+
 def _add_flag(parser: argparse.ArgumentParser, each: Field[Any]) -> None:
     flag = _FLAGS.get(each.name, "--" + each.name.replace("_", "-"))
     options: dict[str, Any] = {"dest": each.name, "default": each.default, "help": each.metadata["help"]}
@@ -44,6 +53,18 @@ def _add_flag(parser: argparse.ArgumentParser, each: Field[Any]) -> None:
     else:
         options["help"] += f" (default: {each.default})"
         parser.add_argument(flag, choices=choices_of(each.type), **options)
+
+
+def fetch(options: argparse.Namespace) -> int:
+    bar = ProgressBar()
+    try:
+        found = fetched_package(options.model, bar) if is_on_hub(options.model) else None
+    finally:
+        bar.close()
+    if found is None:
+        raise ModelNotFoundError(f"{options.model}: the hub has no Core ML encoder of it; simul-whisper coreml convert")
+    print(found)
+    return 0
 
 
 def convert(options: argparse.Namespace) -> int:
