@@ -10,10 +10,13 @@ from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.decoder import MlxDecoder, TextDecoder
 from simul_whisper.encoders.choice import choose_encoder
 from simul_whisper.encoders.slot import EncoderSlot
-from simul_whisper.progress import ProgressHandler, silent
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
 from simul_whisper.weights.model import Dims
+
+# Weights, encoder, decoder.
+_LOADING_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,13 @@ def load_model(
     started = time.perf_counter()
     heads = tuple((layer, head) for layer, head in config.alignment_heads) or None
     weights = load_weights(config.model_path or config.model_name, alignment_heads=heads, progress=progress)
+    progress(Progress(Stage.LOADING, weights.name, 1, _LOADING_STEPS))
     tokenizer = Tokenizer(weights.tokenizer_file, weights.dims.n_vocab)
     encoder = choose_encoder(config, weights, progress, coreml_runtime or default_runtime())
+    progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
     decoder = MlxDecoder(
         weights, config.decoder_device, config.quantization, fallback_to_float16=config.fallback_to_float16
     )
+    progress(Progress(Stage.LOADING, weights.name, _LOADING_STEPS, _LOADING_STEPS))
     load_duration_s = time.perf_counter() - started
     return Model(weights.name, weights.dims, tokenizer, encoder, decoder, decoder.description, load_duration_s)

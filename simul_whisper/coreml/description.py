@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from simul_whisper.coreml.blob import BlobFile
+from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
 from simul_whisper.errors import BackendError, ModelNotFoundError, WeightsError
 
 Shape = tuple[int, ...]
-PACKAGE_SUFFIX, COMPILED_SUFFIX = ".mlpackage", ".mlmodelc"
+
 _WEIGHTS = Path("weights") / "weight.bin"
 # In a compiled program's text: BLOBFILE(path = ..., offset = tensor<uint64, []>(64)), or uint64(64) in newer ones.
 _BLOB_OFFSET = re.compile(r"BLOBFILE\(.*?offset = (?:tensor<uint64, \[\]>|uint64)\((\d+)\)")

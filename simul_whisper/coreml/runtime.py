@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from simul_whisper.errors import EncoderNotLoadedError
+from simul_whisper.errors import EncoderNotLoadedError, NeuralEngineNotAvailableError
 
 COMPILED_SUFFIX, PACKAGE_SUFFIX = ".mlmodelc", ".mlpackage"
 
@@ -63,6 +63,17 @@ APPLE = AppleRuntime()
 def default_runtime() -> CoreMLRuntime | None:
     """Return Apple's runtime on a Mac, None elsewhere."""
     return APPLE if sys.platform == "darwin" else None
+
+
+def require_units(runtime: CoreMLRuntime | None, compute_units: str) -> CoreMLRuntime:
+    """Return the runtime. Raises NeuralEngineNotAvailableError when there is none, or not with these units."""
+    if runtime is None or (wants_neural_engine(compute_units) and not runtime.has_neural_engine()):
+        raise NeuralEngineNotAvailableError("ANE not supported")
+    return runtime
+
+
+def wants_neural_engine(compute_units: str) -> bool:
+    return compute_units in ("ALL", "CPU_AND_NE")
 
 
 def runtime_of(name: str) -> CoreMLRuntime:

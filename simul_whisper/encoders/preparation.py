@@ -17,9 +17,9 @@ from simul_whisper.audio import SAMPLE_RATE
 from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_package
 from simul_whisper.coreml.parity import parity
-from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime
+from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime, require_units, wants_neural_engine
 from simul_whisper.encoders import AudioEncoder, Features
-from simul_whisper.errors import SimulWhisperError
+from simul_whisper.errors import NeuralEngineNotAvailableError, SimulWhisperError
 from simul_whisper.mel import Mel, log_mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.weights.model import Dims, Weights
@@ -27,7 +27,6 @@ from simul_whisper.weights.model import Dims, Weights
 if TYPE_CHECKING:
     from simul_whisper.coreml.description import Description
 
-_NEURAL_ENGINE_UNITS = ("ALL", "CPU_AND_NE")
 _PROBE_S = 4
 _LEAST_PSNR_DB = 20.0
 
@@ -67,8 +66,10 @@ class Preparation:
 
     def find(self, progress: ProgressHandler) -> "Description":
         """Return what the package says of itself. Raises CoreMLUnavailableError."""
-        if self.runtime is None or (self.wants_neural_engine and not self.runtime.has_neural_engine()):
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, "ANE not supported")
+        try:
+            require_units(self.runtime, self.compute_units)
+        except NeuralEngineNotAvailableError as error:
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)) from error
         if importlib.util.find_spec("coremltools") is None:
             raise CoreMLUnavailableError(
                 Stage.COREML_UNAVAILABLE, "coremltools is not installed; pip install 'simul-whisper[coreml]'"
@@ -112,20 +113,16 @@ class Preparation:
     ) -> CoreMLModel:
         from simul_whisper.coreml.compilation import compile_in_child
 
-        assert self.runtime is not None
+        runtime = require_units(self.runtime, self.compute_units)
         try:
-            if self.wants_neural_engine and not is_known:
+            if wants_neural_engine(self.compute_units) and not is_known:
                 progress(Progress(Stage.COMPILING_ANE, found.path.name))
-                compile_in_child(self.runtime, found.path, self.compute_units, self.timeout_s, cancelled)
+                compile_in_child(runtime, found.path, self.compute_units, self.timeout_s, cancelled)
             progress(Progress(Stage.LOADING, found.path.name))
-            return self.runtime.open(found.path, self.compute_units)
+            return runtime.open(found.path, self.compute_units)
         # A runtime raises what it likes; whatever it was, another encoder goes on.
         except Exception as error:
             raise CoreMLUnavailableError(Stage.COMPILATION_FAILED, f"{error}") from error
-
-    @property
-    def wants_neural_engine(self) -> bool:
-        return self.compute_units in _NEURAL_ENGINE_UNITS
 
     def _fetched(self, progress: ProgressHandler) -> Path:
         try:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from simul_whisper.coreml.runtime import wants_neural_engine
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.preparation import CoreMLUnavailableError, Preparation, Ready, check_agreement, probe
 from simul_whisper.errors import EncoderError
@@ -130,7 +131,7 @@ class EncoderSlot:
         self.status = replace(
             self._without,
             backend=_COREML,
-            ane_compiled=self._preparation.wants_neural_engine,
+            ane_compiled=wants_neural_engine(self._preparation.compute_units),
             compute_units=self._preparation.compute_units,
             package_digest=ready.description.digest,
         )

@@ -1,6 +1,7 @@
 """Core ML from the package on disk to the words, with the reference runtime in Apple's place; and its troubles."""
 
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from simul_whisper.coreml.compilation import note_compiled
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import fetched_package
 from simul_whisper.coreml.package import convert
-from simul_whisper.coreml.runtime import CoreMLRuntime
+from simul_whisper.coreml.runtime import APPLE, CoreMLRuntime
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.mel import Mel
 from simul_whisper.weights import Weights, load_weights
@@ -328,3 +329,11 @@ def test_two_models_one_with_core_ml_and_one_without(place: Place, package: Path
             updates.append(whisper.infer(is_last=start + 64_000 >= len(captions.samples)))
     for updates in found:
         assert_heard(updates, captions)
+
+
+@pytest.mark.skipif(sys.platform != "darwin", reason="needs a Mac")
+def test_a_mac_hears_what_is_said(place: Place, package: Path, captions: Recording) -> None:
+    place.add(package, compiled=False)
+    model = place.load(APPLE, backend="coreml", coreml_compute_units="ALL")
+    assert model.info.encoder_backend == "coreml", model.info.fallback_reason
+    assert_heard(stream(model, captions), captions)
