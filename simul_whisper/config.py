@@ -208,7 +208,7 @@ class AlignAttConfig(SimulWhisperConfig):
         if self.use_coreml_encoder:
             if self.encoder_backend not in ("auto", "coreml"):
                 raise ConfigError(f"use_coreml_encoder contradicts encoder_backend = {self.encoder_backend}")
-            self.encoder_backend = "coreml"
+            self.encoder_backend, self.use_coreml_encoder = "coreml", False
 
     @property
     def n_beams(self) -> int:

@@ -12,6 +12,7 @@ from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRA
 N_FFT = 400
 HOPS_PER_FRAME = SAMPLES_PER_FRAME // SAMPLES_PER_HOP
 _LOG_FLOOR = -10.0
+_DECADES = 8.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,13 @@ def log_mel(samples: Samples, n_mels: int, padding_samples: int = MAX_WINDOW_SAM
     audible = _log_columns(samples, n_mels, n_hops)
     spectrum[:, : audible.shape[1]] = audible
     # Whisper limits the dynamic range to eight decades below the loudest cell of the window.
-    np.maximum(spectrum, spectrum.max() - 8.0, out=spectrum)
+    np.maximum(spectrum, spectrum.max() - _DECADES, out=spectrum)
     return Mel((spectrum + 4.0) / 4.0, content_frames)
+
+
+def silence_in(mel: Mel) -> float:
+    """Return the value that silence has in this window."""
+    return max((_LOG_FLOOR + 4.0) / 4.0, float(mel.columns.max()) - _DECADES / 4.0)
 
 
 def _log_columns(samples: Samples, n_mels: int, n_hops: int) -> NDArray[np.float32]:

@@ -1,17 +1,20 @@
-"""Compilation for this device's Neural Engine, in a child process that can be stopped, and a note that it was done.
+"""Compilation for this device, in a child process that can be stopped, and a note of what came of it.
 
-The system keeps what it has compiled, for this model and these units; it tells nobody, so that we keep a note.
-`python -m simul_whisper.coreml.compilation RUNTIME PATH UNITS` is the child.
+The system keeps what it has compiled for a path and a choice of units, and tells nobody; so we keep a note.
+`python -m simul_whisper.coreml.compilation RUNTIME PATH UNITS DIRECTORY` is the child.
 """
 
+import atexit
 import hashlib
+import os
 import platform
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from typing import IO
 
 from simul_whisper.coreml.description import Description
 from simul_whisper.coreml.locate import coreml_cache
@@ -22,52 +25,70 @@ from simul_whisper.weights.cache import whole_file
 _POLL_S = 0.05
 
 
-class CompilationError(EncoderNotLoadedError):
-    """The model could not be compiled for this device, or not in time."""
-
-
 class CancelledError(EncoderNotLoadedError):
     """Somebody no longer wanted it."""
 
 
-def is_compiled(description: Description, compute_units: str) -> bool:
-    """Whether this package was compiled here, for these units, under this version of the system."""
-    return _note(description, compute_units).exists()
+def noted_model(found: Description, compute_units: str, runtime: CoreMLRuntime) -> Path | None:
+    """Return what to open for a package that this system has compiled, and that was found right; None for others."""
+    with suppress(OSError, UnicodeDecodeError):
+        noted = Path((_directory(found, compute_units, runtime) / "model").read_text("utf-8"))
+        return noted if noted.exists() else None
+    return None
 
 
-def note_compiled(description: Description, compute_units: str) -> None:
-    with whole_file(_note(description, compute_units)) as stream:
-        stream.write(f"{description.path}\n".encode())
+def note_model(found: Description, compute_units: str, runtime: CoreMLRuntime, model: Path) -> None:
+    """Remember what to open. Where nothing can be written, the next start compiles again."""
+    with suppress(OSError), whole_file(_directory(found, compute_units, runtime) / "model") as stream:
+        stream.write(str(model).encode())
 
 
-def compile_in_child(
-    runtime: CoreMLRuntime, path: Path, compute_units: str, timeout_s: float, cancelled: Event
-) -> None:
-    """Have a child process load the model once. Raises CompilationError, or CancelledError soon after `cancelled`."""
-    command = [sys.executable, "-m", __name__, runtime.name, str(path), compute_units]
-    deadline = time.monotonic() + timeout_s
+def compile_in_child(runtime: CoreMLRuntime, found: Description, compute_units: str, cancelled: Event) -> Path:
+    """Have a child process compile and load the model; return what to open.
+
+    Raises CancelledError soon after `cancelled` is set, and EncoderNotLoadedError when it fails.
+    """
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise EncoderNotLoadedError("a program without a Python interpreter cannot compile; open a compiled model")
+    directory = _directory(found, compute_units, runtime)
+    command = [sys.executable, "-m", __name__, runtime.name, str(found.path.resolve()), compute_units, str(directory)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with (
+        tempfile.TemporaryFile() as said,
         tempfile.TemporaryFile() as errors,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors) as child,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=errors, env=environment) as child,
     ):
+        # A thread that waits is not told when the program ends.
+        atexit.register(child.kill)
         try:
             while child.poll() is None:
                 if cancelled.wait(_POLL_S):
-                    raise CancelledError(f"{path.name}: compilation was cancelled")
-                if time.monotonic() > deadline:
-                    raise CompilationError(f"{path.name}: got no compiled model within {timeout_s:g} s")
+                    raise CancelledError(f"{found.path.name}: compilation was stopped")
         finally:
             child.kill()
+            atexit.unregister(child.kill)
         if child.returncode:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip().splitlines()
-            raise CompilationError(f"{path.name}: {said[-1] if said else f'exit status {child.returncode}'}")
+            reason = _last_line(errors) or f"exit status {child.returncode}"
+            raise EncoderNotLoadedError(f"{found.path.name}: {reason}")
+        return Path(_last_line(said))
 
 
-def _note(description: Description, compute_units: str) -> Path:
-    key = f"{description.digest} {compute_units} {platform.platform()}"
+def _last_line(output: IO[bytes]) -> str:
+    output.seek(0)
+    return (output.read().decode(errors="replace").strip().splitlines() or [""])[-1]
+
+
+def _directory(found: Description, compute_units: str, runtime: CoreMLRuntime) -> Path:
+    key = f"{found.digest} {found.path.resolve()} {compute_units} {runtime.name} {platform.platform()}"
     return coreml_cache() / "compiled" / hashlib.sha256(key.encode()).hexdigest()
 
 
+def _compile(runtime_name: str, path: str, compute_units: str, directory: str) -> None:
+    runtime = runtime_of(runtime_name)
+    model = runtime.compiled(Path(path), Path(directory))
+    runtime.open(model, compute_units)
+    sys.stdout.write(f"\n{model}\n")
+
+
 if __name__ == "__main__":
-    runtime_of(sys.argv[1]).open(Path(sys.argv[2]), sys.argv[3])
+    _compile(*sys.argv[1:])

@@ -114,11 +114,19 @@ def _spec_feature(feature: Any) -> Feature:
 
 
 def _compiled(path: Path) -> Description:
-    """Read `metadata.json`; the weights are compared with the program's text, where there is one."""
+    """Read `metadata.json`; the weights are compared with the program's text, where there is one.
+
+    Not every compiler writes that file: then the package beside it tells.
+    """
+    beside = path.with_suffix(PACKAGE_SUFFIX)
+    if not (path / "metadata.json").exists() and beside.exists():
+        made_from = _package(beside)
+        return Description(path, made_from.inputs, made_from.outputs, made_from.metadata, _size_bytes(path))
     content = compiled_metadata(path)
     inputs, outputs = (_schema(path, content, name) for name in ("inputSchema", "outputSchema"))
     _check_compiled_blobs(path)
-    metadata = {str(name): str(value) for name, value in (content.get("userDefinedMetadata") or {}).items()}
+    said = content.get("userDefinedMetadata")
+    metadata = {str(name): str(value) for name, value in said.items()} if isinstance(said, dict) else {}
     for name in ("shortDescription", "author", "license", "version", "storagePrecision", "computePrecision"):
         if content.get(name):
             metadata[name] = str(content[name])
@@ -146,7 +154,7 @@ def compiled_metadata(path: Path) -> dict[str, Any]:
 def _schema(path: Path, content: dict[str, Any], name: str) -> tuple[Feature, ...]:
     try:
         features = tuple(_schema_feature(each) for each in content[name])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path / 'metadata.json'}: got no usable {name} ({type(error).__name__}: {error}), expected features "
             "with name, shape and dataType"
@@ -176,4 +184,7 @@ def _check_compiled_blobs(path: Path) -> None:
 def program_text(path: Path) -> str:
     """Return an `.mlmodelc`'s program; empty when it has no text."""
     program = path / "model.mil"
-    return program.read_text("utf-8", errors="replace") if program.exists() else ""
+    try:
+        return program.read_text("utf-8", errors="replace") if program.exists() else ""
+    except OSError as error:
+        raise WeightsError(f"{program}: cannot be read: {error.strerror}") from error

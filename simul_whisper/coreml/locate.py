@@ -21,7 +21,8 @@ _WHISPERKIT_FOLDERS = {
     "large": "openai_whisper-large-v3",
     "distil-large-v3": "distil-whisper_distil-large-v3",
 }
-# Names by which the hub's encoders are known; any other model is somebody's own.
+# Names by which the hub's encoders are known, and whose copies of these models are the same; others are their own.
+_OWNERS = ("openai", "distil-whisper", "Systran", "mobiuslabsgmbh", "mlx-community")
 _ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large(-v[123])?|large-v3-turbo|turbo|distil-large-v3")
 
 
@@ -41,27 +42,30 @@ def coreml_cache() -> Path:
     return cache_home() / "coreml"
 
 
-def local_package(model: str, path: str = "") -> Path | None:
-    """Return the encoder at `path`, or the one found by the model's name; compiled ones first. None: there is none.
+def local_packages(model: str, path: str = "") -> list[Path]:
+    """Return the encoder at `path`, or those found by the model's name, compiled ones first, as absolute paths.
 
     Raises EncoderNotLoadedError when `path` is given and nothing is there.
     """
     if path:
         chosen = Path(path).expanduser()
         if chosen.exists():
-            return chosen
+            return [chosen.absolute()]
         raise EncoderNotLoadedError(f"{path}: no such Core ML model; expected a .mlpackage or .mlmodelc")
     stem = Path(package_name(model)).stem
     candidates = [
-        directory / f"{stem}{suffix}"
+        (directory / f"{stem}{suffix}").absolute()
         for directory in (*_LOCAL, coreml_cache())
         for suffix in (COMPILED_SUFFIX, PACKAGE_SUFFIX)
     ]
-    return next((candidate for candidate in candidates if candidate.exists()), None)
+    return [candidate for candidate in candidates if candidate.exists()]
 
 
 def is_on_hub(model: str) -> bool:
-    """Whether the hub has an encoder for this model: only for OpenAI's own and well-known distilled ones."""
+    """Whether the hub has an encoder for this model: OpenAI's own and well-known distilled ones, not somebody's."""
+    owner, _, _ = model.rpartition("/")
+    if Path(model).is_dir() or (owner and owner not in _OWNERS):
+        return False
     return re.fullmatch(_ON_HUB, short_name(model)) is not None
 
 
@@ -85,6 +89,8 @@ def fetched_package(
 def _unpacked(archive: Path) -> Path:
     """Unpack the zip of a model into our cache, whole or not at all."""
     target = coreml_cache() / archive.stem
+    if target.exists():
+        return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as part, zipfile.ZipFile(archive) as content:

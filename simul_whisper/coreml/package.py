@@ -149,17 +149,21 @@ def _write(
 
 def _compile(package: Path, twin: Path | None) -> Path | None:
     """Compile the package, or link to the compiled twin; only macOS can."""
+    compiled = package.with_suffix(COMPILED_SUFFIX)
+    compiled_twin = twin.with_suffix(COMPILED_SUFFIX) if twin else None
+    # One that was compiled from an older package must not be taken for this one.
+    _remove(compiled)
     if sys.platform != "darwin":
         return None
     from coremltools.models.utils import compile_model
 
-    compiled = package.with_suffix(COMPILED_SUFFIX)
-    compiled_twin = twin.with_suffix(COMPILED_SUFFIX) if twin else None
-    _remove(compiled)
     if compiled_twin and compiled_twin.exists():
         compiled.symlink_to(compiled_twin.name)
     else:
-        compile_model(str(package.resolve()), str(compiled))
+        try:
+            compile_model(str(package.resolve()), str(compiled))
+        except RuntimeError as error:
+            raise BackendError(f"{package} was written, but Core ML cannot compile it: {error}") from error
     return compiled
 
 

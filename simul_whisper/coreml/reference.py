@@ -140,6 +140,10 @@ class ReferenceRuntime:
     def has_neural_engine(self) -> bool:
         return False
 
+    def compiled(self, path: Path, directory: Path) -> Path:  # noqa: ARG002
+        """Nothing is compiled here."""
+        return path
+
     def open(self, path: Path, compute_units: str) -> ReferenceModel:  # noqa: ARG002
         """Load an .mlpackage; compute units mean nothing here."""
         return ReferenceModel(path)

@@ -5,6 +5,7 @@ Everything before them is shared with the reference runtime, which stands in the
 
 import importlib
 import platform
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,14 +26,21 @@ class CoreMLModel(Protocol):
 
 
 class CoreMLRuntime(Protocol):
-    """What a device offers. name: "module:attribute", by which a child process finds the same runtime."""
+    """What a device offers; whatever it raises means that it failed.
+
+    name: "module:attribute", by which a child process finds the same runtime.
+    """
 
     name: str
 
     def has_neural_engine(self) -> bool: ...
 
+    def compiled(self, path: Path, directory: Path) -> Path:
+        """Return what to open in place of a .mlpackage, made in `directory`; a .mlmodelc is its own."""
+        ...
+
     def open(self, path: Path, compute_units: str) -> CoreMLModel:
-        """Load a .mlpackage or .mlmodelc, compiled for the device if it was not yet. Any exception: it failed."""
+        """Load a model; the first time on a device that takes long."""
         ...
 
 
@@ -42,18 +50,38 @@ class AppleRuntime:
     name = "simul_whisper.coreml.runtime:APPLE"
 
     def has_neural_engine(self) -> bool:
-        return platform.machine() == "arm64"
+        try:
+            from coremltools.models.compute_device import MLComputeDevice, MLNeuralEngineComputeDevice
+
+            devices = MLComputeDevice.get_all_compute_devices()
+        # Before macOS 14 nothing tells; then every Mac with Apple's processors is taken to have one.
+        except Exception:
+            return platform.machine() == "arm64"
+        return any(isinstance(device, MLNeuralEngineComputeDevice) for device in devices)
+
+    def compiled(self, path: Path, directory: Path) -> Path:
+        if path.suffix == COMPILED_SUFFIX:
+            return path
+        from coremltools.models.utils import compile_model
+
+        target = directory / f"{path.stem}{COMPILED_SUFFIX}"
+        shutil.rmtree(target, ignore_errors=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        compile_model(str(path.resolve()), str(target))
+        return target
 
     def open(self, path: Path, compute_units: str) -> CoreMLModel:
-        try:
-            import coremltools
-        except ImportError as error:
-            raise EncoderNotLoadedError("coremltools is not installed; pip install 'simul-whisper[coreml]'") from error
+        import coremltools
+
         units = coremltools.ComputeUnit[compute_units]
         if path.suffix == COMPILED_SUFFIX:
-            model: CoreMLModel = coremltools.models.CompiledMLModel(str(path), units)
-        else:
-            model = coremltools.models.MLModel(str(path), compute_units=units)
+            compiled: CoreMLModel = coremltools.models.CompiledMLModel(str(path), units)
+            return compiled
+        package = coremltools.models.MLModel(str(path), compute_units=units)
+        # Where Core ML refuses the model, coremltools only warns, and fails when it is used.
+        if failure := getattr(package, "_framework_error", None):
+            raise EncoderNotLoadedError(f"{path}: {failure}")
+        model: CoreMLModel = package
         return model
 
 
@@ -67,9 +95,19 @@ def default_runtime() -> CoreMLRuntime | None:
 
 def require_units(runtime: CoreMLRuntime | None, compute_units: str) -> CoreMLRuntime:
     """Return the runtime. Raises NeuralEngineNotAvailableError when there is none, or not with these units."""
-    if runtime is None or (wants_neural_engine(compute_units) and not runtime.has_neural_engine()):
+    if runtime is None:
+        raise NeuralEngineNotAvailableError("ANE not supported: Core ML needs macOS")
+    if wants_neural_engine(compute_units) and not runtime.has_neural_engine():
         raise NeuralEngineNotAvailableError("ANE not supported")
     return runtime
+
+
+def open_model(runtime: CoreMLRuntime, path: Path, compute_units: str) -> CoreMLModel:
+    """Load a model. Raises EncoderNotLoadedError, whatever the runtime raises."""
+    try:
+        return runtime.open(path, compute_units)
+    except Exception as error:
+        raise EncoderNotLoadedError(f"{path.name}: {str(error) or type(error).__name__}") from error
 
 
 def wants_neural_engine(compute_units: str) -> bool:

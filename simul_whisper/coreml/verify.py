@@ -17,7 +17,7 @@ from simul_whisper.coreml.contents import NumberType, contents
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.parity import Parity, parity
 from simul_whisper.coreml.reference import REFERENCE
-from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
+from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime, open_model
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.encoders.mlx import MlxEncoder
@@ -71,11 +71,10 @@ def verify(
     runtime = runtime or default_runtime() or REFERENCE
     found = describe(package)
     number_type = contents(package).number_type
-    config = replace(config, encoder_backend="mlx").validated()
+    config = replace(config, encoder_backend="mlx", use_coreml_encoder=False).validated()
     weights = load_weights(config.model_path or config.model_name, progress=progress)
-    encoder = CoreMLEncoder(
-        runtime.open(package, config.coreml_compute_units), found, weights.dims, config.coreml_compute_units
-    )
+    opened = open_model(runtime, package, config.coreml_compute_units)
+    encoder = CoreMLEncoder(opened, found, weights.dims, config.coreml_compute_units)
     reference = MlxEncoder(weights, "cpu")
     windows = list(_windows(samples, weights.dims.n_mels))
     likeness = parity(_features(encoder, windows), _features(reference, windows))

@@ -1,8 +1,9 @@
 """Which encoder runs: the one asked for, or the best one here; and what was chosen."""
 
 import importlib.util
+import weakref
 from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 
 from simul_whisper.blas import mx
 from simul_whisper.config import AlignAttConfig
@@ -30,29 +31,31 @@ def choose_encoder(
     taken, as it is where `auto` would have preferred Core ML.
     """
     requested = config.backend if config.encoder_backend == "auto" else config.encoder_backend
-    backend = _fastest_backend() if requested in ("auto", "coreml") else requested
+    may_use_coreml = requested == "coreml" or (requested == "auto" and runtime is not None)
+    without = config.backend if config.backend in ("mlx", "ctranslate2") else _fastest_backend()
+    backend = without if requested in ("auto", "coreml") else requested
     status = EncoderStatus(backend, requested)
-    if requested not in ("auto", "coreml") or (requested == "auto" and runtime is None):
+    if not may_use_coreml:
         encoder = _encoder(backend, config, weights)
-        return EncoderSlot(status, lambda: encoder)
-    # Held by the slot as long as it lives, the weights would take memory that is rarely needed again.
-    reload = partial(load_directory, weights.name, weights.directory, weights.alignment_heads)
-    preparation = _preparation(config, weights, reload, runtime)
-    slot = EncoderSlot(status, lambda: _encoder(backend, config, reload()), preparation, progress)
+        slot = EncoderSlot(status, lambda: encoder)
+        slot.load()
+        return slot
+    current = _current(weights)
+    preparation = _preparation(config, weights, current, runtime)
+    slot = EncoderSlot(status, lambda: _encoder(backend, config, current()), preparation, progress)
     if config.load_in_background:
         slot.prepare()
     else:
-        _begin_with_coreml(slot, preparation, config, progress, must_wait=requested == "coreml")
+        _begin_with_coreml(slot, preparation, config, must_wait=requested == "coreml")
+    slot.load()
     return slot
 
 
-def _begin_with_coreml(
-    slot: EncoderSlot, preparation: Preparation, config: AlignAttConfig, progress: ProgressHandler, *, must_wait: bool
-) -> None:
+def _begin_with_coreml(slot: EncoderSlot, preparation: Preparation, config: AlignAttConfig, *, must_wait: bool) -> None:
     """Take Core ML if it is compiled, or if compiling it is worth the wait."""
     waits = must_wait if config.wait_for_compilation is None else config.wait_for_compilation
     try:
-        if not waits and not preparation.is_compiled(progress):
+        if not waits and not preparation.needs_no_wait():
             raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NOT_COMPILED)
     except CoreMLUnavailableError as why:
         slot.fall_back(why)
@@ -60,14 +63,31 @@ def _begin_with_coreml(
         slot.warm_up(preparation.dims.n_mels)
 
 
+def _current(weights: Weights) -> Callable[[], Weights]:
+    """Return what gives the weights: these as long as somebody holds them, else read again.
+
+    Held by the encoder as long as it lives, they would take memory for what is rarely needed.
+    """
+    held, directory = weakref.ref(weights), weights.directory.resolve()
+    name, heads = weights.name, weights.alignment_heads
+
+    def current() -> Weights:
+        try:
+            return held() or load_directory(name, directory, heads)
+        except OSError as error:
+            raise BackendError(f"{directory}: the weights are gone: {error.strerror}") from error
+
+    return current
+
+
 def _preparation(
-    config: AlignAttConfig, weights: Weights, reload: Callable[[], Weights], runtime: CoreMLRuntime | None
+    config: AlignAttConfig, weights: Weights, current: Callable[[], Weights], runtime: CoreMLRuntime | None
 ) -> Preparation:
     return Preparation(
-        model=weights.name,
-        path=config.coreml_encoder_path,
+        model=config.model_path or config.model_name,
+        path=config.coreml_encoder_path and str(Path(config.coreml_encoder_path).expanduser().absolute()),
         dims=weights.dims,
-        weights=reload,
+        weights=current,
         compute_units=config.coreml_compute_units,
         timeout_s=config.compile_timeout,
         runtime=runtime,

@@ -9,7 +9,7 @@ from simul_whisper.coreml.description import Description, Feature
 from simul_whisper.coreml.runtime import CoreMLModel
 from simul_whisper.encoders import Features
 from simul_whisper.errors import CoreMLInferenceError, EncoderNotLoadedError, ShapeConversionError
-from simul_whisper.mel import HOPS_PER_FRAME, Mel
+from simul_whisper.mel import HOPS_PER_FRAME, Mel, silence_in
 from simul_whisper.weights.model import Dims
 
 # (1, n_mels, n_hops) -> (1, n_frames, n_audio_state); with four dimensions (1, n_mels, 1, n_hops) -> (1, n_audio_state,
@@ -31,7 +31,7 @@ class CoreMLEncoder:
         self._output = _only(description, description.outputs, "output")
         self._check(str(description.path))
         self._longest_first = sorted(self._input.shapes, key=lambda shape: shape[-1], reverse=True)
-        self.description = f"coreml ({self._input.dtype}, {compute_units})"
+        self.description = f"coreml ({_number_type(description)}, {compute_units})"
 
     def encode(self, mel: Mel) -> Features:
         """Windows between the lengths that the model takes are filled up with silence.
@@ -39,7 +39,7 @@ class CoreMLEncoder:
         Raises ShapeConversionError for mel of another shape, CoreMLInferenceError when Core ML fails.
         """
         shape = self._shape_for(mel)
-        columns = np.full((mel.columns.shape[0], shape[-1]), mel.columns.min(), self._input.dtype)
+        columns = np.full((mel.columns.shape[0], shape[-1]), silence_in(mel), self._input.dtype)
         columns[:, : mel.columns.shape[1]] = mel.columns
         try:
             answer = self._model.predict({self._input.name: columns.reshape(shape)})
@@ -65,11 +65,16 @@ class CoreMLEncoder:
         if found.shape != expected:
             raise ShapeConversionError(f"output {self._output.name} of the Core ML encoder", expected, found.shape)
         features: Features = np.ascontiguousarray(found[0], np.float32)
+        if not np.isfinite(features).all():
+            raise CoreMLInferenceError("Core ML answered what is not a number")
         return features
 
     def _check(self, source: str) -> None:
         """Raise EncoderNotLoadedError unless mel bins, length and width are those of the decoder's model."""
-        shape, dims = self._input.shapes[0], self._dims
+        dims = self._dims
+        shape = self._input.shapes[0] if self._input.shapes else ()
+        if self._input.dtype not in ("float16", "float32"):
+            raise EncoderNotLoadedError(f"{source}: got an input of {self._input.dtype}, expected float16 or float32")
         if len(shape) not in (_CHANNELS_LAST, _CHANNELS_FIRST):
             raise EncoderNotLoadedError(f"{source}: got an input of {shape}, expected (1, n_mels, n_hops)")
         if shape[1] != dims.n_mels:
@@ -83,6 +88,14 @@ class CoreMLEncoder:
                     f"{source}: got an encoder of width {width}, expected {dims.n_audio_state}; "
                     "it belongs to another model"
                 )
+
+
+def _number_type(description: Description) -> str:
+    """Return what the package says its numbers are."""
+    said = description.metadata
+    quantized = said.get("quantize", "none")
+    whole = said.get("precision") or said.get("computePrecision") or "numbers unknown"
+    return whole if quantized == "none" else quantized
 
 
 def _only(description: Description, features: tuple[Feature, ...], what: str) -> Feature:

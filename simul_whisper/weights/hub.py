@@ -85,10 +85,14 @@ def _snapshot(
         return Path(
             snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=patterns, tqdm_class=bars, endpoint=endpoint)
         )
-    except RepositoryNotFoundError as error:
-        raise _not_found(hub_id, "the hub has no such model, or not for you") from error
     except _FAILURES as error:
-        raise _not_found(hub_id, f"it could not be downloaded ({str(error).strip().splitlines()[0]})") from error
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        is_missing = isinstance(error, RepositoryNotFoundError)
+        reason = "the hub has no such model, or not for you" if is_missing else f"it could not be downloaded ({said})"
+        failure = _not_found(hub_id, reason)
+        if reporting.stage is Stage.DOWNLOADING:
+            reporting.progress(Progress(Stage.DOWNLOAD_FAILED, str(failure)))
+        raise failure from error
 
 
 def _cached_part(hub_id: str, folder: str, cache_dir: Path | None) -> Path | None:
@@ -97,8 +101,8 @@ def _cached_part(hub_id: str, folder: str, cache_dir: Path | None) -> Path | Non
     except (OSError, ValueError):
         return None
     part = found / folder
-    # A download that was interrupted has left its largest file for last, or out.
-    whole = part.is_file() or (part / "weights" / "weight.bin").exists()
+    # An interrupted download has left out files, and these two no model can do without.
+    whole = part.is_file() or all((part / name).exists() for name in ("metadata.json", "weights/weight.bin"))
     return part if whole else None
 
 

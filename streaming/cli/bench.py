@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     from streaming.evaluation import report
 
     config = config_from(options)
+    if options.coreml_reference:
+        config.coreml_compute_units = "CPU_ONLY"
     clips = _selected(load_manifest(options.manifest), options)
     bar = ProgressBar()
     try:

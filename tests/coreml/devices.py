@@ -1,5 +1,6 @@
 """Devices with Core ML, as far as a machine without it can have them: the reference runtime, and its troubles."""
 
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ class Device:
 
     def has_neural_engine(self) -> bool:
         return self.neural_engine
+
+    def compiled(self, path: Path, directory: Path) -> Path:  # noqa: ARG002
+        return path
 
     def open(self, path: Path, compute_units: str) -> CoreMLModel:  # noqa: ARG002
         self.opened.append(path)
@@ -71,6 +75,34 @@ class FailingDevice(Device):
 
     def open(self, path: Path, compute_units: str) -> CoreMLModel:
         return Failing(super().open(path, compute_units), 4)
+
+
+class HangingDevice(Device):
+    """Has compiled the model, and cannot load it."""
+
+    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+        threading.Event().wait()
+        return super().open(path, compute_units)
+
+
+@dataclass
+class Overflowing:
+    """A model whose numbers overflow after so many predictions."""
+
+    model: CoreMLModel
+    n_left: int
+
+    def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        self.n_left -= 1
+        answer = self.model.predict(inputs)
+        return answer if self.n_left >= 0 else {name: found * np.inf for name, found in answer.items()}
+
+
+class OverflowingDevice(Device):
+    """Overflows in mid-stream."""
+
+    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+        return Overflowing(super().open(path, compute_units), 3)
 
 
 # Under these names child processes find them.

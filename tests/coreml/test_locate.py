@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_package, package_name, short_name
+from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages, package_name, short_name
 from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
 from simul_whisper.progress import Progress, Stage
 from tests.weights.fakehub import fake_hub
 
 NO_HUB = "http://127.0.0.1:9"
-FILES = {"model.mil": b"program", "coremldata.bin": b"data", "weights/weight.bin": bytes(100_000)}
+FILES = {"model.mil": b"program", "metadata.json": b"[]", "weights/weight.bin": bytes(100_000)}
 
 
 @pytest.fixture(autouse=True)
@@ -32,22 +32,24 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_package_is_found_beside_the_program_or_in_the_cache_compiled_ones_first(tmp_path: Path) -> None:
-    assert local_package("base.en") is None
+    assert local_packages("base.en") == []
+    packages: list[Path] = []
     for folder in ("cache/coreml", "whisper.cpp/models", "models"):
         for suffix in (".mlpackage", ".mlmodelc"):
             package = tmp_path / folder / f"ggml-base.en-encoder{suffix}"
             package.mkdir(parents=True)
-            found = local_package("openai/whisper-base.en")
-            assert found is not None
-            assert found.resolve() == package
-    assert local_package("base") is None
+            packages.append(package)
+            assert sorted(local_packages("openai/whisper-base.en")) == sorted(packages)
+            assert local_packages("openai/whisper-base.en")[0].parent == package.parent
+    assert [found.suffix for found in local_packages("base.en")] == [".mlmodelc", ".mlpackage"] * 3
+    assert local_packages("base") == []
 
 
 def test_a_path_that_is_given_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "some.mlpackage").mkdir()
-    assert local_package("base", str(tmp_path / "some.mlpackage")) == tmp_path / "some.mlpackage"
+    assert local_packages("base", "some.mlpackage") == [tmp_path / "some.mlpackage"]
     with pytest.raises(EncoderNotLoadedError, match=r"other\.mlpackage: no such Core ML model"):
-        local_package("base", str(tmp_path / "other.mlpackage"))
+        local_packages("base", str(tmp_path / "other.mlpackage"))
 
 
 def test_whisperkits_model_is_fetched_once_with_progress(tmp_path: Path) -> None:
@@ -72,10 +74,11 @@ def test_whisper_cpps_archive_is_unpacked_into_our_cache(tmp_path: Path, monkeyp
             archive.writestr(f"ggml-base.en-encoder.mlmodelc/{name}", content)
     with fake_hub("ggerganov/whisper.cpp", tmp_path / "hub") as hub:
         found = fetched_package("base.en", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint)
+        assert fetched_package("base.en", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint) == found
         assert fetched_package("base", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint) is None
     assert found is not None
     assert content_of(found) == FILES
-    assert local_package("base.en") == found
+    assert local_packages("base.en") == [found]
 
 
 def test_an_archive_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +90,7 @@ def test_an_archive_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest
         pytest.raises(ModelNotFoundError, match="could not be unpacked"),
     ):
         fetched_package("tiny", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint)
-    assert local_package("tiny") is None
+    assert local_packages("tiny") == []
 
 
 @pytest.mark.parametrize("model", ["tiny.en", "openai/whisper-large-v3-turbo", "distil-whisper/distil-large-v3"])
@@ -95,9 +98,16 @@ def test_the_hub_has_encoders_of_well_known_models(model: str) -> None:
     assert is_on_hub(model)
 
 
-@pytest.mark.parametrize("model", ["somebody/whisper-of-hers", "base-finetuned", "tinyen"])
+@pytest.mark.parametrize(
+    "model", ["somebody/whisper-small", "/models/whisper-small", "my/medium", "base-tuned", "tinyen"]
+)
 def test_the_hub_has_no_encoders_of_other_models(model: str) -> None:
     assert not is_on_hub(model)
+
+
+def test_a_directory_of_a_known_name_is_somebodys_own(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    assert not is_on_hub("small")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from simul_whisper import (
     Update,
     load_model,
 )
-from simul_whisper.coreml.compilation import note_compiled
+from simul_whisper.coreml.compilation import note_model
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import fetched_package
 from simul_whisper.coreml.package import convert
@@ -62,8 +62,8 @@ class Place:
         """Put a package where it is looked for, and note that the device has compiled it."""
         found = Path(shutil.copytree(package, self.models / package.name))
         if compiled:
-            note_compiled(describe(found), UNITS)
-        return found
+            note_model(describe(found.absolute()), UNITS, DEVICE, found.absolute())
+        return found.absolute()
 
     def load(self, device: CoreMLRuntime, **settings: object) -> Model:
         values = {"model_name": "tiny.en", "coreml_compute_units": UNITS, **SHORT_WINDOWS, **settings}
@@ -160,6 +160,8 @@ def test_auto_falls_back_where_there_is_no_model(place: Place, hub: list[str]) -
     assert (info.encoder_backend == "coreml", info.requested_backend, info.did_fallback) == (False, "auto", True)
     assert info.fallback_reason == "Model not available"
     assert place.failures() == [(Stage.COREML_UNAVAILABLE, "Model not available")]
+    assert hub == []
+    assert place.load(device(), wait_for_compilation=True).info.fallback_reason == "Model not available"
     assert hub == ["tiny.en"]
 
 
@@ -186,7 +188,7 @@ def test_a_device_without_a_neural_engine_goes_on_without(place: Place, package:
 
 def test_a_system_without_core_ml_says_so_when_asked_for_it(place: Place) -> None:
     model = place.load(None, backend="coreml")  # type: ignore[arg-type]
-    assert model.info.fallback_reason == "ANE not supported"
+    assert model.info.fallback_reason == "ANE not supported: Core ML needs macOS"
     assert place.load(None).info.did_fallback is False  # type: ignore[arg-type]
 
 
@@ -206,7 +208,7 @@ def test_a_download_that_fails_is_reported(
 ) -> None:
     nobody = partial(fetched_package, cache_dir=tmp_path / "hubcache", endpoint="http://127.0.0.1:9")
     monkeypatch.setattr("simul_whisper.encoders.preparation.fetched_package", nobody)
-    model = place.load(device())
+    model = place.load(device(), backend="coreml")
     [(stage, reason)] = place.failures()
     assert stage is Stage.DOWNLOAD_FAILED
     assert model.info.did_fallback
