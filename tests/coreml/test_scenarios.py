@@ -33,7 +33,15 @@ from simul_whisper.mel import Mel
 from simul_whisper.weights import Weights, load_weights
 from streaming.scoring import word_edits
 from tests.conftest import Recording
-from tests.coreml.devices import DEVICE, SLOW, Device, FailingDevice, GarbageDevice
+from tests.coreml.devices import (
+    DEVICE,
+    SLOW,
+    Device,
+    FailingDevice,
+    GarbageDevice,
+    HangingDevice,
+    OverflowingDevice,
+)
 from tests.weights.fakehub import fake_hub
 
 ROOT = Path(__file__).parent.parent.parent
@@ -203,6 +211,58 @@ def test_compilation_that_takes_too_long_is_given_up(place: Place, package: Path
     assert_heard(stream(model, captions), captions)
 
 
+def test_a_model_that_never_loads_is_given_up(place: Place, package: Path) -> None:
+    place.add(package)
+    model = place.load(HangingDevice(DEVICE.name), backend="coreml", compile_timeout=1.0)
+    assert "within 1 s" in model.info.fallback_reason
+    assert [stage for stage, _ in place.failures()] == [Stage.COMPILATION_FAILED]
+
+
+def test_a_handler_that_raises_ends_the_preparation_and_not_the_program(place: Place, package: Path) -> None:
+    place.add(package)
+
+    def handler(progress: Progress) -> None:
+        if progress.detail == package.name:
+            raise KeyError("a bug")
+
+    config = AlignAttConfig.from_mapping({"model_name": "tiny.en", "coreml_compute_units": UNITS})
+    assert "a bug" in load_model(config, handler, device()).info.fallback_reason
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(
+    place: Place, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.add(package, compiled=False)
+    Path("file").write_text("")
+    monkeypatch.setattr("simul_whisper.coreml.locate.cache_home", lambda: Path("file"))
+    assert place.load(DEVICE, backend="coreml").info.encoder_backend == "coreml"
+
+
+def test_nothing_needs_compiling_without_the_neural_engine(place: Place, package: Path) -> None:
+    place.add(package, compiled=False)
+    info = place.load(Device(DEVICE.name, neural_engine=False), coreml_compute_units="CPU_ONLY").info
+    assert (info.encoder_backend, info.ane_compiled, info.did_fallback) == ("coreml", False, False)
+    assert Stage.COMPILING_ANE not in {report.stage for report in place.reports}
+
+
+def test_a_program_may_change_its_directory(
+    place: Place, package: Path, captions: Recording, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.add(package)
+    shutil.copytree(weights.directory, "tiny.en")
+    model = place.load(FailingDevice(DEVICE.name), model_path="tiny.en")
+    monkeypatch.chdir("/")
+    assert_heard(stream(model, captions), captions)
+    assert model.info.did_fallback
+
+
+def test_a_compiled_model_that_is_useless_does_not_hide_the_package(place: Place, package: Path) -> None:
+    found = place.add(package)
+    (found.parent / f"{found.stem}.mlmodelc").mkdir()
+    (found.parent / f"{found.stem}.mlmodelc" / "metadata.json").write_text("{}")
+    assert place.load(device()).info.encoder_backend == "coreml"
+
+
 def test_a_download_that_fails_is_reported(
     place: Place, captions: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -294,15 +354,20 @@ def test_garbage_is_refused(place: Place, package: Path, captions: Recording) ->
     assert_heard(stream(model, captions), captions)
 
 
-def test_a_failure_in_mid_stream_loses_nothing(place: Place, package: Path, captions: Recording) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "said"), [(FailingDevice, "Error computing NN outputs"), (OverflowingDevice, "not a number")]
+)
+def test_a_failure_in_mid_stream_loses_nothing(
+    place: Place, package: Path, captions: Recording, trouble: type[Device], said: str
+) -> None:
     place.add(package)
-    model = place.load(FailingDevice(DEVICE.name))
+    model = place.load(trouble(DEVICE.name))
     assert model.info.encoder_backend == "coreml"
     updates = stream(model, captions)
     changes = [update.encoder_change for update in updates if update.encoder_change]
     [change] = changes
     assert (change.before, change.after) == ("coreml", model.info.encoder_backend)
-    assert "Error computing NN outputs" in change.reason
+    assert said in change.reason
     assert model.info.did_fallback
     assert_heard(updates, captions)
 
