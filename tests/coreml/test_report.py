@@ -30,8 +30,9 @@ def test_the_report_has_a_row_for_each_choice_of_units(
         line.strip("| ").split(" | ")
         for line in demo.table("tiny.en", str(package), tmp_path / "speech.wav", REFERENCE)
     ]
-    assert rows[2][:2] == ["CPU_AND_NE", "ANE not supported"]
-    units, first_s, load_s, encoding_ms, psnr_db, equal = rows[3]
+    assert rows[2][0] == "MLX"
+    assert rows[3][:2] == ["CPU_AND_NE", "ANE not supported"]
+    units, first_s, load_s, encoding_ms, psnr_db, equal = rows[4]
     assert (units, equal) == ("CPU_ONLY", "100 %")
     assert min(float(first_s), float(load_s), float(encoding_ms)) > 0
     assert float(psnr_db) >= 60
