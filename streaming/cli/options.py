@@ -43,10 +43,11 @@ def settings_table() -> str:
 
 
 class ProgressBar:
-    """Shows the stages of long work on stderr: a bar where something is counted, else a line."""
+    """Shows the stages of long work on stderr: a bar on a terminal where something is counted, else a line."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._title = ""
 
     def __call__(self, progress: Progress) -> None:
         title = f"{progress.stage.value.replace('_', ' ')} {progress.detail}"
@@ -54,9 +55,10 @@ class ProgressBar:
             self.close()
             print(f"simul-whisper: {title}", file=sys.stderr)
             return
-        if self._bar is None or self._bar.desc.rstrip(": ") != title:
+        if self._bar is None or self._title != title:
             self.close()
-            self._bar = tqdm(desc=title, total=progress.total, unit_scale=True, leave=False)
+            self._title = title
+            self._bar = tqdm(desc=title, total=progress.total, unit_scale=True, leave=False, disable=None)
         self._bar.update(progress.done - self._bar.n)
         if progress.done >= progress.total:
             self.close()
