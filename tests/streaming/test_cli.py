@@ -54,7 +54,6 @@ def test_a_bad_file_is_one_line_and_the_others_are_still_done(
         (["--language", "klingon"], "klingon"),
         (["--config", "missing.toml"], "missing.toml"),
         (["--output", "/no/such/folder/out.txt"], "/no/such/folder/out.txt"),
-        (["--encoder-backend", "onnx"], "onnx"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_2(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
