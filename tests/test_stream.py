@@ -278,6 +278,30 @@ def test_a_new_utterance_gives_up_what_was_not_decoded() -> None:
     assert update.words[0].start_s == pytest.approx(1.0, abs=0.3)
 
 
+def test_an_utterance_may_begin_later_on_the_clock() -> None:
+    first, second, later = speech_of(random_words(12, 8)), speech_of(random_words(12, 9)), 10**9
+    near, far = listener(), listener()
+    for whisper in (near, far):
+        listen(whisper, every(1, first))
+    near.refresh_segment()
+    far.refresh_segment(len(first.samples) + later)
+    updates, moved = listen(near, every(1, second)), listen(far, every(1, second))
+    assert text_of(moved) == second.text
+    for update, there in zip(updates, moved, strict=True):
+        assert there.keep_from_sample == update.keep_from_sample + later
+        assert there.audio_end_s == pytest.approx(update.audio_end_s + later / SECOND)
+        times = [time + later / SECOND for word in update.words for time in (word.start_s, word.end_s)]
+        assert [time for word in there.words for time in (word.start_s, word.end_s)] == pytest.approx(times)
+
+
+def test_the_clock_never_goes_back() -> None:
+    whisper = listener()
+    whisper.insert_audio(np.zeros(100, np.float32))
+    with pytest.raises(AudioFormatError, match="got start_sample 99, expected at least 100"):
+        whisper.refresh_segment(99)
+    assert whisper.infer(is_last=True).audio_end_s == pytest.approx(100 / SECOND)
+
+
 def test_context_and_prompts_stand_in_front_of_the_words() -> None:
     model = tone_model()
     speech = speech_of(random_words(60, 10))
