@@ -70,6 +70,7 @@ class Stream:
         self._model, self._config, self._tokenizer = model, config, model.tokenizer
         only_language = None if model.tokenizer.multilingual else "en"
         self.language = only_language if config.language == "auto" else config.language
+        self._language_is_guess = False
         self._tokenizer.sot_sequence(self.language or "en", config.task)
         self._ledger = Ledger(model.tokenizer)
         self._context = Context(
@@ -113,8 +114,10 @@ class Stream:
         return "en" if self._config.task == "translate" else self.language
 
     def restart(self) -> None:
-        """Begin a new utterance: the text of the window becomes context."""
+        """Begin a new utterance: the text of the window becomes context, and a guessed language is detected anew."""
         self._context.scroll(self._ledger.cut_all())
+        if self._language_is_guess:
+            self.language, self._language_is_guess = None, False
         self._commit_rule.forget()
 
     def _padding_samples(self, n_samples: int) -> int:
@@ -129,8 +132,9 @@ class Stream:
         if n_samples < self._config.language_min_len * SAMPLE_RATE and not final:
             return False
         language, probability = detect_language(self._model.decoder, self._tokenizer, features)
-        if final or n_samples >= _LANGUAGE_DECIDES_SAMPLES or probability >= _CONFIDENT_LANGUAGE:
-            self.language = language
+        is_certain = n_samples >= _LANGUAGE_DECIDES_SAMPLES or probability >= _CONFIDENT_LANGUAGE
+        if final or is_certain:
+            self.language, self._language_is_guess = language, not is_certain
         return self.language is not None
 
     def _prompt(self) -> Prompt:

@@ -344,6 +344,35 @@ def test_a_language_is_detected_in_whatever_there_is_at_the_end() -> None:
     assert whisper.language == "de"
 
 
+class _Unsure(ToneDecoder):
+    """Takes whatever begins with one word for German, and all else for English, and never is quite sure."""
+
+    TELLING = 4
+
+    def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        step = super().step(state, tokens, logits_at)
+        if tokens[0][-1] == self._tokenizer.sot:
+            languages = self._tokenizer.languages
+            likely = "de" if state.said[0][0] == self._tokens[self.TELLING][0] else "en"
+            for language in languages:
+                step.logits[..., self._tokenizer.language_tokens[languages.index(language)]] = 0.0
+            step.logits[..., self._tokenizer.language_tokens[languages.index(likely)]] = 4.0
+        return step
+
+
+@pytest.mark.parametrize("n_words", [1, 12])
+def test_a_language_guessed_from_a_short_utterance_holds_no_longer(n_words: int) -> None:
+    whisper = listener(tone_model(decoder=_Unsure(MODEL.tokenizer, "en")), language="auto")
+    first = speech_of([_Unsure.TELLING, *range(5, 4 + n_words)])
+    updates = listen(whisper, [first.samples])
+    assert updates[-1].language == whisper.language == "de"
+    assert text_of(updates) == first.text
+    whisper.refresh_segment()
+    # Five seconds of speech decide for good.
+    expected = "en" if n_words == 1 else "de"
+    assert listen(whisper, every(1, speech_of(range(5, 20))))[-1].language == expected
+
+
 def test_listeners_do_not_hear_each_other() -> None:
     speeches = [speech_of(random_words(20, seed)) for seed in (13, 14, 15)]
     alone = [listen(listener(), every(1, speech)) for speech in speeches]
