@@ -480,3 +480,40 @@ class _Rewinding(ToneDecoder):
         if len(self.prompts) == 8 and len(tokens[0]) == 1:
             step.attention[..., 5:30] += 9
         return step
+
+
+class _Restarting(ToneDecoder):
+    """Having said all, begins again: the first word is read from the silence at the end or, as the others, again."""
+
+    reads_silence = True
+
+    def _prediction(self, state: ToneState, text: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        likely, frame = super()._prediction(state, text)
+        if likely[:1] != (self._tokenizer.eot,) or not state.said:
+            return likely, frame
+        n_again = (
+            len(text)
+            - text.index(self._tokenizer.sot)
+            - len(self._tokenizer.sot_sequence(self._language, "transcribe"))
+            - len(state.said)
+        )
+        if n_again >= len(state.said):
+            return likely, frame
+        token, frame = state.said[n_again]
+        return (token,), state.said[-1][1] + 20 if n_again == 0 and self.reads_silence else frame
+
+
+@pytest.mark.parametrize("silence_s", [0.2, 0.7, 1.5])
+@pytest.mark.parametrize("chunk_s", [1.0, 10.0])
+def test_a_decoder_that_begins_again_at_the_end_is_not_listened_to(silence_s: float, chunk_s: float) -> None:
+    speech = speech_of([1, 2, 3, 4, 6, 7, 8], pauses=[GAP_SAMPLES] * 6 + [round(silence_s * SECOND)])
+    model = tone_model(decoder=_Restarting(MODEL.tokenizer, "en"))
+    updates = listen(listener(model, hold_probability=0), every(chunk_s, speech))
+    assert_heard(updates, speech)
+
+
+def test_a_short_remark_is_not_read_twice() -> None:
+    decoder = _Restarting(MODEL.tokenizer, "en")
+    decoder.reads_silence = False
+    speech = speech_of([1, 2, 3], pauses=[GAP_SAMPLES, GAP_SAMPLES, SECOND])
+    assert_heard(listen(listener(tone_model(decoder=decoder), hold_probability=0), [speech.samples]), speech)
