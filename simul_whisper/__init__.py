@@ -3,6 +3,7 @@
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, as_samples
 from simul_whisper.config import AlignAttConfig, LastWord, SimulWhisperConfig
+from simul_whisper.decoder import release_thread
 from simul_whisper.errors import (
     AudioFormatError,
     BackendError,
@@ -44,4 +45,5 @@ __all__ = [
     "as_samples",
     "list_models",
     "load_model",
+    "release_thread",
 ]

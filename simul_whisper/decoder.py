@@ -92,6 +92,17 @@ class MlxDecoder:
                 cache.length = cache.length if length is None else length
 
 
+def release_thread() -> None:
+    """Give back what MLX keeps for the calling thread; the thread's last use of any model.
+
+    Every thread but the main one that has used a model calls it before it ends. Otherwise MLX gives back by itself
+    while the thread is torn down, for which it needs Python, and a program that exits just then is aborted.
+    """
+    # Before this function, MLX kept nothing that needs it.
+    if hasattr(mx, "clear_streams"):
+        mx.clear_streams()
+
+
 def load_parameters(network: Any, weights: Weights, prefix: str, dtype: mx.Dtype) -> None:
     """Fill a network with the tensors under `prefix`, converted to `dtype`."""
     tensors = {name.removeprefix(prefix): value for name, value in weights.tensors.items() if name.startswith(prefix)}

@@ -23,6 +23,7 @@ from simul_whisper import (
     Model,
     PaddedAlignAttWhisper,
     SimulWhisperError,
+    release_thread,
 )
 from streaming.channel import Channel
 from streaming.events import Event, Failed, Words
@@ -188,6 +189,8 @@ class Worker:
             self._enter(State.FAILED, f"{type(error).__name__}: {error}")
             if not isinstance(error, SimulWhisperError):
                 logger.exception("inference has ended")
+        finally:
+            release_thread()
         self._give_up_sessions()
 
     def _give_up_sessions(self) -> None:

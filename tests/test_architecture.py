@@ -14,7 +14,7 @@ STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
     "SAMPLE_RATE AlignAttConfig AudioFormatError BackendError ConfigError LastWord Model ModelEntry ModelError "
     "ModelInfo ModelNotFoundError PaddedAlignAttWhisper Progress ProgressHandler SimulWhisperConfig SimulWhisperError "
-    "StopReason Timing Update WeightsError Word as_samples list_models load_model"
+    "StopReason Timing Update WeightsError Word as_samples list_models load_model release_thread"
 ).split()
 PURE = "audio errors progress timing mel tokenizer prompt alignatt loops ledger transcript config".split()
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()

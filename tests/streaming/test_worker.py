@@ -5,6 +5,8 @@ Clocks are turned by hand, and loading waits until the audio is there, so that t
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -394,3 +396,18 @@ def test_an_event_loop_is_woken() -> None:
 
     with running(made()) as worker:
         assert text_of(asyncio.run(listen(worker))) == SPEECH.text
+
+
+def test_a_program_may_exit_as_soon_as_the_worker_has_stopped() -> None:
+    program = """
+import numpy as np
+from simul_whisper import AlignAttConfig, load_model
+from streaming.worker import Worker
+config = AlignAttConfig(model_name="tiny.en", padding_len=1.0)
+worker = Worker(lambda: load_model(config), config)
+worker.start()
+print(worker.wait_ready(100).state.value)
+worker.stop()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ready\n", "")
