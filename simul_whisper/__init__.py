@@ -2,41 +2,54 @@
 
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, as_samples
-from simul_whisper.config import AlignAttConfig, LastWord, SimulWhisperConfig
-from simul_whisper.decoder import release_thread
+from simul_whisper.blas import release_thread
+from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig
 from simul_whisper.errors import (
     AudioFormatError,
     BackendError,
     ConfigError,
+    CoreMLInferenceError,
+    EncoderError,
+    EncoderNotLoadedError,
     ModelError,
     ModelNotFoundError,
+    NeuralEngineNotAvailableError,
+    ShapeConversionError,
     SimulWhisperError,
     WeightsError,
 )
 from simul_whisper.model import Model, ModelInfo, load_model
-from simul_whisper.progress import Progress, ProgressHandler
+from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
-from simul_whisper.transcript import Update, Word
+from simul_whisper.transcript import EncoderChange, Update, Word
 from simul_whisper.weights import ModelEntry, list_models
 from simul_whisper.whisper import PaddedAlignAttWhisper
 
 __all__ = [
+    "PRESETS",
     "SAMPLE_RATE",
     "AlignAttConfig",
     "AudioFormatError",
     "BackendError",
     "ConfigError",
+    "CoreMLInferenceError",
+    "EncoderChange",
+    "EncoderError",
+    "EncoderNotLoadedError",
     "LastWord",
     "Model",
     "ModelEntry",
     "ModelError",
     "ModelInfo",
     "ModelNotFoundError",
+    "NeuralEngineNotAvailableError",
     "PaddedAlignAttWhisper",
     "Progress",
     "ProgressHandler",
+    "ShapeConversionError",
     "SimulWhisperConfig",
     "SimulWhisperError",
+    "Stage",
     "StopReason",
     "Timing",
     "Update",

@@ -24,6 +24,15 @@ else:
 _Config = TypeVar("_Config", bound="SimulWhisperConfig")
 
 
+_BACKENDS = ("auto", "coreml", "mlx", "ctranslate2")
+_QUANTIZATIONS = ("auto", "float16", "int8", "int4")
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "max_performance": {"backend": "coreml", "quantization": "int4", "load_in_background": True},
+    "mlx_only": {"backend": "mlx"},
+}
+
+
 class LastWord(Enum):
     """What becomes of a last word that more audio may still change."""
 
@@ -136,19 +145,36 @@ class AlignAttConfig(SimulWhisperConfig):
     padding_len: float = _option(
         30.0, "seconds of silence after the audio, in windows of at most 30 s", low=0, high=MAX_WINDOW_S
     )
-    encoder_backend: str = _option("auto", "what runs the encoder", ("auto", "mlx", "ctranslate2", "coreml"))
+    backend: str = _option("auto", "what runs the model, as far as it can", _BACKENDS)
+    encoder_backend: str = _option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
     encoder_compute_type: str = _option(
         "auto", "number type of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
     )
     decoder_device: str = _option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
+    quantization: str = _option(
+        "auto", "numbers of MLX weights; auto: float16 on a GPU, float32 on the CPU", _QUANTIZATIONS
+    )
+    fallback_to_float16: bool = _option(True, "use float16 where the weights cannot be quantized, not fail")
     alignment_heads: Sequence[Sequence[int]] = _option(
         (), "[[layer, head], ...] in place of the model's own alignment heads"
     )
+    load_in_background: bool = _option(False, "start with another encoder while Core ML gets ready")
+    wait_for_compilation: bool | None = _option(
+        None, "wait while Core ML compiles for this device, minutes at first; unset: only if coreml was asked for"
+    )
+    compile_timeout: float = _option(600.0, "seconds after which compilation is given up", low=1, high=86400)
     use_coreml_encoder: bool = _option(False, "older name of encoder_backend = coreml")
     coreml_encoder_path: str = _option("", "a Core ML encoder, .mlpackage or .mlmodelc")
     coreml_compute_units: str = _option(
         "ALL", "what Core ML may run on", ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")
     )
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "AlignAttConfig":
+        """Return the settings of that name, with changes: default, max_performance or mlx_only. Raises ConfigError."""
+        if name not in PRESETS:
+            raise ConfigError(f"got preset {name!r}, expected one of {', '.join(PRESETS)}")
+        return cls.from_mapping({**PRESETS[name], **changes})
 
     def validated(self) -> "AlignAttConfig":
         snapshot = super().validated()

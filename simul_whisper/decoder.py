@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import mlx.nn as nn
 import mlx.utils
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from simul_whisper.errors import BackendError
 from simul_whisper.network import Cache, Decoder, KeysValues
 from simul_whisper.weights.model import Head, Weights
 
+_BITS = {"int8": 8, "int4": 4}
+_QUANTIZATION_GROUP = 64
 _MLX_CACHE_BYTES = 64 * 1024 * 1024
 
 
@@ -57,18 +60,21 @@ class MlxState:
 class MlxDecoder:
     """Whisper's decoder in MLX: float16 on a GPU, float32 on the CPU, where half precision is slower."""
 
-    def __init__(self, weights: Weights, device: str = "auto") -> None:
+    def __init__(
+        self, weights: Weights, device: str = "auto", quantization: str = "auto", *, fallback_to_float16: bool = True
+    ) -> None:
         self.device = resolved_device(device)
         self._mx_device = mx.Device(mx.gpu if self.device == "gpu" else mx.cpu)
         self._heads: tuple[Head, ...] = weights.alignment_heads
         # Unbounded, the cache of freed buffers grows to gigabytes in a long session.
         mx.set_cache_limit(_MLX_CACHE_BYTES)
-        dtype = mx.float16 if self.device == "gpu" else mx.float32
         with mx.stream(self._mx_device):
             self._network = Decoder(weights.dims)
-            load_parameters(self._network, weights, "decoder.", dtype)
-        self._dtype = dtype
-        self.description = f"mlx ({'float16' if self.device == 'gpu' else 'float32'}, {self.device})"
+            loaded = load_parameters(
+                self._network, weights, "decoder.", self.device, quantization, fallback_to_float16=fallback_to_float16
+            )
+        self._dtype = loaded.dtype
+        self.description = f"mlx ({loaded.description}, {self.device})"
 
     def begin(self, features: Features) -> MlxState:
         with mx.stream(self._mx_device):
@@ -92,24 +98,53 @@ class MlxDecoder:
                 cache.length = cache.length if length is None else length
 
 
-def release_thread() -> None:
-    """Give back what MLX keeps for the calling thread; the thread's last use of any model.
+@dataclass(frozen=True)
+class Loaded:
+    """dtype: of the network's arithmetic. description: of its weights, for people."""
 
-    Every thread but the main one that has used a model calls it before it ends. Otherwise MLX gives back by itself
-    while the thread is torn down, for which it needs Python, and a program that exits just then is aborted.
+    dtype: mx.Dtype
+    description: str
+
+
+def load_parameters(
+    network: Any, weights: Weights, prefix: str, device: str, quantization: str, *, fallback_to_float16: bool
+) -> Loaded:
+    """Fill a network with the tensors under `prefix`, in the numbers asked for, and freeze it.
+
+    On the CPU these are expanded to float32 at once, which is what runs fast there. Raises BackendError when the
+    weights cannot be quantized and may not be float16 instead.
     """
-    # Before this function, MLX kept nothing that needs it.
-    if hasattr(mx, "clear_streams"):
-        mx.clear_streams()
-
-
-def load_parameters(network: Any, weights: Weights, prefix: str, dtype: mx.Dtype) -> None:
-    """Fill a network with the tensors under `prefix`, converted to `dtype`."""
+    dtype = mx.float16 if device == "gpu" else mx.float32
+    if quantization == "auto":
+        quantization = "float16" if device == "gpu" else "float32"
     tensors = {name.removeprefix(prefix): value for name, value in weights.tensors.items() if name.startswith(prefix)}
-    parameters = [(name, mx.array(value).astype(dtype)) for name, value in tensors.items()]
+    stored = mx.float32 if quantization == "float32" else mx.float16
+    parameters = [(name, mx.array(value).astype(stored).astype(dtype)) for name, value in tensors.items()]
     network.update(mlx.utils.tree_unflatten(parameters))
+    description = quantization
+    if quantization in _BITS:
+        description = _quantized(network, quantization, expanded=device == "cpu", or_float16=fallback_to_float16)
     network.freeze()
     mx.eval(network.parameters())
+    return Loaded(dtype, description if device == "gpu" or quantization == "float32" else f"{description} as float32")
+
+
+def _quantized(network: Any, quantization: str, *, expanded: bool, or_float16: bool) -> str:
+    """Quantize the matrices of a network and return what they became."""
+    matrices = [module for _, module in network.named_modules() if hasattr(module, "to_quantized")]
+    widths = sorted({module.weight.shape[-1] for module in matrices})
+    if any(width % _QUANTIZATION_GROUP for width in widths):
+        reason = f"widths {', '.join(map(str, widths))} are not all multiples of {_QUANTIZATION_GROUP}"
+        if not or_float16:
+            raise BackendError(f"cannot make the weights {quantization}: {reason}; use quantization = float16")
+        return f"float16, not {quantization}: {reason}"
+    if not expanded:
+        nn.quantize(network, _QUANTIZATION_GROUP, _BITS[quantization])
+        return quantization
+    for module in matrices:
+        group, bits = _QUANTIZATION_GROUP, _BITS[quantization]
+        module.weight = mx.dequantize(*mx.quantize(module.weight, group, bits), group, bits)
+    return quantization
 
 
 def resolved_device(device: str) -> str:

@@ -30,3 +30,27 @@ class WeightsError(ModelError):
 
 class BackendError(SimulWhisperError):
     """A backend is unknown, not installed, or cannot do what was asked."""
+
+
+class EncoderError(SimulWhisperError):
+    """The encoder cannot do its work; the kinds below say why."""
+
+
+class ShapeConversionError(EncoderError):
+    """Audio features have another shape than the encoder takes or promises."""
+
+    def __init__(self, what: str, expected: tuple[int, ...], got: tuple[int, ...]) -> None:
+        super().__init__(f"{what}: got shape {got}, expected {expected}")
+        self.expected, self.got = expected, got
+
+
+class CoreMLInferenceError(EncoderError):
+    """Core ML failed to run the model; `__cause__` is its own error."""
+
+
+class NeuralEngineNotAvailableError(EncoderError):
+    """This device has no Neural Engine."""
+
+
+class EncoderNotLoadedError(EncoderError):
+    """The encoder could not be found, fetched, compiled or loaded."""

@@ -2,47 +2,107 @@
 
 import time
 from dataclasses import dataclass
+from threading import Event
 
 from simul_whisper.blas import BLAS
 from simul_whisper.config import AlignAttConfig
+from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.decoder import MlxDecoder, TextDecoder
-from simul_whisper.encoders import AudioEncoder
 from simul_whisper.encoders.choice import choose_encoder
-from simul_whisper.progress import ProgressHandler, silent
+from simul_whisper.encoders.slot import EncoderSlot
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
 from simul_whisper.weights.model import Dims
 
+# Weights, encoder, decoder.
+_LOADING_STEPS = 3
+
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What runs where, for people and logs. load_s: seconds that loading took."""
+    """What runs where, and why, for people and logs.
+
+    encoder, decoder: descriptions. encoder_backend: mlx, ctranslate2 or coreml; requested_backend: the setting.
+    did_fallback: Core ML was asked for, or would have been taken, and another encoder runs; fallback_reason: why.
+    ane_compiled: Core ML runs, compiled for this device. compute_units, package_digest: of the Core ML model that runs.
+    load_duration_s: seconds that loading took.
+    """
 
     name: str
     encoder: str
     decoder: str
     blas: str
-    load_s: float
+    load_duration_s: float
+    encoder_backend: str
+    requested_backend: str
+    did_fallback: bool
+    fallback_reason: str
+    ane_compiled: bool
+    compute_units: str
+    package_digest: str
 
 
 @dataclass(frozen=True)
 class Model:
     """Everything that listeners share. One thread may use it at a time."""
 
+    name: str
     dims: Dims
     tokenizer: Tokenizer
-    encoder: AudioEncoder
+    encoder: EncoderSlot
     decoder: TextDecoder
-    info: ModelInfo
+    decoder_description: str
+    load_duration_s: float
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs where at present: the encoder may change."""
+        status = self.encoder.status
+        return ModelInfo(
+            name=self.name,
+            encoder=self.encoder.description,
+            decoder=self.decoder_description,
+            blas=BLAS,
+            load_duration_s=self.load_duration_s,
+            encoder_backend=status.backend,
+            requested_backend=status.requested,
+            did_fallback=status.did_fallback,
+            fallback_reason=status.reason,
+            ane_compiled=status.ane_compiled,
+            compute_units=status.compute_units,
+            package_digest=status.package_digest,
+        )
+
+    def warmup(self, cancelled: Event | None = None) -> ModelInfo:
+        """Get everything ready for the first window: Core ML where it may run, and one window through the model.
+
+        Compilation for the Neural Engine, minutes at first, goes on in a child process. Set `cancelled` from another
+        thread to stop it: this returns within a second, and another encoder goes on.
+        """
+        features = self.encoder.warm_up(self.dims.n_mels, cancelled)
+        self.decoder.step(self.decoder.begin(features), [self.tokenizer.sot_sequence("en", "transcribe")])
+        return self.info
 
 
-def load_model(config: AlignAttConfig, progress: ProgressHandler = silent) -> Model:
-    """Load the model that the config names. Raises ModelError or BackendError."""
+def load_model(
+    config: AlignAttConfig, progress: ProgressHandler = silent, coreml_runtime: CoreMLRuntime | None = None
+) -> Model:
+    """Load the model that the config names. Raises ModelError or BackendError.
+
+    progress: may be called from other threads, and after this has returned, while Core ML gets ready in the background.
+    coreml_runtime: what runs Core ML models; None for the system's own, where there is one.
+    """
     started = time.perf_counter()
     heads = tuple((layer, head) for layer, head in config.alignment_heads) or None
     weights = load_weights(config.model_path or config.model_name, alignment_heads=heads, progress=progress)
+    progress(Progress(Stage.LOADING, weights.name, 1, _LOADING_STEPS))
     tokenizer = Tokenizer(weights.tokenizer_file, weights.dims.n_vocab)
-    encoder = choose_encoder(config, weights)
-    decoder = MlxDecoder(weights, config.decoder_device)
-    info = ModelInfo(weights.name, encoder.description, decoder.description, BLAS, time.perf_counter() - started)
-    return Model(weights.dims, tokenizer, encoder, decoder, info)
+    encoder = choose_encoder(config, weights, progress, coreml_runtime or default_runtime())
+    progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
+    decoder = MlxDecoder(
+        weights, config.decoder_device, config.quantization, fallback_to_float16=config.fallback_to_float16
+    )
+    progress(Progress(Stage.LOADING, weights.name, _LOADING_STEPS, _LOADING_STEPS))
+    load_duration_s = time.perf_counter() - started
+    return Model(weights.name, weights.dims, tokenizer, encoder, decoder, decoder.description, load_duration_s)

@@ -29,11 +29,21 @@ class Word:
 
 
 @dataclass(frozen=True)
+class EncoderChange:
+    """From now on another encoder runs: the backends before and after, and why."""
+
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Update:
     """What one call of `infer` found out.
 
     words: committed now, never to change. draft: text that may still change. stop: why the last pass ended.
     audio_end_s: audio up to here has been decoded. keep_from_sample: audio before it will not be needed again.
+    encoder_change: None as long as the same encoder runs.
     """
 
     words: tuple[Word, ...]
@@ -43,6 +53,7 @@ class Update:
     audio_end_s: float
     keep_from_sample: int
     is_last: bool
+    encoder_change: EncoderChange | None = None
     timing: Timing = field(default_factory=Timing)
 
     @property

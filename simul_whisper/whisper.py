@@ -1,5 +1,7 @@
 """The engine as apps embed it: audio in, committed words out."""
 
+from threading import Event
+
 import numpy as np
 
 from simul_whisper.alignatt import StopReason
@@ -10,7 +12,7 @@ from simul_whisper.model import Model, ModelInfo, load_model
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.stream import Stream, TokenUpdate
 from simul_whisper.timing import Timing
-from simul_whisper.transcript import Transcript, Update, Word
+from simul_whisper.transcript import EncoderChange, Transcript, Update, Word
 
 
 class PaddedAlignAttWhisper:
@@ -31,6 +33,7 @@ class PaddedAlignAttWhisper:
         self._window = AudioChunk(np.zeros(0, np.float32), 0)
         self._pending: list[Samples] = []
         self._ended = True
+        self._encoder_backend = self.model.encoder.status.backend
 
     @property
     def info(self) -> ModelInfo:
@@ -41,6 +44,10 @@ class PaddedAlignAttWhisper:
     def language(self) -> str | None:
         """The language spoken; None until it has been detected."""
         return self._stream.language
+
+    def warmup(self, cancelled: Event | None = None) -> ModelInfo:
+        """Get the model ready for the first window, as `Model.warmup` says; the session can be used at any time."""
+        return self.model.warmup(cancelled)
 
     def insert_audio(self, samples: Samples) -> None:
         """Take mono samples at 16 kHz, float32 (n,) in [-1, 1], any n. Raises AudioFormatError."""
@@ -117,5 +124,11 @@ class PaddedAlignAttWhisper:
             audio_end_s=self._window.end_sample / SAMPLE_RATE,
             keep_from_sample=self._window.start_sample,
             is_last=is_last,
+            encoder_change=self._encoder_change(),
             timing=Timing.sum_of(each.timing for each in passes),
         )
+
+    def _encoder_change(self) -> EncoderChange | None:
+        before, status = self._encoder_backend, self.model.encoder.status
+        self._encoder_backend = status.backend
+        return None if before == status.backend else EncoderChange(before, status.backend, status.reason)

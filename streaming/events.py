@@ -53,10 +53,11 @@ class AudioDropped:
 
 @dataclass(frozen=True)
 class BackendChanged:
-    """Another encoder or decoder runs than when the session began."""
+    """From now on another encoder runs: the backends before and after, and why."""
 
-    encoder: str
-    decoder: str
+    before: str
+    after: str
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,6 @@ class Session:
         self._is_first = True
         self._end_sample = 0
         self._is_ended = False
-        self._info = self._whisper.info
         self._language = self._whisper.language if config.language != "auto" else None
         self._draft = ""
 
@@ -220,10 +219,9 @@ class Session:
 
     def _news(self, update: Update) -> list[Event]:
         events = list[Event]()
-        info = self._whisper.info
-        if (info.encoder, info.decoder) != (self._info.encoder, self._info.decoder):
-            events.append(BackendChanged(info.encoder, info.decoder))
-            self._info = info
+        if update.encoder_change:
+            change = update.encoder_change
+            events.append(BackendChanged(change.before, change.after, change.reason))
         if update.language not in (None, self._language):
             assert update.language is not None
             events.append(Language(update.language))

@@ -182,3 +182,13 @@ def test_toml_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_settings_of_the_policy_are_unknown_to_its_base() -> None:
     with pytest.raises(ConfigError, match="settings: unknown setting frame_threshold"):
         SimulWhisperConfig.from_mapping({"frame_threshold": 25})
+
+
+def test_presets_are_settings_to_start_from() -> None:
+    config = AlignAttConfig.preset("max_performance", language="de").validated()
+    assert (config.backend, config.quantization, config.load_in_background) == ("coreml", "int4", True)
+    assert config.language == "de"
+    assert AlignAttConfig.preset("mlx_only").backend == "mlx"
+    assert AlignAttConfig.preset("default") == AlignAttConfig()
+    with pytest.raises(ConfigError, match="expected one of default, max_performance, mlx_only"):
+        AlignAttConfig.preset("fast")

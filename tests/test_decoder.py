@@ -1,6 +1,7 @@
 """The MLX decoder with real weights: however its steps are cut, reordered or batched, the numbers are the same."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from simul_whisper.encoders import Features
 from simul_whisper.mel import log_mel
 from simul_whisper.weights import Weights, load_weights
 from tests.conftest import Recording
+from tests.weights import build
 
 TOLERANCE = 1e-3
 
@@ -135,3 +137,29 @@ def test_windows_decoded_in_turns_do_not_disturb_each_other(tiny: Model, feature
 def test_a_gpu_that_is_not_there_is_refused(weights: Weights) -> None:
     with pytest.raises(BackendError, match="no GPU"):
         MlxDecoder(weights, "gpu")
+
+
+@pytest.mark.parametrize(("quantization", "tolerance"), [("float16", 1e-5), ("int8", 0.5), ("int4", 20.0)])
+def test_fewer_bits_change_the_logits_little(
+    tiny: Model, weights: Weights, features: Features, text: list[int], quantization: str, tolerance: float
+) -> None:
+    decoder = MlxDecoder(weights, quantization=quantization)
+    assert quantization in decoder.description
+    expected = tiny.decoder.step(tiny.decoder.begin(features), [text]).logits
+    found = decoder.step(decoder.begin(features), [text]).logits
+    difference = np.abs(found - expected).max()
+    # The files hold float16.
+    assert (difference > 0) == (quantization != "float16")
+    assert difference < tolerance
+    assert quantization == "int4" or found.argmax() == expected.argmax()
+
+
+def test_weights_that_cannot_be_quantized_become_float16_or_are_refused() -> None:
+    dims = replace(build.DIMS, n_text_state=32)
+    odd = Weights("odd", dims, build.random_tensors(dims), build.HEADS, Path("tokenizer.json"), (Path("model.bin"),))
+    decoder = MlxDecoder(odd, quantization="int8")
+    assert "float16, not int8: widths" in decoder.description
+    step = decoder.step(decoder.begin(np.zeros((6, 32), np.float32)), [[0]])
+    assert np.isfinite(step.logits).all()
+    with pytest.raises(BackendError, match="cannot make the weights int8: widths"):
+        MlxDecoder(odd, quantization="int8", fallback_to_float16=False)

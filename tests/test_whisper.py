@@ -29,6 +29,7 @@ from simul_whisper import (
     Word,
 )
 from simul_whisper.encoders import AudioEncoder, Features
+from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel
 from streaming.scoring import word_edits
 from tests.conftest import Recording
@@ -117,7 +118,7 @@ def test_info_says_what_runs_where(tiny: Model) -> None:
     assert isinstance(info, ModelInfo)
     assert info.name == "tiny.en"
     assert info.decoder.startswith("mlx (")
-    assert info.load_s > 0
+    assert info.load_duration_s > 0
 
 
 # Pieces
@@ -176,7 +177,8 @@ def test_samples_are_copied(tiny: Model, captions: Recording) -> None:
 
 def test_minutes_at_once_are_decoded_window_by_window(tiny: Model, lighthouse: Recording) -> None:
     encoder = RecordingEncoder(tiny.encoder)
-    whisper = listener(replace(tiny, encoder=encoder), audio_max_len=20.0)
+    slot = EncoderSlot(EncoderStatus("recording"), lambda: encoder)
+    whisper = listener(replace(tiny, encoder=slot), audio_max_len=20.0)
     whisper.insert_audio(np.tile(lighthouse.samples, 2))
     update = whisper.infer(is_last=True)
     assert max(encoder.content_frames) * 0.02 <= 20.0

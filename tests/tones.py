@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from simul_whisper.audio import SAMPLE_RATE, Samples
 from simul_whisper.decoder import Step, TextDecoder
 from simul_whisper.encoders import Features
+from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel, log_mel
-from simul_whisper.model import Model, ModelInfo
+from simul_whisper.model import Model
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import Dims
 from tests.fakes import UNLIKELY, tokenizer_of
@@ -182,5 +183,5 @@ def _peak(frame: int, n_frames: int) -> NDArray[np.float32]:
 def tone_model(language: str = "en", name: str = "base", decoder: TextDecoder | None = None) -> Model:
     tokenizer = tokenizer_of(name)
     dims = Dims(N_MELS, 1500, 1, 1, 1, tokenizer.n_vocab, 448, 1, 1, 1)
-    info = ModelInfo("tones", "tones", "tones", "none", 0.0)
-    return Model(dims, tokenizer, ToneEncoder(), decoder or ToneDecoder(tokenizer, language), info)
+    slot = EncoderSlot(EncoderStatus("tones"), ToneEncoder)
+    return Model("tones", dims, tokenizer, slot, decoder or ToneDecoder(tokenizer, language), "tones", 0.0)

@@ -7,20 +7,20 @@ object whose shapes are strings, "[1, 80, 3000]". It runs nothing; only an `.mlp
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from simul_whisper.coreml.blob import BlobFile
+from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
 from simul_whisper.errors import BackendError, ModelNotFoundError, WeightsError
 
 Shape = tuple[int, ...]
-PACKAGE_SUFFIX, COMPILED_SUFFIX = ".mlpackage", ".mlmodelc"
+
 _WEIGHTS = Path("weights") / "weight.bin"
 # In a compiled program's text: BLOBFILE(path = ..., offset = tensor<uint64, []>(64)), or uint64(64) in newer ones.
-_BLOB_OFFSET = re.compile(r"BLOBFILE\(path\s*=\s*[^)]*\)?[^)]*?offset\s*=\s*(?:tensor<uint64, \[\]>|uint64)\((\d+)\)")
+_BLOB_OFFSET = re.compile(r"BLOBFILE\(.*?offset = (?:tensor<uint64, \[\]>|uint64)\((\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -166,16 +166,14 @@ def _schema_feature(feature: dict[str, Any]) -> Feature:
 
 def _check_compiled_blobs(path: Path) -> None:
     """Raise WeightsError when the weights are missing or shorter than the program says."""
-    program = path / "model.mil"
-    offsets = [int(found) for found in _BLOB_OFFSET.findall(program.read_text("utf-8"))] if program.exists() else []
+    offsets = [int(found) for found in _BLOB_OFFSET.findall(program_text(path))]
     if offsets:
         blobs = BlobFile(path / _WEIGHTS)
         for offset in offsets:
             blobs.raw(offset)
 
 
-def program_text(path: Path) -> Iterator[str]:
-    """Yield the lines of an `.mlmodelc`'s program; none when it has no text."""
+def program_text(path: Path) -> str:
+    """Return an `.mlmodelc`'s program; empty when it has no text."""
     program = path / "model.mil"
-    if program.exists():
-        yield from program.read_text("utf-8").splitlines()
+    return program.read_text("utf-8", errors="replace") if program.exists() else ""

@@ -72,7 +72,7 @@ def _spec_file(package: Path) -> Path:
     manifest = package / "Manifest.json"
     try:
         content = json.loads(manifest.read_text("utf-8"))
-        return package / "Data" / content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+        return package / "Data" / str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except OSError as error:
         raise WeightsError(
             f"{manifest}: cannot be read ({error.strerror}), expected the manifest of an .mlpackage"
@@ -136,7 +136,8 @@ class _Reader:
     def _keep_constant(self, operation: Any) -> bool:
         if operation.type == "const":
             self._constants[operation.outputs[0].name] = self._value(operation.attributes["val"])
-        return operation.type == "const"
+            return True
+        return False
 
     def _operation(self, operation: Any) -> Operation:
         outputs = tuple(each.name for each in operation.outputs)

@@ -13,14 +13,18 @@ from simul_whisper.weights.model import Weights
 class MlxEncoder:
     """Whisper's encoder; float16 on a GPU, float32 on the CPU."""
 
-    def __init__(self, weights: Weights, device: str = "auto") -> None:
+    def __init__(
+        self, weights: Weights, device: str = "auto", quantization: str = "auto", *, fallback_to_float16: bool = True
+    ) -> None:
         device = resolved_device(device)
         self._mx_device = mx.Device(mx.gpu if device == "gpu" else mx.cpu)
-        self._dtype = mx.float16 if device == "gpu" else mx.float32
         with mx.stream(self._mx_device):
             self._network = Encoder(weights.dims)
-            load_parameters(self._network, weights, "encoder.", self._dtype)
-        self.description = f"mlx ({'float16' if device == 'gpu' else 'float32'}, {device})"
+            loaded = load_parameters(
+                self._network, weights, "encoder.", device, quantization, fallback_to_float16=fallback_to_float16
+            )
+        self._dtype = loaded.dtype
+        self.description = f"mlx ({loaded.description}, {device})"
 
     def encode(self, mel: Mel) -> Features:
         with mx.stream(self._mx_device):

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,65 @@ def hub_directory(
     """
     if cached := cached_directory(hub_id, cache_dir):
         return cached
-    bars = _bars(hub_id, progress)
+    found = _snapshot(hub_id, _FILES, _Reporting(Stage.DOWNLOADING, progress), cache_dir, endpoint)
+    n_bytes = sum(file.stat().st_size for file in found.iterdir())
+    progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
+    return found
+
+
+def hub_folder(
+    hub_id: str,
+    folder: str,
+    stage: Stage,
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+    endpoint: str | None = None,
+) -> Path | None:
+    """Return one folder of a hub repository, or one file, after downloading it where need be; None: it has none.
+
+    Progress comes as `stage`; the rest as for `hub_directory`. Raises ModelNotFoundError.
+    """
+    if cached := _cached_part(hub_id, folder, cache_dir):
+        return cached
+    found = _snapshot(hub_id, [folder, f"{folder}/*"], _Reporting(stage, progress), cache_dir, endpoint) / folder
+    if not found.exists():
+        return None
+    progress(Progress(stage, hub_id, 1, 1))
+    return found
+
+
+@dataclass(frozen=True)
+class _Reporting:
+    """As what a download is reported, and to whom."""
+
+    stage: Stage
+    progress: ProgressHandler
+
+
+def _snapshot(
+    hub_id: str, patterns: list[str], reporting: _Reporting, cache_dir: Path | None, endpoint: str | None
+) -> Path:
+    """Download the files of a repository that match and return its directory in the cache."""
+    bars = _bars(hub_id, reporting)
     try:
-        found = snapshot_download(
-            hub_id, cache_dir=cache_dir, allow_patterns=_FILES, tqdm_class=bars, endpoint=endpoint
+        return Path(
+            snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=patterns, tqdm_class=bars, endpoint=endpoint)
         )
     except RepositoryNotFoundError as error:
         raise _not_found(hub_id, "the hub has no such model, or not for you") from error
     except _FAILURES as error:
         raise _not_found(hub_id, f"it could not be downloaded ({str(error).strip().splitlines()[0]})") from error
-    n_bytes = sum(file.stat().st_size for file in Path(found).iterdir())
-    progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
-    return Path(found)
+
+
+def _cached_part(hub_id: str, folder: str, cache_dir: Path | None) -> Path | None:
+    try:
+        found = Path(snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=[folder], local_files_only=True))
+    except (OSError, ValueError):
+        return None
+    part = found / folder
+    # A download that was interrupted has left its largest file for last, or out.
+    whole = part.is_file() or (part / "weights" / "weight.bin").exists()
+    return part if whole else None
 
 
 def cached_directory(hub_id: str, cache_dir: Path | None = None) -> Path | None:
@@ -75,7 +123,7 @@ def _not_found(hub_id: str, reason: str) -> ModelNotFoundError:
     return ModelNotFoundError(f"{hub_id}: {reason}; give a local directory, or an embedded model: tiny.en, base")
 
 
-def _bars(hub_id: str, progress: ProgressHandler) -> type[Any]:
+def _bars(hub_id: str, reporting: _Reporting) -> type[Any]:
     """Return a class of progress bars that report bytes instead of drawing themselves."""
     reported = 0
 
@@ -92,7 +140,7 @@ def _bars(hub_id: str, progress: ProgressHandler) -> type[Any]:
             total = int(self.total or 0)
             if self.unit == "B" and reported < self.n < total:
                 reported = int(self.n)
-                progress(Progress(Stage.DOWNLOADING, hub_id, reported, total))
+                reporting.progress(Progress(reporting.stage, hub_id, reported, total))
 
     Bar.set_lock(threading.RLock())  # tqdm's own would start a process
     return Bar

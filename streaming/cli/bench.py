@@ -25,6 +25,11 @@ def add_command(commands: Any) -> None:
         "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
     )
     parser.add_argument("--json", metavar="FILE", help="keep all figures and every clip's text")
+    parser.add_argument(
+        "--coreml-reference",
+        action="store_true",
+        help="with --backend coreml: run the package in NumPy, on any machine, to measure what it writes",
+    )
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -37,15 +42,26 @@ def run(options: argparse.Namespace) -> int:
     clips = _selected(load_manifest(options.manifest), options)
     bar = ProgressBar()
     try:
-        model = load_model(config, bar)
+        model = load_model(config, bar, _reference_runtime() if options.coreml_reference else None)
     finally:
         bar.close()
+    if options.coreml_reference and model.info.encoder_backend != "coreml":
+        raise ConfigError(f"--coreml-reference: {model.info.fallback_reason or 'needs --backend coreml'}")
     results, status = _evaluated(clips, model, config, offline=options.offline)
     figures = {"model": vars(model.info), **report(results, config)}
     if options.json:
         _write(Path(options.json), figures)
     print(_table(figures))
     return status
+
+
+def _reference_runtime() -> Any:
+    # coremltools takes seconds to import.
+    from simul_whisper.coreml.reference import REFERENCE
+    from streaming.cli.coreml_check import silence_coremltools
+
+    silence_coremltools()
+    return REFERENCE
 
 
 def _selected(clips: list[Clip], options: argparse.Namespace) -> list[Clip]:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from simul_whisper import AlignAttConfig, Progress
+from simul_whisper import PRESETS, AlignAttConfig, Progress
 
 # These have shorter names on the command line.
 _SHORT_FLAGS = {"model_name": "--model", "segment_length": "--chunk"}
@@ -17,15 +17,17 @@ _SHORT_FLAGS = {"model_name": "--model", "segment_length": "--chunk"}
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add --config and a flag for every setting; only those given are set on the parsed options."""
-    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
+    start.add_argument("--preset", choices=list(PRESETS), default="default", help="settings to start from, as by name")
     group = parser.add_argument_group("settings of the engine")
     for each in fields(AlignAttConfig):
         group.add_argument(_flag(each), dest=each.name, default=argparse.SUPPRESS, help=_help(each), **_parsing(each))
 
 
 def config_from(options: argparse.Namespace) -> AlignAttConfig:
-    """Return the validated settings of the file, changed by the flags. Raises ConfigError."""
-    config = AlignAttConfig.from_toml(options.config) if options.config else AlignAttConfig()
+    """Return the validated settings of the file or preset, changed by the flags. Raises ConfigError."""
+    config = AlignAttConfig.from_toml(options.config) if options.config else AlignAttConfig.preset(options.preset)
     for each in fields(AlignAttConfig):
         if hasattr(options, each.name):
             setattr(config, each.name, getattr(options, each.name))

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         finally:
             bar.close()
         if log:
-            log.model_loaded(model.info.load_s)
+            log.model_loaded(model.info.load_duration_s)
         statuses = [_transcribe(Path(name), model, config, options, output, log) for name in options.files]
     return max(statuses)
 

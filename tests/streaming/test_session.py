@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model
+from simul_whisper.encoders.slot import EncoderStatus
 from streaming.events import (
     AudioDropped,
     BackendChanged,
@@ -189,12 +190,13 @@ def test_the_language_is_told_once_it_is_detected() -> None:
     assert not of(Language, heard(Session(CONFIG, MODEL), [SPOKEN]))
 
 
-def test_a_change_of_backend_is_told() -> None:
-    session = Session(CONFIG, MODEL)
+def test_a_change_of_backend_is_told_once() -> None:
+    model = tone_model()
+    session = Session(CONFIG, model)
     events = session.feed(UTTERANCES[0].samples)
-    session._whisper.model = replace(MODEL, info=replace(MODEL.info, encoder="another"))
+    model.encoder.status = EncoderStatus("mlx", reason="it broke")
     events += heard(session, [UTTERANCES[2].samples])
-    assert of(BackendChanged, events) == [BackendChanged("another", "tones")]
+    assert of(BackendChanged, events) == [BackendChanged("tones", "mlx", "it broke")]
 
 
 def test_after_the_end_there_is_no_more() -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model, ModelNotFoundError
 from simul_whisper.encoders import Features
+from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel
 from streaming.channel import Channel
 from streaming.events import AudioDropped, Ended, Event, Failed, Words
@@ -208,7 +209,7 @@ class Trapped(ToneEncoder):
 
 def test_a_session_whose_inference_raises_ends_and_the_others_go_on() -> None:
     safe = speech_of([word for word in random_words(30, 2) if word != Trapped.TRAP])
-    with running(made(replace(MODEL, encoder=Trapped()))) as worker:
+    with running(made(replace(MODEL, encoder=EncoderSlot(EncoderStatus("tones"), Trapped)))) as worker:
         trapped, free = worker.open(voice=OFF), worker.open(voice=OFF)
         free.submit(safe.samples[:50_000])
         said(trapped, speech_of([1, 2, Trapped.TRAP, 3]).samples)
@@ -283,7 +284,7 @@ def test_ready_is_said_only_after_an_inference() -> None:
 
     def load() -> Model:
         may_load.wait(PATIENCE_S)
-        return replace(MODEL, encoder=Watching())
+        return replace(MODEL, encoder=EncoderSlot(EncoderStatus("tones"), Watching))
 
     worker = Worker(load, CONFIG)
     assert (worker.health().is_alive, worker.health().is_ready) == (False, False)

@@ -23,7 +23,9 @@ class FakeHub(ThreadingHTTPServer):
     def __init__(self, model_id: str, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.model_id = model_id
-        self.files = {file.name: file.read_bytes() for file in directory.iterdir()}
+        self.files = {
+            file.relative_to(directory).as_posix(): file.read_bytes() for file in directory.rglob("*") if file.is_file()
+        }
         self.break_once: set[str] = set()
         self.refuse: set[str] = set()
         self.downloads: list[tuple[str, str | None]] = []

@@ -1,0 +1,321 @@
+"""Core ML's operators in NumPy: one function each, with the parameters and defaults of the MIL operator of its name.
+
+All get float32 where the program says float16, and what they compute is rounded by their caller. So sums inside one
+operator are exact to float32, which is more than a device promises. Only what encoder programs use is here.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf as _erf
+
+from simul_whisper.coreml.blob import unpacked
+
+Array = NDArray[Any]
+Axes = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """run: operands by keyword. arithmetic: it computes new numbers, in memory of their own, that are to be rounded."""
+
+    run: Callable[..., Any]
+    arithmetic: bool
+
+
+def conv(
+    x: Array,
+    weight: Array,
+    bias: Array | float = 0.0,
+    strides: Axes | None = None,
+    pad_type: str = "valid",
+    pad: Axes = (),
+    dilations: Axes | None = None,
+    groups: int = 1,
+) -> Array:
+    """x: (n, c_in, *lengths), weight: (c_out, c_in / groups, *kernel). Returns (n, c_out, *new lengths)."""
+    kernel = weight.shape[2:]
+    strides, dilations = ([1] * len(kernel) if each is None else each for each in (strides, dilations))
+    spans = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    margins = _margins(pad_type, pad, x.shape[2:], spans, strides)
+    if any(margins):
+        x = np.pad(x, [(0, 0), (0, 0), *zip(margins[::2], margins[1::2], strict=True)])
+    lengths = [(n - span) // stride + 1 for n, span, stride in zip(x.shape[2:], spans, strides, strict=True)]
+    parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
+    summed = [_convolved(each, weights, lengths, strides, dilations) for each, weights in parts]
+    y = summed[0] if groups == 1 else np.concatenate(summed, axis=1)
+    y += np.reshape(bias, (-1, *[1] * len(kernel)))
+    return y
+
+
+def _margins(pad_type: str, pad: Axes, lengths: Axes, spans: Axes, strides: Axes) -> list[int]:
+    """Return the padding before and after, for each dimension in turn."""
+    if pad_type in ("valid", "custom"):
+        return [int(n) for n in pad] if pad_type == "custom" else [0] * 2 * len(spans)
+    if pad_type not in ("same", "same_lower"):
+        raise ValueError(f"got pad_type {pad_type!r}, expected valid, custom, same or same_lower")
+    margins = []
+    for n, span, stride in zip(lengths, spans, strides, strict=True):
+        missing = max(0, (-(-n // stride) - 1) * stride + span - n)
+        less, more = missing // 2, missing - missing // 2
+        margins += [less, more] if pad_type == "same" else [more, less]
+    return margins
+
+
+def _convolved(x: Array, weight: Array, lengths: Axes, strides: Axes, dilations: Axes) -> Array:
+    """Sum, over the positions of the kernel, of a product of matrices."""
+    n, c_out = len(x), len(weight)
+    total = np.zeros((n, c_out, math.prod(lengths)), x.dtype)
+    for position in np.ndindex(*weight.shape[2:]):
+        starts = [int(p * d) for p, d in zip(position, dilations, strict=True)]
+        window = tuple(
+            slice(first, first + (length - 1) * stride + 1, stride)
+            for first, length, stride in zip(starts, lengths, strides, strict=True)
+        )
+        columns = x[(slice(None), slice(None), *window)].reshape(n, x.shape[1], -1)
+        product = weight[(slice(None), slice(None), *position)] @ columns
+        total = product if weight[0, 0].size == 1 else np.add(total, product, out=total)
+    return total.reshape(n, c_out, *lengths)
+
+
+def linear(x: Array, weight: Array, bias: Array | float = 0.0) -> Array:
+    """x: (..., n_in), weight: (n_out, n_in)."""
+    y: Array = x @ weight.T + bias
+    return y
+
+
+def matmul(x: Array, y: Array, transpose_x: bool = False, transpose_y: bool = False) -> Array:
+    product: Array = (x.swapaxes(-1, -2) if transpose_x else x) @ (y.swapaxes(-1, -2) if transpose_y else y)
+    return product
+
+
+def einsum(values: Sequence[Array], equation: str) -> Array:
+    """Two operands, as a product of matrices, since NumPy's own does not call BLAS where there is a batch."""
+    names, result = equation.replace(" ", "").split("->")
+    (x, y), (x_names, y_names) = values, names.split(",")
+    batch = [name for name in x_names if name in y_names and name in result]
+    summed = [name for name in x_names if name in y_names and name not in result]
+    rows = [name for name in x_names if name not in y_names]
+    columns = [name for name in y_names if name not in x_names]
+    size = dict(zip(x_names + y_names, x.shape + y.shape, strict=True))
+
+    def laid_out(array: Array, old: str, groups: Sequence[list[str]]) -> Array:
+        turned = array.transpose([old.index(name) for group in groups for name in group])
+        return turned.reshape([math.prod(size[name] for name in group) for group in groups])
+
+    product = laid_out(x, x_names, (batch, rows, summed)) @ laid_out(y, y_names, (batch, summed, columns))
+    order = [*batch, *rows, *columns]
+    return product.reshape([size[name] for name in order]).transpose([order.index(name) for name in result])
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    y: Array = x - x.max(axis=axis, keepdims=True)
+    np.exp(y, out=y)
+    y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None = None) -> Array:
+    """query: (..., n, d), key: (..., m, d), value: (..., m, d_v). Returns (..., n, d_v)."""
+    scores = matmul(query * np.float32(query.shape[-1] ** -0.5), key, transpose_y=True)
+    if attn_mask is not None:
+        scores = np.where(attn_mask, scores, -np.inf) if attn_mask.dtype == np.bool_ else scores + attn_mask
+    mixed: Array = softmax(scores) @ value
+    return mixed
+
+
+def layer_norm(
+    x: Array, axes: Axes, gamma: Array | float = 1.0, beta: Array | float = 0.0, epsilon: float = 1e-5
+) -> Array:
+    """gamma, beta: of the shape of the axes, which are made to fit."""
+    axes = tuple(int(axis) % x.ndim for axis in axes)
+    fitting = [x.shape[axis] if axis in axes else 1 for axis in range(x.ndim)]
+    y: Array = x - x.mean(axis=axes, keepdims=True)
+    variance = np.mean(np.square(y), axis=axes, keepdims=True)
+    y /= np.sqrt(variance + np.float32(epsilon))
+    for number, combine in ((gamma, np.multiply), (beta, np.add)):
+        combine(y, np.reshape(number, fitting) if np.ndim(number) else number, out=y)
+    return y
+
+
+def gelu(x: Array, mode: str = "EXACT") -> Array:
+    if mode == "EXACT":
+        y = _erf(x * np.float32(math.sqrt(0.5)))
+    elif mode == "TANH_APPROXIMATION":
+        y = np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3))
+    elif mode == "SIGMOID_APPROXIMATION":
+        return x * sigmoid(np.float32(1.702) * x)
+    else:
+        raise ValueError(f"got gelu mode {mode!r}, expected EXACT, TANH_APPROXIMATION or SIGMOID_APPROXIMATION")
+    y += 1
+    y *= x
+    y *= 0.5
+    result: Array = y
+    return result
+
+
+def sigmoid(x: Array) -> Array:
+    y: Array = 1 / (1 + np.exp(-x))
+    return y
+
+
+def rsqrt(x: Array, epsilon: float = 1e-12) -> Array:
+    y: Array = 1 / np.sqrt(x + np.float32(epsilon))
+    return y
+
+
+def _reduction(function: Callable[..., Array]) -> Callable[..., Array]:
+    def reduce(x: Array, axes: Axes | None = None, keep_dims: bool = False) -> Array:
+        return function(x, axis=None if axes is None else tuple(axes), keepdims=keep_dims)
+
+    return reduce
+
+
+def reshape(x: Array, shape: Axes) -> Array:
+    """A zero keeps the size of that dimension, and -1 takes what is left."""
+    return x.reshape([x.shape[axis] if size == 0 else int(size) for axis, size in enumerate(shape)])
+
+
+def squeeze(x: Array, axes: Axes | None = None) -> Array:
+    return np.squeeze(x, None if axes is None else tuple(axes))
+
+
+def split(x: Array, num_splits: int | None = None, split_sizes: Axes | None = None, axis: int = 0) -> list[Array]:
+    if split_sizes is None:
+        assert num_splits is not None
+        return np.split(x, num_splits, axis)
+    return np.split(x, np.cumsum(split_sizes)[:-1], axis)
+
+
+def concat(values: Sequence[Array], axis: int, interleave: bool = False) -> Array:
+    if interleave:
+        raise ValueError("got concat with interleave, expected one without")
+    return np.concatenate([np.atleast_1d(value) for value in values], axis)
+
+
+def slice_by_index(
+    x: Array,
+    begin: Axes,
+    end: Axes,
+    stride: Axes | None = None,
+    begin_mask: Sequence[bool] | None = None,
+    end_mask: Sequence[bool] | None = None,
+    squeeze_mask: Sequence[bool] | None = None,
+) -> Array:
+    """A masked bound is the end of the array; a squeezed dimension is one element and goes."""
+    index: list[int | slice] = []
+    for axis in range(x.ndim):
+        if squeeze_mask is not None and squeeze_mask[axis]:
+            index.append(int(begin[axis]))
+            continue
+        start = None if begin_mask is not None and begin_mask[axis] else int(begin[axis])
+        stop = None if end_mask is not None and end_mask[axis] else int(end[axis])
+        index.append(slice(start, stop, None if stride is None else int(stride[axis])))
+    return np.asarray(x[tuple(index)])
+
+
+def slice_by_size(x: Array, begin: Axes, size: Axes) -> Array:
+    """A size of -1 is all that is left."""
+    bounds = zip(begin, size, x.shape, strict=True)
+    return x[tuple(slice(int(start), n if count == -1 else int(start + count)) for start, count, n in bounds)]
+
+
+def gather(
+    x: Array,
+    indices: Array | int,
+    axis: int = 0,
+    batch_dims: int = 0,
+    validate_indices: bool = False,  # noqa: ARG001
+) -> Array:
+    if batch_dims:
+        raise ValueError(f"got gather with batch_dims {batch_dims}, expected 0")
+    return np.asarray(np.take(x, indices, axis))
+
+
+def constexpr_affine_dequantize(
+    quantized_data: Array, zero_point: Array | int, scale: Array | float, axis: int
+) -> Array:
+    """quantized_data: (u)int8; zero_point, scale: one number, or one for each place along the axis."""
+    fitting = [-1 if place == axis % quantized_data.ndim else 1 for place in range(quantized_data.ndim)]
+    # Widened first: int8 minus int8 would wrap around.
+    shifted = quantized_data.astype(np.float32) - np.reshape(np.asarray(zero_point, np.float32), fitting)
+    return shifted * np.reshape(np.asarray(scale, np.float32), fitting)
+
+
+def constexpr_blockwise_shift_scale(data: Array, scale: Array, offset: Array | None = None) -> Array:
+    """scale, offset: of data's rank; each number holds for a block of data."""
+    values = data.astype(np.float32)
+    if offset is not None:
+        values -= _repeated(offset.astype(np.float32), data.shape)
+    return values * _repeated(scale, data.shape)
+
+
+def _repeated(blocks: Array, shape: Axes) -> Array:
+    for axis, n in enumerate(shape):
+        blocks = np.repeat(blocks, n // blocks.shape[axis], axis)
+    return blocks
+
+
+def constexpr_lut_to_dense(
+    indices: Array, lut: Array, shape: Axes | None = None, vector_axis: int | None = None
+) -> Array:
+    """Until iOS 17 indices are packed bytes of the given shape and lut is (n_palette,).
+
+    From iOS 18 on, lut is (*groups, n_palette, n_vector): a table for each block of indices, which may give vectors
+    that follow each other along vector_axis.
+    """
+    if shape is not None:
+        n_bits = len(lut).bit_length() - 1
+        return lut[unpacked(indices, n_bits, math.prod(int(n) for n in shape))].reshape(shape)
+    tables = [np.arange(n) // (n // groups) for n, groups in zip(indices.shape, lut.shape, strict=False)]
+    vectors = lut[(*np.ix_(*tables), indices)]
+    if vectors.shape[-1] == 1:
+        return np.asarray(vectors[..., 0])
+    assert vector_axis is not None
+    axis = vector_axis % indices.ndim
+    grown = [n * vectors.shape[-1] if place == axis else n for place, n in enumerate(indices.shape)]
+    return np.asarray(np.moveaxis(vectors, -1, axis + 1).reshape(grown))
+
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    **{function.__name__: function for function in (conv, linear, matmul, einsum, softmax, layer_norm, gelu)},
+    **{function.__name__: function for function in (sigmoid, rsqrt, scaled_dot_product_attention)},
+    **{f.__name__: f for f in (constexpr_affine_dequantize, constexpr_blockwise_shift_scale)},
+    # The caller rounds to the type of the result, which is the one that `dtype` names.
+    "cast": lambda x, dtype: np.array(x),  # noqa: ARG005
+    "constexpr_cast": lambda source_val, output_dtype: np.array(source_val),  # noqa: ARG005
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "real_div": lambda x, y: x / y,
+    "floor_div": lambda x, y: x // y,
+    "maximum": lambda x, y: np.maximum(x, y),
+    "minimum": lambda x, y: np.minimum(x, y),
+    "pow": lambda x, y: x**y,
+    "sqrt": lambda x: np.sqrt(x),
+    "square": lambda x: np.square(x),
+    "exp": lambda x: np.exp(x),
+    "erf": lambda x: _erf(x),
+    "tanh": lambda x: np.tanh(x),
+    "relu": lambda x: np.maximum(x, 0),
+    "reduce_mean": _reduction(np.mean),
+    "reduce_sum": _reduction(np.sum),
+    "reduce_max": _reduction(np.max),
+}
+_MOVEMENT: dict[str, Callable[..., Any]] = {
+    **{function.__name__: function for function in (reshape, squeeze, split, concat, slice_by_index, slice_by_size)},
+    **{function.__name__: function for function in (gather, constexpr_lut_to_dense)},
+    "identity": lambda x: x,
+    "transpose": lambda x, perm: np.transpose(x, perm),
+    "expand_dims": lambda x, axes: np.expand_dims(x, tuple(axes)),
+    "stack": lambda values, axis: np.stack(values, axis),
+    "shape": lambda x: np.array(x.shape, np.int32),
+}
+OPERATORS: Mapping[str, Operator] = {
+    **{name: Operator(function, True) for name, function in _ARITHMETIC.items()},
+    **{name: Operator(function, False) for name, function in _MOVEMENT.items()},
+}

@@ -1,0 +1,86 @@
+"""`simul-whisper coreml`: Core ML packages of the encoder."""
+
+import argparse
+import sys
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from simul_whisper import ModelNotFoundError
+from simul_whisper.coreml.conversion import Conversion, choices_of
+from simul_whisper.coreml.locate import fetched_package, is_on_hub
+from simul_whisper.coreml.package import convert_model
+from streaming.cli import coreml_check
+from streaming.cli.options import ProgressBar
+
+_FLAGS = {"precision": "--compute-precision"}
+_ABOUT_CONVERT = (
+    "Write the encoder of a model as ggml-NAME-encoder.mlpackage, on any machine and without PyTorch; on macOS it is "
+    "compiled as well. A model with the same encoder as one converted before, such as a distilled one, gets a link."
+)
+
+
+def add_command(commands: Any) -> None:
+    parser = commands.add_parser("coreml", help="make and check Core ML packages of the encoder")
+    subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_convert(subcommands)
+    _add_fetch(subcommands)
+    coreml_check.add_commands(subcommands)
+
+
+def _add_convert(commands: Any) -> None:
+    parser = commands.add_parser("convert", help="convert a model's encoder", description=_ABOUT_CONVERT)
+    parser.add_argument("model", metavar="MODEL", help="a name, hub id or directory, as for transcribe --model")
+    parser.add_argument(
+        "--output", type=Path, default=Path("models"), metavar="DIR", help="where to put it (default: ./models)"
+    )
+    for each in fields(Conversion):
+        _add_flag(parser, each)
+    parser.set_defaults(run=convert)
+
+
+def _add_fetch(commands: Any) -> None:
+    parser = commands.add_parser("fetch", help="download a well-known model's encoder, compiled, from the hub")
+    parser.add_argument("model", metavar="MODEL", help="such as base.en or large-v3-turbo")
+    parser.set_defaults(run=fetch)
+
+
+def _add_flag(parser: argparse.ArgumentParser, each: Field[Any]) -> None:
+    flag = _FLAGS.get(each.name, "--" + each.name.replace("_", "-"))
+    options: dict[str, Any] = {"dest": each.name, "default": each.default, "help": each.metadata["help"]}
+    if isinstance(each.default, bool):
+        parser.add_argument(flag, action="store_true", **options)
+    else:
+        options["help"] += f" (default: {each.default})"
+        parser.add_argument(flag, choices=choices_of(each.type), **options)
+
+
+def fetch(options: argparse.Namespace) -> int:
+    bar = ProgressBar()
+    try:
+        found = fetched_package(options.model, bar) if is_on_hub(options.model) else None
+    finally:
+        bar.close()
+    if found is None:
+        raise ModelNotFoundError(f"{options.model}: the hub has no Core ML encoder of it; simul-whisper coreml convert")
+    print(found)
+    return 0
+
+
+def convert(options: argparse.Namespace) -> int:
+    coreml_check.silence_coremltools()
+    conversion = Conversion(**{each.name: getattr(options, each.name) for each in fields(Conversion)})
+    bar = ProgressBar()
+    try:
+        converted = convert_model(options.model, options.output, conversion, bar)
+    finally:
+        bar.close()
+    if converted.linked_to:
+        said = f"the encoder of {options.model} is the one in {converted.linked_to.name}; linked, not converted again"
+    else:
+        said = f"converted in {converted.duration_s:.1f} s, {converted.size_bytes / 1e6:.1f} MB"
+    print(f"simul-whisper: {said}", file=sys.stderr)
+    for path in (converted.path, converted.compiled):
+        if path:
+            print(path)
+    return 0

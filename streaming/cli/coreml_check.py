@@ -1,0 +1,105 @@
+"""`simul-whisper coreml verify` and `coreml info`: what a Core ML package answers, and what it is made of."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from simul_whisper import SAMPLE_RATE, ConfigError
+from simul_whisper.coreml.contents import contents
+from simul_whisper.coreml.description import Description, Feature, describe
+from simul_whisper.coreml.verify import Verification, verify
+from streaming.cli.options import ProgressBar, add_settings, config_from
+from streaming.sources import read_audio
+
+_BOUND_MISSED = 1
+_SPEECH = Path(__file__).parents[2] / "demos" / "recordings" / "captions.flac"
+_ABOUT_VERIFY = (
+    "Compare a package with the MLX encoder on real speech: the features, and the streamed text. On a Mac the package "
+    "runs in Core ML, elsewhere in a runtime of ours that rounds as float16 does. The exit status is 1 when a float32 "
+    "package is below 100 dB or a float16 package below 60 dB; compressed weights are measured only."
+)
+
+
+def add_commands(commands: Any) -> None:
+    verify_parser = commands.add_parser(
+        "verify", help="compare a package with the MLX encoder", description=_ABOUT_VERIFY
+    )
+    verify_parser.add_argument("package", type=Path, metavar="PACKAGE", help="an .mlpackage; on a Mac also .mlmodelc")
+    verify_parser.add_argument("--audio", type=Path, metavar="FILE", help="speech (default: a recording of the clone)")
+    add_settings(verify_parser)
+    verify_parser.set_defaults(run=run_verify)
+    info_parser = commands.add_parser("info", help="show what a package takes, gives and is made of")
+    info_parser.add_argument("package", type=Path, metavar="PACKAGE", help="an .mlpackage or .mlmodelc")
+    info_parser.set_defaults(run=run_info)
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    silence_coremltools()
+    audio = options.audio or _SPEECH
+    if not audio.exists():
+        raise ConfigError(f"{audio}: no such recording; give --audio FILE with speech")
+    samples = read_audio(audio)
+    bar = ProgressBar()
+    try:
+        found = verify(options.package, samples, config_from(options), progress=bar)
+    finally:
+        bar.close()
+    print(f"package   {options.package.name}, {found.number_type.value}, run by {found.runtime}")
+    print(f"audio     {audio.name}, {len(samples) / SAMPLE_RATE:.1f} s")
+    print(f"features  PSNR {found.parity.psnr_db:.1f} dB, largest difference {found.parity.largest_difference:.2g}")
+    for line in _text_lines(found):
+        print(line)
+    print(f"verdict   {_verdict(found)}")
+    return 0 if found.passed else _BOUND_MISSED
+
+
+def _text_lines(found: Verification) -> list[str]:
+    if found.text == found.reference_text:
+        return [f"text      the same with both encoders: {found.text}"]
+    return [
+        f"text      {100 * found.equal_words:.1f} % of the words equal",
+        f"  mlx     {found.reference_text}",
+        f"  package {found.text}",
+    ]
+
+
+def _verdict(found: Verification) -> str:
+    if found.bound_db is None:
+        return f"measured only: there is no bound for {found.number_type.value}"
+    said = "passed" if found.passed else "FAILED"
+    return f"{said}: expected at least {found.bound_db:g} dB of {found.number_type.value}"
+
+
+def run_info(options: argparse.Namespace) -> int:
+    silence_coremltools()
+    found, inside = describe(options.package), contents(options.package)
+    print(f"{found.path.name}: {found.size_bytes / 1e6:.1f} MB, sha256 {found.digest}")
+    for line in _interface(found):
+        print(line)
+    for name, value in sorted(found.metadata.items()):
+        print(f"metadata  {name}: {value}")
+    print(f"products  {inside.number_type.value}")
+    counted = ", ".join(f"{name} {count}" for name, count in inside.histogram.items())
+    print(f"contents  {counted or 'unknown: the model has no text of its program'}")
+    for flag in inside.flags:
+        print(f"flag      {flag}")
+    if not inside.flags:
+        print("flag      none: nothing is known to keep it off the Neural Engine; only the device can tell")
+    return 0
+
+
+def _interface(found: Description) -> list[str]:
+    return [f"input     {_feature(each)}" for each in found.inputs] + [
+        f"output    {_feature(each)}" for each in found.outputs
+    ]
+
+
+def _feature(feature: Feature) -> str:
+    shapes = " or ".join(str(shape) for shape in feature.shapes)
+    return f"{feature.name}: {feature.dtype} {shapes or 'of a shape that depends on the input'}"
+
+
+def silence_coremltools() -> None:
+    """It warns of each Apple library that other systems do not have, and of scikit-learn's version."""
+    logging.getLogger("coremltools").setLevel(logging.ERROR)

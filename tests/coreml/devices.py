@@ -1,0 +1,78 @@
+"""Devices with Core ML, as far as a machine without it can have them: the reference runtime, and its troubles."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper.coreml.reference import ReferenceModel
+from simul_whisper.coreml.runtime import CoreMLModel
+
+
+@dataclass
+class Device:
+    """Runs packages with NumPy. name: by which a child process finds it. opened: the packages that were loaded here."""
+
+    name: str
+    neural_engine: bool = True
+    opened: list[Path] = field(default_factory=list)
+
+    def has_neural_engine(self) -> bool:
+        return self.neural_engine
+
+    def open(self, path: Path, compute_units: str) -> CoreMLModel:  # noqa: ARG002
+        self.opened.append(path)
+        return ReferenceModel(path)
+
+
+class SlowDevice(Device):
+    """Compiles for an hour."""
+
+    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+        time.sleep(3600)
+        return super().open(path, compute_units)
+
+
+@dataclass
+class Garbage:
+    """A model that answers in the right shape and nothing else."""
+
+    model: CoreMLModel
+
+    def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        answer = self.model.predict(inputs)
+        return {name: np.random.default_rng(0).standard_normal(found.shape) for name, found in answer.items()}
+
+
+class GarbageDevice(Device):
+    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+        return Garbage(super().open(path, compute_units))
+
+
+@dataclass
+class Failing:
+    """A model that fails after so many predictions."""
+
+    model: CoreMLModel
+    n_left: int
+
+    def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        self.n_left -= 1
+        if self.n_left < 0:
+            raise RuntimeError("Error computing NN outputs")
+        return self.model.predict(inputs)
+
+
+class FailingDevice(Device):
+    """Fails in mid-stream."""
+
+    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+        return Failing(super().open(path, compute_units), 4)
+
+
+# Under these names child processes find them.
+DEVICE = Device(f"{__name__}:DEVICE")
+SLOW = SlowDevice(f"{__name__}:SLOW")
