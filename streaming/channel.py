@@ -21,15 +21,21 @@ logger = logging.getLogger(__name__)
 
 # Arrivals are remembered no finer than this.
 _MARK_SAMPLES = 320
+# Of flushes that wait, the oldest beyond these are covered by the ones after them.
+_MAX_FLUSHES = 64
 MAX_EVENTS = 10_000
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """Audio for the inference thread, after `n_lost` samples that are gone. is_end: nothing follows."""
+    """Audio for the inference thread, after `n_lost` samples that are gone.
+
+    is_flush: the listener wants all up to here decoded to its end. is_end: nothing follows.
+    """
 
     samples: NDArray[np.float32]
     n_lost: int
+    is_flush: bool
     is_end: bool
 
 
@@ -48,6 +54,7 @@ class Channel:
         self._clock, self._wake, self._notify = clock, wake, notify
         self._marks: deque[tuple[int, float]] = deque(maxlen=2 * capacity_samples // _MARK_SAMPLES + 2)
         self._events: deque[Event] = deque()
+        self._flushes: deque[int] = deque(maxlen=_MAX_FLUSHES)
         self._pulled_sample = 0
         self._is_ended = self._is_draining = self._is_over = self._is_closed = False
         self._was_full = self._has_failed = False
@@ -75,6 +82,15 @@ class Channel:
             self._mark()
         self._wake()
         return len(taken)
+
+    def flush(self) -> None:
+        """Decode what was submitted to its end; a `Flushed` event follows. Raises SessionEndedError after `end`."""
+        with self._changed:
+            if self._is_ended:
+                raise SessionEndedError("got a flush after the end, expected a new session")
+            if not self._flushes or self._flushes[-1] != self._ring.end_sample:
+                self._flushes.append(self._ring.end_sample)
+        self._wake()
 
     def end(self) -> None:
         """Nothing follows; the rest will be decoded, and the last event is `Ended`. Raises SessionEndedError twice."""
@@ -115,17 +131,20 @@ class Channel:
         """Return the oldest audio, at most so much; None when there is nothing new."""
         with self._changed:
             start, end = self._ring.start_sample, self._ring.end_sample
-            stop = min(end, start + most_samples)
+            stop = min(end, start + most_samples, *(max(start, each) for each in self._flushes))
             is_end = (self._is_ended or self._is_draining) and stop == end
-            if stop == self._pulled_sample and not is_end:
+            is_flush = bool(self._flushes) and self._flushes[0] <= stop
+            if stop == self._pulled_sample and not is_end and not is_flush:
                 return None
+            while self._flushes and self._flushes[0] <= stop:
+                self._flushes.popleft()
             samples, n_lost = self._ring.read(start, stop), start - self._pulled_sample
             self._ring.release(stop)
             self._pulled_sample = stop
             was_full, self._was_full = self._was_full, False
         if was_full:
             self._tell()
-        return Pulled(samples, n_lost, is_end)
+        return Pulled(samples, n_lost, is_flush, is_end)
 
     def put(self, events: Iterable[Event]) -> None:
         """Hand over events, and tell the listener."""

@@ -61,6 +61,13 @@ class BackendChanged:
 
 
 @dataclass(frozen=True)
+class Flushed:
+    """A flush was asked for here, and all words before it have been committed."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
 class Failed:
     """The session is over, by an error.
 
@@ -78,4 +85,4 @@ class Ended:
     audio_s: float
 
 
-Event = Words | Draft | SpeechStarted | SpeechEnded | Language | AudioDropped | BackendChanged | Failed | Ended
+Event = Words | Draft | SpeechStarted | SpeechEnded | Language | AudioDropped | BackendChanged | Flushed | Failed | Ended

@@ -28,6 +28,7 @@ from streaming.events import (
     Draft,
     Ended,
     Event,
+    Flushed,
     Language,
     SpeechEnded,
     SpeechStarted,
@@ -116,6 +117,14 @@ class Session:
         self._close()
         lost_from, self._end_sample = self._end_sample, self._end_sample + n_samples
         self._plan.append(AudioDropped(lost_from / SAMPLE_RATE, self._end_sample / SAMPLE_RATE))
+        self._gate = open_gate(self._voice, self._end_sample)
+
+    def flush(self) -> None:
+        """Plan to decode all that was taken to its end, as if speech had ended here. The stream goes on."""
+        self._check_not_ended()
+        self._plan_speech(self._gate.end())
+        self._close()
+        self._plan.append(Flushed(self._end_sample / SAMPLE_RATE))
         self._gate = open_gate(self._voice, self._end_sample)
 
     def finish(self) -> None:

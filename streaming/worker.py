@@ -313,6 +313,8 @@ class _Seat:
         if pulled.n_lost:
             self._session.drop(pulled.n_lost)
         self._session.take(pulled.samples)
+        if pulled.is_flush:
+            self._session.flush()
         if pulled.is_end:
             self._is_finished = True
             self._session.finish()

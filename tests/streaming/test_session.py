@@ -19,6 +19,7 @@ from streaming.events import (
     Draft,
     Ended,
     Event,
+    Flushed,
     Language,
     SpeechEnded,
     SpeechStarted,
@@ -182,6 +183,20 @@ def test_lost_audio_is_told_and_what_is_around_it_is_heard(voice: VoiceConfig) -
     word = words_of(events)[len(first.words)]
     assert word.start_s == pytest.approx(lost_from + 5 + second.starts[0] / SAMPLE_RATE, abs=0.3)
     assert events[-1] == Ended((len(first.samples) + len(second.samples)) / SAMPLE_RATE + 5)
+
+
+@pytest.mark.parametrize("voice", [OFF, VoiceConfig()])
+def test_a_flush_tells_all_words_so_far_and_the_stream_goes_on(voice: VoiceConfig) -> None:
+    first, second = speech_of(random_words(4, 1)), speech_of(random_words(4, 2))
+    session = Session(CONFIG, MODEL, voice)
+    session.take(first.samples)
+    session.flush()
+    told = session.feed(silence(0))
+    assert told[-1] == Flushed(len(first.samples) / SAMPLE_RATE)
+    assert "".join(event.text for event in of(Words, told)) == first.text
+    rest = session.feed(second.samples) + session.end()
+    assert "".join(event.text for event in of(Words, rest)) == second.text
+    assert of(Words, rest)[0].words[0].start_s == pytest.approx(len(first.samples) / SAMPLE_RATE, abs=0.3)
 
 
 def test_the_language_is_told_once_it_is_detected() -> None:

@@ -23,7 +23,7 @@ from simul_whisper.encoders import Features
 from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel
 from streaming.channel import Channel
-from streaming.events import AudioDropped, Ended, Event, Failed, Words
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Words
 from streaming.session import Session, SessionEndedError
 from streaming.vad import VoiceConfig
 from streaming.worker import State, Worker, WorkerBusyError, WorkerConfig
@@ -140,6 +140,23 @@ def test_audio_may_come_while_others_are_heard() -> None:
         for channel in channels:
             channel.end()
         assert [text_of(collected(channel)) for channel in channels] == [SPEECH.text] * 4
+
+
+def test_a_flush_comes_where_it_was_asked_for() -> None:
+    worker, middle = made(), SPEECH.starts[7]
+    channel = worker.open(voice=OFF)
+    channel.submit(SPEECH.samples[:middle])
+    channel.flush()
+    channel.flush()
+    said(channel, SPEECH.samples[middle:])
+    with pytest.raises(SessionEndedError):
+        channel.flush()
+    with running(worker):
+        events = collected(channel)
+    (flushed,) = [n for n, event in enumerate(events) if isinstance(event, Flushed)]
+    assert events[flushed] == Flushed(middle / SAMPLE_RATE)
+    assert len(text_of(events[:flushed]).split()) == 7
+    assert text_of(events) == SPEECH.text
 
 
 # Back-pressure
