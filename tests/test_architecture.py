@@ -106,7 +106,7 @@ def test_modules_and_functions_are_short(path: Path) -> None:
 
 
 # From the bottom; a module imports, of these, only what stands before it.
-LAYERS = "events pcm ring containers vad session channel metrics worker".split()
+LAYERS = "events pcm ring containers vad protocol session channel metrics worker".split()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -116,7 +116,7 @@ def test_a_stream_flows_one_way(name: str) -> None:
     assert parts <= {*LAYERS[: LAYERS.index(name)], "sources"}
 
 
-@pytest.mark.parametrize("name", ["events", "pcm", "ring", "vad", "session"])
+@pytest.mark.parametrize("name", ["events", "pcm", "ring", "vad", "session", "protocol"])
 def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
     modules = {module.split(".")[0] for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
     assert not modules & {"threading", "asyncio", "time", "queue", "socket", "logging", "av"}
