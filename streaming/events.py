@@ -85,4 +85,6 @@ class Ended:
     audio_s: float
 
 
-Event = Words | Draft | SpeechStarted | SpeechEnded | Language | AudioDropped | BackendChanged | Flushed | Failed | Ended
+Event = (
+    Words | Draft | SpeechStarted | SpeechEnded | Language | AudioDropped | BackendChanged | Flushed | Failed | Ended
+)

@@ -185,7 +185,7 @@ def _hello(message: dict[str, Any]) -> Hello | Resume:
     drafts = options.pop("drafts", True)
     if type(drafts) is not bool:
         _refuse(Code.BAD_VALUE, f"got drafts {_shown(drafts)}, expected true or false")
-    engine = {name: message.pop(name) for name in ("language", "task") if name in message}
+    engine: dict[str, Any] = {name: message.pop(name) for name in ("language", "task") if name in message}
     _check_keys("hello", message, ("type", "version", "format", "language", "task", "options", "resume"))
     _check_keys("options", options, (*ENGINE_OPTIONS, *VOICE_OPTIONS, "drafts"), known=True)
     engine |= {name: value for name, value in options.items() if name in ENGINE_OPTIONS}
@@ -304,11 +304,12 @@ def client_text(message: ClientMessage) -> str:
 class Ready:
     """The session is open, or open again. received_bytes: audio received so far; send what follows it.
 
-    resume_s: how long the session outlives a lost connection.
+    has_end: whether an end was received. resume_s: how long the session outlives a lost connection.
     """
 
     session: str
     received_bytes: int
+    has_end: bool
     resume_s: float
 
 
@@ -356,7 +357,7 @@ _NAMES = {kind: name for name, kind in [*_EVENTS.items(), *_OTHERS.items()]}
 def server_text(message: ServerMessage) -> str:
     """Write what a server says, with times to the millisecond."""
     inner = message.event if isinstance(message, Numbered) else message
-    said = {"type": _NAMES[type(inner)]}
+    said: dict[str, Any] = {"type": _NAMES[type(inner)]}
     if isinstance(message, Numbered):
         said["seq"] = message.seq
     if isinstance(inner, Words):

@@ -107,6 +107,7 @@ def test_modules_and_functions_are_short(path: Path) -> None:
 
 # From the bottom; a module imports, of these, only what stands before it.
 LAYERS = "events pcm ring containers vad protocol session channel metrics worker".split()
+SERVER_LAYERS = "limits access wire stream house connection numbers app run".split()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -114,6 +115,29 @@ def test_a_stream_flows_one_way(name: str) -> None:
     modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
     parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
     assert parts <= {*LAYERS[: LAYERS.index(name)], "sources"}
+
+
+@pytest.mark.parametrize("name", SERVER_LAYERS)
+def test_a_server_is_built_one_way(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / "server" / f"{name}.py")}
+    rooms = {module.split(".")[2] for module in modules if module.startswith("streaming.server.")}
+    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
+    assert rooms <= set(SERVER_LAYERS[: SERVER_LAYERS.index(name)])
+    assert parts <= {*LAYERS, "server"}
+
+
+@pytest.mark.parametrize("name", ["client", "tape"])
+def test_a_client_knows_no_engine_and_no_files(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
+    assert parts <= {"events", "protocol", "tape"}
+
+
+def test_few_modules_know_the_web() -> None:
+    assert importers("uvicorn") == {f"streaming/server/{name}.py" for name in ("wire", "run")}
+    assert importers("starlette") == {f"streaming/server/{name}.py" for name in ("wire", "connection", "app")}
+    assert importers("websockets") == {"streaming/client.py", "streaming/server/wire.py"}
+    assert importers("prometheus_client") == {"streaming/server/numbers.py"}
 
 
 @pytest.mark.parametrize("name", ["events", "pcm", "ring", "vad", "session", "protocol"])

@@ -70,7 +70,7 @@ EVENTS: list[Event] = [
     Failed("engine", "it failed"),
 ]
 TOLD: list[ServerMessage] = [
-    Ready("abc", 0, 30.0),
+    Ready("abc", 0, False, 30.0),
     Received(96_000),
     Refused("idle", "nothing came"),
     *(Numbered(n, event) for n, event in enumerate(EVENTS, 1)),
