@@ -121,6 +121,22 @@ def test_without_the_device_it_is_one_line_and_status_2() -> None:
     assert re.match(r"simul-whisper: (no input device|a microphone needs PortAudio)", line)
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("import ctypes.util; ctypes.util.find_library = lambda name: None", "apt install libportaudio2"),
+        ("import sys; sys.modules['sounddevice'] = None", "pip install"),
+    ],
+)
+def test_without_portaudio_it_is_one_line_and_status_2(broken: str, said: str) -> None:
+    program = f"{broken}\nfrom streaming.cli import main\nraise SystemExit(main(['listen']))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("simul-whisper: a microphone needs")
+    assert said in line
+
+
 def test_the_devices_are_listed(microphone: VirtualMicrophone) -> None:
     command = [sys.executable, "-m", "streaming.cli", "listen", "--list-devices"]
     listed = subprocess.run(command, env=microphone.environment, capture_output=True, text=True, check=True)
