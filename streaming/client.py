@@ -111,7 +111,7 @@ class Client:
         self._seen = self._acknowledged = 0
         self._flushes: deque[int] = deque()
         self._n_flushes_sent = 0
-        self._is_ended = self._end_sent = self._was_reached = False
+        self._is_ended = self._end_sent = self._was_reached = self._had_session = False
         self._reached_at = 0.0
         self._changed, self._has_room = asyncio.Event(), asyncio.Event()
         self._events: asyncio.Queue[ClientEvent | SimulWhisperError] = asyncio.Queue(_MOST_EVENTS)
@@ -181,8 +181,14 @@ class Client:
             async with connect(
                 self._url, additional_headers=headers, compression=None, ping_timeout=_PING_TIMEOUT_S, proxy=proxy
             ) as socket:
-                await self._greet(socket)
-                return await self._talk(socket)
+                self._was_reached, self._reached_at = True, asyncio.get_running_loop().time()
+                try:
+                    await self._greet(socket)
+                    return await self._talk(socket)
+                except asyncio.CancelledError:
+                    # Said like this, the server knows that nobody will come back.
+                    await socket.close()
+                    raise
         except InvalidURI as error:
             raise ConfigError(f"got {self._url}, expected a URL such as ws://127.0.0.1:8000") from error
         except (OSError, InvalidHandshake, ConnectionClosed, asyncio.TimeoutError) as error:
@@ -190,7 +196,7 @@ class Client:
         except RefusedError as refused:
             if refused.code in _SESSION_LOST and self._session:
                 self._start_anew()
-            elif refused.code not in _COME_AGAIN or not self._was_reached:
+            elif refused.code not in _COME_AGAIN or not self._had_session:
                 raise
             self._check_patience(str(refused))
         return False
@@ -213,9 +219,9 @@ class Client:
         self._session, self._end_sent = ready.session, ready.has_end
         self._tape.rewind(self._session_start + ready.received_bytes)
         self._n_flushes_sent = sum(each < self._tape.cursor for each in self._flushes)
-        if self._was_reached:
+        if self._had_session:
             await self._events.put(Reconnected(not is_new, self._tape.cursor / _BYTES_PER_SECOND))
-        self._was_reached, self._reached_at = True, asyncio.get_running_loop().time()
+        self._had_session = True
 
     def _start_anew(self) -> None:
         """The session is lost: play the next one what was kept."""

@@ -15,6 +15,7 @@ from streaming.server.house import House
 from streaming.server.wire import Wire
 
 _SHUTDOWN_S = 5
+_MAX_PORT = 65_535
 # Connections that have not said hello yet, or were refused, stand beside those with a session.
 _OTHER_CONNECTIONS = 100
 # What cannot be refused by name any more is not read at all.
@@ -31,9 +32,11 @@ class Tls:
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 is any that is free. Raises ConfigError."""
+    if not 0 <= port <= _MAX_PORT:
+        raise ConfigError(f"cannot listen on port {port}, expected 0-{_MAX_PORT}")
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error}") from error
 
 

@@ -5,6 +5,7 @@ off in the middle of a huge message would never read why, because bytes nobody r
 """
 
 import asyncio
+import math
 from typing import Any
 
 from starlette.websockets import WebSocket
@@ -13,12 +14,20 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 
 _KEY = "simul_whisper.wire"
-# What a client has to read the last words, and to close.
+# What a client has to read the last words, and to close; and after a message that made no sense, once it is silent.
 _GRACE_S = 5.0
+_QUIET_S = 0.5
+# So much may be queued before whoever tells more has to wait.
+_MOST_QUEUED_BYTES = 16_384
 
 
 class Wire(WebSocketsSansIOProtocol):
     """Never outlives its close by more than the grace."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(_MOST_QUEUED_BYTES)
+        self._last_at = math.inf
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -30,6 +39,7 @@ class Wire(WebSocketsSansIOProtocol):
         if self.conn.parser_exc is not None:
             # Read on, or the reason for the close would be lost with the connection.
             self.conn.receive_data(data)
+            self._abort_later(_QUIET_S)
             return
         super().data_received(data)
 
@@ -38,6 +48,7 @@ class Wire(WebSocketsSansIOProtocol):
         assert closed is not None
         self.queue.put_nowait({"type": "websocket.disconnect", "code": closed.code, "reason": closed.reason})
         self._write_last()
+        self._abort_later(_QUIET_S)
 
     def on_task_complete(self, task: "asyncio.Task[None]") -> None:
         super().on_task_complete(task)
@@ -65,10 +76,13 @@ class Wire(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         self._abort_later()
 
-    def _abort_later(self) -> None:
+    def _abort_later(self, after_s: float = _GRACE_S) -> None:
+        """Set the end of the connection anew, but never later than the grace after it was first set."""
+        loop = asyncio.get_running_loop()
+        self._last_at = min(self._last_at, loop.time() + _GRACE_S)
         if self.close_timer is not None:
             self.close_timer.cancel()
-        self.close_timer = asyncio.get_running_loop().call_later(_GRACE_S, self.transport.abort)
+        self.close_timer = loop.call_at(min(self._last_at, loop.time() + after_s), self.transport.abort)
 
 
 def give_up(socket: WebSocket, code: int, reason: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from websockets.exceptions import ConnectionClosedError
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from simul_whisper import AlignAttConfig, Model
@@ -34,10 +34,14 @@ MANY = Limits(connections_per_minute=100_000, drain_s=0)
 class Served:
     """A server that runs."""
 
-    def __init__(self, house: House, listening: socket.socket) -> None:
+    def __init__(self, house: House, server: Server, listening: socket.socket) -> None:
         self.house = house
+        self._server = server
         self.port: int = listening.getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}{PATH}"
+
+    def stop(self) -> None:
+        self._server.stop_soon()
 
     def metrics(self) -> Any:
         return self.house.worker.metrics()
@@ -69,14 +73,15 @@ def serving(
     house = House(worker, config, voice, limits)
     listening = listening or bound_socket("127.0.0.1", 0)
     server = Server(house, access)
-    served = Served(house, listening)
+    served = Served(house, server, listening)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")
     thread.start()
     try:
         served.wait_for(lambda: server.started)
         yield served
     finally:
-        server.stop_soon()
+        if not house.is_stopping:
+            server.stop_soon()
         thread.join(PATIENCE_S)
         worker.stop()
         assert not thread.is_alive()
@@ -97,8 +102,10 @@ class Talker:
         self._connecting.__exit__(None, None, None)
 
     def say(self, *messages: str | bytes) -> None:
-        for message in messages:
-            self.socket.send(message)
+        """Say all of it, unless the server has enough of it before."""
+        with suppress(ConnectionClosed):
+            for message in messages:
+                self.socket.send(message)
 
     def next(self) -> ServerMessage | None:
         text = self.socket.recv(PATIENCE_S)
@@ -113,7 +120,7 @@ class Talker:
     def rest(self) -> list[Numbered | Refused]:
         """All that comes until the server closes, but for receipts."""
         messages = list[ServerMessage | None]()
-        with suppress(ConnectionClosedError):
+        with suppress(ConnectionClosed):
             messages += (parse_server(text) for text in self.socket if isinstance(text, str))
         assert all(isinstance(each, Numbered | Refused | Received | Ready) for each in messages), messages
         return [each for each in messages if isinstance(each, Numbered | Refused)]
