@@ -136,7 +136,7 @@ def test_a_client_knows_no_engine_and_no_files(name: str) -> None:
 def test_few_modules_know_the_web() -> None:
     assert importers("uvicorn") == {f"streaming/server/{name}.py" for name in ("wire", "run")}
     assert importers("starlette") == {f"streaming/server/{name}.py" for name in ("wire", "connection", "app")}
-    assert importers("websockets") == {"streaming/client.py", "streaming/server/wire.py"}
+    assert importers("websockets") == {"streaming/client.py", "streaming/load.py", "streaming/server/wire.py"}
     assert importers("prometheus_client") == {"streaming/server/numbers.py"}
 
 

@@ -1,9 +1,10 @@
 """The worker's and the server's counts as Prometheus reads them."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -21,6 +22,8 @@ class Numbers:
         self._house = house
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        # Memory and descriptors, where the system tells them.
+        ProcessCollector(registry=self._registry)
 
     def page(self) -> bytes:
         return generate_latest(self._registry)
@@ -34,6 +37,7 @@ class Numbers:
         health = house.worker.health()
         yield _gauge("ready", "1 when inference works", float(health.is_ready))
         yield _gauge("inference_busy_seconds", "how long the present inference has been running", health.busy_s)
+        yield _gauge("threads", "threads of Python", threading.active_count())
         yield _gauge("connections_open", "WebSocket connections", house.n_connections)
         yield _gauge("sessions_open", "sessions that are not over", now.sessions_open)
         yield _gauge("sessions_away", "sessions whose connection is lost and that may come back", house.n_away)
