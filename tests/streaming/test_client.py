@@ -152,10 +152,11 @@ def test_a_client_that_leaves_frees_its_place(served: Served) -> None:
 
 
 class Cable:
-    """A TCP relay to a server, that can be pulled out, and moved to another server."""
+    """A TCP relay to a server, that can be pulled out. n_refused: connections that are cut at once from now on."""
 
     def __init__(self, port: int) -> None:
-        self.target = port
+        self._target = port
+        self.n_refused = 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._ends = list[socket.socket]()
@@ -168,11 +169,11 @@ class Cable:
                 near, _ = self._listening.accept()
             except OSError:
                 return
-            try:
-                far = socket.create_connection(("127.0.0.1", self.target))
-            except OSError:
+            if self.n_refused:
+                self.n_refused -= 1
                 near.close()
                 continue
+            far = socket.create_connection(("127.0.0.1", self._target))
             self._ends += [near, far]
             for ends in ((near, far), (far, near)):
                 self._threads.append(threading.Thread(target=self._relay, args=ends))
@@ -229,6 +230,21 @@ def test_a_cut_connection_loses_and_doubles_no_word(served: Served, cuts: set[in
     assert text_of(events) == SPEECH.text
     assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
     assert all(event.is_resumed for event in events if isinstance(event, Reconnected))
+
+
+def test_a_connection_that_stays_away_for_a_while_loses_and_doubles_no_word(served: Served) -> None:
+    with cable(served.port) as line:
+
+        async def cut(n: int) -> None:
+            if n == 100:
+                await asyncio.to_thread(served.wait_for, lambda: served.metrics().sessions_open)
+                line.n_refused = 4
+                line.pull()
+
+        events = asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}"), cut))
+    assert line.n_refused == 0
+    assert text_of(events) == SPEECH.text
+    assert [event.is_resumed for event in events if isinstance(event, Reconnected)] == [True]
 
 
 def test_a_cut_while_the_last_words_come_is_made_good(served: Served) -> None:
