@@ -1,7 +1,8 @@
 """Streaming speech recognition and translation with Whisper and the AlignAtt policy: the public names."""
 
 from simul_whisper.alignatt import StopReason
-from simul_whisper.audio import SAMPLE_RATE
+from simul_whisper.audio import SAMPLE_RATE, as_samples
+from simul_whisper.blas import release_thread
 from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig
 from simul_whisper.errors import (
     AudioFormatError,
@@ -54,6 +55,8 @@ __all__ = [
     "Update",
     "WeightsError",
     "Word",
+    "as_samples",
     "list_models",
     "load_model",
+    "release_thread",
 ]

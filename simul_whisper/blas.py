@@ -87,4 +87,16 @@ BLAS = _prepare()
 
 import mlx.core as mx  # noqa: E402  # the order is what this module is for
 
-__all__ = ["BLAS", "mx"]
+
+def release_thread() -> None:
+    """Give back what MLX keeps for the calling thread; the thread's last use of any model.
+
+    Every thread but the main one that has used a model calls it before it ends. Otherwise MLX gives back by itself
+    while the thread is torn down, for which it needs Python, and a program that exits just then is aborted.
+    """
+    # Before this function, MLX kept nothing that needs it.
+    if hasattr(mx, "clear_streams"):
+        mx.clear_streams()
+
+
+__all__ = ["BLAS", "mx", "release_thread"]

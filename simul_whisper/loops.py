@@ -20,3 +20,15 @@ def repeated_tail(tokens: Sequence[int]) -> int:
         if repeats >= _MIN_REPEATS and repeats * period >= _MIN_REPEATED_TOKENS:
             return matching
     return 0
+
+
+def said_before(text: Sequence[int], next_token: int) -> int:
+    """Return how many tokens at the end of `text` begin, together with `next_token`, what it has said before."""
+    n = 0
+    while n < len(text) // 2 and _occurs([*text[len(text) - n - 1 :], next_token], text[: len(text) - n - 1]):
+        n += 1
+    return n
+
+
+def _occurs(part: Sequence[int], text: Sequence[int]) -> bool:
+    return any(list(text[start : start + len(part)]) == part for start in range(len(text) - len(part) + 1))

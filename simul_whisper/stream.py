@@ -15,7 +15,7 @@ from simul_whisper.config import AlignAttConfig
 from simul_whisper.encoders import Features
 from simul_whisper.language import detect_language
 from simul_whisper.ledger import Ledger, LedgerToken
-from simul_whisper.loops import repeated_tail
+from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model
 from simul_whisper.prompt import Context
@@ -27,6 +27,7 @@ _LANGUAGE_DECIDES_SAMPLES = 5 * SAMPLE_RATE
 # Positions of the decoder's 448 that are kept for new tokens, and then for text before the window.
 _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
+_SAME_PLACE_FRAMES = 10
 _LOOP_LOOKBACK_TOKENS = 96
 _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 
@@ -60,7 +61,19 @@ class _StopRule:
             return StopReason.LENGTH
         if repeated_tail([*self.earlier, *(each.token for each in tokens), token]):
             return StopReason.LOOP
+        if tokens and self._says_again(tokens, token, frame):
+            return StopReason.REWIND
         return self.policy.stop(tokens, frame)
+
+    def _says_again(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> bool:
+        """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
+        n_back = tokens[-1].frame - frame
+        if n_back > 2 * self.policy.frame_threshold:
+            return said_before([*self.earlier, *(each.token for each in tokens)], token) > 0
+        same_place = range(frame - _SAME_PLACE_FRAMES, frame + _SAME_PLACE_FRAMES + 1)
+        return n_back > self.policy.frame_threshold and any(
+            each.token == token and each.frame in same_place for each in tokens
+        )
 
 
 class Stream:
@@ -70,6 +83,7 @@ class Stream:
         self._model, self._config, self._tokenizer = model, config, model.tokenizer
         only_language = None if model.tokenizer.multilingual else "en"
         self.language = only_language if config.language == "auto" else config.language
+        self._language_is_guess = False
         self._tokenizer.sot_sequence(self.language or "en", config.task)
         self._ledger = Ledger(model.tokenizer)
         self._context = Context(
@@ -113,8 +127,10 @@ class Stream:
         return "en" if self._config.task == "translate" else self.language
 
     def restart(self) -> None:
-        """Begin a new utterance: the text of the window becomes context."""
+        """Begin a new utterance: the text of the window becomes context, and a guessed language is detected anew."""
         self._context.scroll(self._ledger.cut_all())
+        if self._language_is_guess:
+            self.language, self._language_is_guess = None, False
         self._commit_rule.forget()
 
     def _padding_samples(self, n_samples: int) -> int:
@@ -129,8 +145,9 @@ class Stream:
         if n_samples < self._config.language_min_len * SAMPLE_RATE and not final:
             return False
         language, probability = detect_language(self._model.decoder, self._tokenizer, features)
-        if final or n_samples >= _LANGUAGE_DECIDES_SAMPLES or probability >= _CONFIDENT_LANGUAGE:
-            self.language = language
+        is_certain = n_samples >= _LANGUAGE_DECIDES_SAMPLES or probability >= _CONFIDENT_LANGUAGE
+        if final or is_certain:
+            self.language, self._language_is_guess = language, not is_certain
         return self.language is not None
 
     def _prompt(self) -> Prompt:
@@ -168,8 +185,10 @@ class Stream:
         # A window is silent when that is likelier than a mean token of its text.
         if found.no_speech > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
             return (), StopReason.NO_SPEECH
-        if best.stop is StopReason.REWIND and not final:
-            return (), best.stop
+        if best.stop is StopReason.REWIND:
+            n_restated = self._n_restated(best)
+            keeps = final or n_restated > 0
+            return best.tokens[: max(0, len(best.tokens) - n_restated)] if keeps else (), best.stop
         if best.stop is StopReason.LOOP:
             self._context.forget()
             return self._without_loop(best), best.stop
@@ -182,6 +201,12 @@ class Stream:
         text = [*earlier, *(token.token for token in best.tokens), best.next_token.token]
         n_repeated = repeated_tail(text[max(0, len(text) - _LOOP_LOOKBACK_TOKENS) :])
         return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
+
+    def _n_restated(self, best: Hypothesis) -> int:
+        """Return how many tokens, before attention jumped back to it, began the text again."""
+        assert best.next_token is not None
+        text = [*self._ledger.tokens, *(token.token for token in best.tokens)]
+        return said_before(text, best.next_token.token)
 
     def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
         """Return the sample where the last committed word ends, if the token that follows it tells."""

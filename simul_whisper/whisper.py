@@ -7,6 +7,7 @@ import numpy as np
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, AudioChunk, Samples, as_samples
 from simul_whisper.config import AlignAttConfig
+from simul_whisper.errors import AudioFormatError
 from simul_whisper.model import Model, ModelInfo, load_model
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.stream import Stream, TokenUpdate
@@ -73,13 +74,21 @@ class PaddedAlignAttWhisper:
             words += self._transcript.end()
         return self._update(words, passes, is_last=is_last)
 
-    def refresh_segment(self) -> None:
+    def refresh_segment(self, start_sample: int | None = None) -> None:
         """Begin the next utterance: the text so far becomes context, the clock goes on.
 
-        Audio that `infer(is_last=True)` has not decoded is given up.
+        start_sample: where on the clock the next audio stands, when audio between is left out; by default it follows
+        the audio inserted so far. Audio that `infer(is_last=True)` has not decoded is given up. A language detected
+        without certainty, because the utterance was short, is detected anew.
+        Raises AudioFormatError for a position before the end of the audio inserted so far.
         """
+        end_sample = self._window.end_sample + self._n_pending
+        if start_sample is not None and start_sample < end_sample:
+            raise AudioFormatError(
+                f"got start_sample {start_sample}, expected at least {end_sample}: audio came so far"
+            )
         self._stream.restart()
-        self._window = AudioChunk(np.zeros(0, np.float32), self._window.end_sample + self._n_pending)
+        self._window = AudioChunk(np.zeros(0, np.float32), end_sample if start_sample is None else start_sample)
         self._pending.clear()
         self._ended = True
 

@@ -1,15 +1,17 @@
-"""Where words go: updates in, text on a stream out, at once and never taken back.
+"""Where words go: what was committed in, text on a stream out, at once and never taken back.
 
-`open_sink` chooses among text, jsonl, srt and vtt. It knows nothing of audio and models.
+`open_sink` chooses among text, jsonl, srt and vtt; `EventSink` feeds one with a session's events. It knows nothing of
+audio and models.
 """
 
 import json
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import Protocol
 
-from simul_whisper import ConfigError, Update, Word
+from simul_whisper import ConfigError, Word
+from streaming.events import Ended, Event, Failed, Language, SpeechEnded, Words
 
 MAX_LINE_COLUMNS = 42
 MAX_CUE_LINES = 2
@@ -22,17 +24,39 @@ _SENTENCE_ENDS = tuple(".?!…。？！।؟")
 _CLOSING_MARKS = "\"'”’»)]}」』）】"
 
 
+class Writable(Protocol):
+    """What text is written to: any text stream, or a `DurableText`."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
+class Said(Protocol):
+    """Words committed together; an `Update` is that. audio_end_s: how much had been heard when they were decided."""
+
+    @property
+    def words(self) -> tuple[Word, ...]: ...
+
+    @property
+    def language(self) -> str | None: ...
+
+    @property
+    def audio_end_s(self) -> float: ...
+
+
 class Sink(Protocol):
-    """Takes the updates of one stream in order; `end` writes what is still open and leaves the stream open."""
+    """Takes what is said in one stream, in order."""
 
-    def feed(self, update: Update, emitted_s: float | None = None) -> None:
-        """Write the words of `update`; emitted_s: when they came, None for as soon as their audio had been heard."""
+    def feed(self, said: Said, emitted_s: float | None = None) -> None:
+        """Write the words; emitted_s: when they came, None for as soon as their audio had been heard."""
 
-    def end(self) -> None: ...
+    def end(self) -> None:
+        """Write what is still open, because nothing follows for now. The stream is left open, and more may follow."""
 
 
-def open_sink(name: str, stream: TextIO, *, with_times: bool = False) -> Sink:
-    """Return the sink called `name`, one of FORMATS; with_times: text has a line with its times for each update.
+def open_sink(name: str, stream: Writable, *, with_times: bool = False) -> Sink:
+    """Return the sink called `name`, one of FORMATS; with_times: text has a line with its times for each passage.
 
     Raises ConfigError for another name.
     """
@@ -48,53 +72,84 @@ def open_sink(name: str, stream: TextIO, *, with_times: bool = False) -> Sink:
     raise ConfigError(f"got the format {name!r}, expected one of {', '.join(FORMATS)}")
 
 
+@dataclass(frozen=True)
+class _Passage:
+    """A `Said` of a session."""
+
+    words: tuple[Word, ...]
+    language: str | None
+    audio_end_s: float
+
+
+class EventSink:
+    """Feeds a sink with the events of a session. language: what is decoded from the start, None when it is detected."""
+
+    def __init__(self, sink: Sink, language: str | None = None) -> None:
+        self._sink, self._language = sink, language
+
+    def feed(self, event: Event, emitted_s: float | None = None) -> None:
+        """Write what `event` says, which may be nothing; the end of speech closes lines and captions."""
+        if isinstance(event, Language):
+            self._language = event.language
+        elif isinstance(event, Words):
+            self._sink.feed(_Passage(event.words, self._language, event.heard_s), emitted_s)
+        elif isinstance(event, SpeechEnded | Ended | Failed):
+            self._sink.end()
+
+
+def _text_of(words: Iterable[Word]) -> str:
+    return "".join(word.text for word in words)
+
+
 class TextSink:
     """The words as they come, in one flowing line."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream = stream
         self._is_empty = True
 
-    def feed(self, update: Update, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        text = update.text.lstrip() if self._is_empty else update.text
+    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
+        text = _text_of(said.words)
+        text = text.lstrip() if self._is_empty else text
         self._is_empty = self._is_empty and not text
         self._stream.write(text)
         self._stream.flush()
 
     def end(self) -> None:
         if not self._is_empty:
+            self._is_empty = True
             self._stream.write("\n")
             self._stream.flush()
 
 
 class TimedTextSink:
-    """A line `[start - end] words` for each update that has words, in seconds."""
+    """A line `[start - end] words` for each passage that has words, in seconds."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream = stream
 
-    def feed(self, update: Update, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        if update.words:
-            start_s, end_s = update.words[0].start_s, update.words[-1].end_s
-            self._stream.write(f"[{start_s:7.2f} - {end_s:7.2f}] {update.text.strip()}\n")
+    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
+        if said.words:
+            start_s, end_s = said.words[0].start_s, said.words[-1].end_s
+            self._stream.write(f"[{start_s:7.2f} - {end_s:7.2f}] {_text_of(said.words).strip()}\n")
             self._stream.flush()
 
     def end(self) -> None: ...
 
 
 class JsonlSink:
-    """A JSON object a line for each update that has words; times in seconds."""
+    """A JSON object a line for each passage that has words; times in seconds."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream = stream
 
-    def feed(self, update: Update, emitted_s: float | None = None) -> None:
-        if not update.words:
+    def feed(self, said: Said, emitted_s: float | None = None) -> None:
+        if not said.words:
             return
         row = {
-            "emitted": _rounded(update.audio_end_s if emitted_s is None else emitted_s),
-            "language": update.language,
-            "text": update.text,
+            "emitted": _rounded(said.audio_end_s if emitted_s is None else emitted_s),
+            "language": said.language,
+            "text": _text_of(said.words),
             "words": [
                 {
                     "word": word.text,
@@ -102,7 +157,7 @@ class JsonlSink:
                     "end": _rounded(word.end_s),
                     "probability": _rounded(word.probability),
                 }
-                for word in update.words
+                for word in said.words
             ],
         }
         self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -195,15 +250,15 @@ def _milliseconds(seconds: float) -> int:
 class CaptionSink:
     """Captions, each written as soon as it is closed; written: a cue and its number, from 1, as text."""
 
-    def __init__(self, stream: TextIO, written: Callable[[Cue, int], str], header: str = "") -> None:
+    def __init__(self, stream: Writable, written: Callable[[Cue, int], str], header: str = "") -> None:
         self._stream = stream
         self._written = written
         self._cues = CueBuilder()
         self._n_cues = 0
         self._stream.write(header)
 
-    def feed(self, update: Update, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        self._write(self._cues.feed(update.words))
+    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
+        self._write(self._cues.feed(said.words))
 
     def end(self) -> None:
         self._write(self._cues.end())

@@ -33,15 +33,19 @@ def audio_blocks(path: Path | str) -> Iterator[NDArray[np.float32]]:
     Raises AudioFormatError, at the first piece, for a file that is missing, unreadable or not audio, or holds none;
     at any piece, for channels that cannot be mixed.
     """
+    with _open(Path(path)) as container:
+        yield from container_blocks(container, str(path))
+
+
+def container_blocks(container: av.container.InputContainer, name: str) -> Iterator[NDArray[np.float32]]:
+    """Yield what an open container holds, as `audio_blocks` does; errors and warnings begin with `name`."""
     is_empty = True
-    path = Path(path)
-    with _open(path) as container:
-        for frames in _alike(_decoded(container, path)):
-            for block in _resampled(frames, path):
-                is_empty = False
-                yield block
+    for frames in _alike(_decoded(container, name)):
+        for block in _resampled(frames, name):
+            is_empty = False
+            yield block
     if is_empty:
-        raise AudioFormatError(f"{path}: got an audio file without a single sample")
+        raise AudioFormatError(f"{name}: got audio without a single sample")
 
 
 def chunked(blocks: Iterable[NDArray[np.float32]], chunk_samples: int) -> Iterator[NDArray[np.float32]]:
@@ -70,10 +74,10 @@ def _open(path: Path) -> av.container.InputContainer:
         ) from error
 
 
-def _decoded(container: av.container.InputContainer, path: Path) -> Iterator[av.AudioFrame]:
+def _decoded(container: av.container.InputContainer, name: str) -> Iterator[av.AudioFrame]:
     stream = next(iter(container.streams.audio), None)
     if stream is None:
-        raise AudioFormatError(f"{path}: got a file without an audio stream")
+        raise AudioFormatError(f"{name}: got no audio stream")
     n_damaged = 0
     try:
         for packet in container.demux(stream):
@@ -82,9 +86,9 @@ def _decoded(container: av.container.InputContainer, path: Path) -> Iterator[av.
             except av.InvalidDataError:
                 n_damaged += 1
     except av.FFmpegError as error:
-        logger.warning("%s: cannot be read to its end (%s)", path, error)
+        logger.warning("%s: cannot be read to its end (%s)", name, error)
     if n_damaged:
-        logger.warning("%s: left out %d damaged packets", path, n_damaged)
+        logger.warning("%s: left out %d damaged packets", name, n_damaged)
 
 
 def _alike(frames: Iterable[av.AudioFrame]) -> Iterator[Iterator[av.AudioFrame]]:
@@ -93,7 +97,7 @@ def _alike(frames: Iterable[av.AudioFrame]) -> Iterator[Iterator[av.AudioFrame]]
         yield group
 
 
-def _resampled(frames: Iterable[av.AudioFrame], path: Path) -> Iterator[NDArray[np.float32]]:
+def _resampled(frames: Iterable[av.AudioFrame], name: str) -> Iterator[NDArray[np.float32]]:
     resampler = av.AudioResampler(_SAMPLE_FORMAT, "mono", SAMPLE_RATE)
     for frame in chain(frames, [None]):
         try:
@@ -101,7 +105,7 @@ def _resampled(frames: Iterable[av.AudioFrame], path: Path) -> Iterator[NDArray[
         except av.FFmpegError as error:
             assert frame is not None
             raise AudioFormatError(
-                f"{path}: got {frame.layout.nb_channels} channels at {frame.sample_rate} Hz, "
+                f"{name}: got {frame.layout.nb_channels} channels at {frame.sample_rate} Hz, "
                 "which cannot be mixed down; convert to mono first"
             ) from error
         for piece in resampled:

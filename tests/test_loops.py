@@ -1,9 +1,10 @@
 """What is a repeat loop, and how much of it only repeats."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simul_whisper.loops import repeated_tail
+from simul_whisper.loops import repeated_tail, said_before
 
 distinct_tokens = st.lists(st.integers(0, 50_000), min_size=1, max_size=10, unique=True)
 
@@ -39,3 +40,19 @@ def test_no_no_no_is_no_loop() -> None:
 
 def test_a_loop_that_has_ended_is_none() -> None:
     assert repeated_tail([*[1, 2, 3] * 5, 4]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "next_token", "expected"),
+    [
+        ([], 1, 0),
+        ([1], 1, 0),
+        ([1, 2, 3, 4], 5, 0),
+        ([1, 2, 3, 4, 1], 2, 1),
+        ([1, 2, 3, 4, 1], 3, 0),
+        ([1, 2, 3, 4, 1, 2], 3, 2),
+        ([9, 1, 2, 3, 4, 1, 2, 3], 4, 3),
+    ],
+)
+def test_what_was_said_before_is_told(text: list[int], next_token: int, expected: int) -> None:
+    assert said_before(text, next_token) == expected

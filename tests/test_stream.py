@@ -278,6 +278,30 @@ def test_a_new_utterance_gives_up_what_was_not_decoded() -> None:
     assert update.words[0].start_s == pytest.approx(1.0, abs=0.3)
 
 
+def test_an_utterance_may_begin_later_on_the_clock() -> None:
+    first, second, later = speech_of(random_words(12, 8)), speech_of(random_words(12, 9)), 10**9
+    near, far = listener(), listener()
+    for whisper in (near, far):
+        listen(whisper, every(1, first))
+    near.refresh_segment()
+    far.refresh_segment(len(first.samples) + later)
+    updates, moved = listen(near, every(1, second)), listen(far, every(1, second))
+    assert text_of(moved) == second.text
+    for update, there in zip(updates, moved, strict=True):
+        assert there.keep_from_sample == update.keep_from_sample + later
+        assert there.audio_end_s == pytest.approx(update.audio_end_s + later / SECOND)
+        times = [time + later / SECOND for word in update.words for time in (word.start_s, word.end_s)]
+        assert [time for word in there.words for time in (word.start_s, word.end_s)] == pytest.approx(times)
+
+
+def test_the_clock_never_goes_back() -> None:
+    whisper = listener()
+    whisper.insert_audio(np.zeros(100, np.float32))
+    with pytest.raises(AudioFormatError, match="got start_sample 99, expected at least 100"):
+        whisper.refresh_segment(99)
+    assert whisper.infer(is_last=True).audio_end_s == pytest.approx(100 / SECOND)
+
+
 def test_context_and_prompts_stand_in_front_of_the_words() -> None:
     model = tone_model()
     speech = speech_of(random_words(60, 10))
@@ -318,6 +342,35 @@ def test_a_language_is_detected_in_whatever_there_is_at_the_end() -> None:
     whisper.insert_audio(speech_of([4]).samples)
     assert whisper.infer(is_last=True).text == WORDS[4]
     assert whisper.language == "de"
+
+
+class _Unsure(ToneDecoder):
+    """Takes whatever begins with one word for German, and all else for English, and never is quite sure."""
+
+    TELLING = 4
+
+    def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        step = super().step(state, tokens, logits_at)
+        if tokens[0][-1] == self._tokenizer.sot:
+            languages = self._tokenizer.languages
+            likely = "de" if state.said[0][0] == self._tokens[self.TELLING][0] else "en"
+            for language in languages:
+                step.logits[..., self._tokenizer.language_tokens[languages.index(language)]] = 0.0
+            step.logits[..., self._tokenizer.language_tokens[languages.index(likely)]] = 4.0
+        return step
+
+
+@pytest.mark.parametrize("n_words", [1, 12])
+def test_a_language_guessed_from_a_short_utterance_holds_no_longer(n_words: int) -> None:
+    whisper = listener(tone_model(decoder=_Unsure(MODEL.tokenizer, "en")), language="auto")
+    first = speech_of([_Unsure.TELLING, *range(5, 4 + n_words)])
+    updates = listen(whisper, [first.samples])
+    assert updates[-1].language == whisper.language == "de"
+    assert text_of(updates) == first.text
+    whisper.refresh_segment()
+    # Five seconds of speech decide for good.
+    expected = "en" if n_words == 1 else "de"
+    assert listen(whisper, every(1, speech_of(range(5, 20))))[-1].language == expected
 
 
 def test_listeners_do_not_hear_each_other() -> None:
@@ -427,3 +480,40 @@ class _Rewinding(ToneDecoder):
         if len(self.prompts) == 8 and len(tokens[0]) == 1:
             step.attention[..., 5:30] += 9
         return step
+
+
+class _Restarting(ToneDecoder):
+    """Having said all, begins again: the first word is read from the silence at the end or, as the others, again."""
+
+    reads_silence = True
+
+    def _prediction(self, state: ToneState, text: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        likely, frame = super()._prediction(state, text)
+        if likely[:1] != (self._tokenizer.eot,) or not state.said:
+            return likely, frame
+        n_again = (
+            len(text)
+            - text.index(self._tokenizer.sot)
+            - len(self._tokenizer.sot_sequence(self._language, "transcribe"))
+            - len(state.said)
+        )
+        if n_again >= len(state.said):
+            return likely, frame
+        token, frame = state.said[n_again]
+        return (token,), state.said[-1][1] + 20 if n_again == 0 and self.reads_silence else frame
+
+
+@pytest.mark.parametrize("silence_s", [0.2, 0.7, 1.5])
+@pytest.mark.parametrize("chunk_s", [1.0, 10.0])
+def test_a_decoder_that_begins_again_at_the_end_is_not_listened_to(silence_s: float, chunk_s: float) -> None:
+    speech = speech_of([1, 2, 3, 4, 6, 7, 8], pauses=[GAP_SAMPLES] * 6 + [round(silence_s * SECOND)])
+    model = tone_model(decoder=_Restarting(MODEL.tokenizer, "en"))
+    updates = listen(listener(model, hold_probability=0), every(chunk_s, speech))
+    assert_heard(updates, speech)
+
+
+def test_a_short_remark_is_not_read_twice() -> None:
+    decoder = _Restarting(MODEL.tokenizer, "en")
+    decoder.reads_silence = False
+    speech = speech_of([1, 2, 3], pauses=[GAP_SAMPLES, GAP_SAMPLES, SECOND])
+    assert_heard(listen(listener(tone_model(decoder=decoder), hold_probability=0), [speech.samples]), speech)

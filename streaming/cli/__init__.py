@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from simul_whisper import SimulWhisperError
-from streaming.cli import bench, coreml, models, transcribe
+from streaming.cli import bench, connect, coreml, listen, load, models, serve, transcribe
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     parser = _Parser(prog="simul-whisper", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (transcribe, bench, models, coreml):
+    for module in (transcribe, listen, serve, connect, load, bench, models, coreml):
         module.add_command(commands)
     options = parser.parse_args(arguments)
     try:

@@ -5,11 +5,14 @@ import json
 import sys
 import types
 from dataclasses import MISSING, Field, fields
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from tqdm import tqdm
 
-from simul_whisper import PRESETS, AlignAttConfig, Progress
+from simul_whisper import PRESETS, AlignAttConfig, BackendError, Progress
+
+if TYPE_CHECKING:
+    from streaming.vad import VoiceConfig
 
 # These have shorter names on the command line.
 _SHORT_FLAGS = {"model_name": "--model", "segment_length": "--chunk"}
@@ -32,6 +35,27 @@ def config_from(options: argparse.Namespace) -> AlignAttConfig:
         if hasattr(options, each.name):
             setattr(config, each.name, getattr(options, each.name))
     return config.validated()
+
+
+def add_voice_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting of voice activity; only those given are set on the parsed options."""
+    try:
+        from streaming.vad import VoiceConfig
+    except BackendError:
+        # The extra `live` is not installed; the command itself will say so, and the other commands do not need it.
+        return
+    group = parser.add_argument_group("voice activity")
+    for each in fields(VoiceConfig):
+        help_text = f"{each.metadata['help']} (default: {each.default})"
+        group.add_argument(_flag(each), dest=each.name, default=argparse.SUPPRESS, help=help_text, **_parsing(each))
+
+
+def voice_from(options: argparse.Namespace) -> "VoiceConfig":
+    """Return the validated settings of voice activity. Raises ConfigError, and BackendError without `live`."""
+    from streaming.vad import VoiceConfig
+
+    names = [each.name for each in fields(VoiceConfig) if hasattr(options, each.name)]
+    return VoiceConfig(**{name: getattr(options, name) for name in names})
 
 
 def settings_table() -> str:
@@ -91,7 +115,7 @@ def _parsing(each: Field[Any]) -> dict[str, Any]:
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
     if annotation in (int, float, str):
-        choices = each.metadata["option"].choices
+        choices = each.metadata["option"].choices if "option" in each.metadata else ()
         return (
             {"type": annotation, "choices": choices}
             if choices

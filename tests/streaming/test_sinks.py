@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper import ConfigError, StopReason, Update, Word
-from streaming.sinks import FORMATS, MAX_CUE_LINES, MAX_CUE_MS, MAX_LINE_COLUMNS, Cue, CueBuilder, open_sink
+from streaming.events import Draft, Ended, Event, Language, SpeechEnded, SpeechStarted, Words
+from streaming.sinks import FORMATS, MAX_CUE_LINES, MAX_CUE_MS, MAX_LINE_COLUMNS, Cue, CueBuilder, EventSink, open_sink
 
 
 def update(*words: Word, audio_end_s: float = 0.0, language: str | None = "en") -> Update:
@@ -166,3 +167,42 @@ def test_cues_of_steady_speech_fit_the_screen(texts: list[str]) -> None:
 @given(any_words, st.integers(0, 30), st.sampled_from(FORMATS[:1] + FORMATS[2:]))
 def test_the_size_of_the_pieces_never_changes_the_sum(words: list[Word], cut: int, name: str) -> None:
     assert written(name, [update(*words[:cut]), update(*words[cut:])]) == written(name, [update(*words)])
+
+
+SESSION: list[Event] = [
+    SpeechStarted(0.0),
+    Language("en"),
+    Draft(" The tied"),
+    Words(tuple(words_of("The tide is")), heard_s=1.0),
+    Words(tuple(words_of("rising", start_s=0.9)), heard_s=2.0),
+    SpeechEnded(1.5),
+    Words(tuple(words_of("So is", start_s=4.0)), heard_s=5.0),
+    Ended(6.0),
+]
+
+
+def written_events(name: str, events: list[Event]) -> str:
+    stream = io.StringIO()
+    sink = EventSink(open_sink(name, stream))
+    for event in events:
+        sink.feed(event)
+    return stream.getvalue()
+
+
+def test_a_session_has_a_line_for_each_utterance() -> None:
+    assert written_events("text", SESSION) == "The tide is rising\nSo is\n"
+
+
+def test_a_caption_closes_when_speech_ends() -> None:
+    cues = written_events("srt", SESSION[:6])
+    assert cues.splitlines()[2] == "The tide is rising"
+    assert written_events("srt", SESSION).startswith(cues)
+
+
+def test_a_session_has_rows_with_the_language_heard() -> None:
+    rows = [json.loads(line) for line in written_events("jsonl", SESSION).splitlines()]
+    assert [(row["text"], row["language"], row["emitted"]) for row in rows] == [
+        (" The tide is", "en", 1.0),
+        (" rising", "en", 2.0),
+        (" So is", "en", 5.0),
+    ]

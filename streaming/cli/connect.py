@@ -1,0 +1,149 @@
+"""`simul-whisper connect`: a file, standard input or a microphone to a server, its words to standard output."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper import SAMPLE_RATE, ConfigError
+from streaming.sinks import FORMATS, open_sink
+
+if TYPE_CHECKING:
+    from streaming.client import Client, ClientEvent
+
+_TOKEN = "SIMUL_WHISPER_TOKEN"
+_FAILED = 2
+_PIECE_SAMPLES = SAMPLE_RATE // 10
+_POLL_S = 0.2
+
+Samples = NDArray[np.float32]
+
+
+def add_command(commands: Any) -> None:
+    parser = commands.add_parser("connect", help="stream a file or a microphone to a server")
+    parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
+    parser.add_argument("source", metavar="FILE|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
+    parser.add_argument("--language", default="", help="a Whisper language code, or auto (default: the server's)")
+    parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
+    parser.add_argument("--times", action="store_true", help="with --format text: a line per passage, with its times")
+    parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
+    parser.add_argument("--token", default="", help=f"the server's; better given as ${_TOKEN}")
+    parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.source not in ("-", "mic") and not Path(options.source).is_file():
+        raise ConfigError(f"{options.source}: no such file")
+    return asyncio.run(_connect(options))
+
+
+async def _connect(options: argparse.Namespace) -> int:
+    # Here, because the other commands do without the live extra.
+    from streaming.captions import PlainCaptions
+    from streaming.client import Client, Reconnected
+    from streaming.events import Failed
+
+    named = {"language": options.language, "task": options.task}
+    settings = {name: value for name, value in named.items() if value}
+    sink = open_sink(options.format, sys.stdout, with_times=options.times)
+    language = None if options.language in ("", "auto") else options.language
+    captions = PlainCaptions(sink, sys.stderr, language)
+    token = options.token or os.environ.get(_TOKEN, "")
+    last: ClientEvent | None = None
+    async with Client(options.url, token=token, settings=settings, drafts=False) as client:
+        speaking = asyncio.create_task(_speak(client, options))
+        _end_at_ctrl_c(speaking)
+        try:
+            async for last in client:
+                if isinstance(last, Reconnected):
+                    captions.say(_notice(last))
+                else:
+                    captions.show(last)
+        finally:
+            speaking.cancel()
+            with suppress(asyncio.CancelledError):
+                await speaking
+    return _FAILED if isinstance(last, Failed) else 0
+
+
+def _notice(event: "ClientEvent") -> str:
+    from streaming.client import Reconnected
+
+    assert isinstance(event, Reconnected)
+    if event.is_resumed:
+        return "connected again; nothing is lost"
+    return f"connected again, in a new session, which hears the audio from {event.from_s:.1f} s on"
+
+
+async def _speak(client: "Client", options: argparse.Namespace) -> None:
+    from streaming.client import paced
+
+    source = _source(options)
+    try:
+        async for samples in paced(source) if options.realtime else source:
+            await client.send(samples)
+    finally:
+        # Also when cancelled by Ctrl-C: what was heard is still written.
+        client.end()
+
+
+def _end_at_ctrl_c(speaking: "asyncio.Task[None]") -> None:
+    """The first Ctrl-C ends the audio, the second one the program."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        speaking.cancel()
+
+    # Windows has no such handlers; there Ctrl-C ends the program.
+    with suppress(NotImplementedError, RuntimeError):
+        loop.add_signal_handler(signal.SIGINT, stop)
+
+
+def _source(options: argparse.Namespace) -> AsyncIterator[Samples]:
+    if options.source == "mic":
+        return _microphone(options.device)
+    return _standard_input() if options.source == "-" else _file(Path(options.source))
+
+
+async def _file(path: Path) -> AsyncIterator[Samples]:
+    from streaming.sources import audio_blocks, chunked
+
+    for samples in chunked(audio_blocks(path), _PIECE_SAMPLES):
+        yield samples
+
+
+async def _standard_input() -> AsyncIterator[Samples]:
+    from streaming.pcm import PcmDecoder, PcmFormat
+
+    decoder = PcmDecoder(PcmFormat())
+    # As much as there is, at most that.
+    while data := await asyncio.to_thread(os.read, sys.stdin.fileno(), 2 * _PIECE_SAMPLES):
+        yield decoder.feed(data)
+
+
+async def _microphone(wanted: str | None) -> AsyncIterator[Samples]:
+    from streaming.capture import Capture, DeviceBack, DeviceLost, Heard
+    from streaming.mic import Microphone
+
+    with ExitStack() as stack:
+        capture = Capture(Microphone(wanted))
+        stack.callback(capture.end)
+        while True:
+            for event in await asyncio.to_thread(capture.read, _POLL_S):
+                if isinstance(event, Heard):
+                    yield event.samples
+                elif isinstance(event, DeviceLost):
+                    print(f"simul-whisper: {event.name} is lost: {event.reason}", file=sys.stderr)
+                elif isinstance(event, DeviceBack):
+                    print(f"simul-whisper: {event.name} is back", file=sys.stderr)

@@ -1,0 +1,180 @@
+"""`simul-whisper listen`: live captions of a microphone, on the terminal and in a file."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from simul_whisper import AlignAttConfig, BackendError, load_model
+from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, config_from, voice_from
+from streaming.durable import DurableText
+from streaming.sinks import FORMATS, open_sink
+
+if TYPE_CHECKING:
+    from streaming.captions import Captions
+    from streaming.listening import Record
+    from streaming.mic import Microphone
+    from streaming.worker import Worker
+
+_FAILED = 2
+_INTERRUPTED = 130
+_POLL_S = 0.2
+
+
+def add_command(commands: Any) -> None:
+    parser = commands.add_parser("listen", help="live captions of a microphone")
+    parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
+    parser.add_argument("--list-devices", action="store_true", help="show the microphones there are, and end")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
+    parser.add_argument("--times", action="store_true", help="with --format text: a line per passage, with its times")
+    parser.add_argument("--output", metavar="FILE", help="write there, on the disk after each passage; captions go on")
+    parser.add_argument("--translate", action="store_true", help="into English; the same as --task translate")
+    add_voice_settings(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    with ExitStack() as stack:
+        stack.enter_context(_only_python_writes_errors())
+        if options.list_devices:
+            return _show_devices()
+        if options.translate:
+            options.task = "translate"
+        config, voice = config_from(options), voice_from(options)
+        from streaming.capture import Capture
+        from streaming.listening import listen
+
+        microphone = _microphone(options.device)
+        record = _record(stack, options, config) if options.output else None
+        stop = stack.enter_context(_ctrl_c())
+        worker = stack.enter_context(_running_worker(config))
+        if not _is_ready(worker, stop):
+            return _INTERRUPTED
+        captions = stack.enter_context(_captions(options, config))
+        capture = Capture(microphone)
+        stack.callback(capture.end)
+        captions.say(f"listening to {capture.name}; Ctrl-C ends")
+        ended_well = listen(capture, worker.open(voice=voice), captions, lambda: stop.is_asked, record)
+    if record and record.is_broken:
+        print(f"simul-whisper: {options.output}: the end of the captions is missing", file=sys.stderr)
+    return 0 if ended_well and not (record and record.is_broken) else _FAILED
+
+
+def _show_devices() -> int:
+    from streaming.mic import list_devices
+
+    for device in list_devices():
+        mark = "*" if device.is_default else " "
+        print(f"{mark} {device.index:3} {device.name}  ({device.host}, {device.channels} channels, {device.rate} Hz)")
+    return 0
+
+
+def _microphone(wanted: str | None) -> "Microphone":
+    """Return the microphone; one that is not there is refused before a model is loaded."""
+    from streaming.mic import Microphone, find_device, list_devices
+
+    find_device(list_devices(), wanted)
+    return Microphone(wanted)
+
+
+def _language(config: AlignAttConfig) -> str | None:
+    return None if config.language == "auto" else config.language
+
+
+def _record(stack: ExitStack, options: argparse.Namespace, config: AlignAttConfig) -> "Record":
+    from streaming.listening import Record
+
+    file = stack.enter_context(closing(DurableText(options.output)))
+    return Record(file, open_sink(options.format, file, with_times=options.times), _language(config))
+
+
+@contextmanager
+def _captions(options: argparse.Namespace, config: AlignAttConfig) -> "Iterator[Captions]":
+    """Captions for people on a terminal; else, or where another format is to be seen, what a sink writes."""
+    from streaming.captions import PlainCaptions, is_screen, open_screen
+
+    shown = "text" if options.output else options.format
+    if shown == "text" and not options.times and is_screen():
+        with open_screen(language=_language(config)) as screen:
+            yield screen
+    else:
+        sink = open_sink(shown, sys.stdout, with_times=options.times)
+        yield PlainCaptions(sink, sys.stderr, _language(config))
+
+
+@contextmanager
+def _running_worker(config: AlignAttConfig) -> "Iterator[Worker]":
+    from streaming.worker import Worker
+
+    bar = ProgressBar()
+    worker = Worker(lambda: load_model(config, bar), config)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        bar.close()
+
+
+def _is_ready(worker: "Worker", stop: "_Stop") -> bool:
+    """Wait for the model; False when it is not waited for any more. Raises BackendError when it cannot be used."""
+    while not stop.is_asked:
+        health = worker.wait_ready(_POLL_S)
+        if health.is_ready:
+            return True
+        if health.message:
+            raise BackendError(health.message)
+    return False
+
+
+class _Stop:
+    is_asked = False
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[_Stop]:
+    """The first Ctrl-C, or SIGTERM, asks to stop; the second one does not wait for what was heard."""
+    stop = _Stop()
+
+    def ask(number: int, frame: object) -> None:  # noqa: ARG001
+        if stop.is_asked:
+            raise KeyboardInterrupt
+        stop.is_asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _only_python_writes_errors() -> Iterator[None]:
+    """PortAudio and ALSA write to file descriptor 2 whatever happens to a device, in the middle of the captions."""
+    if not _is_descriptor_2(sys.stderr):
+        yield
+        return
+    before = sys.stderr
+    before.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=before.encoding, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(sys.stderr.fileno(), 2)
+        sys.stderr.close()
+        sys.stderr = before
+
+
+def _is_descriptor_2(stream: Any) -> bool:
+    try:
+        return bool(stream.fileno() == 2)
+    except (AttributeError, OSError):
+        return False

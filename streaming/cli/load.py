@@ -1,0 +1,86 @@
+"""`simul-whisper load`: what a running server bears, as a table."""
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+from simul_whisper import SAMPLE_RATE
+from streaming.sources import read_audio
+
+if TYPE_CHECKING:
+    from streaming.load import Share, Upkeep
+
+_BAD = 1
+
+
+def add_command(commands: Any) -> None:
+    parser = commands.add_parser("load", help="measure what a running server bears")
+    parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
+    parser.add_argument("file", metavar="FILE", help="speech that every client streams")
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8], metavar="N", help="at once (default: 1 8)")
+    parser.add_argument("--sessions", type=int, default=200, metavar="N", help="short ones in a row (default: 200)")
+    parser.add_argument("--nonsense", type=int, default=10_000, metavar="N", help="malformed messages (default: 10000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the malformed messages")
+    parser.add_argument("--token", default="", help="the server's")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status is 1 when a text differed or something was left behind."""
+    return asyncio.run(_run(options))
+
+
+async def _run(options: argparse.Namespace) -> int:
+    # Here, because the other commands do without the live extra.
+    from streaming.load import listen, listen_in_a_row, listen_together, talk_nonsense, upkeep
+
+    url, token, samples = options.url, options.token, read_audio(options.file)
+    expected = (await listen(url, samples, token, realtime=False)).text
+    short = samples[: 2 * SAMPLE_RATE]
+    expected_short = (await listen(url, short, token, realtime=False)).text
+    before, is_good = upkeep(url, token), True
+    _row("", "words", "in 2.5 s", "median", "95 %", "final", "worst", "equal", "MB")
+    for n in options.clients:
+        share = await listen_together(url, samples, n, expected, token)
+        _row(f"{n} at once", *_cells(share), f"{upkeep(url, token).memory_mb:.0f}")
+        is_good &= share.n_texts_equal == n
+    if options.sessions:
+        n_equal = await listen_in_a_row(url, short, options.sessions, expected_short, token)
+        _row(f"{options.sessions} in a row", *[""] * 6, f"{n_equal}", f"{upkeep(url, token).memory_mb:.0f}")
+        is_good &= n_equal == options.sessions
+    if options.nonsense:
+        neighbour = asyncio.create_task(listen_together(url, samples, 1, expected, token))
+        answers = await talk_nonsense(url, options.nonsense, options.seed, token)
+        share = await neighbour
+        _row(f"{options.nonsense} bad", *_cells(share), f"{upkeep(url, token).memory_mb:.0f}")
+        is_good &= share.n_texts_equal == 1 and not answers["internal"]
+        print("answers: " + ", ".join(f"{code} {n}" for code, n in answers.most_common()))
+    return 0 if await _is_as_before(url, token, before) and is_good else _BAD
+
+
+def _row(name: str, *cells: str) -> None:
+    print(f"{name:14}" + "".join(f"{cell:>10}" for cell in cells))
+    sys.stdout.flush()
+
+
+def _cells(share: "Share") -> list[str]:
+    times = (share.median_s, share.p95_s, share.final_median_s, share.final_worst_s)
+    equal = f"{share.n_texts_equal}/{share.n_clients}"
+    return [f"{share.n_words}", f"{100 * share.in_time:.1f} %", *(f"{each:.2f} s" for each in times), equal]
+
+
+async def _is_as_before(url: str, token: str, before: "Upkeep") -> bool:
+    """Show what the server holds before and after, and tell whether nothing was left behind."""
+    from streaming.load import upkeep
+
+    after = upkeep(url, token)
+    for _ in range(50):
+        # The last connections may not be closed to their end.
+        if (after.sessions, after.connections) == (0, 0) and after.descriptors <= before.descriptors:
+            break
+        await asyncio.sleep(0.2)
+        after = upkeep(url, token)
+    for name, held in (("before", before), ("after", after)):
+        print(f"{name:14}" + ", ".join(f"{each.replace('_', ' ')} {value:g}" for each, value in vars(held).items()))
+    return after.threads <= before.threads and after.descriptors <= before.descriptors and not after.sessions

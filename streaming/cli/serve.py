@@ -1,0 +1,96 @@
+"""`simul-whisper serve`: captions for many, over WebSockets, with a page."""
+
+import argparse
+import os
+import sys
+import threading
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from simul_whisper import BackendError, ConfigError, load_model
+from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, config_from, voice_from
+from streaming.server.limits import Limits
+
+if TYPE_CHECKING:
+    from streaming.server.run import Server, Tls
+    from streaming.worker import Worker
+
+_TOKEN = "SIMUL_WHISPER_TOKEN"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add_command(commands: Any) -> None:
+    parser = commands.add_parser("serve", help="a server: WebSocket, caption page, health and metrics on one port")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
+    parser.add_argument("--port", type=int, default=8000, help="0 is any that is free (default: 8000)")
+    parser.add_argument("--token", help=f"what clients must know; better given as ${_TOKEN}, which nobody else can see")
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate, PEM")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM, unless it is in the same file")
+    parser.add_argument(
+        "--origin", action="append", default=[], metavar="URL", help="pages from there may connect too; * is any"
+    )
+    group = parser.add_argument_group("limits")
+    for each in fields(Limits):
+        group.add_argument(
+            "--" + each.name.replace("_", "-"),
+            type=type(each.default),
+            default=each.default,
+            metavar="N",
+            help=f"{each.metadata['help']} (default: {each.default:g})",
+        )
+    add_voice_settings(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    config, voice = config_from(options), voice_from(options)
+    limits = Limits(**{each.name: getattr(options, each.name) for each in fields(Limits)})
+    # Here, because the other commands do without the live extra.
+    from streaming.server.access import Access
+    from streaming.server.house import House
+    from streaming.server.run import Server, bound_socket
+    from streaming.worker import Worker, WorkerConfig
+
+    is_local, token = options.host in _LOOPBACK, options.token or os.environ.get(_TOKEN, "")
+    bar = ProgressBar()
+    worker = Worker(lambda: load_model(config, bar), config, WorkerConfig(max_sessions=limits.max_sessions))
+    access = Access(token, tuple(options.origin), is_local)
+    server = Server(House(worker, config, voice, limits), access, _tls(options))
+    listening = bound_socket(options.host, options.port)
+    if not is_local and not token:
+        _say("anybody who can reach this machine may connect; --token is how to be asked for one")
+    scheme = "https" if options.tls_cert else "http"
+    _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
+    worker.start()
+    threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
+    try:
+        server.run([listening])
+    finally:
+        worker.stop()
+        bar.close()
+    if worker.health().message:
+        raise BackendError(worker.health().message)
+    return 0
+
+
+def _tls(options: argparse.Namespace) -> "Tls | None":
+    from streaming.server.run import Tls
+
+    if options.tls_key and not options.tls_cert:
+        raise ConfigError("got --tls-key without --tls-cert, expected both, or the certificate alone")
+    return Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
+
+
+def _watch(worker: "Worker", server: "Server", bar: ProgressBar) -> None:
+    """Say when it is ready; a model that cannot be used ends the server."""
+    health = worker.wait_ready(threading.TIMEOUT_MAX)
+    bar.close()
+    if health.is_ready:
+        _say("ready")
+    elif health.message:
+        server.stop_soon()
+
+
+def _say(notice: str) -> None:
+    print(f"simul-whisper: {notice}", file=sys.stderr, flush=True)

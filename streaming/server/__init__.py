@@ -1,0 +1,1 @@
+"""The server: WebSocket, page, health and metrics on one port."""

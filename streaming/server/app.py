@@ -1,0 +1,98 @@
+"""The Starlette application: who is let in, and what stands at which address."""
+
+import logging
+import time
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
+
+from streaming.protocol import PATH, Code, ProtocolError
+from streaming.server.access import Access
+from streaming.server.connection import Connection
+from streaming.server.house import House
+from streaming.server.limits import Turnstile
+from streaming.server.numbers import CONTENT_TYPE, Numbers
+
+logger = logging.getLogger(__name__)
+
+_PAGE = Path(__file__).parents[1] / "web"
+# An inference that takes longer will not come back.
+_HUNG_S = 120.0
+
+
+class _Door:
+    """The endpoints. Everything but the page and health asks for the token."""
+
+    def __init__(self, house: House, access: Access) -> None:
+        self._house, self._access = house, access
+        self._turnstile = Turnstile(house.limits.connections_per_minute, time.monotonic)
+        self._numbers = Numbers(house)
+
+    async def stream(self, socket: WebSocket) -> None:
+        # Browsers show their pages no reason for a refused handshake, so it is accepted, and the reason told.
+        await socket.accept()
+        connection = Connection(socket, self._house)
+        self._house.n_connections += 1
+        try:
+            self._check(socket)
+            await connection.run()
+        except ProtocolError as error:
+            await connection.refuse(error)
+        except Exception:
+            logger.exception("a connection has failed")
+            await connection.refuse(ProtocolError(Code.INTERNAL, "the server made a mistake; its log says more"))
+        finally:
+            self._house.n_connections -= 1
+
+    def _check(self, socket: WebSocket) -> None:
+        address = socket.client.host if socket.client else ""
+        if not self._turnstile.lets_through(address):
+            n = self._house.limits.connections_per_minute
+            raise ProtocolError(Code.TOO_MANY_CONNECTIONS, f"got more than {n} a minute from {address}; wait a little")
+        if not self._access.allows_origin(socket.headers):
+            raise ProtocolError(Code.ORIGIN, "got a page from elsewhere, expected our own; see serve --origin")
+        if not self._knows_token(socket):
+            raise ProtocolError(Code.UNAUTHORIZED, "got no token or a wrong one, expected the server's")
+
+    def _knows_token(self, connection: HTTPConnection) -> bool:
+        return self._access.knows_token(connection.headers, connection.query_params)
+
+    async def health(self, _: Request) -> Response:
+        """Status 200 when ready; `live` says whether the server need not be started anew."""
+        health = self._house.worker.health()
+        is_live = health.is_alive and health.busy_s < _HUNG_S
+        told = {
+            "live": is_live,
+            "ready": is_live and health.is_ready and not self._house.is_stopping,
+            "state": health.state.value,
+            "busy_s": round(health.busy_s, 3),
+            "message": health.message,
+        }
+        return JSONResponse(told, status_code=200 if told["ready"] else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        if not self._knows_token(request):
+            return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer"})
+        return Response(self._numbers.page(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _no_page(_: Request) -> Response:
+    return PlainTextResponse(f"simul-whisper: WebSocket at {PATH}, also /health and /metrics\n")
+
+
+def create_app(house: House, access: Access | None = None) -> Starlette:
+    """Return the application that serves the sessions of `house`; run it with `ws=Wire`."""
+    door = _Door(house, access or Access())
+    routes: list[BaseRoute] = [
+        WebSocketRoute(PATH, door.stream),
+        Route("/health", door.health),
+        Route("/metrics", door.metrics),
+    ]
+    has_page = (_PAGE / "index.html").is_file()
+    routes.append(Mount("/", StaticFiles(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
+    return Starlette(routes=routes)

@@ -1,0 +1,237 @@
+"""One WebSocket connection: audio to its session and events back, until one of them is over."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from streaming.events import Failed
+from streaming.protocol import (
+    CLOSE_NORMAL,
+    Ack,
+    Code,
+    End,
+    Flush,
+    Hello,
+    ProtocolError,
+    Ready,
+    Received,
+    Refused,
+    Resume,
+    ServerMessage,
+    close_code,
+    parse_client,
+    server_text,
+)
+from streaming.server.house import House
+from streaming.server.stream import Stream
+from streaming.server.wire import give_up
+
+# Whoever closes like this does not come back; any other end is an accident.
+_LEFT_FOR_GOOD = (1000, 1001, 1002, 1003, 1007, 1009)
+_MOST_REASON_BYTES = 123
+
+
+class _Gone(Exception):  # noqa: N818
+    """The connection is lost, or closed by the client."""
+
+    def __init__(self, code: int) -> None:
+        self.is_for_good = code in _LEFT_FOR_GOOD
+
+
+class _SlowReaderError(Exception):
+    pass
+
+
+class Connection:
+    """It has been let in; `run` it to its end."""
+
+    def __init__(self, socket: WebSocket, house: House) -> None:
+        self._socket, self._house, self._limits = socket, house, house.limits
+        self._replaced, self._released = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            stream, seen = await self._welcome()
+        except ProtocolError as error:
+            await self.refuse(error)
+        except _Gone:
+            pass
+        else:
+            try:
+                await self._hold(stream, seen)
+            finally:
+                self._released.set()
+
+    async def let_go(self) -> None:
+        self._replaced.set()
+        await self._released.wait()
+
+    async def refuse(self, error: ProtocolError) -> None:
+        """Say why, and close."""
+        self._house.errors[error.code] += 1
+        with suppress(_Gone, _SlowReaderError):
+            await self._send(Refused(error.code, str(error)))
+            await self._close(close_code(error.code), error.code)
+
+    async def _welcome(self) -> tuple[Stream, int]:
+        """Hear the hello and find the session; return it with the number of the last event that the client has."""
+        message = await self._receive(self._limits.hello_s)
+        if message is None:
+            raise ProtocolError(Code.HELLO_EXPECTED, f"got nothing for {self._limits.hello_s:g} s, expected hello")
+        said = parse_client(message) if isinstance(message, str) else None
+        if isinstance(said, Hello):
+            return self._house.open(said, self), 0
+        if isinstance(said, Resume):
+            return await self._house.resume(said, self), said.seen
+        raise ProtocolError(Code.HELLO_EXPECTED, f"got {type(said).__name__ if said else 'audio'}, expected hello")
+
+    async def _hold(self, stream: Stream, seen: int) -> None:
+        """Serve the session, and say what becomes of it afterwards."""
+        try:
+            await self._serve(stream, seen)
+        except ProtocolError as error:
+            if error.code == Code.REPLACED.value:
+                self._house.leave(stream)
+            else:
+                self._house.drop(stream)
+            self._released.set()
+            await self.refuse(error)
+        except _SlowReaderError:
+            self._house.errors[Code.SLOW_READER.value] += 1
+            self._house.leave(stream)
+            give_up(self._socket, close_code(Code.SLOW_READER.value), Code.SLOW_READER.value)
+        except _Gone as gone:
+            if gone.is_for_good:
+                self._house.drop(stream)
+            else:
+                self._house.leave(stream)
+        except BaseException:
+            self._house.drop(stream)
+            raise
+        else:
+            await self._end(stream)
+
+    async def _end(self, stream: Stream) -> None:
+        """All events have been sent."""
+        last = stream.last
+        self._house.leave(stream)
+        if isinstance(last, Failed):
+            self._house.errors[last.code] += 1
+        with suppress(_Gone, _SlowReaderError):
+            code = close_code(last.code) if isinstance(last, Failed) else CLOSE_NORMAL
+            await self._close(code, last.code if isinstance(last, Failed) else "ended")
+
+    async def _serve(self, stream: Stream, seen: int) -> None:
+        """Return when all events of a session that is over have been sent; raise what else comes first."""
+        await self._send(Ready(stream.name, stream.received_bytes, stream.has_end, self._limits.resume_s))
+        writer = asyncio.create_task(self._write(stream, seen))
+        tasks = [writer, asyncio.create_task(self._read(stream)), asyncio.create_task(self._wait_replaced())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        first = writer if writer in done else next(iter(done))
+        first.result()
+
+    async def _wait_replaced(self) -> None:
+        await self._replaced.wait()
+        raise ProtocolError(Code.REPLACED, "the session goes on in another connection")
+
+    # What the client says
+
+    async def _read(self, stream: Stream) -> None:
+        while True:
+            message = await self._receive(None if stream.has_end else self._limits.idle_s)
+            if message is None:
+                stream.stop(Code.IDLE, f"got nothing for {self._limits.idle_s:g} s, expected audio or a message")
+            elif stream.is_stopped:
+                continue
+            elif isinstance(message, bytes):
+                await self._take(stream, message)
+            else:
+                await self._obey(stream, message)
+
+    async def _take(self, stream: Stream, data: bytes) -> None:
+        if len(data) > self._limits.max_message:
+            raise ProtocolError(
+                Code.MESSAGE_TOO_BIG, f"got {len(data)} bytes of audio, expected at most {self._limits.max_message}"
+            )
+        if not data and stream.has_end:
+            raise ProtocolError(Code.AFTER_END, "got audio after the end, expected a new session")
+        for piece in stream.pieces(data):
+            stream.feed(piece)
+            await self._find_room(stream)
+
+    async def _obey(self, stream: Stream, text: str) -> None:
+        said = parse_client(text)
+        if isinstance(said, Hello | Resume):
+            raise ProtocolError(Code.HELLO_TWICE, "got a second hello, expected audio")
+        if isinstance(said, Ack):
+            stream.acknowledge(said.seen)
+            return
+        if isinstance(said, Flush):
+            stream.flush()
+        elif isinstance(said, End):
+            stream.end()
+        await self._find_room(stream)
+
+    async def _find_room(self, stream: Stream) -> None:
+        """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
+        stream.news.set()
+        while stream.is_full:
+            stream.room.clear()
+            try:
+                await asyncio.wait_for(stream.room.wait(), self._limits.stall_s)
+            except asyncio.TimeoutError as error:
+                message = f"got no room for audio for {self._limits.stall_s:g} s; try again later"
+                raise ProtocolError(Code.OVERLOADED, message) from error
+
+    async def _receive(self, timeout_s: float | None) -> str | bytes | None:
+        """Return what came; None when nothing did for so long. Raises _Gone."""
+        try:
+            message: Any = await asyncio.wait_for(self._socket.receive(), timeout_s)
+        except asyncio.TimeoutError:
+            return None
+        if message["type"] == "websocket.disconnect":
+            raise _Gone(message.get("code", 1006))
+        text: str | None = message.get("text")
+        return bytes(message["bytes"]) if text is None else text
+
+    # What the client is told
+
+    async def _write(self, stream: Stream, seen: int) -> None:
+        """Tell all events after `seen`; return after the last."""
+        n_told = stream.received_bytes
+        while True:
+            stream.news.clear()
+            stream.collect()
+            for numbered in stream.after(seen):
+                await self._send(numbered)
+                seen = numbered.seq
+                stream.sent(seen)
+            if stream.last:
+                return
+            if stream.received_bytes - n_told >= stream.bytes_per_receipt:
+                n_told = stream.received_bytes
+                await self._send(Received(n_told))
+            await stream.news.wait()
+
+    async def _send(self, message: ServerMessage) -> None:
+        await self._within_patience(self._socket.send_text(server_text(message)))
+
+    async def _close(self, code: int, reason: str) -> None:
+        short = reason.encode()[:_MOST_REASON_BYTES].decode(errors="ignore")
+        await self._within_patience(self._socket.close(code, short))
+
+    async def _within_patience(self, sending: Any) -> None:
+        """Raises _SlowReaderError when the client does not read, and _Gone when it has gone."""
+        try:
+            await asyncio.wait_for(sending, self._limits.slow_reader_s)
+        except asyncio.TimeoutError as error:
+            raise _SlowReaderError from error
+        except WebSocketDisconnect as error:
+            raise _Gone(error.code) from error

@@ -1,0 +1,95 @@
+"""A server from its socket to its end: SIGTERM and Ctrl-C let sessions finish, a second one does not."""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+
+from simul_whisper import ConfigError
+from streaming.server.access import Access
+from streaming.server.app import create_app
+from streaming.server.house import House
+from streaming.server.wire import Wire
+
+_SHUTDOWN_S = 5
+_MAX_PORT = 65_535
+# Connections that have not said hello yet, or were refused, stand beside those with a session.
+_OTHER_CONNECTIONS = 100
+# What cannot be refused by name any more is not read at all.
+_UNREADABLE = 4
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files in PEM; the key may stand in the certificate's."""
+
+    certificate: str
+    key: str | None = None
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 is any that is free. Raises ConfigError."""
+    if not 0 <= port <= _MAX_PORT:
+        raise ConfigError(f"cannot listen on port {port}, expected 0-{_MAX_PORT}")
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error}") from error
+
+
+class Server(uvicorn.Server):
+    """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`."""
+
+    def __init__(self, house: House, access: Access | None = None, tls: Tls | None = None) -> None:
+        self._house = house
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+        config = uvicorn.Config(
+            create_app(house, access),
+            loop="asyncio",
+            ws=Wire,
+            ws_max_size=_UNREADABLE * house.limits.max_message,
+            # Pings would wait behind audio that is not read for want of room; silence has a limit of its own.
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            limit_concurrency=4 * house.limits.max_sessions + _OTHER_CONNECTIONS,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+            log_config=None,
+            access_log=False,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"TLS files cannot be used: {error}") from error
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.stop_soon()
+
+    def stop_soon(self) -> None:
+        """Drain, then exit; called again, exit at once. For any thread and signal handlers."""
+        if self._loop is None:
+            self.should_exit = True
+            return
+        self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def _drain(self) -> None:
+        try:
+            await self._house.drain(self._house.limits.drain_s)
+        finally:
+            self.should_exit = True

@@ -1,0 +1,89 @@
+"""What a client remembers, so that it can play audio again and pass over what it has told already. Pure."""
+
+from dataclasses import fields, replace
+from typing import TypeVar
+
+from streaming.events import Event, SpeechEnded, Words
+
+# So much before the last word is played again where there was no silence.
+_BEFORE_WORD_S = 30.0
+# What a server has received longer ago it has decoded, or it was silence.
+_AFTER_RECEIPT_S = 90.0
+
+_Told = TypeVar("_Told", bound=Event)
+
+
+class Tape:
+    """Bytes by their position since the start; those from `start` on are kept, those from `cursor` on are unsent."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self.start = self.cursor = 0
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self._kept)
+
+    @property
+    def n_unsent(self) -> int:
+        return self.end - self.cursor
+
+    def write(self, data: bytes) -> None:
+        self._kept += data
+
+    def play(self, most_bytes: int, until: int | None = None) -> bytes:
+        """Return the next bytes, at most so many and none from `until` on, and step over them."""
+        stop = min(self.end, self.cursor + most_bytes, self.end if until is None else max(until, self.cursor))
+        data = bytes(self._kept[self.cursor - self.start : stop - self.start])
+        self.cursor = stop
+        return data
+
+    def rewind(self, position: int) -> None:
+        """Go to a position that is kept."""
+        assert self.start <= position <= self.end
+        self.cursor = position
+
+    def forget(self, before: int) -> None:
+        """Keep nothing before that, but all that is unsent."""
+        n_gone = min(before, self.cursor) - self.start
+        if n_gone > 0:
+            del self._kept[:n_gone]
+            self.start += n_gone
+
+
+class Memory:
+    """What has been told, in seconds since the client's start, over sessions that each begin to count at 0."""
+
+    def __init__(self) -> None:
+        self._session_start_s = 0.0
+        self._last_word_s = self._silence_s = self._told_before_s = 0.0
+
+    def told(self, event: Event) -> Event | None:
+        """Return an event of the present session with its times set right; None for words that are known."""
+        event = _shifted(event, self._session_start_s)
+        if isinstance(event, Words):
+            new = tuple(word for word in event.words if (word.start_s + word.end_s) / 2 > self._told_before_s)
+            if not new:
+                return None
+            self._last_word_s = max(self._last_word_s, *(word.end_s for word in new))
+            return replace(event, words=new)
+        if isinstance(event, SpeechEnded):
+            self._silence_s = max(self._silence_s, event.at_s)
+            self._last_word_s = min(self._last_word_s, event.at_s)
+        return event
+
+    def start_anew(self, from_s: float) -> None:
+        """A new session hears the audio from here."""
+        self._session_start_s, self._told_before_s = from_s, self._last_word_s
+
+    def needed_from_s(self, received_s: float) -> float:
+        """Return from where audio must be kept, so that a new session could be played it; received: by the server."""
+        return max(self._silence_s, self._last_word_s - _BEFORE_WORD_S, received_s - _AFTER_RECEIPT_S)
+
+
+def _shifted(event: _Told, by_s: float) -> _Told:
+    times = {each.name: getattr(event, each.name) + by_s for each in fields(event) if each.name.endswith("_s")}
+    if isinstance(event, Words):
+        words = tuple(replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s) for word in event.words)
+        return replace(event, words=words, **times)
+    return replace(event, **times)

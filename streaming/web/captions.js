@@ -1,0 +1,112 @@
+/**
+ * The captions on the screen. Committed words never move but for scrolling, a line at a time; the draft stands behind
+ * them in space that is kept free for it, so that nothing moves when it changes.
+ */
+
+const NEAR_END_LINES = 2;
+
+export class Captions {
+  #frame;
+  #text;
+  #isFollowing = true;
+  #isTouched = false;
+  #toLatest;
+  #draft = span("draft");
+  #seam = span("seam");
+
+  /** frame: what scrolls; text: what is written to; toLatest: the button that goes back to the last words. */
+  constructor(frame, text, toLatest) {
+    this.#frame = frame;
+    this.#text = text;
+    this.#toLatest = toLatest;
+    this.#draft.setAttribute("aria-hidden", "true");
+    for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+      frame.addEventListener(kind, () => (this.#isTouched = true), { passive: true });
+    }
+    frame.addEventListener("scroll", () => this.#noteScroll());
+    toLatest.addEventListener("click", () => this.showLatest());
+    new ResizeObserver(() => this.#scroll("instant")).observe(frame);
+  }
+
+  commit(text, beginsParagraph) {
+    if (beginsParagraph || !this.#text.lastElementChild) this.#addParagraph();
+    const committed = span("committed");
+    committed.textContent = this.#text.lastElementChild.firstChild === this.#seam ? text.trimStart() : text;
+    this.#seam.before(committed);
+    this.#write("");
+    this.#scroll("smooth");
+  }
+
+  draft(text, beginsParagraph) {
+    if (text && (beginsParagraph || !this.#text.lastElementChild)) this.#addParagraph();
+    this.#write(text);
+  }
+
+  clear() {
+    this.#text.replaceChildren();
+    this.#write("");
+    this.showLatest();
+  }
+
+  showLatest() {
+    this.#follow(true);
+    this.#scroll("instant");
+  }
+
+  /** The space before the draft belongs to neither. */
+  #write(draft) {
+    const bare = draft.trimStart();
+    this.#seam.textContent = draft.slice(0, draft.length - bare.length);
+    this.#draft.textContent = bare;
+  }
+
+  #addParagraph() {
+    const last = this.#text.lastElementChild;
+    // A paragraph that only ever held a draft is used.
+    if (last?.firstChild === this.#seam) return;
+    const paragraph = document.createElement("p");
+    paragraph.dir = "auto";
+    paragraph.append(this.#seam, this.#draft);
+    this.#text.append(paragraph);
+  }
+
+  #noteScroll() {
+    this.#frame.dataset.isScrolled = String(this.#frame.scrollTop > 0);
+    if (this.#isTouched) this.#follow(this.#isAtEnd());
+  }
+
+  #follow(isFollowing) {
+    this.#isFollowing = isFollowing;
+    if (isFollowing) this.#isTouched = false;
+    this.#toLatest.hidden = isFollowing;
+  }
+
+  #scroll(behavior) {
+    if (this.#isFollowing) this.#frame.scrollTo({ top: this.#latestTop(), behavior: isCalm() ? "instant" : behavior });
+  }
+
+  #isAtEnd() {
+    return this.#frame.scrollTop > this.#latestTop() - NEAR_END_LINES * this.#lineHeight();
+  }
+
+  /** Where to scroll so that the last committed line stands right above the space for the draft. */
+  #latestTop() {
+    if (!this.#seam.isConnected) return 0;
+    const reserve = Number.parseFloat(getComputedStyle(this.#text).paddingBottom);
+    const frame = this.#frame.getBoundingClientRect();
+    const seamBottom = this.#seam.getBoundingClientRect().bottom - frame.top + this.#frame.scrollTop;
+    return Math.max(0, seamBottom + reserve - this.#frame.clientHeight);
+  }
+
+  #lineHeight() {
+    return Number.parseFloat(getComputedStyle(this.#text).lineHeight);
+  }
+}
+
+function span(className) {
+  const element = document.createElement("span");
+  element.className = className;
+  return element;
+}
+
+const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,0 +1,259 @@
+/**
+ * One recording sent to the server, over connections that come and go.
+ *
+ * A lost connection is followed by another that resumes the session: audio is sent again from where the server has it,
+ * and every event is told once. When the session is lost too, a new one goes on with the audio that was kept.
+ */
+
+import { Memory } from "./memory.js";
+import { After, CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, after, end, hello, resume } from "./protocol.js";
+import { Tape } from "./tape.js";
+
+const RETRY_MS = [250, 500, 1000, 2000];
+const READY_MS = 15_000;
+// A server that has audio to acknowledge and says nothing for so long is taken for unreachable.
+const SILENT_MS = 20_000;
+const PUMP_MS = 50;
+const MOST_BUFFERED_BYTES = 65_536;
+const MOST_KEPT_BYTES = 64 * 2 ** 20;
+const EVENTS_PER_ACK = 50;
+const BYTES_PER_SAMPLE = 2;
+
+export const State = Object.freeze({ CONNECTING: "connecting", OPEN: "open", LOST: "lost", OVER: "over" });
+
+export class Client {
+  #settings;
+  #url;
+  #openSocket;
+  #onEvent;
+  #onState;
+  #tape = new Tape();
+  #memory = new Memory();
+  #socket = null;
+  #session = "";
+  #sessionStart = 0;
+  #received = 0;
+  #seen = 0;
+  #acknowledged = 0;
+  #nFailures = 0;
+  #isReady = false;
+  #isEnded = false;
+  #endSent = false;
+  #state = State.CONNECTING;
+  #retryTimer = 0;
+  #silenceTimer = 0;
+  #pumpTimer = 0;
+  #retry = () => this.#state === State.LOST && this.#connect();
+
+  /**
+   * settings: rate in Hz, language and task. onEvent hears the server's numbered events, onState a state and, when the
+   * connection is lost or over by an error, its code and message.
+   */
+  constructor({ url, settings, onEvent, onState, openSocket = (address) => new WebSocket(address) }) {
+    this.#url = url;
+    this.#settings = settings;
+    this.#onEvent = onEvent;
+    this.#onState = onState;
+    this.#openSocket = openSocket;
+    globalThis.addEventListener("online", this.#retry);
+    this.#connect();
+  }
+
+  /** Send 16-bit samples as bytes; they wait while there is no connection. */
+  write(bytes) {
+    if (this.#isEnded || this.#state === State.OVER) return;
+    this.#tape.write(bytes);
+    if (this.#tape.keptBytes > MOST_KEPT_BYTES) this.#loseOldest();
+    this.#pump();
+  }
+
+  /** No audio follows; the last words are still told. */
+  end() {
+    this.#isEnded = true;
+    this.#pump();
+  }
+
+  /** Leave at once, without the last words. */
+  giveUp() {
+    if (this.#state !== State.OVER) this.#stop();
+  }
+
+  get recorded_s() {
+    return this.#seconds(this.#tape.end);
+  }
+
+  /** Audio that has not been acknowledged. */
+  get pending_s() {
+    return this.#seconds(this.#tape.end - this.#received);
+  }
+
+  get unsentBytes() {
+    return this.#tape.unsentBytes;
+  }
+
+  // The connection
+
+  #connect() {
+    this.#leave(CLOSE_TO_RETURN);
+    if (this.#state !== State.LOST) this.#enter(State.CONNECTING);
+    const socket = this.#openSocket(this.#url);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#greet();
+    socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
+    socket.onclose = () => this.#lose("unreachable");
+    this.#socket = socket;
+    this.#expectNews(READY_MS);
+  }
+
+  #greet() {
+    const sent = this.#tape.cursor - this.#sessionStart;
+    this.#socket.send(this.#session ? resume(this.#session, sent, this.#seen) : hello(this.#settings));
+  }
+
+  /** Let go of the present socket, whose late messages then count for nothing. */
+  #leave(code) {
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#silenceTimer);
+    clearTimeout(this.#pumpTimer);
+    this.#isReady = false;
+    if (!this.#socket) return;
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close(code);
+    this.#socket = null;
+  }
+
+  #lose(code, message = "") {
+    this.#leave(CLOSE_TO_RETURN);
+    this.#enter(State.LOST, { code, message });
+    const delay_ms = RETRY_MS[Math.min(this.#nFailures, RETRY_MS.length - 1)];
+    this.#nFailures += 1;
+    this.#retryTimer = setTimeout(this.#retry, delay_ms);
+  }
+
+  #stop(error = null) {
+    this.#leave(CLOSE_FOR_GOOD);
+    this.#enter(State.OVER, error);
+  }
+
+  #enter(state, error = null) {
+    this.#state = state;
+    if (state === State.OVER) globalThis.removeEventListener("online", this.#retry);
+    this.#onState(state, error);
+  }
+
+  #expectNews(within_ms) {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => this.#missNews(), within_ms);
+  }
+
+  #missNews() {
+    const isOwed = !this.#isReady || this.#isEnded || this.#tape.cursor > this.#received;
+    if (isOwed) this.#lose("silent");
+    else this.#expectNews(SILENT_MS);
+  }
+
+  // What the server says
+
+  #hear(message) {
+    this.#expectNews(SILENT_MS);
+    if (message.type === "ready") this.#open(message);
+    else if (message.type === "received") this.#noteReceived(message.received_bytes);
+    else if (message.seq !== undefined) this.#take(message);
+    else if (message.type === "error") this.#fail(message);
+  }
+
+  #open({ session, received_bytes: receivedBytes, has_end: hasEnd }) {
+    this.#session = session;
+    this.#tape.rewind(this.#sessionStart + receivedBytes);
+    this.#received = this.#tape.cursor;
+    this.#endSent = hasEnd;
+    this.#isReady = true;
+    this.#nFailures = 0;
+    this.#enter(State.OPEN);
+    this.#pump();
+  }
+
+  #noteReceived(receivedBytes) {
+    this.#received = this.#sessionStart + receivedBytes;
+    const needed = this.#position(this.#memory.neededFrom_s(this.#seconds(this.#received)));
+    this.#tape.forget(Math.min(needed, this.#received));
+  }
+
+  #take(message) {
+    if (message.seq <= this.#seen) return;
+    if (message.seq !== this.#seen + 1) {
+      this.#lose("gap");
+      return;
+    }
+    this.#seen = message.seq;
+    if (message.type === "error") {
+      this.#fail(message);
+      return;
+    }
+    this.#acknowledge();
+    const told = this.#memory.told(message);
+    if (told) this.#onEvent(told);
+    if (message.type === "ended") this.#stop();
+  }
+
+  #acknowledge() {
+    if (this.#seen - this.#acknowledged < EVENTS_PER_ACK) return;
+    this.#acknowledged = this.#seen;
+    this.#socket.send(ack(this.#seen));
+  }
+
+  #fail({ code, message }) {
+    const then = after(code);
+    if (then === After.STOP) {
+      this.#stop({ code, message });
+      return;
+    }
+    const isForgotten = then === After.RENEW && this.#session && !this.#isReady;
+    if (then === After.RENEW) this.#startAnew();
+    if (isForgotten) this.#connect();
+    else this.#lose(code, message);
+  }
+
+  /** The session is gone: the next one is played what was kept. */
+  #startAnew() {
+    this.#session = "";
+    this.#seen = this.#acknowledged = 0;
+    this.#sessionStart = this.#received = this.#tape.start;
+    this.#tape.rewind(this.#tape.start);
+    this.#memory.startAnew(this.#seconds(this.#tape.start));
+  }
+
+  // Audio
+
+  #pump() {
+    clearTimeout(this.#pumpTimer);
+    if (!this.#isReady) return;
+    while (this.#tape.unsentBytes && this.#socket.bufferedAmount < MOST_BUFFERED_BYTES) {
+      this.#socket.send(this.#tape.play());
+    }
+    if (this.#tape.unsentBytes) {
+      this.#pumpTimer = setTimeout(() => this.#pump(), PUMP_MS);
+    } else if (this.#isEnded && !this.#endSent) {
+      this.#endSent = true;
+      this.#socket.send(end());
+    }
+  }
+
+  /** The server has been away for longer than memory lasts. */
+  #loseOldest() {
+    const from_s = this.#seconds(Math.max(this.#tape.start, this.#tape.cursor));
+    this.#tape.shorten(MOST_KEPT_BYTES / 2);
+    this.#startAnew();
+    this.#onEvent({ type: "dropped", from_s, to_s: this.#seconds(this.#tape.start) });
+    if (this.#isReady) this.#lose("silent");
+  }
+
+  #seconds(bytes) {
+    return bytes / (BYTES_PER_SAMPLE * this.#settings.rate);
+  }
+
+  /** Returns a whole number of samples in bytes. */
+  #position(seconds) {
+    return BYTES_PER_SAMPLE * Math.round(seconds * this.#settings.rate);
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * What has been told already, in seconds since the recording began, over sessions that each count from 0. Pure.
+ *
+ * A session that takes the place of a lost one hears some audio again, so that it begins at a pause or well before the
+ * seam; what it says of that audio is passed over.
+ */
+
+const BEFORE_WORD_S = 15;
+// What the server received longer ago has been decoded, or was silence.
+const AFTER_RECEIPT_S = 90;
+
+export class Memory {
+  #sessionStart_s = 0;
+  #lastWord_s = 0;
+  #silence_s = 0;
+  #toldBefore_s = 0;
+  #isCatchingUp = false;
+
+  /** Return a session's event with its times set right; null for what is known. */
+  told(event) {
+    const shifted = this.#shifted(event);
+    if (event.type === "words") return this.#newWords(shifted);
+    if (event.type === "draft" && this.#isCatchingUp) return null;
+    // A pause that is heard again is no news, and no word after it is taken back.
+    if (event.type === "speech_ended" && shifted.at_s > this.#toldBefore_s) {
+      this.#silence_s = Math.max(this.#silence_s, shifted.at_s);
+      this.#lastWord_s = Math.min(this.#lastWord_s, shifted.at_s);
+    }
+    return shifted;
+  }
+
+  /** A new session hears the audio from here. */
+  startAnew(from_s) {
+    this.#sessionStart_s = from_s;
+    this.#toldBefore_s = this.#lastWord_s;
+    this.#isCatchingUp = from_s < this.#lastWord_s;
+  }
+
+  /** From where audio must be kept, so that another session could be played it; received_s: what this one has. */
+  neededFrom_s(received_s) {
+    return Math.max(this.#silence_s, this.#lastWord_s - BEFORE_WORD_S, received_s - AFTER_RECEIPT_S);
+  }
+
+  #newWords(event) {
+    const words = event.words.filter((word) => (word.start_s + word.end_s) / 2 > this.#toldBefore_s);
+    if (words.length === 0) return null;
+    this.#isCatchingUp = false;
+    this.#lastWord_s = Math.max(this.#lastWord_s, ...words.map((word) => word.end_s));
+    return { ...event, words };
+  }
+
+  #shifted(event) {
+    const shifted = withTimes(event, this.#sessionStart_s);
+    return event.words ? { ...shifted, words: event.words.map((word) => withTimes(word, this.#sessionStart_s)) } : shifted;
+  }
+}
+
+function withTimes(record, by_s) {
+  const entries = Object.entries(record);
+  return Object.fromEntries(entries.map(([key, value]) => [key, key.endsWith("_s") ? value + by_s : value]));
+}

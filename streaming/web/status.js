@@ -1,0 +1,50 @@
+/** The line that says how things are: connection, delay, time, level. */
+
+import { State } from "./client.js";
+import { lostBecause } from "./sentences.js";
+
+const WORDS = { idle: "Ready", [State.CONNECTING]: "Connecting …", [State.OPEN]: "Live", finishing: "Last words …" };
+
+export class Status {
+  #elements;
+
+  /** elements: connection, delay, time, meter, notice. */
+  constructor(elements) {
+    this.#elements = elements;
+  }
+
+  /** state: one of State, idle or finishing; code: why the connection is lost. */
+  show(state, code = "") {
+    const { connection, notice } = this.#elements;
+    connection.dataset.state = state;
+    this.#write(connection, WORDS[state] ?? "Reconnecting …");
+    notice.hidden = state !== State.LOST;
+    if (state === State.LOST) this.#write(notice.firstElementChild, `${lostBecause(code)}; trying again.`);
+  }
+
+  /** Called several times a second. pending_s: audio that waits for the connection. */
+  update({ recorded_s, duration_s, delay_s, pending_s }) {
+    const { delay, time, notice } = this.#elements;
+    const total = duration_s === null ? "" : ` / ${clock(duration_s)}`;
+    this.#write(time, clock(recorded_s) + total);
+    this.#write(delay, delay_s === null ? "" : `${delay_s.toFixed(1)} s delay`);
+    this.#write(notice.lastElementChild, pending_s < 1 ? "" : `${Math.round(pending_s)} s of sound are kept for then.`);
+  }
+
+  /** level: 0 to 1. */
+  level(level) {
+    this.#elements.meter.style.setProperty("--level", Math.min(1, Math.sqrt(level)).toFixed(2));
+  }
+
+  /** Writing the same again would make screen readers repeat it. */
+  #write(element, text) {
+    if (element.textContent !== text) element.textContent = text;
+  }
+}
+
+function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const twoDigits = (number) => String(number).padStart(2, "0");
+  return hours ? `${hours}:${twoDigits(minutes)}:${twoDigits(rest)}` : `${minutes}:${twoDigits(rest)}`;
+}

@@ -1,0 +1,148 @@
+"""A real server on loopback, in a thread, over a model that never mishears; and a plain client that says anything."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from simul_whisper import AlignAttConfig, Model
+from streaming.events import Words
+from streaming.protocol import PATH, Numbered, Ready, Received, Refused, ServerMessage, parse_server
+from streaming.server.access import Access
+from streaming.server.house import House
+from streaming.server.limits import Limits
+from streaming.server.run import Server, bound_socket
+from streaming.vad import VoiceConfig
+from streaming.worker import Worker, WorkerConfig
+from tests.tones import tone_model
+
+PATIENCE_S = 60.0
+CONFIG = AlignAttConfig(language="en", padding_len=1.0)
+OFF = VoiceConfig(vad=False)
+MANY = Limits(connections_per_minute=100_000, drain_s=0)
+
+
+class Served:
+    """A server that runs."""
+
+    def __init__(self, house: House, server: Server, listening: socket.socket) -> None:
+        self.house = house
+        self._server = server
+        self.port: int = listening.getsockname()[1]
+        self.url = f"ws://127.0.0.1:{self.port}{PATH}"
+
+    def stop(self) -> None:
+        self._server.stop_soon()
+
+    def metrics(self) -> Any:
+        return self.house.worker.metrics()
+
+    def wait_for(self, is_so: Any) -> None:
+        """Look again until it is so."""
+        until = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < until, "it never came to be so"
+            time.sleep(0.01)
+
+
+@contextmanager
+def serving(
+    limits: Limits = MANY,
+    *,
+    model: Model | None = None,
+    config: AlignAttConfig = CONFIG,
+    voice: VoiceConfig = OFF,
+    access: Access | None = None,
+    listening: socket.socket | None = None,
+    is_ready: bool = True,
+) -> Iterator[Served]:
+    chosen = model or tone_model()
+    worker = Worker(lambda: chosen, config, WorkerConfig(max_sessions=limits.max_sessions))
+    if is_ready:
+        worker.start()
+        assert worker.wait_ready(PATIENCE_S).is_ready
+    house = House(worker, config, voice, limits)
+    listening = listening or bound_socket("127.0.0.1", 0)
+    server = Server(house, access)
+    served = Served(house, server, listening)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")
+    thread.start()
+    try:
+        served.wait_for(lambda: server.started)
+        yield served
+    finally:
+        if not house.is_stopping:
+            server.stop_soon()
+        thread.join(PATIENCE_S)
+        worker.stop()
+        assert not thread.is_alive()
+
+
+class Talker:
+    """Says anything, and reads what comes."""
+
+    def __init__(self, served: Served, **options: Any) -> None:
+        self._connecting = connect(served.url, compression=None, max_size=None, proxy=None, **options)
+        self.socket: ClientConnection
+
+    def __enter__(self) -> "Talker":
+        self.socket = self._connecting.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connecting.__exit__(None, None, None)
+
+    def say(self, *messages: str | bytes) -> None:
+        """Say all of it, unless the server has enough of it before."""
+        with suppress(ConnectionClosed):
+            for message in messages:
+                self.socket.send(message)
+
+    def next(self) -> ServerMessage | None:
+        text = self.socket.recv(PATIENCE_S)
+        assert isinstance(text, str)
+        return parse_server(text)
+
+    def ready(self) -> Ready:
+        message = self.next()
+        assert isinstance(message, Ready), message
+        return message
+
+    def rest(self) -> list[Numbered | Refused]:
+        """All that comes until the server closes, but for receipts."""
+        messages = list[ServerMessage | None]()
+        with suppress(ConnectionClosed):
+            messages += (parse_server(text) for text in self.socket if isinstance(text, str))
+        assert all(isinstance(each, Numbered | Refused | Received | Ready) for each in messages), messages
+        return [each for each in messages if isinstance(each, Numbered | Refused)]
+
+    @property
+    def close_code(self) -> int | None:
+        return self.socket.close_code
+
+    def cut(self) -> None:
+        """Lose the connection without a word."""
+        self.socket.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close_socket()
+
+
+def s16(samples: NDArray[np.float32]) -> bytes:
+    return (np.clip(samples, -1, 0.9999) * 32768).astype("<i2").tobytes()
+
+
+def text_of(messages: list[Any]) -> str:
+    events = [each.event if isinstance(each, Numbered) else each for each in messages]
+    return "".join(event.text for event in events if isinstance(event, Words))
+
+
+def with_limits(**changes: Any) -> Limits:
+    return replace(MANY, **changes)

@@ -1,0 +1,431 @@
+"""The inference thread: turns, lateness, back-pressure, faults and endings, over a model that never mishears.
+
+Clocks are turned by hand, and loading waits until the audio is there, so that the order of turns is known.
+"""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model, ModelNotFoundError
+from simul_whisper.encoders import Features
+from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
+from simul_whisper.mel import Mel
+from streaming.channel import Channel
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Words
+from streaming.session import Session, SessionEndedError
+from streaming.vad import VoiceConfig
+from streaming.worker import State, Worker, WorkerBusyError, WorkerConfig
+from tests.conftest import Recording
+from tests.sounds import silence
+from tests.tones import ToneEncoder, heard, random_words, speech_of, tone_model
+
+Samples = NDArray[np.float32]
+MODEL = tone_model()
+CONFIG = AlignAttConfig(language="en", padding_len=1.0)
+OFF = VoiceConfig(vad=False)
+SPEECH = speech_of(random_words(20, 1))
+PATIENCE_S = 120.0
+
+
+class HandClock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@contextmanager
+def running(worker: Worker) -> Iterator[Worker]:
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def made(model: Model = MODEL, clock: HandClock | None = None, **options: Any) -> Worker:
+    return Worker(lambda: model, CONFIG, WorkerConfig(**options), clock or HandClock())
+
+
+def collected(channel: Channel) -> list[Event]:
+    """All events up to the last."""
+    events = list[Event]()
+    while not events or not isinstance(events[-1], Ended | Failed):
+        new = channel.events(PATIENCE_S)
+        assert new, "nothing came"
+        events += new
+    return events
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Words))
+
+
+def said(channel: Channel, samples: Samples = SPEECH.samples) -> Channel:
+    assert channel.submit(samples) == len(samples)
+    channel.end()
+    return channel
+
+
+# Turns
+
+
+def test_a_session_is_heard_as_it_is_without_a_worker() -> None:
+    with running(made()) as worker:
+        events = collected(said(worker.open(voice=OFF)))
+    session = Session(CONFIG, MODEL, OFF)
+    assert events == session.feed(SPEECH.samples) + session.end()
+    assert text_of(events) == SPEECH.text
+
+
+def test_eight_sessions_at_once_say_what_one_does(tiny: Model, captions: Recording) -> None:
+    config = AlignAttConfig(model_name="tiny.en", padding_len=1.0, segment_length=2.0)
+    samples = captions.samples[: 8 * SAMPLE_RATE]
+    worker = Worker(lambda: tiny, config, clock=HandClock())
+    channels = [said(worker.open(drafts=False), samples) for _ in range(8)]
+    with running(worker):
+        found = [collected(channel) for channel in channels]
+    session = Session(config, tiny, drafts=False)
+    assert found == [session.feed(samples) + session.end()] * 8
+
+
+def test_the_audio_that_waits_longest_is_next() -> None:
+    clock, turns = HandClock(), list[str]()
+    worker = made(clock=clock, late_s=100)
+    first = worker.open(voice=OFF, notify=lambda: turns.append("first"))
+    second = worker.open(voice=OFF, notify=lambda: turns.append("second"))
+    third = worker.open(voice=OFF, notify=lambda: turns.append("third"))
+    for clock.now_s in (1, 2, 3, 4):
+        second.submit(silence(1))
+        clock.now_s += 0.5
+        first.submit(silence(1))
+    third.submit(silence(4))
+    with running(worker):
+        worker.stop(PATIENCE_S)
+    assert turns[:7] == ["second", "first", "second", "first", "second", "first", "second"]
+
+
+def test_late_audio_is_decoded_together_and_says_the_same() -> None:
+    def n_inferences(lateness_s: float) -> int:
+        clock = HandClock()
+        worker = made(clock=clock, late_s=1.0)
+        channel = said(worker.open(voice=OFF))
+        clock.now_s = lateness_s
+        with running(worker):
+            assert text_of(collected(channel)) == SPEECH.text
+            return worker.metrics().inference.n
+
+    assert n_inferences(0.0) >= 10
+    assert n_inferences(1.5) <= 3
+
+
+def test_audio_may_come_while_others_are_heard() -> None:
+    with running(made()) as worker:
+        channels = [worker.open(voice=OFF) for _ in range(4)]
+        for piece in np.array_split(SPEECH.samples, 50):
+            for channel in channels:
+                channel.submit(piece)
+        for channel in channels:
+            channel.end()
+        assert [text_of(collected(channel)) for channel in channels] == [SPEECH.text] * 4
+
+
+def test_a_flush_comes_where_it_was_asked_for() -> None:
+    worker, middle = made(), SPEECH.starts[7]
+    channel = worker.open(voice=OFF)
+    channel.submit(SPEECH.samples[:middle])
+    channel.flush()
+    channel.flush()
+    said(channel, SPEECH.samples[middle:])
+    with pytest.raises(SessionEndedError):
+        channel.flush()
+    with running(worker):
+        events = collected(channel)
+    (flushed,) = [n for n, event in enumerate(events) if isinstance(event, Flushed)]
+    assert events[flushed] == Flushed(middle / SAMPLE_RATE)
+    assert len(text_of(events[:flushed]).split()) == 7
+    assert text_of(events) == SPEECH.text
+
+
+# Back-pressure
+
+
+def test_a_full_session_takes_what_it_has_room_for_and_tells_when_there_is_room_again() -> None:
+    told = threading.Event()
+    worker = made(buffer_s=2.0)
+    channel = worker.open(voice=OFF, notify=told.set)
+    rest = SPEECH.samples
+    taken = channel.submit(rest)
+    assert taken == 2 * SAMPLE_RATE
+    assert channel.submit(rest[taken:]) == 0
+    with running(worker):
+        rest = rest[taken:]
+        while len(rest):
+            assert told.wait(PATIENCE_S)
+            told.clear()
+            rest = rest[channel.submit(rest) :]
+        channel.end()
+        assert text_of(collected(channel)) == SPEECH.text
+
+
+def test_what_overflows_is_told() -> None:
+    worker = made(buffer_s=4.0)
+    channel = worker.open(voice=OFF)
+    assert channel.submit(SPEECH.samples, drop_oldest=True) == len(SPEECH.samples)
+    channel.end()
+    with running(worker):
+        events = collected(channel)
+        lost_s = len(SPEECH.samples) / SAMPLE_RATE - 4.0
+        assert events[0] == AudioDropped(0.0, lost_s)
+        assert worker.metrics().dropped_s == pytest.approx(lost_s)
+    words = text_of(events).split()
+    assert len(words) >= 7
+    assert words[-7:] == SPEECH.text.split()[-7:]
+
+
+def test_a_reader_that_never_collects_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.channel.MAX_EVENTS", 3)
+    with running(made()) as worker:
+        slow, good = worker.open(voice=OFF), worker.open(voice=OFF)
+        said(slow)
+        assert text_of(collected(said(good))) == SPEECH.text
+        worker.stop(PATIENCE_S)
+    events = slow.events()
+    assert len(events) <= 5 + 3
+    assert isinstance(events[-1], Failed)
+    assert events[-1].code == "slow_reader"
+    assert worker.metrics().sessions_failed == 1
+
+
+# Faults
+
+
+class Trapped(ToneEncoder):
+    """Raises when it hears the trap."""
+
+    TRAP = 7
+
+    def encode(self, mel: Mel) -> Features:
+        features = super().encode(mel)
+        if self.TRAP in {word for word, _ in heard(features)}:
+            raise RuntimeError("trapped")
+        return features
+
+
+def test_a_session_whose_inference_raises_ends_and_the_others_go_on() -> None:
+    safe = speech_of([word for word in random_words(30, 2) if word != Trapped.TRAP])
+    with running(made(replace(MODEL, encoder=EncoderSlot(EncoderStatus("tones"), Trapped)))) as worker:
+        trapped, free = worker.open(voice=OFF), worker.open(voice=OFF)
+        free.submit(safe.samples[:50_000])
+        said(trapped, speech_of([1, 2, Trapped.TRAP, 3]).samples)
+        assert collected(trapped)[-1] == Failed("internal", "RuntimeError: trapped")
+        free.submit(safe.samples[50_000:])
+        free.end()
+        assert text_of(collected(free)) == safe.text
+        assert trapped.submit(silence(1)) == SAMPLE_RATE if not trapped.is_over else True
+        assert worker.health().is_ready
+        assert worker.metrics().sessions_failed == 1
+
+
+def test_what_only_the_model_can_refuse_is_an_event() -> None:
+    with running(made()) as worker:
+        channel = worker.open(replace(CONFIG, language="klingon"))
+        (event,) = collected(channel)
+    assert isinstance(event, Failed)
+    assert event.code == "config"
+    assert "klingon" in event.message
+
+
+def test_bad_audio_and_bad_settings_are_refused_where_they_come_from() -> None:
+    with running(made()) as worker:
+        channel = worker.open(voice=OFF)
+        with pytest.raises(AudioFormatError):
+            channel.submit(np.array([np.nan], np.float32))
+        with pytest.raises(ConfigError):
+            worker.open(replace(CONFIG, frame_threshold=0))
+        assert text_of(collected(said(channel))) == SPEECH.text
+        with pytest.raises(SessionEndedError):
+            channel.submit(silence(1))
+        with pytest.raises(SessionEndedError):
+            channel.end()
+
+
+def test_a_listener_that_cannot_be_told_is_given_up() -> None:
+    def gone() -> None:
+        raise RuntimeError("event loop is closed")
+
+    with running(made()) as worker:
+        lost = said(worker.open(voice=OFF, notify=gone))
+        assert text_of(collected(said(worker.open(voice=OFF)))) == SPEECH.text
+        worker.stop(PATIENCE_S)
+    assert lost.is_over
+    assert lost.events() == []
+
+
+def test_a_listener_that_has_gone_frees_its_place() -> None:
+    with running(made(max_sessions=1)) as worker:
+        gone = worker.open(voice=OFF)
+        gone.submit(SPEECH.samples)
+        with pytest.raises(WorkerBusyError, match="1 sessions open"):
+            worker.open()
+        gone.close()
+        gone.close()
+        assert text_of(collected(said(worker.open(voice=OFF)))) == SPEECH.text
+        assert gone.events() == []
+        assert worker.metrics().sessions_refused == 1
+
+
+# Health
+
+
+def test_ready_is_said_only_after_an_inference() -> None:
+    may_load, seen = threading.Event(), list[State]()
+
+    class Watching(ToneEncoder):
+        def encode(self, mel: Mel) -> Features:
+            seen.append(worker.health().state)
+            assert worker.health().is_alive
+            return super().encode(mel)
+
+    def load() -> Model:
+        may_load.wait(PATIENCE_S)
+        return replace(MODEL, encoder=EncoderSlot(EncoderStatus("tones"), Watching))
+
+    worker = Worker(load, CONFIG)
+    assert (worker.health().is_alive, worker.health().is_ready) == (False, False)
+    worker.start()
+    channel = said(worker.open(voice=OFF))
+    assert (worker.health().is_alive, worker.health().is_ready) == (True, False)
+    may_load.set()
+    assert worker.wait_ready(PATIENCE_S).is_ready
+    assert seen[0] is State.LOADING
+    assert text_of(collected(channel)) == SPEECH.text
+    worker.stop()
+    assert (worker.health().state, worker.health().is_alive) == (State.STOPPED, False)
+    assert not worker.health().is_ready
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_worker_and_its_sessions() -> None:
+    def load() -> Model:
+        raise ModelNotFoundError("no such model")
+
+    worker = Worker(load, CONFIG)
+    channel = worker.open()
+    with running(worker):
+        health = worker.wait_ready(PATIENCE_S)
+        assert (health.state, health.is_ready) == (State.FAILED, False)
+        assert health.message == "ModelNotFoundError: no such model"
+        assert collected(channel) == [Failed("stopped", health.message)]
+        with pytest.raises(WorkerBusyError, match="no such model"):
+            worker.open()
+
+
+def test_what_was_done_is_counted() -> None:
+    with running(made()) as worker:
+        events = collected(said(worker.open(voice=OFF)))
+        metrics = worker.metrics()
+    n_words = len(SPEECH.words)
+    assert text_of(events) == SPEECH.text
+    assert metrics.audio_s == pytest.approx(len(SPEECH.samples) / SAMPLE_RATE)
+    assert (metrics.sessions_opened, metrics.sessions_open, metrics.words) == (1, 0, n_words)
+    assert metrics.word_delay.n == n_words
+    assert metrics.queue_delay.n == metrics.inference.n >= 10
+    assert metrics.compute_s == pytest.approx(metrics.inference.sum_s)
+    assert metrics.step.n > n_words
+
+
+# Endings
+
+
+def test_draining_hears_what_was_submitted_and_refuses_more() -> None:
+    with running(made()) as worker:
+        channel = worker.open(voice=OFF)
+        channel.submit(SPEECH.samples)
+        worker.stop(PATIENCE_S)
+        events = channel.events()
+        assert text_of(events) == SPEECH.text
+        assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
+        assert channel.submit(silence(1)) == SAMPLE_RATE
+        with pytest.raises(WorkerBusyError, match="stopping"):
+            worker.open()
+
+
+@pytest.mark.parametrize("is_started", [True, False])
+def test_stopping_at_once_fails_what_is_open(is_started: bool) -> None:
+    worker = made()
+    channel = worker.open(voice=OFF)
+    if is_started:
+        worker.start()
+        worker.wait_ready(PATIENCE_S)
+    worker.stop()
+    worker.stop()
+    assert channel.events()[-1] == Failed("stopped", "the worker was stopped")
+    assert not worker.health().is_alive
+
+
+def test_many_short_sessions_leave_nothing_behind() -> None:
+    descriptors = Path("/proc/self/fd")
+
+    def open_things() -> tuple[int, int]:
+        gc.collect()
+        return threading.active_count(), len(list(descriptors.iterdir())) if descriptors.exists() else 0
+
+    before = open_things()
+    short = speech_of([1, 2])
+    with running(made()) as worker:
+        for n in range(200):
+            channel = worker.open(replace(CONFIG, padding_len=0.0), OFF if n % 4 else VoiceConfig())
+            channel.submit(short.samples)
+            if n % 10 == 9:
+                channel.close()
+                continue
+            channel.end()
+            assert text_of(collected(channel)) == (short.text if n % 4 else "")
+        sessions = [each for each in gc.get_objects() if isinstance(each, Session)]
+        assert len(sessions) <= 2
+    assert open_things() == before
+
+
+def test_an_event_loop_is_woken() -> None:
+    async def listen(worker: Worker) -> list[Event]:
+        loop, woken, events = asyncio.get_running_loop(), asyncio.Event(), list[Event]()
+
+        def notify() -> None:
+            loop.call_soon_threadsafe(woken.set)
+
+        channel = said(worker.open(voice=OFF, notify=notify))
+        while not (events and isinstance(events[-1], Ended | Failed)):
+            await asyncio.wait_for(woken.wait(), PATIENCE_S)
+            woken.clear()
+            events += channel.events()
+        return events
+
+    with running(made()) as worker:
+        assert text_of(asyncio.run(listen(worker))) == SPEECH.text
+
+
+def test_a_program_may_exit_as_soon_as_the_worker_has_stopped() -> None:
+    program = """
+import numpy as np
+from simul_whisper import AlignAttConfig, load_model
+from streaming.worker import Worker
+config = AlignAttConfig(model_name="tiny.en", padding_len=1.0)
+worker = Worker(lambda: load_model(config), config)
+worker.start()
+print(worker.wait_ready(100).state.value)
+worker.stop()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ready\n", "")
