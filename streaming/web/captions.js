@@ -10,6 +10,7 @@ export class Captions {
   #text;
   #isFollowing = true;
   #isTouched = false;
+  #top = 0;
   #toLatest;
   #draft = span("draft");
   #seam = span("seam");
@@ -71,8 +72,13 @@ export class Captions {
   }
 
   #noteScroll() {
-    this.#frame.dataset.isScrolled = String(this.#frame.scrollTop > 0);
-    if (this.#isTouched) this.#follow(this.#isAtEnd());
+    const top = this.#frame.scrollTop;
+    const isBackwards = top < this.#top;
+    this.#top = top;
+    this.#frame.dataset.isScrolled = String(top > 0);
+    if (!this.#isTouched) return;
+    if (this.#isAtEnd()) this.#follow(true);
+    else if (isBackwards) this.#follow(false);
   }
 
   #follow(isFollowing) {

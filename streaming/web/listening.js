@@ -12,6 +12,7 @@ export class Listening {
   #delay = new Delay();
   #told;
   #isOver = false;
+  #heard_s = 0;
 
   /** choices: as `Controls` tells them. told: functions `event`, `state`, `level` and `sourceEnded`. */
   static async open(choices, url, told) {
@@ -60,6 +61,11 @@ export class Listening {
     return this.#client?.recorded_s ?? 0;
   }
 
+  /** How far it is: as recorded, or as decoded where that is waited for. */
+  get position_s() {
+    return this.#source.pace === Pace.FAST ? this.#heard_s : this.recorded_s;
+  }
+
   get pending_s() {
     return this.#client.pending_s;
   }
@@ -87,6 +93,7 @@ export class Listening {
 
   #hear(event) {
     if (event.type === "words") this.#delay.add(event.words, this.recorded_s);
+    this.#heard_s = event.heard_s ?? event.audio_s ?? this.#heard_s;
     this.#told.event(event);
   }
 

@@ -13,6 +13,7 @@ const SOURCE = {
   busy: ["The microphone cannot be opened.", "Another program may be using it. Close that and press Start again."],
   lost: ["The microphone was disconnected.", "Everything up to here is kept. Plug it in and press Start to go on."],
   unsupported: ["This browser is too old for live audio.", "Update it, or use another one."],
+  dropped: ["Some sound was not heard.", "Something could not keep up for a moment. The captions go on."],
   no_file: ["No file is chosen.", "Choose a sound or video file first."],
   undecodable: ["This file cannot be read as sound.", "It may be damaged, or of a kind this browser does not know. MP3, WAV and MP4 usually work."],
 };

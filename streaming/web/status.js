@@ -3,7 +3,7 @@
 import { State } from "./client.js";
 import { lostBecause } from "./sentences.js";
 
-const WORDS = { idle: "Ready", [State.CONNECTING]: "Connecting …", [State.OPEN]: "Live", finishing: "Last words …" };
+const WORDS = { idle: "Ready", [State.CONNECTING]: "Connecting …", [State.OPEN]: "Live", finishing: "Finishing …" };
 
 export class Status {
   #elements;
@@ -23,10 +23,10 @@ export class Status {
   }
 
   /** Called several times a second. pending_s: audio that waits for the connection. */
-  update({ recorded_s, duration_s, delay_s, pending_s }) {
+  update({ position_s, duration_s, delay_s, pending_s }) {
     const { delay, time, notice } = this.#elements;
     const total = duration_s === null ? "" : ` / ${clock(duration_s)}`;
-    this.#write(time, clock(recorded_s) + total);
+    this.#write(time, clock(position_s) + total);
     this.#write(delay, delay_s === null ? "" : `${delay_s.toFixed(1)} s delay`);
     this.#write(notice.lastElementChild, pending_s < 1 ? "" : `${Math.round(pending_s)} s of sound are kept for then.`);
   }
