@@ -19,7 +19,7 @@ _AGREED_PART = 0.5
 
 
 class CommitRule:
-    """The rule of one listener; it remembers what the last pass held back."""
+    """The rule of one listener. held: the tokens that the last pass read and did not commit."""
 
     def __init__(self, config: AlignAttConfig, tokenizer: Tokenizer, n_audio_state: int) -> None:
         self._tokenizer = tokenizer
@@ -27,7 +27,7 @@ class CommitRule:
         self._likely = math.log(max(config.hold_probability, 1e-9))
         self._hold_frames = config.hold_len * SAMPLE_RATE / SAMPLES_PER_FRAME
         self._boundary = WordBoundary(config.cif_ckpt_path, n_audio_state) if self._last_word is LastWord.CIF else None
-        self._held: tuple[int, ...] = ()
+        self.held: tuple[int, ...] = ()
 
     def n_committed(
         self,
@@ -49,18 +49,18 @@ class CommitRule:
             if n < len(accepted) or not ends_word:
                 starts = [i for i, token in enumerate(read[:n_sure]) if self._tokenizer.starts_word(token.token)]
                 n = starts[-1] if starts else 0
-        self._held = tuple(token.token for token in read[n:])
+        self.held = tuple(token.token for token in read[n:])
         return n
 
     def forget(self) -> None:
         """Begin anew: nothing has been read before."""
-        self._held = ()
+        self.held = ()
 
     def _n_sure(self, read: Sequence[AlignedToken], content_frames: int) -> int:
         """Return how many tokens are likely, or have been read twice, or have waited long enough."""
         agreed = True
         for n, token in enumerate(read):
-            agreed = agreed and n < len(self._held) and self._held[n] == token.token
+            agreed = agreed and n < len(self.held) and self.held[n] == token.token
             needed = self._likely + (math.log(_AGREED_PART) if agreed else 0.0)
             if token.logprob < needed and content_frames - token.frame <= self._hold_frames:
                 return n

@@ -4,6 +4,7 @@ Every hypothesis has its own attention and so its own edge: it ends where it wou
 yet, or at its end of text. The best of those that ended is the result of the pass.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -47,11 +48,15 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What precedes the new tokens. sot_index: where the transcript starts; has_text: it holds words of this window."""
+    """What precedes the new tokens. sot_index: where the transcript starts; has_text: it holds words of this window.
+
+    guess: new tokens that are likely, because an earlier pass read them; they change what a pass costs, not its result.
+    """
 
     tokens: list[int]
     sot_index: int
     has_text: bool
+    guess: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,45 @@ class _Candidate:
     total: float
 
 
+class _Reading:
+    """The decoder over one window: the logits of the next token of each beam, and the frame it is read from.
+
+    A step takes as long as its weights take to come from memory, so a guessed text is read in one step with the prompt,
+    and as long as it comes true, no further step is needed (speculative decoding, arXiv 2211.17192).
+    """
+
+    def __init__(
+        self, decoder: TextDecoder, features: NDArray[np.float32], content_frames: int, prompt: Prompt
+    ) -> None:
+        self._decoder, self._state = decoder, decoder.begin(features)
+        self._attended = AttendedFrames(content_frames)
+        self._length = n = len(prompt.tokens)
+        asked = (prompt.sot_index, *range(n - 1, n + len(prompt.guess)))
+        step = decoder.step(self._state, [[*prompt.tokens, *prompt.guess]], logits_at=asked)
+        self._ahead = deque(
+            (token, step.logits[:, 2 + i], step.attention[:, :, n + i : n + i + 1])
+            for i, token in enumerate(prompt.guess)
+        )
+        self.start_logits, self.logits = step.logits[0, 0], step.logits[:, 1]
+        self.frames = self._attended.feed(step.attention[:, :, :n])
+
+    def go_on(self, tokens: list[int], parents: list[int]) -> bool:
+        """Read one more token in each beam, which continues that parent; False when it had been guessed."""
+        is_guessed = bool(self._ahead) and tokens == [self._ahead[0][0]]
+        if is_guessed:
+            _, self.logits, attention = self._ahead.popleft()
+        else:
+            if self._ahead or parents != [0]:
+                self._decoder.select(self._state, parents, self._length)
+                self._attended.select(parents)
+                self._ahead.clear()
+            step = self._decoder.step(self._state, [[token] for token in tokens])
+            self.logits, attention = step.logits[:, -1], step.attention
+        self._length += 1
+        self.frames = self._attended.feed(attention)
+        return not is_guessed
+
+
 @dataclass
 class _Beams:
     """Hypotheses under way, and those that have ended."""
@@ -119,24 +163,18 @@ class BeamSearch:
     def run(self, features: NDArray[np.float32], content_frames: int, prompt: Prompt, stop: StopRule) -> SearchResult:
         """features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio."""
         watch = Stopwatch()
-        state = self._decoder.begin(features)
-        step = self._decoder.step(state, [prompt.tokens], logits_at=(prompt.sot_index, -1))
-        no_speech = float(np.exp(log_softmax(step.logits[0, 0])[self._tokenizer.no_speech]))
-        attended = AttendedFrames(content_frames)
-        logits, frames = step.logits[:, -1], attended.feed(step.attention)
+        reading = _Reading(self._decoder, features, content_frames, prompt)
+        no_speech = float(np.exp(log_softmax(reading.start_logits)[self._tokenizer.no_speech]))
         prefill_s = watch.lap()
         step_s: list[float] = []
         beams, first = _Beams([Hypothesis()], []), not prompt.has_text
         while True:
-            parents = self._extend(beams, logits, frames, stop, first=first)
+            parents = self._extend(beams, reading.logits, reading.frames, stop, first=first)
             if not beams.live or len(beams.ended) >= self._n_beams:
                 break
-            if self._n_beams > 1:
-                self._decoder.select(state, parents)
-                attended.select(parents)
-            step = self._decoder.step(state, [[hypothesis.tokens[-1].token] for hypothesis in beams.live])
-            logits, frames, first = step.logits[:, -1], attended.feed(step.attention), False
-            step_s.append(watch.lap())
+            if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.live], parents):
+                step_s.append(watch.lap())
+            first = False
         return SearchResult(_best(beams.ended), no_speech, prefill_s, tuple(step_s))
 
     def _extend(

@@ -27,6 +27,7 @@ _LANGUAGE_DECIDES_SAMPLES = 5 * SAMPLE_RATE
 # Positions of the decoder's 448 that are kept for new tokens, and then for text before the window.
 _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
+_LONGEST_GUESS = 24
 _SAME_PLACE_FRAMES = 10
 _LOOP_LOOKBACK_TOKENS = 96
 _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
@@ -156,7 +157,9 @@ class Stream:
         text = self._ledger.tokens
         room = self._model.dims.n_text_ctx - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
-        return Prompt([*context, *start, *text], len(context), bool(text))
+        tokens = [*context, *start, *text]
+        n_guessed = min(_LONGEST_GUESS, self._model.dims.n_text_ctx - len(tokens)) if self._config.n_beams == 1 else 0
+        return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed])
 
     def _stop_rule(self, window: AudioChunk, content_frames: int, *, final: bool) -> _StopRule:
         last_sample = self._ledger.last_sample

@@ -111,7 +111,7 @@ class Client:
         self._seen = self._acknowledged = 0
         self._flushes: deque[int] = deque()
         self._n_flushes_sent = 0
-        self._is_ended = self._end_sent = self._was_reached = self._had_session = False
+        self._is_ended = self._end_sent = self._was_reached = self._had_session = self._is_over = False
         self._reached_at = 0.0
         self._changed, self._has_room = asyncio.Event(), asyncio.Event()
         self._events: asyncio.Queue[ClientEvent | SimulWhisperError] = asyncio.Queue(_MOST_EVENTS)
@@ -123,9 +123,16 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task
-        self._task.cancel()
+        # After the last event the connection is being closed, which a cancellation would leave half done.
+        if not self._is_over:
+            self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+
+    @property
+    def session(self) -> str:
+        """The id of the session in the server's log; empty before the first greeting."""
+        return self._session
 
     async def send(self, samples: NDArray[np.float32]) -> None:
         """Send float32 (n,) mono 16 kHz in [-1, 1], any n; wait while too much is unsent. Raises AudioFormatError.
@@ -192,6 +199,9 @@ class Client:
         except InvalidURI as error:
             raise ConfigError(f"got {self._url}, expected a URL such as ws://127.0.0.1:8000") from error
         except (OSError, InvalidHandshake, ConnectionClosed, asyncio.TimeoutError) as error:
+            if isinstance(error.__cause__, EOFError) and not self._was_reached:
+                # Somebody was there, and was cut off before the first word.
+                self._was_reached, self._reached_at = True, asyncio.get_running_loop().time()
             self._check_patience(f"{self._url}: {error or 'no answer'}")
         except RefusedError as refused:
             if refused.code in _SESSION_LOST and self._session:
@@ -296,11 +306,12 @@ class Client:
         while isinstance(told, Flushed) and self._flushes and self._flushes[0] <= _bytes(told.at_s + _MILLISECOND_S):
             self._flushes.popleft()
             self._n_flushes_sent = max(0, self._n_flushes_sent - 1)
+        self._is_over = isinstance(told, Ended | Failed)
         if told:
             await self._events.put(told)
         if self._seen - self._acknowledged >= _EVENTS_PER_ACK:
             self._changed.set()
-        return isinstance(told, Ended | Failed)
+        return self._is_over
 
 
 async def paced(source: AsyncIterator[NDArray[np.float32]]) -> AsyncIterator[NDArray[np.float32]]:

@@ -143,7 +143,7 @@ async def talk_nonsense(url: str, n_messages: int, seed: int, token: str = "") -
 
 
 async def _answer(socket: Any) -> str:
-    """Return the code of the error that a connection ends with."""
+    """Return the code of the error that a connection ends with; `ended` where a session ended well before it."""
     said = "nothing"
     with suppress(ConnectionClosed):
         async for text in socket:
@@ -151,7 +151,7 @@ async def _answer(socket: Any) -> str:
             if isinstance(message, Refused):
                 said = message.code
             elif isinstance(message, Numbered):
-                said = getattr(message.event, "code", said)
+                said = "ended" if isinstance(message.event, Ended) else getattr(message.event, "code", said)
     return said if said != "nothing" else f"closed {socket.close_code}"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from streaming.events import Event, SpeechEnded, Words
+from streaming.events import Draft, Event, SpeechEnded, Words
 
 # So much before the last word is played again where there was no silence.
 _BEFORE_WORD_S = 30.0
@@ -57,17 +57,25 @@ class Memory:
     def __init__(self) -> None:
         self._session_start_s = 0.0
         self._last_word_s = self._silence_s = self._told_before_s = 0.0
+        self._is_catching_up = False
 
     def told(self, event: Event) -> Event | None:
-        """Return an event of the present session with its times set right; None for words that are known."""
+        """Return an event of the present session with its times set right; None for words that are known.
+
+        There are no drafts either while such words are said again.
+        """
         event = _shifted(event, self._session_start_s)
         if isinstance(event, Words):
             new = tuple(word for word in event.words if (word.start_s + word.end_s) / 2 > self._told_before_s)
             if not new:
                 return None
+            self._is_catching_up = False
             self._last_word_s = max(self._last_word_s, *(word.end_s for word in new))
             return replace(event, words=new)
-        if isinstance(event, SpeechEnded):
+        if isinstance(event, Draft) and self._is_catching_up:
+            return None
+        # A pause that is heard again is no news, and no word after it is taken back.
+        if isinstance(event, SpeechEnded) and event.at_s > self._told_before_s:
             self._silence_s = max(self._silence_s, event.at_s)
             self._last_word_s = min(self._last_word_s, event.at_s)
         return event
@@ -75,6 +83,7 @@ class Memory:
     def start_anew(self, from_s: float) -> None:
         """A new session hears the audio from here."""
         self._session_start_s, self._told_before_s = from_s, self._last_word_s
+        self._is_catching_up = from_s < self._last_word_s
 
     def needed_from_s(self, received_s: float) -> float:
         """Return from where audio must be kept, so that a new session could be played it; received: by the server."""

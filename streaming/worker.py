@@ -186,8 +186,9 @@ class Worker:
                     pass
             self._enter(State.STOPPED)
         except BaseException as error:
-            self._enter(State.FAILED, f"{type(error).__name__}: {error}")
-            if not isinstance(error, SimulWhisperError):
+            is_known = isinstance(error, SimulWhisperError)
+            self._enter(State.FAILED, str(error) if is_known else f"{type(error).__name__}: {error}")
+            if not is_known:
                 logger.exception("inference has ended")
         finally:
             release_thread()

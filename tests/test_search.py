@@ -1,10 +1,13 @@
 """Search over a scripted decoder: which hypothesis wins, why it ended, and where its tokens were read."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from dataclasses import replace
+from itertools import product, takewhile
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.search import BeamSearch, LogitFilter, Prompt, SearchResult, StopRule
@@ -239,3 +242,16 @@ def test_a_prompt_is_read_in_one_step() -> None:
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted({}, prompt.tokens))
     BeamSearch(decoder, TOKENIZER, 1).run(FEATURES, CONTENT_FRAMES, prompt, never)
     assert decoder.n_steps == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+@given(guess=st.lists(st.sampled_from([A, B, C, D, EOT]), max_size=6))
+def test_a_guess_changes_the_cost_and_not_the_result(seed: int, guess: list[int]) -> None:
+    tree = random_tree(seed, depth=4)
+    plain = search(tree)
+    guessed = search(tree, prompt=replace(PROMPT, guess=tuple(guess)))
+    assert text_of(guessed) == text_of(plain)
+    assert [token.frame for token in guessed.best.tokens] == [token.frame for token in plain.best.tokens]
+    assert guessed.best.logprob == pytest.approx(plain.best.logprob)
+    n_right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(guess, text_of(plain), strict=False)))
+    assert len(guessed.step_s) == len(plain.step_s) - n_right

@@ -1,5 +1,6 @@
 """The encoder in use, and what takes its place: Core ML once it is ready, another encoder when Core ML fails."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -42,7 +43,8 @@ class _Job:
         self.result: Ready | CoreMLUnavailableError | None = None
         self._cancelled = threading.Event()
         self._preparation, self._progress = preparation, progress
-        self._deadline = time.monotonic() + preparation.timeout_s
+        # A download may take its time; compiling and loading may not.
+        self._deadline = math.inf
         # Core ML cannot be interrupted while it loads, and must not keep the process alive.
         threading.Thread(target=self._run, name="coreml-preparation", daemon=True).start()
 
@@ -58,6 +60,8 @@ class _Job:
             self.result = found
 
     def _report(self, progress: Progress) -> None:
+        if progress.stage in (Stage.COMPILING_ANE, Stage.LOADING) and self._deadline == math.inf:
+            self._deadline = time.monotonic() + self._preparation.timeout_s
         if not self._cancelled.is_set():
             self._progress(progress)
 

@@ -23,6 +23,7 @@ Variables = dict[str, NDArray[Any]]
 _VERSION = 6  # older ones never held Whisper
 _SPECIFICATION, _REVISION = "WhisperSpec", 3
 _BFLOAT16 = 5
+_MOST_DIMENSIONS = 3
 _TYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2", _BFLOAT16: "<u2"}
 
 # Which of our layers one of theirs holds; several are stacked along the output.
@@ -114,8 +115,10 @@ class _Reader:
         return self._data[start : start + length].rstrip(b"\0").decode("utf-8", errors="replace")
 
     def variable(self) -> tuple[str, NDArray[Any]]:
-        name = self.string()
-        shape = tuple(self.number("I") for _ in range(self.number("B")))
+        name, rank = self.string(), self.number("B")
+        if rank > _MOST_DIMENSIONS:
+            raise WeightsError(f"{self._file}: {name} has {rank} dimensions, expected {_MOST_DIMENSIONS} at most")
+        shape = tuple(self.number("I") for _ in range(rank))
         kind, n_bytes = self.number("B"), self.number("I")
         if kind not in _TYPES:
             raise WeightsError(f"{self._file}: {name} has unknown type {kind}")

@@ -3,6 +3,7 @@
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -81,6 +82,15 @@ class _Door:
         return Response(self._numbers.page(), headers={"Content-Type": CONTENT_TYPE})
 
 
+class _Page(StaticFiles):
+    """Browsers ask each time whether their copy of the page is still the server's."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 async def _no_page(_: Request) -> Response:
     return PlainTextResponse(f"simul-whisper: WebSocket at {PATH}, also /health and /metrics\n")
 
@@ -94,5 +104,5 @@ def create_app(house: House, access: Access | None = None) -> Starlette:
         Route("/metrics", door.metrics),
     ]
     has_page = (_PAGE / "index.html").is_file()
-    routes.append(Mount("/", StaticFiles(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
+    routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
     return Starlette(routes=routes)

@@ -1,9 +1,13 @@
-"""One WebSocket connection: audio to its session and events back, until one of them is over."""
+"""One WebSocket connection: audio to its session and events back, until one of them is over.
+
+Time limits are anyio's: before Python 3.12, `asyncio.wait_for` swallows a cancellation that comes with its result.
+"""
 
 import asyncio
 from contextlib import suppress
 from typing import Any
 
+from anyio import fail_after, move_on_after
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streaming.events import Failed
@@ -185,16 +189,18 @@ class Connection:
         while stream.is_full:
             stream.room.clear()
             try:
-                await asyncio.wait_for(stream.room.wait(), self._limits.stall_s)
-            except asyncio.TimeoutError as error:
+                with fail_after(self._limits.stall_s):
+                    await stream.room.wait()
+            except TimeoutError as error:
                 message = f"got no room for audio for {self._limits.stall_s:g} s; try again later"
                 raise ProtocolError(Code.OVERLOADED, message) from error
 
     async def _receive(self, timeout_s: float | None) -> str | bytes | None:
         """Return what came; None when nothing did for so long. Raises _Gone."""
-        try:
-            message: Any = await asyncio.wait_for(self._socket.receive(), timeout_s)
-        except asyncio.TimeoutError:
+        message: Any = None
+        with move_on_after(timeout_s):
+            message = await self._socket.receive()
+        if message is None:
             return None
         if message["type"] == "websocket.disconnect":
             raise _Gone(message.get("code", 1006))
@@ -230,8 +236,9 @@ class Connection:
     async def _within_patience(self, sending: Any) -> None:
         """Raises _SlowReaderError when the client does not read, and _Gone when it has gone."""
         try:
-            await asyncio.wait_for(sending, self._limits.slow_reader_s)
-        except asyncio.TimeoutError as error:
+            with fail_after(self._limits.slow_reader_s):
+                await sending
+        except TimeoutError as error:
             raise _SlowReaderError from error
         except WebSocketDisconnect as error:
             raise _Gone(error.code) from error

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from anyio import move_on_after
+
 from simul_whisper import AlignAttConfig, ConfigError
 from streaming.channel import Channel
 from streaming.protocol import Code, Hello, ProtocolError, Resume
@@ -149,9 +151,8 @@ class House:
             for place in self._places.values():
                 if place.holder is None:
                     place.stream.collect()
-            try:
-                await asyncio.wait_for(self._changed.wait(), max(0.0, min(1.0, until - loop.time())))
-            except asyncio.TimeoutError:
-                if loop.time() >= until:
-                    return False
+            with move_on_after(min(1.0, until - loop.time())) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught and loop.time() >= until:
+                return False
         return True

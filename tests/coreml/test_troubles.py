@@ -1,9 +1,11 @@
 """What goes wrong around Core ML is reported, and the words come all the same."""
 
 import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +52,26 @@ def test_a_model_that_never_loads_is_given_up(place: Place, package: Path) -> No
     model = place.load(HangingDevice(DEVICE.name), backend="coreml", compile_timeout=1.0)
     assert "within 1 s" in model.info.fallback_reason
     assert [stage for stage, _ in place.failures()] == [Stage.COMPILATION_FAILED]
+
+
+def test_a_download_may_take_longer_than_compilation(
+    place: Place, package: Path, captions: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_s = 0.0
+
+    def slow_download(_model: str, progress: Callable[[Progress], None]) -> Path:
+        nonlocal passed_s
+        progress(Progress(Stage.DOWNLOADING_COREML))
+        passed_s = 3600.0
+        time.sleep(1.0)
+        return package
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s)
+    monkeypatch.setattr("simul_whisper.encoders.slot.time", clock)
+    monkeypatch.setattr("simul_whisper.encoders.preparation.fetched_package", slow_download)
+    model = place.load(device(), backend="coreml")
+    assert not place.failures()
+    assert_heard(stream(model, captions), captions)
 
 
 def test_a_handler_that_raises_ends_the_preparation_and_not_the_program(place: Place, package: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, Word
 from streaming.client import Client, ClientEvent, ConnectionLostError, Reconnected, RefusedError, websocket_url
-from streaming.events import Ended, Failed, Flushed, SpeechEnded, Words
+from streaming.events import Draft, Ended, Failed, Flushed, SpeechEnded, Words
 from streaming.server.access import Access
 from streaming.server.run import bound_socket
 from streaming.tape import Memory, Tape
@@ -129,7 +129,7 @@ def test_a_server_that_does_not_come_back_is_given_up() -> None:
 
         async def stop_at(n: int) -> None:
             if n == 100:
-                await asyncio.to_thread(served.wait_for, lambda: served.metrics().sessions_open)
+                await asyncio.to_thread(served.wait_for, lambda: client.session)
                 served.stop()
 
         with pytest.raises((ConnectionLostError, RefusedError)):
@@ -217,16 +217,23 @@ def cable(port: int) -> Iterator[Cable]:
         made.close()
 
 
+def test_a_first_connection_that_is_cut_before_a_word_is_tried_again(served: Served) -> None:
+    with cable(served.port) as line:
+        line.n_refused = 2
+        assert text_of(asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}")))) == SPEECH.text
+
+
 @pytest.mark.parametrize("cuts", [{100}, {1}, {199}, {20, 60, 61, 120, 180}])
 def test_a_cut_connection_loses_and_doubles_no_word(served: Served, cuts: set[int]) -> None:
     with cable(served.port) as line:
+        client = Client(f"ws://127.0.0.1:{line.port}")
 
         async def cut(n: int) -> None:
             if n in cuts:
-                await asyncio.to_thread(served.wait_for, lambda: served.metrics().sessions_open)
+                await asyncio.to_thread(served.wait_for, lambda: client.session)
                 line.pull()
 
-        events = asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}"), cut))
+        events = asyncio.run(spoken(client, cut))
     assert text_of(events) == SPEECH.text
     assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
     assert all(event.is_resumed for event in events if isinstance(event, Reconnected))
@@ -234,14 +241,15 @@ def test_a_cut_connection_loses_and_doubles_no_word(served: Served, cuts: set[in
 
 def test_a_connection_that_stays_away_for_a_while_loses_and_doubles_no_word(served: Served) -> None:
     with cable(served.port) as line:
+        client = Client(f"ws://127.0.0.1:{line.port}")
 
         async def cut(n: int) -> None:
             if n == 100:
-                await asyncio.to_thread(served.wait_for, lambda: served.metrics().sessions_open)
+                await asyncio.to_thread(served.wait_for, lambda: client.session)
                 line.n_refused = 4
                 line.pull()
 
-        events = asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}"), cut))
+        events = asyncio.run(spoken(client, cut))
     assert line.n_refused == 0
     assert text_of(events) == SPEECH.text
     assert [event.is_resumed for event in events if isinstance(event, Reconnected)] == [True]
@@ -379,6 +387,19 @@ def test_words_that_were_told_are_passed_over_and_times_go_on() -> None:
     told = memory.told(Words((word(" c", 0.98), word(" d", 1.5)), 3.0))
     assert told == Words((word(" d", 12.5),), 14.0)
     assert memory.told(Ended(5.0)) == Ended(16.0)
+
+
+def test_words_heard_a_third_time_are_told_once_all_the_same() -> None:
+    memory = Memory()
+    memory.told(Words((word(" a", 10.0), word(" b", 14.0)), 15.0))
+    for _ in range(2):
+        memory.start_anew(5.0)
+        assert memory.told(Draft(" a b")) is None
+        assert memory.told(Words((word(" a", 5.0),), 6.0)) is None
+        # The server is gone again before it comes to the second word.
+        memory.told(SpeechEnded(6.0))
+    assert memory.told(Words((word(" b", 9.0), word(" c", 10.0)), 11.0)) == Words((word(" c", 15.0),), 16.0)
+    assert memory.told(Draft(" d")) == Draft(" d")
 
 
 def test_memory_is_bounded_also_when_nobody_speaks() -> None:

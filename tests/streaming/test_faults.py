@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel
-from streaming.events import Failed
+from streaming.events import Ended, Failed
 from streaming.protocol import Code, End, Flush, Hello, Numbered, Refused, client_text
 from streaming.server.stream import Stream
 from tests.streaming.serving import CONFIG, Served, Talker, s16, serving, text_of, with_limits
@@ -215,7 +215,7 @@ def test_a_client_killed_in_the_middle_leaves_nothing_behind() -> None:
                 talker.cut()
         served.wait_for(lambda: not served.metrics().sessions_open and not served.house.n_connections)
         served.wait_for(lambda: open_things() <= before)
-        assert n_streams() == streams
+        assert n_streams() <= streams
 
 
 def open_things() -> tuple[int, int]:
@@ -271,7 +271,9 @@ def test_anything_ends_well_or_with_a_name(served: Served, messages: list[str | 
     with Talker(served) as talker:
         talker.say(*messages, END, END)
         last: Any = talker.rest()[-1]
-        code = last.code if isinstance(last, Refused) else getattr(last.event, "code", "after_end")
-        assert code in [each.value for each in Code]
+        # The session may be over before the second end is read.
+        is_well = isinstance(last, Numbered) and isinstance(last.event, Ended)
+        code = last.code if isinstance(last, Refused) else getattr(last.event, "code", "")
+        assert is_well or code in [each.value for each in Code]
         assert code != "internal"
-        assert talker.close_code in (1008, 1009)
+        assert talker.close_code in ((1000,) if is_well else (1008, 1009))

@@ -326,7 +326,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_worker_and_its_sessions() -> No
     with running(worker):
         health = worker.wait_ready(PATIENCE_S)
         assert (health.state, health.is_ready) == (State.FAILED, False)
-        assert health.message == "ModelNotFoundError: no such model"
+        assert health.message == "no such model"
         assert collected(channel) == [Failed("stopped", health.message)]
         with pytest.raises(WorkerBusyError, match="no such model"):
             worker.open()
