@@ -1,8 +1,10 @@
 """Streaming speech recognition and translation with Whisper and the AlignAtt policy: the public names."""
 
+# First, because it keeps NumPy's products to one thread.
+from simul_whisper.blas import release_thread  # isort: split
+
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, as_samples
-from simul_whisper.blas import release_thread
 from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig
 from simul_whisper.errors import (
     AudioFormatError,

@@ -68,8 +68,8 @@ def _prepare() -> str:
             stacklevel=3,
         )
         return "unknown"
-    # A decoder step is one row at a time and gains little from threads, and threads that spin while they wait for each
-    # other make two processes on the same cores ten times slower, not two.
+    # A decoder step gains little from threads, and threads that spin while they wait for each other make two processes
+    # on the same cores ten times slower, not two. It holds for NumPy too, unless that was imported before us.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     found = _load_openblas()
     if not found:

@@ -150,6 +150,9 @@ class AlignAttConfig(SimulWhisperConfig):
     encoder_compute_type: str = _option(
         "auto", "number type of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
     )
+    decoder_backend: str = _option(
+        "auto", "what runs the decoder; auto: mlx on GPUs and Macs, else the faster numpy", ("auto", "mlx", "numpy")
+    )
     decoder_device: str = _option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
     quantization: str = _option(
         "auto", "numbers of MLX weights; auto: float16 on a GPU, float32 on the CPU", _QUANTIZATIONS

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simul_whisper.decoder import TextDecoder
+from simul_whisper.decoders import TextDecoder
 from simul_whisper.encoders import Features
 from simul_whisper.search import log_softmax
 from simul_whisper.tokenizer import Tokenizer

@@ -7,7 +7,8 @@ from threading import Event
 from simul_whisper.blas import BLAS
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
-from simul_whisper.decoder import MlxDecoder, TextDecoder
+from simul_whisper.decoders import TextDecoder
+from simul_whisper.decoders.choice import choose_decoder
 from simul_whisper.encoders.choice import choose_encoder
 from simul_whisper.encoders.slot import EncoderSlot
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
@@ -100,9 +101,7 @@ def load_model(
     tokenizer = Tokenizer(weights.tokenizer_file, weights.dims.n_vocab)
     encoder = choose_encoder(config, weights, progress, coreml_runtime or default_runtime())
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
-    decoder = MlxDecoder(
-        weights, config.decoder_device, config.quantization, fallback_to_float16=config.fallback_to_float16
-    )
+    decoder = choose_decoder(config, weights)
     progress(Progress(Stage.LOADING, weights.name, _LOADING_STEPS, _LOADING_STEPS))
     load_duration_s = time.perf_counter() - started
     return Model(weights.name, weights.dims, tokenizer, encoder, decoder, decoder.description, load_duration_s)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignedToken, AttendedFrames, StopReason
-from simul_whisper.decoder import TextDecoder
+from simul_whisper.decoders import TextDecoder
 from simul_whisper.timing import Stopwatch
 from simul_whisper.tokenizer import Tokenizer
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper.decoder import Step
+from simul_whisper.decoders import Step
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import model_directory
 

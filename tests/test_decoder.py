@@ -1,14 +1,19 @@
-"""The MLX decoder with real weights: however its steps are cut, reordered or batched, the numbers are the same."""
+"""Both decoders with real weights: however its steps are cut, reordered or batched, the numbers are the same."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from simul_whisper import BackendError, Model
+from simul_whisper import AlignAttConfig, BackendError, Model
 from simul_whisper.blas import mx
-from simul_whisper.decoder import MlxDecoder
+from simul_whisper.decoders import Step, TextDecoder
+from simul_whisper.decoders.choice import choose_decoder
+from simul_whisper.decoders.mlx import MlxDecoder
+from simul_whisper.decoders.numpy import NumpyDecoder
 from simul_whisper.encoders import Features
 from simul_whisper.mel import log_mel
 from simul_whisper.weights import Weights, load_weights
@@ -29,6 +34,12 @@ def weights() -> Weights:
     return load_weights("tiny.en")
 
 
+@pytest.fixture(scope="module", params=[MlxDecoder, NumpyDecoder])
+def decoder(request: pytest.FixtureRequest, weights: Weights) -> TextDecoder:
+    made: TextDecoder = request.param(weights)
+    return made
+
+
 @pytest.fixture(scope="module")
 def text(tiny: Model) -> list[int]:
     start = tiny.tokenizer.sot_sequence("en", "transcribe")
@@ -36,101 +47,127 @@ def text(tiny: Model) -> list[int]:
 
 
 def test_shapes_and_types_are_those_of_the_docstring(
-    tiny: Model, weights: Weights, features: Features, text: list[int]
+    tiny: Model, decoder: TextDecoder, weights: Weights, features: Features, text: list[int]
 ) -> None:
     n_heads = len(weights.alignment_heads)
-    step = tiny.decoder.step(tiny.decoder.begin(features), [text, text], logits_at=(0, 2, -1))
+    step = decoder.step(decoder.begin(features), [text, text], logits_at=(0, 2, -1))
     assert step.logits.shape == (2, 3, tiny.dims.n_vocab)
     assert step.attention.shape == (2, n_heads, len(text), len(features)) == (2, n_heads, len(text), 200)
     assert step.logits.dtype == step.attention.dtype == np.float32
 
 
-def test_attention_rows_sum_to_one(tiny: Model, features: Features, text: list[int]) -> None:
-    attention = tiny.decoder.step(tiny.decoder.begin(features), [text]).attention
+def test_attention_rows_sum_to_one(decoder: TextDecoder, features: Features, text: list[int]) -> None:
+    attention = decoder.step(decoder.begin(features), [text]).attention
     assert (attention >= 0).all()
     np.testing.assert_allclose(attention.sum(axis=-1), 1.0, atol=1e-4)
 
 
 @pytest.mark.parametrize("sizes", [(1,) * 8, (3, 1, 4), (7, 1)])
 def test_any_cutting_into_steps_equals_one_forward_pass(
-    tiny: Model, features: Features, text: list[int], sizes: tuple[int, ...]
+    decoder: TextDecoder, features: Features, text: list[int], sizes: tuple[int, ...]
 ) -> None:
-    whole = tiny.decoder.step(tiny.decoder.begin(features), [text], logits_at=range(len(text)))
+    whole = decoder.step(decoder.begin(features), [text], logits_at=range(len(text)))
     assert sum(sizes) == len(text)
-    state, ends = tiny.decoder.begin(features), np.cumsum(sizes)
-    steps = [
-        tiny.decoder.step(state, [text[end - n : end]], logits_at=range(n)) for n, end in zip(sizes, ends, strict=True)
-    ]
+    state, ends = decoder.begin(features), np.cumsum(sizes)
+    steps = [decoder.step(state, [text[end - n : end]], logits_at=range(n)) for n, end in zip(sizes, ends, strict=True)]
     np.testing.assert_allclose(np.concatenate([s.logits for s in steps], axis=1), whole.logits, atol=TOLERANCE)
     np.testing.assert_allclose(np.concatenate([s.attention for s in steps], axis=2), whole.attention, atol=TOLERANCE)
 
 
-def test_logits_are_those_of_the_positions_asked_for(tiny: Model, features: Features, text: list[int]) -> None:
-    everywhere = tiny.decoder.step(tiny.decoder.begin(features), [text], logits_at=range(len(text)))
-    asked = tiny.decoder.step(tiny.decoder.begin(features), [text], logits_at=(3, -1, 0))
+def test_logits_are_those_of_the_positions_asked_for(decoder: TextDecoder, features: Features, text: list[int]) -> None:
+    everywhere = decoder.step(decoder.begin(features), [text], logits_at=range(len(text)))
+    asked = decoder.step(decoder.begin(features), [text], logits_at=(3, -1, 0))
     np.testing.assert_allclose(asked.logits, everywhere.logits[:, [3, -1, 0]], atol=TOLERANCE)
 
 
 def test_a_text_longer_than_a_step_of_the_cache_is_decoded_as_in_one_pass(
-    tiny: Model, features: Features, text: list[int]
+    decoder: TextDecoder, features: Features, text: list[int]
 ) -> None:
     long = text * 9
-    whole = tiny.decoder.step(tiny.decoder.begin(features), [long])
-    state = tiny.decoder.begin(features)
-    tiny.decoder.step(state, [long[:63]])
+    whole = decoder.step(decoder.begin(features), [long])
+    state = decoder.begin(features)
+    decoder.step(state, [long[:63]])
     for token in long[63:]:
-        last = tiny.decoder.step(state, [[token]])
+        last = decoder.step(state, [[token]])
     np.testing.assert_allclose(last.logits, whole.logits, atol=TOLERANCE)
     np.testing.assert_allclose(last.attention[:, :, -1], whole.attention[:, :, -1], atol=TOLERANCE)
 
 
-def test_several_beams_are_each_decoded_as_alone(tiny: Model, features: Features, text: list[int]) -> None:
+def test_several_beams_are_each_decoded_as_alone(decoder: TextDecoder, features: Features, text: list[int]) -> None:
     beams = [text, text[::-1], [text[0]] * len(text)]
-    together = tiny.decoder.step(tiny.decoder.begin(features), beams)
-    alone = [tiny.decoder.step(tiny.decoder.begin(features), [beam]) for beam in beams]
+    together = decoder.step(decoder.begin(features), beams)
+    alone = [decoder.step(decoder.begin(features), [beam]) for beam in beams]
     np.testing.assert_allclose(together.logits, np.concatenate([s.logits for s in alone]), atol=TOLERANCE)
     np.testing.assert_allclose(together.attention, np.concatenate([s.attention for s in alone]), atol=TOLERANCE)
 
 
 def test_after_a_selection_the_chosen_beams_go_on_as_if_decoded_afresh(
-    tiny: Model, features: Features, text: list[int]
+    decoder: TextDecoder, features: Features, text: list[int]
 ) -> None:
     beams, chosen, length, more = [text, text[::-1], [*text[:4], *text[:4]]], [2, 0, 2, 1], 5, text[1:4]
-    state = tiny.decoder.begin(features)
-    tiny.decoder.step(state, beams)
-    tiny.decoder.select(state, chosen, length)
-    went_on = tiny.decoder.step(state, [more] * len(chosen))
-    afresh = tiny.decoder.step(tiny.decoder.begin(features), [[*beams[beam][:length], *more] for beam in chosen])
+    state = decoder.begin(features)
+    decoder.step(state, beams)
+    decoder.select(state, chosen, length)
+    went_on = decoder.step(state, [more] * len(chosen))
+    afresh = decoder.step(decoder.begin(features), [[*beams[beam][:length], *more] for beam in chosen])
     np.testing.assert_allclose(went_on.logits, afresh.logits, atol=TOLERANCE)
     np.testing.assert_allclose(went_on.attention, afresh.attention[:, :, length:], atol=TOLERANCE)
 
 
-def test_one_beam_may_become_many(tiny: Model, features: Features, text: list[int]) -> None:
-    state = tiny.decoder.begin(features)
-    tiny.decoder.step(state, [text[:-2]])
-    tiny.decoder.select(state, [0, 0])
-    went_on = tiny.decoder.step(state, [text[-2:], text[:2]])
-    afresh = tiny.decoder.step(tiny.decoder.begin(features), [text, [*text[:-2], *text[:2]]])
+def test_one_beam_may_become_many(decoder: TextDecoder, features: Features, text: list[int]) -> None:
+    state = decoder.begin(features)
+    decoder.step(state, [text[:-2]])
+    decoder.select(state, [0, 0])
+    went_on = decoder.step(state, [text[-2:], text[:2]])
+    afresh = decoder.step(decoder.begin(features), [text, [*text[:-2], *text[:2]]])
     np.testing.assert_allclose(went_on.logits, afresh.logits, atol=TOLERANCE)
 
 
-def test_heads_come_in_the_order_in_which_they_are_named(weights: Weights, features: Features, text: list[int]) -> None:
+@pytest.mark.parametrize("kind", [MlxDecoder, NumpyDecoder])
+def test_heads_come_in_the_order_in_which_they_are_named(
+    kind: type[Any], weights: Weights, features: Features, text: list[int]
+) -> None:
     heads = ((3, 1), (0, 4), (3, 0), (1, 2))
-    decoder = MlxDecoder(replace(weights, alignment_heads=heads), "cpu")
+    decoder = kind(replace(weights, alignment_heads=heads))
     attention = decoder.step(decoder.begin(features), [text]).attention
     for n, head in enumerate(heads):
-        decoder = MlxDecoder(replace(weights, alignment_heads=(head,)), "cpu")
+        decoder = kind(replace(weights, alignment_heads=(head,)))
         only = decoder.step(decoder.begin(features), [text]).attention
         np.testing.assert_allclose(attention[:, [n]], only, atol=1e-6)
 
 
-def test_windows_decoded_in_turns_do_not_disturb_each_other(tiny: Model, features: Features, text: list[int]) -> None:
-    alone = tiny.decoder.step(tiny.decoder.begin(features), [text])
-    ours, theirs = tiny.decoder.begin(features), tiny.decoder.begin(features[100:150])
+def test_windows_decoded_in_turns_do_not_disturb_each_other(
+    decoder: TextDecoder, features: Features, text: list[int]
+) -> None:
+    alone = decoder.step(decoder.begin(features), [text])
+    ours, theirs = decoder.begin(features), decoder.begin(features[100:150])
     for token in text[:-1]:
-        tiny.decoder.step(ours, [[token]])
-        tiny.decoder.step(theirs, [[token]])
-    np.testing.assert_allclose(tiny.decoder.step(ours, [text[-1:]]).logits, alone.logits, atol=TOLERANCE)
+        decoder.step(ours, [[token]])
+        decoder.step(theirs, [[token]])
+    np.testing.assert_allclose(decoder.step(ours, [text[-1:]]).logits, alone.logits, atol=TOLERANCE)
+
+
+def _step(decoder: TextDecoder, features: Features, text: list[int]) -> Step:
+    return decoder.step(decoder.begin(features), [text])
+
+
+def test_both_decoders_say_the_same(weights: Weights, features: Features, text: list[int]) -> None:
+    of_mlx, of_numpy = _step(MlxDecoder(weights), features, text), _step(NumpyDecoder(weights), features, text)
+    np.testing.assert_allclose(of_numpy.logits, of_mlx.logits, atol=TOLERANCE)
+    np.testing.assert_allclose(of_numpy.attention, of_mlx.attention, atol=TOLERANCE)
+
+
+def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(weights: Weights) -> None:
+    fast_in_mlx = sys.platform == "darwin" or mx.is_available(mx.gpu)
+    for settings, expected in (
+        ({}, MlxDecoder if fast_in_mlx else NumpyDecoder),
+        ({"backend": "mlx"}, MlxDecoder),
+        ({"decoder_backend": "mlx"}, MlxDecoder),
+        ({"decoder_backend": "numpy", "backend": "mlx"}, NumpyDecoder),
+    ):
+        assert isinstance(choose_decoder(AlignAttConfig.from_mapping(settings), weights), expected)
+    with pytest.raises(BackendError, match="no GPU"):
+        choose_decoder(AlignAttConfig(decoder_backend="numpy", decoder_device="gpu"), weights)
 
 
 @pytest.mark.skipif(mx.is_available(mx.gpu), reason="MLX has a GPU here")
@@ -141,12 +178,13 @@ def test_a_gpu_that_is_not_there_is_refused(weights: Weights) -> None:
 
 @pytest.mark.parametrize(("quantization", "tolerance"), [("float16", 1e-5), ("int8", 0.5), ("int4", 20.0)])
 def test_fewer_bits_change_the_logits_little(
-    tiny: Model, weights: Weights, features: Features, text: list[int], quantization: str, tolerance: float
+    decoder: TextDecoder, weights: Weights, features: Features, text: list[int], quantization: str, tolerance: float
 ) -> None:
-    decoder = MlxDecoder(weights, quantization=quantization)
-    assert quantization in decoder.description
-    expected = tiny.decoder.step(tiny.decoder.begin(features), [text]).logits
-    found = decoder.step(decoder.begin(features), [text]).logits
+    kind: Any = type(decoder)
+    rounded = kind(weights, quantization=quantization)
+    assert quantization in rounded.description
+    expected = decoder.step(decoder.begin(features), [text]).logits
+    found = rounded.step(rounded.begin(features), [text]).logits
     difference = np.abs(found - expected).max()
     # The files hold float16.
     assert (difference > 0) == (quantization != "float16")

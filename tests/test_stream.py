@@ -24,7 +24,7 @@ from simul_whisper import (
     Update,
     Word,
 )
-from simul_whisper.decoder import Step
+from simul_whisper.decoders import Step
 from simul_whisper.search import LogitFilter
 from simul_whisper.tokenizer import Tokenizer
 from tests.fakes import FakeDecoder

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.audio import SAMPLE_RATE, Samples
-from simul_whisper.decoder import Step, TextDecoder
+from simul_whisper.decoders import Step, TextDecoder
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel, log_mel

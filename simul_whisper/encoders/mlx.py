@@ -3,10 +3,10 @@
 import numpy as np
 
 from simul_whisper.blas import mx
-from simul_whisper.decoder import load_parameters, resolved_device
 from simul_whisper.encoders import Features
 from simul_whisper.mel import Mel
 from simul_whisper.network import Encoder
+from simul_whisper.parameters import load_parameters, resolved_device
 from simul_whisper.weights.model import Weights
 
 

@@ -1,0 +1,42 @@
+"""Text decoders: tokens in, logits and attention out. One file per backend; `choice` picks one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper.encoders import Features
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the decoder says after reading tokens.
+
+    logits: float32 (n_beams, n_asked, n_vocab), for the positions asked for.
+    attention: float32 (n_beams, n_alignment_heads, n, n_frames), softmaxed; the row of a position tells where the
+    decoder looked to predict the token *after* it.
+    """
+
+    logits: NDArray[np.float32]
+    attention: NDArray[np.float32]
+
+
+class TextDecoder(Protocol):
+    """A decoder over one window; its state belongs to the caller."""
+
+    def begin(self, features: Features) -> Any:
+        """Return the state of an empty text over this window."""
+        ...
+
+    def step(self, state: Any, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        """Append tokens, (n_beams, n), to the text; logits for these positions among the n."""
+        ...
+
+    def select(self, state: Any, beams: Sequence[int], length: int | None = None) -> None:
+        """Continue with these beams in this order, with only the first `length` tokens of each."""
+        ...
+
+
+__all__ = ["Step", "TextDecoder"]

@@ -1,0 +1,64 @@
+"""The text decoder in MLX: runs everywhere, fast on GPUs and Macs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simul_whisper.blas import mx
+from simul_whisper.decoders import Step
+from simul_whisper.encoders import Features
+from simul_whisper.network import Cache, Decoder, KeysValues
+from simul_whisper.parameters import load_parameters, resolved_device
+from simul_whisper.weights.model import Head, Weights
+
+_MLX_CACHE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass
+class MlxState:
+    """Caches of one window: audio keys and values per layer, shared by all beams, and the text's own."""
+
+    audio: list[KeysValues]
+    text: list[Cache]
+
+
+class MlxDecoder:
+    """Whisper's decoder in MLX: float16 on a GPU, float32 on the CPU, where half precision is slower."""
+
+    def __init__(
+        self, weights: Weights, device: str = "auto", quantization: str = "auto", *, fallback_to_float16: bool = True
+    ) -> None:
+        self.device = resolved_device(device)
+        self._mx_device = mx.Device(mx.gpu if self.device == "gpu" else mx.cpu)
+        self._heads: tuple[Head, ...] = weights.alignment_heads
+        # Unbounded, the cache of freed buffers grows to gigabytes in a long session.
+        mx.set_cache_limit(_MLX_CACHE_BYTES)
+        with mx.stream(self._mx_device):
+            self._network = Decoder(weights.dims)
+            loaded = load_parameters(
+                self._network, weights, "decoder.", self.device, quantization, fallback_to_float16=fallback_to_float16
+            )
+        self._dtype = loaded.dtype
+        self.description = f"mlx ({loaded.description}, {self.device})"
+
+    def begin(self, features: Features) -> MlxState:
+        with mx.stream(self._mx_device):
+            audio = self._network.audio_keys_values(mx.array(features)[None].astype(self._dtype))
+            return MlxState(audio, [Cache() for _ in audio])
+
+    def step(self, state: MlxState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        with mx.stream(self._mx_device):
+            hidden, attention = self._network(
+                mx.array([list(beam) for beam in tokens]), state.text, state.audio, self._heads
+            )
+            logits = self._network.logits(hidden[:, mx.array([p % hidden.shape[1] for p in logits_at])])
+            logits, attention = logits.astype(mx.float32), attention.astype(mx.float32)
+            mx.eval(logits, attention)
+        return Step(np.array(logits), np.array(attention))
+
+    def select(self, state: MlxState, beams: Sequence[int], length: int | None = None) -> None:
+        with mx.stream(self._mx_device):
+            for cache in state.text:
+                cache.select(mx.array(list(beams)))
+                cache.length = cache.length if length is None else length
