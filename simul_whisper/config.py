@@ -143,7 +143,7 @@ class AlignAttConfig(SimulWhisperConfig):
     )
     language_min_len: float = _option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
     padding_len: float = _option(
-        30.0, "seconds of silence after the audio, in windows of at most 30 s", low=0, high=MAX_WINDOW_S
+        10.0, "seconds of silence after the audio, in windows of at most 30 s", low=0, high=MAX_WINDOW_S
     )
     backend: str = _option("auto", "what runs the model, as far as it can", _BACKENDS)
     encoder_backend: str = _option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)

@@ -5,6 +5,8 @@ from typing import Any
 
 import mlx.nn as nn
 import mlx.utils
+import numpy as np
+from numpy.typing import NDArray
 
 from simul_whisper.blas import mx
 from simul_whisper.errors import BackendError
@@ -12,6 +14,7 @@ from simul_whisper.weights.model import Weights
 
 _BITS = {"int8": 8, "int4": 4}
 _QUANTIZATION_GROUP = 64
+_MLX_CACHE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ def load_parameters(
     On the CPU these are expanded to float32 at once, which is what runs fast there. Raises BackendError when the
     weights cannot be quantized and may not be float16 instead.
     """
+    # Unbounded, the cache of freed buffers grows to gigabytes in a long session.
+    mx.set_cache_limit(_MLX_CACHE_BYTES)
     dtype = mx.float16 if device == "gpu" else mx.float32
     if quantization == "auto":
         quantization = "float16" if device == "gpu" else "float32"
@@ -43,6 +48,16 @@ def load_parameters(
     network.freeze()
     mx.eval(network.parameters())
     return Loaded(dtype, description if device == "gpu" or quantization == "float32" else f"{description} as float32")
+
+
+def parameters_as_arrays(
+    network: Any, weights: Weights, prefix: str, quantization: str, *, fallback_to_float16: bool
+) -> tuple[dict[str, NDArray[np.float32]], str]:
+    """Return the parameters that the network would have on the CPU, by name, and the description of their numbers."""
+    with mx.stream(mx.cpu):
+        loaded = load_parameters(network, weights, prefix, "cpu", quantization, fallback_to_float16=fallback_to_float16)
+        arrays = {name: np.asarray(value) for name, value in mlx.utils.tree_flatten(network.parameters())}
+    return arrays, loaded.description
 
 
 def _quantized(network: Any, quantization: str, *, expanded: bool, or_float16: bool) -> str:

@@ -69,11 +69,14 @@ def test_nothing_needs_torch() -> None:
 
 
 def test_few_modules_know_the_backends() -> None:
-    assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "decoder")}
+    assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "parameters")}
     assert importers("ctranslate2") == {"simul_whisper/encoders/ctranslate2.py"}
     assert not [name for name in importers("coremltools") if not name.startswith("simul_whisper/coreml/")]
     users = {name_of(path) for path in ENGINE if ("simul_whisper.blas", "mx") in imports(path)}
-    allowed = {f"simul_whisper/{name}.py" for name in ("network", "decoder", "encoders/mlx", "encoders/choice")}
+    allowed = {
+        f"simul_whisper/{name}.py"
+        for name in ("network", "parameters", "decoders/mlx", "encoders/mlx", "encoders/choice")
+    }
     assert {name for name in users if not name.startswith("simul_whisper/weights/")} == allowed
     others = {name_of(path) for path in ENGINE if any(module == "simul_whisper.blas" for module, _ in imports(path))}
     assert others - users == {"simul_whisper/model.py", "simul_whisper/__init__.py"}

@@ -12,8 +12,6 @@ from simul_whisper.network import Cache, Decoder, KeysValues
 from simul_whisper.parameters import load_parameters, resolved_device
 from simul_whisper.weights.model import Head, Weights
 
-_MLX_CACHE_BYTES = 64 * 1024 * 1024
-
 
 @dataclass
 class MlxState:
@@ -32,8 +30,6 @@ class MlxDecoder:
         self.device = resolved_device(device)
         self._mx_device = mx.Device(mx.gpu if self.device == "gpu" else mx.cpu)
         self._heads: tuple[Head, ...] = weights.alignment_heads
-        # Unbounded, the cache of freed buffers grows to gigabytes in a long session.
-        mx.set_cache_limit(_MLX_CACHE_BYTES)
         with mx.stream(self._mx_device):
             self._network = Decoder(weights.dims)
             loaded = load_parameters(

@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import mlx.utils
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from simul_whisper.blas import mx
 from simul_whisper.decoders import Step
 from simul_whisper.encoders import Features
 from simul_whisper.network import Decoder
-from simul_whisper.parameters import load_parameters
+from simul_whisper.parameters import parameters_as_arrays
 from simul_whisper.weights.model import Head, Weights
 
 Array = NDArray[np.float32]
@@ -44,23 +42,22 @@ class NumpyDecoder:
     """Whisper's decoder in float32 on the CPU. quantization: rounds the weights, as for `MlxDecoder`."""
 
     def __init__(self, weights: Weights, quantization: str = "auto", *, fallback_to_float16: bool = True) -> None:
-        with mx.stream(mx.cpu):
-            network = Decoder(weights.dims)
-            loaded = load_parameters(
-                network, weights, "decoder.", "cpu", quantization, fallback_to_float16=fallback_to_float16
-            )
-            parameters = {name: np.array(value) for name, value in mlx.utils.tree_flatten(network.parameters())}
+        parameters, description = parameters_as_arrays(
+            Decoder(weights.dims), weights, "decoder.", quantization, fallback_to_float16=fallback_to_float16
+        )
         self._dims = weights.dims
         self._heads: tuple[Head, ...] = weights.alignment_heads
         self._embedding = parameters["token_embedding.weight"]
         self._positions = parameters["positional_embedding"]
         self._norm = _Norm(parameters, "ln")
-        self._layers = [_Layer(parameters, f"blocks.{n}", weights.dims.n_text_head) for n in range(len(network.blocks))]
+        self._layers = [
+            _Layer(parameters, f"blocks.{n}", weights.dims.n_text_head) for n in range(weights.dims.n_text_layer)
+        ]
         # Threads of our own wait asleep; those of a BLAS spin, and take the cores from everybody else.
         n_threads = min(len(self._layers), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
         self._threads = ThreadPoolExecutor(n_threads, "decoder")
         self._embedding_parts = np.array_split(self._embedding, n_threads)
-        self.description = f"numpy ({loaded.description}, cpu)"
+        self.description = f"numpy ({description}, cpu)"
 
     def begin(self, features: Features) -> NumpyState:
         return NumpyState(list(self._threads.map(lambda layer: layer.audio_keys_values(features), self._layers)))
