@@ -1,10 +1,33 @@
-"""The README tells the truth about settings."""
+"""The README tells the truth: its example runs as written, and its tables are made from the fields."""
 
+import re
 from pathlib import Path
 
+import pytest
+
+from simul_whisper import Model, Update
 from streaming.cli.options import settings_table
+from tests.conftest import Recording
+from tests.listener import n_errors, text_of
 
 README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize("name", ["tiny.en", "base"])
+def test_the_example_of_the_readme_runs_as_written(
+    name: str, captions: Recording, tiny: Model, base: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"tiny.en": tiny, "base": base}
+    monkeypatch.setattr("simul_whisper.whisper.load_model", lambda config, progress: models[config.model_name])  # noqa: ARG005
+    block = re.search(r"## In a program\n\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert block
+    example = block[1].replace('model_name="base"', f'model_name="{name}"')
+    kept: list[Update] = []
+    scope = {"samples": captions.samples, "keep": kept.append}
+    exec(re.sub(r"^(update = .*?\))( *#.*)?$", r"\1; keep(update)", example, flags=re.MULTILINE), scope)
+    assert len(kept) == 2
+    assert kept[-1].is_last
+    assert n_errors(captions.transcript, text_of(kept)) <= 2
 
 
 def test_the_table_of_settings_is_made_from_the_fields() -> None:
