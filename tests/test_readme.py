@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from simul_whisper import Model, Update
+from simul_whisper import AlignAttConfig, Model, Update
 from streaming.cli.options import settings_table
+from streaming.vad import VoiceConfig
 from tests.conftest import Recording
 from tests.listener import n_errors, text_of
 
@@ -30,7 +32,8 @@ def test_the_example_of_the_readme_runs_as_written(
     assert n_errors(captions.transcript, text_of(kept)) <= 2
 
 
-def test_the_table_of_settings_is_made_from_the_fields() -> None:
+@pytest.mark.parametrize(("name", "config_class"), [("settings", AlignAttConfig), ("voice settings", VoiceConfig)])
+def test_the_table_of_settings_is_made_from_the_fields(name: str, config_class: type[Any]) -> None:
     text = README.read_text(encoding="utf-8")
-    table = text.split("<!-- settings -->\n")[1].split("\n<!-- /settings -->")[0]
-    assert table == settings_table(), "paste the output of: python -m streaming.cli.options"
+    table = text.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
+    assert table == settings_table(config_class), "paste the output of: python -m streaming.cli.options"
