@@ -5,7 +5,7 @@ from simul_whisper.blas import release_thread  # isort: split
 
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, as_samples
-from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig
+from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, read_toml
 from simul_whisper.errors import (
     AudioFormatError,
     BackendError,
@@ -60,5 +60,6 @@ __all__ = [
     "as_samples",
     "list_models",
     "load_model",
+    "read_toml",
     "release_thread",
 ]

@@ -97,13 +97,7 @@ class SimulWhisperConfig:
     @classmethod
     def from_toml(cls: type[_Config], path: str | Path) -> _Config:
         """Read a TOML file of `setting = value` lines; raises ConfigError when it cannot be read or understood."""
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from error
-        return cls.from_mapping(values, str(path))
+        return cls.from_mapping(read_toml(path), str(path))
 
     def validated(self: _Config) -> _Config:
         """Return a checked copy, which later assignments to this one do not change. Raises ConfigError."""
@@ -220,6 +214,16 @@ class AlignAttConfig(SimulWhisperConfig):
     @property
     def max_samples(self) -> int:
         return round(self.audio_max_len * SAMPLE_RATE)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Return what a TOML file says, tables and all; raises ConfigError when it cannot be read or understood."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
 def option_of(config_class: type[SimulWhisperConfig], name: str) -> Option:

@@ -5,7 +5,7 @@ It knows samples and their positions, and nothing of models, text or threads. A 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
@@ -70,6 +70,18 @@ class VoiceConfig:
                     raise ConfigError(f"got {each.name} = {value!r}, expected true or false")
             elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise ConfigError(f"got {each.name} = {value!r}, expected {low:g} to {high:g}")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], source: str = "settings") -> "VoiceConfig":
+        """Return a config with these values; raises ConfigError, which names the source, for bad keys and values."""
+        names = [each.name for each in fields(cls)]
+        for key in values:
+            if key not in names:
+                raise ConfigError(f"{source}: unknown setting {key}; expected one of {', '.join(names)}")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from error
 
 
 @dataclass(frozen=True)

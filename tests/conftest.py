@@ -16,6 +16,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.sources import read_audio
 
+# What it asserts is explained as in a test.
+pytest.register_assert_rewrite("tests.listener")
+
 RECORDINGS = Path(__file__).parent.parent / "demos" / "recordings"
 
 

@@ -16,7 +16,7 @@ PUBLIC = (
     "EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo ModelNotFoundError "
     "NeuralEngineNotAvailableError PaddedAlignAttWhisper Progress ProgressHandler ShapeConversionError "
     "SimulWhisperConfig SimulWhisperError Stage StopReason Timing Update WeightsError Word as_samples list_models "
-    "load_model release_thread"
+    "load_model read_toml release_thread"
 ).split()
 PURE = "audio errors progress timing mel tokenizer prompt alignatt loops ledger transcript config".split()
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from simul_whisper import AlignAttConfig, BackendError, load_model
-from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, config_from, voice_from
+from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, configs_from
 from streaming.durable import DurableText
 from streaming.sinks import FORMATS, open_sink
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             return _show_devices()
         if options.translate:
             options.task = "translate"
-        config, voice = config_from(options), voice_from(options)
+        config, voice = configs_from(options)
         from streaming.capture import Capture
         from streaming.listening import listen
 

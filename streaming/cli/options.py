@@ -1,21 +1,26 @@
-"""Command-line flags made from the settings of the engine, and what all subcommands show while a model loads."""
+"""Command-line flags made from the settings of the engine and of voice activity, the file they may stand in, and what
+all subcommands show while a model loads.
+"""
 
 import argparse
 import json
 import sys
 import types
-from dataclasses import MISSING, Field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from tqdm import tqdm
 
-from simul_whisper import PRESETS, AlignAttConfig, BackendError, Progress
+from simul_whisper import PRESETS, AlignAttConfig, BackendError, ConfigError, Progress, read_toml
 
 if TYPE_CHECKING:
     from streaming.vad import VoiceConfig
 
 # These have shorter names on the command line.
 _SHORT_FLAGS = {"model_name": "--model", "segment_length": "--chunk"}
+# The table of the file that holds the settings of voice activity; all else in it is the engine's.
+_VOICE_TABLE = "voice"
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +35,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def config_from(options: argparse.Namespace) -> AlignAttConfig:
     """Return the validated settings of the file or preset, changed by the flags. Raises ConfigError."""
-    config = AlignAttConfig.from_toml(options.config) if options.config else AlignAttConfig.preset(options.preset)
-    for each in fields(AlignAttConfig):
-        if hasattr(options, each.name):
-            setattr(config, each.name, getattr(options, each.name))
-    return config.validated()
+    engine, _ = _tables(options)
+    return _engine_from(options, engine)
 
 
 def add_voice_settings(parser: argparse.ArgumentParser) -> None:
@@ -46,23 +48,50 @@ def add_voice_settings(parser: argparse.ArgumentParser) -> None:
         return
     group = parser.add_argument_group("voice activity")
     for each in fields(VoiceConfig):
-        help_text = f"{each.metadata['help']} (default: {each.default})"
+        help_text = f"{_help(each)} (default: {each.default})"
         group.add_argument(_flag(each), dest=each.name, default=argparse.SUPPRESS, help=help_text, **_parsing(each))
 
 
-def voice_from(options: argparse.Namespace) -> "VoiceConfig":
-    """Return the validated settings of voice activity. Raises ConfigError, and BackendError without `live`."""
+def configs_from(options: argparse.Namespace) -> "tuple[AlignAttConfig, VoiceConfig]":
+    """Return the validated settings of the engine and of voice activity: those of the file, changed by the flags.
+
+    Raises ConfigError, and BackendError without `live`.
+    """
+    engine, voice = _tables(options)
+    return _engine_from(options, engine), _voice_from(options, voice)
+
+
+def _tables(options: argparse.Namespace) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return what the file says of the engine and of voice activity. It is read once: it may be a pipe."""
+    engine = read_toml(options.config) if options.config else {}
+    voice = engine.pop(_VOICE_TABLE, {})
+    if not isinstance(voice, Mapping):
+        raise ConfigError(f"{options.config}: got {_VOICE_TABLE} = {voice!r}, expected a table, [{_VOICE_TABLE}]")
+    return engine, voice
+
+
+def _engine_from(options: argparse.Namespace, values: Mapping[str, Any]) -> AlignAttConfig:
+    if options.config:
+        config = AlignAttConfig.from_mapping(values, str(options.config))
+    else:
+        config = AlignAttConfig.preset(options.preset)
+    for each in fields(AlignAttConfig):
+        if hasattr(options, each.name):
+            setattr(config, each.name, getattr(options, each.name))
+    return config.validated()
+
+
+def _voice_from(options: argparse.Namespace, values: Mapping[str, Any]) -> "VoiceConfig":
     from streaming.vad import VoiceConfig
 
-    names = [each.name for each in fields(VoiceConfig) if hasattr(options, each.name)]
-    return VoiceConfig(**{name: getattr(options, name) for name in names})
+    config = VoiceConfig.from_mapping(values, f"{options.config}: [{_VOICE_TABLE}]")
+    given = [each.name for each in fields(VoiceConfig) if hasattr(options, each.name)]
+    return replace(config, **{name: getattr(options, name) for name in given})
 
 
-def settings_table() -> str:
-    """Return the settings as a Markdown table, for the README."""
-    rows = [
-        f"| `{each.name}` | `{_flag(each)}` | {_default(each)} | {_help(each)} |" for each in fields(AlignAttConfig)
-    ]
+def settings_table(config_class: type[Any] = AlignAttConfig) -> str:
+    """Return the settings, those of AlignAttConfig or of VoiceConfig, as a Markdown table, for the README."""
+    rows = [f"| `{each.name}` | `{_flag(each)}` | {_default(each)} | {_help(each)} |" for each in fields(config_class)]
     return "\n".join(["| setting | flag | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
@@ -98,7 +127,7 @@ def _flag(each: Field[Any]) -> str:
 
 
 def _help(each: Field[Any]) -> str:
-    text: str = each.metadata["option"].help
+    text: str = each.metadata["option"].help if "option" in each.metadata else each.metadata["help"]
     return text
 
 
@@ -132,4 +161,8 @@ def _json(text: str) -> Any:
 
 
 if __name__ == "__main__":
+    from streaming.vad import VoiceConfig
+
     print(settings_table())
+    print()
+    print(settings_table(VoiceConfig))

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from simul_whisper import BackendError, ConfigError, load_model
-from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, config_from, voice_from
+from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, configs_from
 from streaming.server.limits import Limits
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_command(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    config, voice = config_from(options), voice_from(options)
+    config, voice = configs_from(options)
     limits = Limits(**{each.name: getattr(options, each.name) for each in fields(Limits)})
     # Here, because the other commands do without the live extra.
     from streaming.server.access import Access

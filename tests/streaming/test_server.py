@@ -1,11 +1,8 @@
-"""A real server over real sockets: sessions, who is let in, limits, health, counts, resuming, endings."""
+"""A real server over real sockets: sessions, health, counts, endings."""
 
 import json
 import socket
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,34 +12,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from simul_whisper import AlignAttConfig, ConfigError, Model
-from streaming.events import Draft, Ended, Failed, Flushed, Words
-from streaming.protocol import End, Flush, Hello, Numbered, Received, Refused, Resume, client_text
-from streaming.server.access import Access
-from streaming.server.limits import Limits, Turnstile
+from streaming.events import Draft, Failed, Flushed, Words
+from streaming.protocol import Hello, Numbered, Received, client_text
 from streaming.server.run import Server, Tls, bound_socket
 from streaming.session import Session
 from tests.conftest import Recording
 from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, Served, Talker, s16, serving, text_of, with_limits
-from tests.tones import random_words, speech_of, tone_model
-
-HELLO, END, FLUSH = client_text(Hello()), client_text(End()), client_text(Flush())
-SPEECH = speech_of(random_words(20, 1))
-AUDIO = s16(SPEECH.samples)
-PIECES = [AUDIO[at : at + 4001] for at in range(0, len(AUDIO), 4001)]
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    with serving() as served:
-        yield served
-
-
-def told(served: Served, *messages: str | bytes) -> tuple[list[Any], int | None]:
-    """Say this in a new connection; return all that comes, and the close code."""
-    with Talker(served) as talker:
-        talker.say(*messages)
-        return talker.rest(), talker.close_code
-
+from tests.streaming.talk import AUDIO, END, FLUSH, HELLO, PIECES, SPEECH, get, told
+from tests.tones import tone_model
 
 # Sessions
 
@@ -125,252 +102,7 @@ def test_what_only_the_model_can_refuse_is_the_last_event(served: Served) -> Non
     assert code == 1008
 
 
-# Who is let in
-
-
-@pytest.mark.parametrize(
-    ("headers", "query", "is_in"),
-    [
-        ({"Authorization": "Bearer se cret"}, "", True),
-        ({"Authorization": "bearer se cret"}, "", True),
-        ({}, "?token=se%20cret", True),
-        ({}, "", False),
-        ({}, "?token=", False),
-        ({"Authorization": "Bearer secret"}, "?token=se%20cret", False),
-        ({"Authorization": "Basic se cret"}, "", False),
-    ],
-)
-def test_the_token_opens_the_door(headers: dict[str, str], query: str, is_in: bool) -> None:
-    with serving(access=Access("se cret")) as served:
-        served.url += query
-        with Talker(served, additional_headers=headers) as talker:
-            talker.say(HELLO, END)
-            (last,) = talker.rest()
-        code = "ended" if isinstance(last, Numbered) else last.code
-        assert (code, talker.close_code) == (("ended", 1000) if is_in else ("unauthorized", 1008))
-        request = urllib.request.Request(f"http://127.0.0.1:{served.port}/metrics{query}", headers=headers)
-        assert _status(request) == (200 if is_in else 401)
-        assert _status(urllib.request.Request(f"http://127.0.0.1:{served.port}/health")) == 200
-
-
-def _status(request: urllib.request.Request) -> int:
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-
-
-@pytest.mark.parametrize(
-    ("access", "origin", "host", "is_allowed"),
-    [
-        (Access(), None, "127.0.0.1:8000", True),
-        (Access(), "http://127.0.0.1:8000", "127.0.0.1:8000", True),
-        (Access(), "http://localhost:8000", "localhost:8000", True),
-        (Access(), "http://[::1]:8000", "[::1]:8000", True),
-        (Access(), "http://127.0.0.1:9000", "127.0.0.1:8000", False),
-        (Access(), "http://evil.example:8000", "127.0.0.1:8000", False),
-        (Access(), "http://evil.example:8000", "evil.example:8000", False),
-        (Access(), "null", "127.0.0.1:8000", False),
-        (Access(), "http://[", "[", False),
-        (Access(is_local=False), "https://talks.example", "talks.example", True),
-        (Access(is_local=False), "https://evil.example", "talks.example", False),
-        (Access(origins=("https://a.example",)), "https://a.example", "127.0.0.1:8000", True),
-        (Access(origins=("https://a.example",)), "https://b.example", "127.0.0.1:8000", False),
-        (Access(origins=("*",)), "https://b.example", "127.0.0.1:8000", True),
-    ],
-)
-def test_pages_from_elsewhere_are_kept_out(access: Access, origin: str | None, host: str, is_allowed: bool) -> None:
-    headers = {"host": host} | ({"origin": origin} if origin else {})
-    assert access.allows_origin(headers) is is_allowed
-
-
-def test_a_page_from_elsewhere_is_told_so(served: Served) -> None:
-    with Talker(served, origin="http://evil.example") as talker:
-        assert [each.code for each in talker.rest() if isinstance(each, Refused)] == ["origin"]
-        assert talker.close_code == 1008
-
-
-# Limits
-
-
-def test_an_address_may_come_only_so_often() -> None:
-    now_s = 0.0
-    turnstile = Turnstile(3, lambda: now_s)
-    assert [turnstile.lets_through("a") for _ in range(5)] == [True, True, True, False, False]
-    assert turnstile.lets_through("b")
-    now_s = 20.0
-    assert [turnstile.lets_through("a") for _ in range(2)] == [True, False]
-
-
-def test_too_many_connections_are_told_to_wait() -> None:
-    with serving(with_limits(connections_per_minute=2)) as served:
-        assert [told(served, HELLO, END)[1] for _ in range(3)] == [1000, 1000, 1013]
-
-
-def test_more_sessions_than_allowed_are_refused_and_a_place_is_free_again() -> None:
-    with serving(with_limits(max_sessions=1)) as served:
-        with Talker(served) as first:
-            first.say(HELLO)
-            first.ready()
-            messages, code = told(served, HELLO)
-            assert ([each.code for each in messages], code) == (["too_many_sessions"], 1013)
-            first.say(AUDIO, END)
-            assert text_of(first.rest()) == SPEECH.text
-        served.wait_for(lambda: not served.metrics().sessions_open)
-        assert told(served, HELLO, END)[1] == 1000
-
-
-def test_a_client_that_leaves_frees_its_place_at_once() -> None:
-    with serving(with_limits(max_sessions=1)) as served:
-        with Talker(served) as first:
-            first.say(HELLO)
-            first.ready()
-        served.wait_for(lambda: not served.metrics().sessions_open)
-        assert told(served, HELLO, END)[1] == 1000
-
-
-def test_a_client_that_vanishes_frees_its_place_when_it_may_not_come_back_any_more() -> None:
-    with serving(with_limits(max_sessions=1, resume_s=0.2)) as served:
-        with Talker(served) as first:
-            first.say(HELLO, AUDIO)
-            first.ready()
-            first.cut()
-        served.wait_for(lambda: not served.metrics().sessions_open)
-        assert told(served, HELLO, END)[1] == 1000
-
-
-def test_silence_on_the_line_ends_the_session_with_its_words() -> None:
-    with serving(with_limits(idle_s=0.5)) as served:
-        messages, code = told(served, HELLO, AUDIO)
-    assert text_of(messages) == SPEECH.text
-    assert messages[-1].event.code == "idle"
-    assert code == 1008
-
-
-def test_a_session_ends_when_its_time_is_over() -> None:
-    with serving(with_limits(total_s=1.0)) as served, Talker(served) as talker:
-        talker.say(HELLO, AUDIO)
-        messages = talker.rest()
-    assert text_of(messages) == SPEECH.text
-    assert isinstance(messages[-1], Numbered)
-    assert isinstance(messages[-1].event, Failed)
-    assert messages[-1].event.code == "too_long"
-
-
-def test_who_says_nothing_is_not_waited_for() -> None:
-    with serving(with_limits(hello_s=0.2)) as served:
-        messages, code = told(served)
-    assert ([each.code for each in messages], code) == (["hello_expected"], 1008)
-
-
-def test_audio_that_comes_too_fast_waits_and_is_all_heard(served: Served) -> None:
-    long = speech_of(random_words(200, 3))
-    messages, _ = told(served, HELLO, *(s16(piece) for piece in np.array_split(long.samples, 20)), END)
-    assert text_of(messages) == long.text
-
-
-@pytest.mark.parametrize("bad", [{"max_sessions": 0}, {"idle_s": float("nan")}, {"port": 1}, {"resume_s": -1}])
-def test_impossible_limits_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises((ConfigError, TypeError)):
-        Limits(**bad)
-
-
-# Coming back
-
-
-def resumed(served: Served, session: str, sent_bytes: int, seen: int) -> Talker:
-    talker = Talker(served).__enter__()
-    talker.say(client_text(Resume(session, sent_bytes, seen)))
-    return talker
-
-
-@pytest.mark.parametrize("n_pieces_first", [1, 30, len(PIECES)])
-def test_a_cut_connection_comes_back_and_gets_every_event_once(served: Served, n_pieces_first: int) -> None:
-    with Talker(served) as first:
-        first.say(HELLO)
-        session = first.ready().session
-        first.say(*PIECES[:n_pieces_first])
-        events = list[Any]()
-        while n_pieces_first >= 30 and not events:
-            message = first.next()
-            events += [message] if isinstance(message, Numbered) else []
-        first.cut()
-    sent = len(b"".join(PIECES[:n_pieces_first]))
-    with resumed(served, session, sent, len(events)) as second:
-        ready = second.ready()
-        assert ready.session == session
-        second.say(AUDIO[ready.received_bytes :], END)
-        events += second.rest()
-    assert [each.seq for each in events] == [*range(1, len(events) + 1)]
-    assert text_of(events) == SPEECH.text
-    assert isinstance(events[-1].event, Ended)
-
-
-def test_the_last_events_can_be_had_again(served: Served) -> None:
-    with Talker(served) as first:
-        first.say(HELLO)
-        session = first.ready().session
-        first.say(AUDIO, END)
-        messages = first.rest()
-    for seen in (0, 5, len(messages)):
-        with resumed(served, session, len(AUDIO), seen) as again:
-            assert again.ready().has_end
-            assert again.rest() == messages[seen:]
-            assert again.close_code == 1000
-
-
-def test_a_connection_that_hangs_is_replaced(served: Served) -> None:
-    with Talker(served) as first:
-        first.say(HELLO)
-        session = first.ready().session
-        with resumed(served, session, 0, 0) as second:
-            second.ready()
-            assert [each.code for each in first.rest() if isinstance(each, Refused)] == ["replaced"]
-            second.say(AUDIO, END)
-            assert text_of(second.rest()) == SPEECH.text
-
-
-def test_what_cannot_be_come_back_to_is_told(served: Served) -> None:
-    def refusal(session: str, sent_bytes: int, seen: int) -> str:
-        with resumed(served, session, sent_bytes, seen) as talker:
-            (refused,) = talker.rest()
-            assert isinstance(refused, Refused)
-            return refused.code
-
-    with Talker(served) as first:
-        first.say(HELLO)
-        session = first.ready().session
-        first.say(AUDIO, END)
-        messages = first.rest()
-    n = len(messages)
-    assert refusal("nobody", 0, 0) == "unknown_session"
-    assert refusal(session, 5, n) == "bad_value"
-    assert refusal(session, len(AUDIO), n + 1) == "bad_value"
-    with resumed(served, session, len(AUDIO), 0) as again:
-        again.ready()
-        again.rest()
-    with Talker(served) as other:
-        other.say(HELLO, AUDIO, FLUSH)
-        other_session = other.ready().session
-        while not (isinstance(message := other.next(), Numbered) and isinstance(message.event, Flushed)):
-            pass
-        other.say('{"type": "ack", "seen": 2}', END)
-        other.rest()
-    assert refusal(other_session, len(AUDIO), 1) == "resume_gap"
-
-
 # Health, counts, endings
-
-
-def get(served: Served, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}{path}") as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 def test_health_tells_ready_from_alive(served: Served) -> None:

@@ -1,4 +1,4 @@
-"""The inference thread: turns, lateness, back-pressure, faults and endings, over a model that never mishears.
+"""The inference thread: turns, lateness, back-pressure, health and endings, over a model that never mishears.
 
 Clocks are turned by hand, and loading waits until the audio is there, so that the order of turns is known.
 """
@@ -8,76 +8,25 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model, ModelNotFoundError
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, ModelNotFoundError
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel
-from streaming.channel import Channel
-from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Words
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed
 from streaming.session import Session, SessionEndedError
 from streaming.vad import VoiceConfig
-from streaming.worker import State, Worker, WorkerBusyError, WorkerConfig
+from streaming.worker import State, Worker, WorkerBusyError
 from tests.conftest import Recording
 from tests.sounds import silence
-from tests.tones import ToneEncoder, heard, random_words, speech_of, tone_model
-
-Samples = NDArray[np.float32]
-MODEL = tone_model()
-CONFIG = AlignAttConfig(language="en", padding_len=1.0)
-OFF = VoiceConfig(vad=False)
-SPEECH = speech_of(random_words(20, 1))
-PATIENCE_S = 120.0
-
-
-class HandClock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@contextmanager
-def running(worker: Worker) -> Iterator[Worker]:
-    worker.start()
-    try:
-        yield worker
-    finally:
-        worker.stop()
-
-
-def made(model: Model = MODEL, clock: HandClock | None = None, **options: Any) -> Worker:
-    return Worker(lambda: model, CONFIG, WorkerConfig(**options), clock or HandClock())
-
-
-def collected(channel: Channel) -> list[Event]:
-    """All events up to the last."""
-    events = list[Event]()
-    while not events or not isinstance(events[-1], Ended | Failed):
-        new = channel.events(PATIENCE_S)
-        assert new, "nothing came"
-        events += new
-    return events
-
-
-def text_of(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Words))
-
-
-def said(channel: Channel, samples: Samples = SPEECH.samples) -> Channel:
-    assert channel.submit(samples) == len(samples)
-    channel.end()
-    return channel
-
+from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, text_of
+from tests.streaming.working import MODEL, SPEECH, HandClock, collected, made, running, said
+from tests.tones import ToneEncoder, speech_of
 
 # Turns
 
@@ -207,84 +156,6 @@ def test_a_reader_that_never_collects_is_cut_off(monkeypatch: pytest.MonkeyPatch
     assert isinstance(events[-1], Failed)
     assert events[-1].code == "slow_reader"
     assert worker.metrics().sessions_failed == 1
-
-
-# Faults
-
-
-class Trapped(ToneEncoder):
-    """Raises when it hears the trap."""
-
-    TRAP = 7
-
-    def encode(self, mel: Mel) -> Features:
-        features = super().encode(mel)
-        if self.TRAP in {word for word, _ in heard(features)}:
-            raise RuntimeError("trapped")
-        return features
-
-
-def test_a_session_whose_inference_raises_ends_and_the_others_go_on() -> None:
-    safe = speech_of([word for word in random_words(30, 2) if word != Trapped.TRAP])
-    with running(made(replace(MODEL, encoder=EncoderSlot(EncoderStatus("tones"), Trapped)))) as worker:
-        trapped, free = worker.open(voice=OFF), worker.open(voice=OFF)
-        free.submit(safe.samples[:50_000])
-        said(trapped, speech_of([1, 2, Trapped.TRAP, 3]).samples)
-        assert collected(trapped)[-1] == Failed("internal", "RuntimeError: trapped")
-        free.submit(safe.samples[50_000:])
-        free.end()
-        assert text_of(collected(free)) == safe.text
-        assert trapped.submit(silence(1)) == SAMPLE_RATE if not trapped.is_over else True
-        assert worker.health().is_ready
-        assert worker.metrics().sessions_failed == 1
-
-
-def test_what_only_the_model_can_refuse_is_an_event() -> None:
-    with running(made()) as worker:
-        channel = worker.open(replace(CONFIG, language="klingon"))
-        (event,) = collected(channel)
-    assert isinstance(event, Failed)
-    assert event.code == "config"
-    assert "klingon" in event.message
-
-
-def test_bad_audio_and_bad_settings_are_refused_where_they_come_from() -> None:
-    with running(made()) as worker:
-        channel = worker.open(voice=OFF)
-        with pytest.raises(AudioFormatError):
-            channel.submit(np.array([np.nan], np.float32))
-        with pytest.raises(ConfigError):
-            worker.open(replace(CONFIG, frame_threshold=0))
-        assert text_of(collected(said(channel))) == SPEECH.text
-        with pytest.raises(SessionEndedError):
-            channel.submit(silence(1))
-        with pytest.raises(SessionEndedError):
-            channel.end()
-
-
-def test_a_listener_that_cannot_be_told_is_given_up() -> None:
-    def gone() -> None:
-        raise RuntimeError("event loop is closed")
-
-    with running(made()) as worker:
-        lost = said(worker.open(voice=OFF, notify=gone))
-        assert text_of(collected(said(worker.open(voice=OFF)))) == SPEECH.text
-        worker.stop(PATIENCE_S)
-    assert lost.is_over
-    assert lost.events() == []
-
-
-def test_a_listener_that_has_gone_frees_its_place() -> None:
-    with running(made(max_sessions=1)) as worker:
-        gone = worker.open(voice=OFF)
-        gone.submit(SPEECH.samples)
-        with pytest.raises(WorkerBusyError, match="1 sessions open"):
-            worker.open()
-        gone.close()
-        gone.close()
-        assert text_of(collected(said(worker.open(voice=OFF)))) == SPEECH.text
-        assert gone.events() == []
-        assert worker.metrics().sessions_refused == 1
 
 
 # Health

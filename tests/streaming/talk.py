@@ -1,0 +1,33 @@
+"""What a plain client says to a server, word for word, and what it is told."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from streaming.protocol import End, Flush, Hello, client_text
+from tests.streaming.serving import Served, Talker, s16
+from tests.tones import random_words, speech_of
+
+HELLO, END, FLUSH = client_text(Hello()), client_text(End()), client_text(Flush())
+SPEECH = speech_of(random_words(20, 1))
+AUDIO = s16(SPEECH.samples)
+PIECES = [AUDIO[at : at + 4001] for at in range(0, len(AUDIO), 4001)]
+
+
+def told(served: Served, *messages: str | bytes) -> tuple[list[Any], int | None]:
+    """Say this in a new connection; return all that comes, and the close code."""
+    with Talker(served) as talker:
+        talker.say(*messages)
+        return talker.rest(), talker.close_code
+
+
+def get(served: Served, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Ask for a page; return its status and text."""
+    request = urllib.request.Request(f"http://127.0.0.1:{served.port}{path}", headers=dict(headers or {}))
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()

@@ -1,0 +1,103 @@
+"""Decoders that do what Whisper does at its worst: they loop, babble, look back far, and begin again."""
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+import numpy as np
+import pytest
+
+from simul_whisper import SAMPLE_RATE, StopReason
+from simul_whisper.decoders import Step
+from tests.fakes import FakeDecoder
+from tests.listener import MODEL, assert_heard, every, listen, listener, text_of
+from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, ToneState, random_words, speech_of, tone_model
+
+
+def test_a_decoder_stuck_in_a_loop_says_so_and_recovers() -> None:
+    tokenizer, stuck = MODEL.tokenizer, 5
+    before, after = [1, 2, 3, 4, stuck], random_words(80, 19)
+    speech = speech_of([*before, *(word for word in after if word != stuck)])
+    model = tone_model(decoder=ToneDecoder(tokenizer, "en", stutter=stuck))
+    updates = listen(listener(model, audio_max_len=8), every(1, speech.samples))
+    assert StopReason.LOOP in {update.stop for update in updates}
+    assert not any(update.draft.count(WORDS[stuck]) > 1 for update in updates)
+    heard, said = text_of(updates).split(), speech.text.split()
+    assert heard.count(WORDS[stuck].strip()) <= 1
+    # One word may be lost where the window was cut.
+    same = SequenceMatcher(None, heard, said, autojunk=False).get_matching_blocks()
+    assert sum(block.size for block in same) >= len(said) - 2
+    assert len(heard) <= len(said) + 1
+
+
+def test_a_decoder_that_babbles_for_ever_is_held_to_the_length_of_its_context() -> None:
+    tokenizer, prompts = MODEL.tokenizer, list[int]()
+    allowed = [token for token in range(1000, 2000) if token not in tokenizer.non_speech_tokens]
+
+    def babble(text: Sequence[int]) -> tuple[dict[int, float], int]:
+        prompts.append(len(text))
+        return {allowed[len(text) % len(allowed)]: 0.0}, 10
+
+    model = tone_model(decoder=FakeDecoder(tokenizer.n_vocab, babble))
+    whisper = listener(model, max_tokens_per_second=100, padding_len=0, audio_max_len=5)
+    updates = listen(whisper, [np.zeros(SAMPLE_RATE, np.float32)] * 9)
+    assert max(prompts) <= model.dims.n_text_ctx
+    assert {update.stop for update in updates} <= {StopReason.LENGTH, StopReason.LOOP, StopReason.EDGE}
+    calm = listen(listener(model, max_tokens_per_second=2, padding_len=0), [np.zeros(SAMPLE_RATE, np.float32)] * 5)
+    assert all(len(tokenizer.encode(update.text)) <= 2 * 5 + 20 for update in calm)
+
+
+class _Rewinding(ToneDecoder):
+    """Looks back to the beginning, in the eighth window, after its first new token."""
+
+    def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        step = super().step(state, tokens, logits_at)
+        if len(self.prompts) == 8 and len(tokens[0]) == 1:
+            step.attention[..., 5:30] += 9
+        return step
+
+
+def test_attention_that_jumps_back_far_discards_the_pass_and_no_more() -> None:
+    speech = speech_of(random_words(24, 20))
+    tokenizer = MODEL.tokenizer
+    model = tone_model(decoder=_Rewinding(tokenizer, "en"))
+    updates = listen(listener(model, rewind_threshold=100), every(1, speech.samples))
+    assert [n for n, update in enumerate(updates) if update.stop is StopReason.REWIND] == [7]
+    assert updates[7].words == ()
+    assert_heard(updates, speech)
+
+
+class _Restarting(ToneDecoder):
+    """Having said all, begins again: the first word is read from the silence at the end or, as the others, again."""
+
+    reads_silence = True
+
+    def _prediction(self, state: ToneState, text: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        likely, frame = super()._prediction(state, text)
+        if likely[:1] != (self._tokenizer.eot,) or not state.said:
+            return likely, frame
+        n_again = (
+            len(text)
+            - text.index(self._tokenizer.sot)
+            - len(self._tokenizer.sot_sequence(self._language, "transcribe"))
+            - len(state.said)
+        )
+        if n_again >= len(state.said):
+            return likely, frame
+        token, frame = state.said[n_again]
+        return (token,), state.said[-1][1] + 20 if n_again == 0 and self.reads_silence else frame
+
+
+@pytest.mark.parametrize("silence_s", [0.2, 0.7, 1.5])
+@pytest.mark.parametrize("chunk_s", [1.0, 10.0])
+def test_a_decoder_that_begins_again_at_the_end_is_not_listened_to(silence_s: float, chunk_s: float) -> None:
+    speech = speech_of([1, 2, 3, 4, 6, 7, 8], pauses=[GAP_SAMPLES] * 6 + [round(silence_s * SAMPLE_RATE)])
+    model = tone_model(decoder=_Restarting(MODEL.tokenizer, "en"))
+    updates = listen(listener(model, hold_probability=0), every(chunk_s, speech.samples))
+    assert_heard(updates, speech)
+
+
+def test_a_short_remark_is_not_read_twice() -> None:
+    decoder = _Restarting(MODEL.tokenizer, "en")
+    decoder.reads_silence = False
+    speech = speech_of([1, 2, 3], pauses=[GAP_SAMPLES, GAP_SAMPLES, SAMPLE_RATE])
+    assert_heard(listen(listener(tone_model(decoder=decoder), hold_probability=0), [speech.samples]), speech)
