@@ -2,47 +2,42 @@
 
 python scripts/faults.py [--model base] [--short]
 
-Words are right when they are those of the same recording streamed undisturbed. The exit status is 1 when a row is not ok.
+Equal are words to those of the same recording streamed undisturbed. The exit status is 1 when a row is not ok.
 """
 
 import argparse
 import asyncio
-import math
 import re
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from websockets.asyncio.client import connect
 
 from simul_whisper import SAMPLE_RATE
 from streaming.cable import cable
-from streaming.client import Client, Reconnected, RefusedError, websocket_url
+from streaming.client import Client, Reconnected, RefusedError
 from streaming.events import Words
 from streaming.load import upkeep
-from streaming.protocol import End, Hello, Numbered, client_text, parse_server
 from streaming.sources import chunked, read_audio
 
 RECORDINGS = Path(__file__).parents[1] / "demos" / "recordings"
 COMMAND = [sys.executable, "-m", "streaming.cli"]
 PIECE_SAMPLES = SAMPLE_RATE // 10
 GRACE_S = 10.0
-# A kernel takes it for a small connection, not for this machine's.
-RECEIVE_BUFFER_BYTES = 4096
 
-Samples = NDArray[np.float32]
+Fault = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """cut_s: a connection is away, and a client does not read, for so long. speed: of speech; 1 is as people speak."""
+    """cut_s: a connection is away, and unread_s: nothing is read, for so long. speed: 1 is as people speak."""
 
     path: Path
     cut_s: float
@@ -50,27 +45,31 @@ class Plan:
     resume_s: float
     speed: float
 
+    @cached_property
+    def samples(self) -> NDArray[np.float32]:
+        return read_audio(self.path)
+
 
 FULL = Plan(RECORDINGS / "lighthouse.flac", cut_s=10, unread_s=30, resume_s=30, speed=1)
-SHORT = Plan(RECORDINGS / "captions.flac", cut_s=1, unread_s=3, resume_s=2, speed=2)
+SHORT = Plan(RECORDINGS / "captions.flac", cut_s=1, unread_s=3, resume_s=2, speed=3)
 
 
 class Server:
     """`simul-whisper serve` in a process of its own, which may die and be started again at the same port."""
 
     def __init__(self, flags: list[str]) -> None:
-        self._flags, self._port = flags, 0
+        self._flags, self.port = flags, 0
         self.start()
 
     def start(self) -> None:
-        """Return when it is ready. Raises RuntimeError when it is not to be."""
-        command = [*COMMAND, "serve", "--port", str(self._port), *self._flags]
+        """Return when it is ready. Raises RuntimeError."""
+        command = [*COMMAND, "serve", "--port", str(self.port), *self._flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr
         line = ""
         for line in self.process.stderr:
             if found := re.search(r"listening on \S+:(\d+);", line):
-                self._port = int(found[1])
+                self.port = int(found[1])
             elif line.endswith(": ready\n"):
                 threading.Thread(target=self.process.stderr.read, daemon=True).start()
                 return
@@ -80,102 +79,60 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def start_again(self) -> None:
+        self.kill()
+        self.start()
+
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self._port}"
-
-    @property
-    def port(self) -> int:
-        return self._port
-
-    @property
-    def memory_mb(self) -> float:
-        """NaN when it does not run."""
-        return upkeep(self.url).memory_mb if self.process.poll() is None else math.nan
-
-
-@contextmanager
-def served(flags: list[str]) -> Iterator[Server]:
-    server = Server(flags)
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-# Clients
+        return f"ws://127.0.0.1:{self.port}"
 
 
 @dataclass(frozen=True)
 class Heard:
+    """is_resumed: of each time that the connection was back. outcome: what the fault returned."""
+
     text: str
-    is_resumed: tuple[bool, ...] = ()
+    is_resumed: tuple[bool, ...]
+    outcome: object
 
 
-async def pieces(samples: Samples, speed: float) -> AsyncIterator[Samples]:
-    """Yield the audio in pieces, so many times as fast as it was spoken."""
+async def pieces(plan: Plan) -> AsyncIterator[NDArray[np.float32]]:
+    """Yield the recording at the plan's speed."""
     loop, due_at = asyncio.get_running_loop(), asyncio.get_running_loop().time()
-    for piece in chunked([samples], PIECE_SAMPLES):
-        due_at += len(piece) / SAMPLE_RATE / speed
+    for piece in chunked([plan.samples], PIECE_SAMPLES):
+        due_at += len(piece) / SAMPLE_RATE / plan.speed
         await asyncio.sleep(max(0.0, due_at - loop.time()))
         yield piece
 
 
-async def no_fault() -> None: ...
-
-
-async def listen(url: str, samples: Samples, speed: float, fault: Callable[[], Awaitable[None]] = no_fault) -> Heard:
-    """Stream the samples; when half of them are sent, the fault begins, and the audio goes on."""
+async def listen(server: Server, plan: Plan, fault: Fault | None = None, port: int = 0) -> Heard:
+    """Stream the recording; in its middle the fault begins, and the audio goes on. port: of a cable."""
     text, resumed = "", list[bool]()
 
     async def speak() -> None:
-        n_sent, failing = 0, None
-        async for piece in pieces(samples, speed):
+        async for piece in pieces(plan):
             await client.send(piece)
-            n_sent += len(piece)
-            if failing is None and 2 * n_sent >= len(samples):
-                failing = asyncio.ensure_future(fault())
         client.end()
-        if failing:
-            await failing
 
-    async with Client(url) as client:
-        speaking = asyncio.create_task(speak())
+    async def fail() -> object:
+        await asyncio.sleep(len(plan.samples) / SAMPLE_RATE / plan.speed / 2)
+        return await fault() if fault else None
+
+    async with Client(f"ws://127.0.0.1:{port or server.port}") as client:
+        doing = asyncio.gather(speak(), fail())
         async for event in client:
             if isinstance(event, Words):
                 text += event.text
             elif isinstance(event, Reconnected):
                 resumed.append(event.is_resumed)
-        await speaking
-    return Heard(text, tuple(resumed))
+        return Heard(text, tuple(resumed), (await doing)[1])
 
 
-async def listen_late(server: Server, samples: Samples, speed: float, unread_s: float) -> Heard:
-    """Stream the samples, and read nothing of what the server tells for so long."""
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    raw.connect(("127.0.0.1", server.port))
-    raw.setblocking(False)
-    async with connect(websocket_url(server.url), sock=raw, compression=None, max_queue=1, proxy=None) as connection:
-
-        async def speak() -> None:
-            await connection.send(client_text(Hello()))
-            async for piece in pieces(samples, speed):
-                await connection.send(np.round(piece * 32767).astype("<i2").tobytes())
-            await connection.send(client_text(End()))
-
-        speaking = asyncio.create_task(speak())
-        await asyncio.sleep(unread_s)
-        messages = [parse_server(text) async for text in connection if isinstance(text, str)]
-        await speaking
-    events = [message.event for message in messages if isinstance(message, Numbered)]
-    return Heard("".join(event.text for event in events if isinstance(event, Words)))
-
-
-async def refusal(url: str) -> str:
+async def refusal(server: Server) -> str:
     """Return the code with which a session is refused; empty when it is not."""
     try:
-        async with Client(url) as client:
+        async with Client(server.url) as client:
             client.end()
             async for _ in client:
                 pass
@@ -186,82 +143,59 @@ async def refusal(url: str) -> str:
 
 # Faults: each returns what was heard beside it, or in spite of it, and whether all else is as expected.
 
-Outcome = tuple[list[Heard], bool]
+Outcome = tuple[Sequence[Heard], bool]
 
 
-async def server_killed(server: Server, samples: Samples, plan: Plan) -> Outcome:
-    async def kill() -> None:
-        server.kill()
-        await asyncio.to_thread(server.start)
-
-    heard = await listen(server.url, samples, plan.speed, kill)
+async def server_killed(server: Server, plan: Plan) -> Outcome:
+    heard = await listen(server, plan, lambda: asyncio.to_thread(server.start_again))
     return [heard], heard.is_resumed == (False,)
 
 
-async def client_killed(server: Server, samples: Samples, plan: Plan) -> Outcome:
+async def client_killed(server: Server, plan: Plan) -> Outcome:
     command = [*COMMAND, "connect", server.url, str(plan.path), "--realtime"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as client:
         while client.poll() is None and not upkeep(server.url).sessions:
             await asyncio.sleep(0.1)
 
-        async def kill() -> None:
-            client.kill()
-
-        heard = await listen(server.url, samples, plan.speed, kill)
+        heard = await listen(server, plan, lambda: asyncio.to_thread(client.kill))
     return [heard], client.returncode < 0 and await is_empty(server, plan.resume_s + GRACE_S)
 
 
-async def connection_cut(server: Server, samples: Samples, plan: Plan) -> Outcome:
+async def connection_cut(server: Server, plan: Plan) -> Outcome:
     with cable(server.port) as line:
-
-        async def cut() -> None:
-            line.n_refused = sys.maxsize
-            line.pull()
-            await asyncio.sleep(plan.cut_s)
-            line.n_refused = 0
-
-        heard = await listen(f"ws://127.0.0.1:{line.port}", samples, plan.speed, cut)
+        heard = await listen(server, plan, lambda: asyncio.to_thread(line.stay_away, plan.cut_s), line.port)
     return [heard], heard.is_resumed == (True,)
 
 
-async def slow_reader(server: Server, samples: Samples, plan: Plan) -> Outcome:
-    late = listen_late(server, samples, plan.speed, plan.unread_s)
-    return list(await asyncio.gather(late, listen(server.url, samples, plan.speed))), True
+async def slow_reader(server: Server, plan: Plan) -> Outcome:
+    with cable(server.port) as line:
+        slow = listen(server, plan, lambda: asyncio.to_thread(line.hold_answers, plan.unread_s), line.port)
+        heard = await asyncio.gather(slow, listen(server, plan))
+    return heard, not any(each.is_resumed for each in heard)
 
 
-async def too_many(server: Server, samples: Samples, plan: Plan) -> Outcome:
-    codes = list[str]()
-
-    async def ask() -> None:
-        codes.append(await refusal(server.url))
-
-    both = (listen(server.url, samples, plan.speed, fault) for fault in (ask, no_fault))
-    return list(await asyncio.gather(*both)), codes == ["too_many_sessions"]
+async def too_many(server: Server, plan: Plan) -> Outcome:
+    heard = await asyncio.gather(listen(server, plan, lambda: refusal(server)), listen(server, plan))
+    return heard, heard[0].outcome == "too_many_sessions"
 
 
-async def stopped(server: Server, samples: Samples, plan: Plan) -> Outcome:
-    codes = list[str]()
-
-    async def stop() -> None:
+async def stopped(server: Server, plan: Plan) -> Outcome:
+    async def stop() -> str:
         server.process.terminate()
         # A signal takes its time; whoever is let in before says nothing and leaves.
-        while not (code := await refusal(server.url)):
-            pass
-        codes.append(code)
+        return await refusal(server) or await refusal(server)
 
-    heard = await listen(server.url, samples, plan.speed, stop)
+    heard = await listen(server, plan, stop)
     status = await asyncio.to_thread(server.process.wait, GRACE_S)
-    return [heard], codes == ["stopping"] and heard.is_resumed == () and status == 0
+    return [heard], (heard.outcome, heard.is_resumed, status) == ("stopping", (), 0)
 
 
 async def is_empty(server: Server, patience_s: float) -> bool:
     """Wait until nobody has a place any more."""
-    for _ in range(round(patience_s / 0.1)):
-        held = upkeep(server.url)
-        if (held.sessions, held.connections) == (0, 0):
-            return True
+    until = time.monotonic() + patience_s
+    while (held := upkeep(server.url)).sessions + held.connections and time.monotonic() < until:
         await asyncio.sleep(0.1)
-    return False
+    return not held.sessions + held.connections
 
 
 FAULTS = (
@@ -276,18 +210,21 @@ FAULTS = (
 
 async def run(server: Server, plan: Plan) -> bool:
     """Print the table; return whether every row is ok."""
-    samples, is_good = read_audio(plan.path), True
-    undisturbed = await listen(server.url, samples, plan.speed)
+    undisturbed = await listen(server, plan)
+    is_good = undisturbed.text != ""
     show("fault", "expected", "equal", "MB", "MB after", "ok")
     for name, expected, fault in FAULTS:
-        before_mb = server.memory_mb
-        heard, is_as_expected = await fault(server, samples, plan)
+        before = memory(server)
+        heard, is_as_expected = await fault(server, plan)
         is_equal = all(each.text == undisturbed.text for each in heard)
         is_good &= is_equal and is_as_expected
-        after_mb = server.memory_mb
         marks = [("no", "yes")[each] for each in (is_equal, is_equal and is_as_expected)]
-        show(name.format(**vars(plan)), expected, marks[0], f"{before_mb:.0f}", f"{after_mb:.0f}", marks[1])
+        show(name.format(**vars(plan)), expected, marks[0], before, memory(server), marks[1])
     return is_good
+
+
+def memory(server: Server) -> str:
+    return f"{upkeep(server.url).memory_mb:.0f}" if server.process.poll() is None else "gone"
 
 
 def show(name: str, expected: str, *cells: str) -> None:
@@ -301,8 +238,11 @@ def main() -> int:
     options = parser.parse_args()
     plan = SHORT if options.short else FULL
     limits = ["--max-sessions", "2", "--resume-s", f"{plan.resume_s}", "--drain-s", "60"]
-    with served(["--model", options.model, "--language", "en", "--padding-len", "3", *limits]) as server:
+    server = Server(["--model", options.model, "--language", "en", "--padding-len", "3", *limits])
+    try:
         return 0 if asyncio.run(run(server, plan)) else 1
+    finally:
+        server.kill()
 
 
 if __name__ == "__main__":

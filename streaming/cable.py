@@ -4,7 +4,9 @@ It knows bytes and nothing of what they say.
 """
 
 import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,6 +19,8 @@ class Cable:
     def __init__(self, port: int) -> None:
         self._target = port
         self.n_refused = 0
+        self._answers = threading.Event()
+        self._answers.set()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._ends = list[socket.socket]()
@@ -35,13 +39,15 @@ class Cable:
                 continue
             far = socket.create_connection(("127.0.0.1", self._target))
             self._ends += [near, far]
-            for ends in ((near, far), (far, near)):
-                self._threads.append(threading.Thread(target=self._relay, args=ends))
+            for source, target in ((near, far), (far, near)):
+                self._threads.append(threading.Thread(target=self._relay, args=(source, target, source is far)))
                 self._threads[-1].start()
 
-    def _relay(self, source: socket.socket, target: socket.socket) -> None:
+    def _relay(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         try:
             while data := source.recv(4096):
+                if is_answer:
+                    self._answers.wait()
                 target.sendall(data)
         except OSError:
             pass
@@ -53,10 +59,24 @@ class Cable:
         for end in list(self._ends):
             _shut(end)
 
+    def stay_away(self, away_s: float) -> None:
+        """Cut all connections, and every new one for so long."""
+        self.n_refused = sys.maxsize
+        self.pull()
+        time.sleep(away_s)
+        self.n_refused = 0
+
+    def hold_answers(self, held_s: float) -> None:
+        """Bring the client nothing for so long."""
+        self._answers.clear()
+        time.sleep(held_s)
+        self._answers.set()
+
     def close(self) -> None:
         _shut(self._listening)
         self._listening.close()
         self.pull()
+        self._answers.set()
         for thread in self._threads:
             thread.join(_JOIN_S)
         for end in self._ends:
