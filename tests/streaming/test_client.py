@@ -334,6 +334,22 @@ def test_words_heard_a_third_time_are_told_once_all_the_same() -> None:
     assert memory.told(Draft(" d")) == Draft(" d")
 
 
+def test_a_last_word_that_is_heard_later_than_before_is_not_told_twice() -> None:
+    memory = Memory()
+    memory.told(Words((word(" and", 9.5), word(" kept", 10.0)), 11.0))
+    memory.start_anew(0.0)
+    again = (word(" and", 9.6), word(" Kept,", 10.3), word(" kept", 10.9), word(" only", 11.5))
+    assert memory.told(Words(again, 12.0)) == Words(again[2:], 12.0)
+
+
+def test_a_word_that_is_said_twice_is_told_twice() -> None:
+    memory = Memory()
+    memory.told(Words((word(" had", 10.0),), 11.0))
+    memory.start_anew(0.0)
+    assert memory.told(Words((word(" had", 9.9),), 11.0)) is None
+    assert memory.told(Words((word(" had", 10.4),), 11.0)) == Words((word(" had", 10.4),), 11.0)
+
+
 def test_memory_is_bounded_also_when_nobody_speaks() -> None:
     memory = Memory()
     assert memory.needed_from_s(3600.0) == 3510.0
