@@ -3,12 +3,15 @@
 from dataclasses import fields, replace
 from typing import TypeVar
 
+from simul_whisper import Word
 from streaming.events import Draft, Event, SpeechEnded, Words
 
 # So much before the last word is played again where there was no silence.
 _BEFORE_WORD_S = 30.0
 # What a server has received longer ago it has decoded, or it was silence.
 _AFTER_RECEIPT_S = 90.0
+# A word that is heard again begins so near to where it began before; with another window its time differs a little.
+_SAME_WORD_S = 0.5
 
 _Told = TypeVar("_Told", bound=Event)
 
@@ -57,7 +60,8 @@ class Memory:
     def __init__(self) -> None:
         self._session_start_s = 0.0
         self._last_word_s = self._silence_s = self._told_before_s = 0.0
-        self._is_catching_up = False
+        self._is_catching_up = self._has_last = False
+        self._last: Word | None = None
 
     def told(self, event: Event) -> Event | None:
         """Return an event of the present session with its times set right; None for words that are known.
@@ -66,10 +70,10 @@ class Memory:
         """
         event = _shifted(event, self._session_start_s)
         if isinstance(event, Words):
-            new = tuple(word for word in event.words if (word.start_s + word.end_s) / 2 > self._told_before_s)
+            new = self._unknown(event.words)
             if not new:
                 return None
-            self._is_catching_up = False
+            self._is_catching_up, self._last = False, new[-1]
             self._last_word_s = max(self._last_word_s, *(word.end_s for word in new))
             return replace(event, words=new)
         if isinstance(event, Draft) and self._is_catching_up:
@@ -80,14 +84,28 @@ class Memory:
             self._last_word_s = min(self._last_word_s, event.at_s)
         return event
 
+    def _unknown(self, words: tuple[Word, ...]) -> tuple[Word, ...]:
+        """Return the words that have not been told: those after the last one, which may be heard later than before."""
+        for n, word in enumerate(words):
+            is_last = self._is_catching_up and self._last is not None and _are_same(word, self._last)
+            if (word.start_s + word.end_s) / 2 > self._told_before_s:
+                return words[n + (is_last and not self._has_last) :]
+            self._has_last |= is_last
+        return ()
+
     def start_anew(self, from_s: float) -> None:
         """A new session hears the audio from here."""
         self._session_start_s, self._told_before_s = from_s, self._last_word_s
-        self._is_catching_up = from_s < self._last_word_s
+        self._is_catching_up, self._has_last = from_s < self._last_word_s, False
 
     def needed_from_s(self, received_s: float) -> float:
         """Return from where audio must be kept, so that a new session could be played it; received: by the server."""
         return max(self._silence_s, self._last_word_s - _BEFORE_WORD_S, received_s - _AFTER_RECEIPT_S)
+
+
+def _are_same(word: Word, other: Word) -> bool:
+    texts = [each.text.strip(" .,?!").lower() for each in (word, other)]
+    return texts[0] == texts[1] and abs(word.start_s - other.start_s) <= _SAME_WORD_S
 
 
 def _shifted(event: _Told, by_s: float) -> _Told:

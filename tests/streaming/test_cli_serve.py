@@ -63,6 +63,28 @@ def test_a_file_is_served_and_sigterm_ends_well() -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """A certificate of 127.0.0.1 that nobody has signed but itself, and its key."""
+    files = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    names = ["-subj", "/CN=simul-whisper", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*made, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+def test_a_certificate_of_ones_own_serves_those_who_trust_it(
+    certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_server("--tls-cert", certificate[0], "--tls-key", certificate[1]) as (_, address):
+        assert address.startswith("https://127.0.0.1:")
+        assert main(["connect", address, str(CAPTIONS)]) == 2
+        assert "certificate verify failed" in capsys.readouterr().err
+        monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+        assert main(["connect", address.replace("https", "wss"), str(CAPTIONS)]) == 0
+        assert words_of(capsys.readouterr().out) == SPOKEN
+
+
 def test_standard_input_is_raw_audio() -> None:
     with run_server() as (_, address):
         ran = subprocess.run(

@@ -3,12 +3,9 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, Word
+from streaming.cable import Cable, cable
 from streaming.client import Client, ClientEvent, ConnectionLostError, Reconnected, RefusedError, websocket_url
 from streaming.events import Draft, Ended, Failed, Flushed, SpeechEnded, Words
 from streaming.server.access import Access
 from streaming.server.run import bound_socket
 from streaming.tape import Memory, Tape
-from tests.streaming.serving import PATIENCE_S, Served, serving, text_of, with_limits
+from tests.streaming.serving import Served, serving, text_of, with_limits
 from tests.tones import random_words, speech_of
 
 SPEECH = speech_of(random_words(40, 1))
@@ -149,72 +147,6 @@ def test_a_client_that_leaves_frees_its_place(served: Served) -> None:
 
 
 # Cut connections
-
-
-class Cable:
-    """A TCP relay to a server, that can be pulled out. n_refused: connections that are cut at once from now on."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self.n_refused = 0
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        self._ends = list[socket.socket]()
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listening.accept()
-            except OSError:
-                return
-            if self.n_refused:
-                self.n_refused -= 1
-                near.close()
-                continue
-            far = socket.create_connection(("127.0.0.1", self._target))
-            self._ends += [near, far]
-            for ends in ((near, far), (far, near)):
-                self._threads.append(threading.Thread(target=self._relay, args=ends))
-                self._threads[-1].start()
-
-    def _relay(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(4096):
-                target.sendall(data)
-        except OSError:
-            pass
-        for end in (source, target):
-            _shut(end)
-
-    def pull(self) -> None:
-        """Cut all connections, with what is on its way."""
-        for end in list(self._ends):
-            _shut(end)
-
-    def close(self) -> None:
-        _shut(self._listening)
-        self._listening.close()
-        self.pull()
-        for thread in self._threads:
-            thread.join(PATIENCE_S)
-        for end in self._ends:
-            end.close()
-
-
-def _shut(end: socket.socket) -> None:
-    with suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def cable(port: int) -> Iterator[Cable]:
-    made = Cable(port)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def test_a_first_connection_that_is_cut_before_a_word_is_tried_again(served: Served) -> None:
@@ -400,6 +332,22 @@ def test_words_heard_a_third_time_are_told_once_all_the_same() -> None:
         memory.told(SpeechEnded(6.0))
     assert memory.told(Words((word(" b", 9.0), word(" c", 10.0)), 11.0)) == Words((word(" c", 15.0),), 16.0)
     assert memory.told(Draft(" d")) == Draft(" d")
+
+
+def test_a_last_word_that_is_heard_later_than_before_is_not_told_twice() -> None:
+    memory = Memory()
+    memory.told(Words((word(" and", 9.5), word(" kept", 10.0)), 11.0))
+    memory.start_anew(0.0)
+    again = (word(" and", 9.6), word(" Kept,", 10.3), word(" kept", 10.9), word(" only", 11.5))
+    assert memory.told(Words(again, 12.0)) == Words(again[2:], 12.0)
+
+
+def test_a_word_that_is_said_twice_is_told_twice() -> None:
+    memory = Memory()
+    memory.told(Words((word(" had", 10.0),), 11.0))
+    memory.start_anew(0.0)
+    assert memory.told(Words((word(" had", 9.9),), 11.0)) is None
+    assert memory.told(Words((word(" had", 10.4),), 11.0)) == Words((word(" had", 10.4),), 11.0)
 
 
 def test_memory_is_bounded_also_when_nobody_speaks() -> None:

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from simul_whisper import SAMPLE_RATE
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.mel import Mel
 from streaming.events import Ended, Failed
-from streaming.protocol import Code, End, Flush, Hello, Numbered, Refused, client_text
+from streaming.protocol import Code, End, Flush, Hello, Numbered, Received, Refused, client_text
 from streaming.server.stream import Stream
 from tests.streaming.serving import CONFIG, Served, Talker, s16, serving, text_of, with_limits
 from tests.tones import ToneEncoder, heard, random_words, speech_of, tone_model
@@ -198,6 +199,61 @@ def test_who_does_not_read_is_closed_and_costs_little() -> None:
 def _say_for_ever(talker: Talker, served: Served) -> None:
     while not served.house.errors["slow_reader"]:
         talker.say(AUDIO)
+
+
+def test_audio_that_nobody_decodes_waits_outside_and_then_gets_overloaded() -> None:
+    may_encode = threading.Event()
+    may_encode.set()
+
+    class Stuck(ToneEncoder):
+        def encode(self, mel: Mel) -> Features:
+            may_encode.wait()
+            return super().encode(mel)
+
+    model = replace(tone_model(), encoder=EncoderSlot(EncoderStatus("tones"), Stuck))
+    with serving(with_limits(stall_s=0.5), model=model) as served:
+        may_encode.clear()
+        try:
+            with Talker(served) as talker:
+                talker.say(HELLO)
+                talker.ready()
+                offered = list[int]()
+                sender = threading.Thread(target=_offer, args=(talker, served, offered))
+                sender.start()
+                received, refused = _received_until_refused(talker)
+                sender.join()
+                assert (refused.code, talker.close_code) == (Code.OVERLOADED.value, 1013)
+        finally:
+            may_encode.set()
+        # The buffer, half a window, and what is handed on at once.
+        assert received <= s16_bytes(30 + 7.5 + 2 + 1) < sum(offered)
+        # The client was made to wait: what it could send more is in the buffers of the two sockets.
+        assert sum(offered) < received + 32_000_000
+        served.wait_for(lambda: not served.metrics().sessions_open)
+        with Talker(served) as talker:
+            talker.say(HELLO, AUDIO, END)
+            assert text_of(talker.rest()) == SPEECH.text
+
+
+def _offer(talker: Talker, served: Served, offered: list[int]) -> None:
+    second = bytes(s16_bytes(1))
+    while not served.house.errors["overloaded"] and len(offered) < 2_000:
+        talker.say(second)
+        offered.append(len(second))
+
+
+def _received_until_refused(talker: Talker) -> tuple[int, Refused]:
+    """Read to the refusal; return how many bytes of audio had been received by then."""
+    received_bytes = 0
+    while not isinstance(message := talker.next(), Refused):
+        assert isinstance(message, Received)
+        received_bytes = message.received_bytes
+    talker.rest()
+    return received_bytes, message
+
+
+def s16_bytes(duration_s: float) -> int:
+    return round(2 * SAMPLE_RATE * duration_s)
 
 
 def test_a_client_killed_in_the_middle_leaves_nothing_behind() -> None:
