@@ -8,6 +8,8 @@
 const BEFORE_WORD_S = 15;
 // What the server received longer ago has been decoded, or was silence.
 const AFTER_RECEIPT_S = 90;
+// A word that is heard again begins so near to where it began before; with another window its time differs a little.
+const SAME_WORD_S = 0.5;
 
 export class Memory {
   #sessionStart_s = 0;
@@ -15,6 +17,8 @@ export class Memory {
   #silence_s = 0;
   #toldBefore_s = 0;
   #isCatchingUp = false;
+  #last = null;
+  #hasLast = false;
 
   /** Return a session's event with its times set right; null for what is known. */
   told(event) {
@@ -34,6 +38,7 @@ export class Memory {
     this.#sessionStart_s = from_s;
     this.#toldBefore_s = this.#lastWord_s;
     this.#isCatchingUp = from_s < this.#lastWord_s;
+    this.#hasLast = false;
   }
 
   /** From where audio must be kept, so that another session could be played it; received_s: what this one has. */
@@ -42,17 +47,33 @@ export class Memory {
   }
 
   #newWords(event) {
-    const words = event.words.filter((word) => (word.start_s + word.end_s) / 2 > this.#toldBefore_s);
+    const words = this.#unknown(event.words);
     if (words.length === 0) return null;
     this.#isCatchingUp = false;
+    this.#last = words.at(-1);
     this.#lastWord_s = Math.max(this.#lastWord_s, ...words.map((word) => word.end_s));
     return { ...event, words };
+  }
+
+  /** Return the words that have not been told: those after the last one, which may be heard later than before. */
+  #unknown(words) {
+    for (const [n, word] of words.entries()) {
+      const isLast = this.#isCatchingUp && this.#last !== null && areSame(word, this.#last);
+      if ((word.start_s + word.end_s) / 2 > this.#toldBefore_s) return words.slice(isLast && !this.#hasLast ? n + 1 : n);
+      this.#hasLast ||= isLast;
+    }
+    return [];
   }
 
   #shifted(event) {
     const shifted = withTimes(event, this.#sessionStart_s);
     return event.words ? { ...shifted, words: event.words.map((word) => withTimes(word, this.#sessionStart_s)) } : shifted;
   }
+}
+
+function areSame(word, other) {
+  const [text, before] = [word, other].map((each) => each.text.replace(/^[ .,?!]+|[ .,?!]+$/g, "").toLowerCase());
+  return text === before && Math.abs(word.start_s - other.start_s) <= SAME_WORD_S;
 }
 
 function withTimes(record, by_s) {

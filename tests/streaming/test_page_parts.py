@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -16,6 +17,7 @@ from simul_whisper import Word
 from streaming.events import SpeechEnded, Words
 from streaming.protocol import Ack, Code, End, Hello, Resume, parse_client
 from streaming.sinks import EventSink, open_sink
+from streaming.tape import Memory
 from tests.streaming.browser import browser
 
 WEB = Path(streaming.__file__).parent / "web"
@@ -199,6 +201,28 @@ def test_when_the_session_is_lost_a_new_one_hears_what_was_kept(talk: Talk) -> N
     talk.say(type="draft", seq=2, text=" new")
     talk.word(3, " new", 22 - kept_from_s)
     assert talk.words == [(" old", 20), (" new", 22)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_passes_over_the_words_that_other_clients_pass_over(page: Any, seed: int) -> None:
+    chance, memory, acts, expected = random.Random(seed), Memory(), list[Any](), list[Any]()
+    for _ in range(12):
+        if chance.random() < 0.3:
+            acts.append(chance.choice([0.0, 1.0]))
+            memory.start_anew(acts[-1])
+            continue
+        starts = sorted(chance.uniform(0, 6) for _ in range(chance.randint(1, 4)))
+        words = tuple(Word(chance.choice([" One", " one,", " two"]), each, each + 0.3, 1.0) for each in starts)
+        acts.append({"type": "words", "words": [asdict(word) for word in words], "heard_s": 7.0})
+        told = memory.told(Words(words, 7.0))
+        expected.append([word.text for word in told.words] if isinstance(told, Words) else None)
+    script = """async (acts) => {
+      const { Memory } = await import("/memory.js");
+      const memory = new Memory();
+      const told = acts.map((act) => (typeof act === "number" ? memory.startAnew(act) : memory.told(act)));
+      return told.filter((each) => each !== undefined).map((each) => each && each.words.map((word) => word.text));
+    }"""
+    assert page.evaluate(script, acts) == expected
 
 
 @pytest.mark.parametrize("code", ["not_ready", "too_many_sessions", "stopping"])
