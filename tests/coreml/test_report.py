@@ -24,7 +24,7 @@ def test_the_report_has_a_row_for_each_choice_of_units(
     spec.loader.exec_module(demo)
     monkeypatch.setattr("simul_whisper.coreml.locate.cache_home", lambda: tmp_path / "cache")
     monkeypatch.setattr(demo, "UNITS", ("CPU_AND_NE", "CPU_ONLY"))
-    soundfile.write(tmp_path / "speech.wav", captions.samples[:48_000], 16_000)
+    soundfile.write(tmp_path / "speech.wav", captions.samples, 16_000)
     package = convert(load_weights("tiny.en"), tmp_path).path
     rows = [
         line.strip("| ").split(" | ")
