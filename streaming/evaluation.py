@@ -63,8 +63,9 @@ def evaluate_clip(clip: Clip, model: Model, config: AlignAttConfig, *, offline: 
     for emission in replay(whisper, chunked([samples], round(config.segment_length * SAMPLE_RATE))):
         words = emission.update.words
         pieces += [word.text for word in words]
-        delays += [emission.audio_s] * len(words)
-        delays_ca += [emission.ready_s] * len(words)
+        n_spoken = sum(word.is_spoken for word in words)
+        delays += [emission.audio_s] * n_spoken
+        delays_ca += [emission.ready_s] * n_spoken
         timings.append(emission.update.timing)
     return ClipResult(
         id=clip.id,
