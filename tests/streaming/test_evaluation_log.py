@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from streaming.evaluation import ClipResult
 from streaming.evaluation_log import has_omnisteval, latencies, write_logs
@@ -62,9 +61,9 @@ def test_clips_with_segments_stand_apart_and_those_without_a_reference_nowhere(t
     silent = result(telling(1.0, []), id="silent", reference="")
     whole, segmented = write_logs(tmp_path / "en-long", [LONG, silent, SHORT])
     assert [row["source"] for row in rows(whole / "hypotheses.jsonl")] == ["a.1.wav"]
-    assert yaml.safe_load((segmented / "segmentation.yaml").read_text()) == [
-        {"wav": "long.wav", "offset": 0.0, "duration": 4.0},
-        {"wav": "long.wav", "offset": 4.5, "duration": 3.5},
+    assert (segmented / "segmentation.yaml").read_text().splitlines() == [
+        '- {"wav": "long.wav", "offset": 0.0, "duration": 4.0}',
+        '- {"wav": "long.wav", "offset": 4.5, "duration": 3.5}',
     ]
     assert (segmented / "references.txt").read_text() == "The tide turns.\nHere is the land.\n"
     assert write_logs(tmp_path / "none", [silent]) == []
@@ -94,7 +93,7 @@ def test_omnisteval_finds_our_delays(clip: ClipResult, tmp_path: Path) -> None:
 
 @NEEDS_OMNISTEVAL
 def test_omnisteval_segments_a_long_clip_anew(tmp_path: Path) -> None:
-    _, found = None, latencies(write_logs(tmp_path / "en", [LONG])[0])
+    found = latencies(write_logs(tmp_path / "en", [LONG])[0])
     first, second = laal_s([2, 2, 4], 4, 3), laal_s([1.5, 1.5, 3.5, 3.5], 3.5, 4)
     assert found["stream_laal_s"] == pytest.approx((first + second) / 2, abs=0.001)
     assert found["stream_laal_ca_s"] > found["stream_laal_s"]  # type: ignore[operator]
