@@ -137,10 +137,10 @@ class AlignAttConfig(SimulWhisperConfig):
     )
     language_min_len: float = _option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
     padding_len: float = _option(
-        2.0, "seconds of silence after the audio, in windows of at most 30 s", low=0, high=MAX_WINDOW_S
+        2.0, "seconds of silence that the decoder sees after the audio", low=0, high=MAX_WINDOW_S
     )
     window_min_len: float = _option(
-        12.0, "seconds of audio and silence that a window has at least", low=0, high=MAX_WINDOW_S
+        12.0, "seconds of audio and silence that the encoder gets at least", low=0, high=MAX_WINDOW_S
     )
     backend: str = _option("auto", "what runs the model, as far as it can", _BACKENDS)
     encoder_backend: str = _option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)

@@ -91,7 +91,6 @@ class LogitFilter:
             allowed[self._never_first] = -np.inf
         return log_softmax(allowed)
 
-
     def word_ended(self, logprobs: NDArray[np.float32]) -> float:
         """Return the probability that the next token is no further part of the word before it."""
         return 1.0 - float(np.exp(logprobs[self._continuing]).sum())
