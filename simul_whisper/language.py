@@ -26,15 +26,17 @@ _CLEAR = 0.9
 _DOUBTFUL = 0.1
 _SILENT = 0.7
 _SPEECH_PART = 0.5
-_DECIDES_S = 4.0
-_SETTLES_S = 5.0
-# In an utterance after others: the least speech that confirms their language, that changes it, that ends all doubt.
-_CONFIRMS_S, _CHANGES_S, _KEEPS_S = 0.5, 1.5, 3.0
+_DECIDES_S = 5.0
+_SETTLES_S = 8.0
+# In an utterance after others: the least speech that confirms their language, that changes it, that need not wait.
+_CONFIRMS_S, _CHANGES_S, _WAITS_S = 0.5, 1.5, 3.0
 _BLOCK_SAMPLES = SAMPLE_RATE // 4
 _LOUD_PART = 0.1
 _OF_EARLIER = np.float32(0.5)
 _N_CANDIDATES = 3
 _LONGEST_TEXT = 60
+# A wrong language costs every token; and a fluent English translation, which Whisper also writes, costs few.
+_OF_TEXT = 0.5
 
 
 @dataclass(frozen=True)
@@ -126,28 +128,32 @@ class LanguageRule:
         return self._candidates() if final or not self._is_guess else []
 
     def _hear_more(self, heard: Heard, *, final: bool) -> list[str]:
-        """Revise an early decision where more speech clearly is of another language, or in the end is not clear."""
+        """Revise an early decision where more speech clearly is of another language, and much where it is likelier."""
         self._add(heard)
-        is_clear = self._likeliest_probability >= _CLEAR
-        if is_clear:
+        is_enough = heard.speech_s >= _SETTLES_S
+        is_sure = is_enough or self._likeliest_probability >= _CLEAR
+        if is_sure:
             self.language, self._is_guess = self._likeliest, False
-        if heard.speech_s >= _SETTLES_S or final:
+        if is_enough or final:
             self._stage = _Stage.SETTLED
-            return [] if is_clear else self._candidates()
-        return []
+        return [] if is_sure or not final else self._candidates()
 
     def _hear_again(self, heard: Heard, *, final: bool) -> None:
         """Expect the language of the utterances before: wait where it is doubtful, change it where another is clear."""
+        if final:
+            self._stage, self.is_doubtful = _Stage.SETTLED, False
         if heard.speech_s < _CONFIRMS_S:
             return
         self._add(heard)
         assert self.language is not None
         is_clear = self._likeliest_probability >= _CLEAR
-        if is_clear and (self._likeliest == self.language or heard.speech_s >= _CHANGES_S):
+        is_change = heard.speech_s >= _CHANGES_S and np.exp(heard.logprobs.max()) >= _CLEAR
+        if is_clear and (is_change or self._likeliest == self.language):
             self.language, self._stage = self._likeliest, _Stage.SETTLED
-        elif heard.speech_s >= _KEEPS_S or final:
+        elif heard.speech_s >= _SETTLES_S:
             self._stage = _Stage.SETTLED
-        self.is_doubtful = self.is_listening and np.exp(self.logprob(self.language)) < _DOUBTFUL
+        may_wait = self.is_listening and heard.speech_s < _WAITS_S
+        self.is_doubtful = may_wait and np.exp(self.logprob(self.language)) < _DOUBTFUL
 
     def _add(self, heard: Heard) -> None:
         """A window holds those before it, so the newest counts as much as all of them."""
@@ -209,7 +215,8 @@ class LanguageDetector:
     def _worth(self, language: str, features: Features, content_frames: int) -> float:
         """Return the log-probability of the language and of what the decoder writes in it: nonsense is unlikely."""
         prompt = Prompt(self._tokenizer.sot_sequence(language, "transcribe"), 0, False)
-        return self._rule.logprob(language) + self._search.run(features, content_frames, prompt, _at_most).best.logprob
+        text = self._search.run(features, content_frames, prompt, _at_most).best
+        return self._rule.logprob(language) + _OF_TEXT * text.logprob
 
 
 def _at_most(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:  # noqa: ARG001

@@ -35,7 +35,7 @@ def decided(after: LanguageRule, *passes: Heard) -> list[str | None]:
 def english() -> LanguageRule:
     """A rule that has heard an utterance in English, and waits for the next one."""
     known = rule()
-    decided(known, heard({"en": 0.98}, 2.0), heard({"en": 0.99}, 6.0))
+    decided(known, heard({"en": 0.98}, 2.0), heard({"en": 0.99}, 8.0))
     known.restart()
     return known
 
@@ -56,7 +56,7 @@ def test_one_pass_that_errs_is_outvoted() -> None:
 def test_what_never_gets_clear_is_chosen_among_the_likeliest() -> None:
     unsure = rule()
     assert unsure.hear(heard({"ca": 0.5, "en": 0.3, "es": 0.15}, 3.0), final=False) == []
-    assert unsure.hear(heard({"ca": 0.5, "en": 0.3, "es": 0.15}, 4.0), final=False) == ["ca", "en", "es"]
+    assert unsure.hear(heard({"ca": 0.5, "en": 0.3, "es": 0.15}, 5.0), final=False) == ["ca", "en", "es"]
     unsure.choose("en")
     assert unsure.language == "en"
     unsure.restart()
@@ -84,9 +84,16 @@ def test_an_early_decision_that_gets_unclear_is_taken_again_in_the_end() -> None
     assert (misled.language, misled.is_listening) == ("ca", False)
 
 
-def test_after_five_seconds_nothing_more_is_asked() -> None:
+def test_after_eight_seconds_the_likeliest_is_right() -> None:
+    misled = rule()
+    passes = [heard({"es": 0.95, "ca": 0.03}, 2.0), *(heard({"ca": 0.7, "es": 0.1}, s) for s in (3.0, 4.0, 8.0))]
+    assert decided(misled, *passes) == ["es", "es", "es", "ca"]
+    assert not misled.is_listening
+
+
+def test_after_eight_seconds_nothing_more_is_asked() -> None:
     settled = rule()
-    decided(settled, heard({"en": 0.98}, 2.0), heard({"en": 0.98}, 5.0))
+    decided(settled, heard({"en": 0.98}, 2.0), heard({"en": 0.98}, 8.0))
     assert not settled.is_listening
     settled.restart()
     assert settled.is_listening
@@ -120,7 +127,15 @@ def test_neither_a_short_answer_nor_a_doubt_changes_the_language(probability: fl
     known.hear(heard({"de": probability}, 1.0), final=final)
     if not final:
         decided(known, heard({"de": probability}, 2.0), heard({"de": probability}, 3.0))
-    assert (known.language, known.is_doubtful, known.is_listening) == ("en", False, False)
+    assert (known.language, known.is_doubtful) == ("en", False)
+
+
+def test_nothing_waits_at_the_end_of_an_utterance() -> None:
+    known = english()
+    known.hear(heard({"de": 0.97}, 1.0), final=False)
+    assert known.is_doubtful
+    known.hear(heard({"de": 0.97}, 1.2, 0.0), final=True)
+    assert (known.language, known.is_doubtful) == ("en", False)
 
 
 def test_how_long_it_is_loud() -> None:

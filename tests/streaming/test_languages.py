@@ -1,7 +1,6 @@
 """Sessions in which the language changes: over tones, and with recordings where there are some."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tests.sounds import silence
 from tests.tones import ToneDecoder, ToneState, speech_of, tone_model
 
 Samples = NDArray[np.float32]
-RECORDINGS = os.environ.get("SIMUL_WHISPER_RECORDINGS", "")
+EVAL = Path(__file__).parents[3] / "shared" / "eval"
 CONFIG = AlignAttConfig(language="auto", padding_len=1.0)
 GERMAN, ENGLISH = (4, *range(5, 20)), (*range(5, 20),)
 
@@ -67,7 +66,7 @@ def test_each_utterance_is_written_in_its_language(monkeypatch: pytest.MonkeyPat
     assert text_in("de", events) == "".join(each.text for each in utterances[1:])
 
 
-@pytest.mark.skipif(not RECORDINGS, reason="SIMUL_WHISPER_RECORDINGS names no folder with a manifest.jsonl")
+@pytest.mark.skipif(not EVAL.exists(), reason="needs the shared recordings")
 @pytest.mark.parametrize(("first", "second"), [("en", "de"), ("de", "fr"), ("es", "en")])
 def test_two_recordings_of_different_languages_follow_each_other(base: Model, first: str, second: str) -> None:
     events = events_of(Session(CONFIG, base), np.concatenate([clip_in(first), silence(2), clip_in(second), silence(2)]))
@@ -78,8 +77,6 @@ def test_two_recordings_of_different_languages_follow_each_other(base: Model, fi
 
 def clip_in(language: str) -> Samples:
     """The first short clip in a language that lasts for seven seconds at least."""
-    manifest = Path(RECORDINGS) / "manifest.jsonl"
-    for clip in map(json.loads, manifest.read_text("utf-8").splitlines()):
-        if (clip["lang"], clip["kind"]) == (language, "short") and clip["duration_s"] >= 7:
-            return read_audio(manifest.parent / clip["path"])
-    pytest.skip(f"{manifest} has no clip in {language}")
+    clips = map(json.loads, (EVAL / "manifest.jsonl").read_text("utf-8").splitlines())
+    of_language = (clip for clip in clips if (clip["lang"], clip["kind"]) == (language, "short"))
+    return read_audio(EVAL / next(clip["path"] for clip in of_language if clip["duration_s"] >= 7))
