@@ -1,10 +1,11 @@
 """Which language is spoken, from the decoder's own prediction of the language token.
 
-Measured with `base` on 110 recordings in 14 languages, in windows padded by 10 s: after 2 s the likeliest language is
-the right one in nine of ten, and where its probability is 0.9 it is wrong in one of a hundred; names and pauses mislead
-single passes, up to 0.95. So passes are averaged until one language is clear, the text decides where none becomes so,
-and later speech may still revise an early decision. Of 235 later utterances none, after 2 s, clearly was of another
-language than its own: such a change is believed. Windows padded by less mislead more often.
+Measured with `base` on 110 recordings of more than 5 s in 13 languages, in windows padded by 10 s: after 2 s the
+likeliest language is right for 97 (padded by 3 s: 91), and for 65 its probability is above 0.9; names and pauses
+mislead single passes, up to 0.95. So passes are averaged until one language is clear, the text decides where none
+becomes so, and later speech may revise an early decision: all 110 end in their own language. In 264 later utterances
+the language was never changed by mistake, and words waited in 31; eight of ten utterances that followed another
+language changed it.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from simul_whisper.search import BeamSearch, Prompt, log_softmax
 from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
+_LIKELY = 0.5
 # Below this, the language known so far is not written until more has been heard.
 _DOUBTFUL = 0.1
 _SILENT = 0.7
@@ -128,9 +130,9 @@ class LanguageRule:
         return self._candidates() if final or not self._is_guess else []
 
     def _hear_more(self, heard: Heard, *, final: bool) -> list[str]:
-        """Revise an early decision where more speech clearly is of another language, and much where it is likelier."""
+        """Revise an early decision: what more speech makes clear counts, and of much speech what it makes likely."""
         self._add(heard)
-        is_enough = heard.speech_s >= _SETTLES_S
+        is_enough = heard.speech_s >= _SETTLES_S and self._likeliest_probability >= _LIKELY
         is_sure = is_enough or self._likeliest_probability >= _CLEAR
         if is_sure:
             self.language, self._is_guess = self._likeliest, False

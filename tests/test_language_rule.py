@@ -91,6 +91,13 @@ def test_after_eight_seconds_the_likeliest_is_right() -> None:
     assert not misled.is_listening
 
 
+def test_after_eight_seconds_of_anything_it_goes_on_listening() -> None:
+    unsure = rule()
+    first = heard({"es": 0.95, "ca": 0.03}, 2.0)
+    assert decided(unsure, first, *[heard({"ca": 0.3, "en": 0.3}, s) for s in (3.0, 4.0, 9.0)])[-1] == "es"
+    assert decided(unsure, heard({"ca": 0.9}, 10.0), heard({"ca": 0.9}, 11.0))[-1] == "ca"
+
+
 def test_after_eight_seconds_nothing_more_is_asked() -> None:
     settled = rule()
     decided(settled, heard({"en": 0.98}, 2.0), heard({"en": 0.98}, 8.0))
