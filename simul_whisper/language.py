@@ -1,17 +1,235 @@
-"""Which language is spoken, from the decoder's own prediction of the language token."""
+"""Which language is spoken, from the decoder's own prediction of the language token.
+
+Measured with `base` on 110 recordings of more than 5 s in 13 languages, in windows padded by 10 s: after 2 s the
+likeliest language is right for 97 (padded by 3 s: 91), and for 65 its probability is above 0.9; names and pauses
+mislead single passes, up to 0.95. So passes are averaged until one language is clear, the text decides where none
+becomes so, and later speech may revise an early decision: all 110 end in their own language. In 264 later utterances
+the language was never changed by mistake, and words waited in 31; eight of ten utterances that followed another
+language changed it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
+from simul_whisper.alignatt import AlignedToken, StopReason
+from simul_whisper.audio import SAMPLE_RATE, Samples
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.encoders import Features
-from simul_whisper.search import log_softmax
+from simul_whisper.search import BeamSearch, Prompt, log_softmax
 from simul_whisper.tokenizer import Tokenizer
 
+_CLEAR = 0.9
+_LIKELY = 0.5
+# Below this, the language known so far is not written until more has been heard.
+_DOUBTFUL = 0.1
+_SILENT = 0.7
+_SPEECH_PART = 0.5
+_DECIDES_S = 5.0
+_SETTLES_S = 8.0
+# In an utterance after others: the least speech that confirms their language, that changes it, that need not wait.
+_CONFIRMS_S, _CHANGES_S, _WAITS_S = 0.5, 1.5, 3.0
+_BLOCK_SAMPLES = SAMPLE_RATE // 4
+_LOUD_PART = 0.1
+_OF_EARLIER = np.float32(0.5)
+_N_CANDIDATES = 3
+_LONGEST_TEXT = 60
+# A wrong language costs every token; and a fluent English translation, which Whisper also writes, costs few.
+_OF_TEXT = 0.5
 
-def detect_language(decoder: TextDecoder, tokenizer: Tokenizer, features: Features) -> tuple[str, float]:
-    """Return the likeliest language of a window and its probability among all languages."""
-    step = decoder.step(decoder.begin(features), [[tokenizer.sot]])
-    logits = step.logits[0, -1, tokenizer.language_tokens.start : tokenizer.language_tokens.stop]
-    probabilities = np.exp(log_softmax(logits))
-    best = int(probabilities.argmax())
-    return tokenizer.languages[best], float(probabilities[best])
+
+@dataclass(frozen=True)
+class Heard:
+    """What one pass heard: float32 (n_languages,), log-probabilities; how much audio there was, and speech in it."""
+
+    logprobs: NDArray[np.float32]
+    audio_s: float
+    speech_s: float
+
+
+class _Stage(Enum):
+    GIVEN = "given"
+    OPEN = "open"
+    EARLY = "early"
+    INHERITED = "inherited"
+    SETTLED = "settled"
+
+
+class LanguageRule:
+    """The rule of one listener. languages: all codes; given: the language, if it need not be detected.
+
+    language: None while undecided; is_doubtful: what is heard contradicts it, so nothing should be written in it yet.
+    """
+
+    def __init__(self, languages: Sequence[str], given: str | None, min_len_s: float) -> None:
+        self._languages, self._min_len_s = languages, min_len_s
+        self._stage = _Stage.OPEN if given is None else _Stage.GIVEN
+        self._mean: NDArray[np.float32] | None = None
+        self._before = np.zeros(len(languages), np.float32)
+        self._is_guess = False
+        self._guess: str | None = None
+        self.language = given
+        self.is_doubtful = False
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the next pass may change something."""
+        return self._stage not in (_Stage.GIVEN, _Stage.SETTLED)
+
+    def hear(self, heard: Heard, *, final: bool) -> list[str]:
+        """Take a pass; final: the last one of the utterance.
+
+        Returns the languages of which one must be chosen now, by `choose`: mostly none.
+        """
+        if self._stage is _Stage.OPEN:
+            return self._hear_first(heard, final=final)
+        if self._stage is _Stage.EARLY:
+            return self._hear_more(heard, final=final)
+        if self._stage is _Stage.INHERITED:
+            self._hear_again(heard, final=final)
+        return []
+
+    def choose(self, language: str) -> None:
+        """Decide what no probability was clear about."""
+        self.language = language
+        if self._stage is _Stage.OPEN:
+            self._stage = _Stage.EARLY
+
+    def restart(self) -> None:
+        """Another utterance begins: what was guessed is open again, with what has been heard; all else is inherited."""
+        if self._stage is _Stage.GIVEN or self.language is None:
+            return
+        if self._is_guess:
+            self.language, self._guess, self._stage = None, self.language, _Stage.OPEN
+            self._before = self._found * _OF_EARLIER
+        else:
+            self._stage = _Stage.INHERITED
+            self._before = np.zeros_like(self._before)
+        self._mean, self.is_doubtful = None, False
+
+    def logprob(self, language: str) -> float:
+        """Return the mean log-probability of a language over what was heard."""
+        return float(self._found[self._languages.index(language)])
+
+    def _hear_first(self, heard: Heard, *, final: bool) -> list[str]:
+        is_enough = heard.audio_s >= self._min_len_s and heard.speech_s >= _SPEECH_PART * self._min_len_s
+        if final and not is_enough and self._guess is not None:
+            # Two words are no reason to guess anew.
+            self.language = self._guess
+        if not is_enough and (self.language is not None or not final):
+            return []
+        self._add(heard)
+        is_clear = is_enough and self._likeliest_probability >= _CLEAR
+        self._is_guess = not is_clear and heard.speech_s < _DECIDES_S
+        if is_clear:
+            self.choose(self._likeliest)
+            return []
+        return self._candidates() if final or not self._is_guess else []
+
+    def _hear_more(self, heard: Heard, *, final: bool) -> list[str]:
+        """Revise an early decision: what more speech makes clear counts, and of much speech what it makes likely."""
+        self._add(heard)
+        is_enough = heard.speech_s >= _SETTLES_S and self._likeliest_probability >= _LIKELY
+        is_sure = is_enough or self._likeliest_probability >= _CLEAR
+        if is_sure:
+            self.language, self._is_guess = self._likeliest, False
+        if is_enough or final:
+            self._stage = _Stage.SETTLED
+        return [] if is_sure or not final else self._candidates()
+
+    def _hear_again(self, heard: Heard, *, final: bool) -> None:
+        """Expect the language of the utterances before: wait where it is doubtful, change it where another is clear."""
+        if final:
+            self._stage, self.is_doubtful = _Stage.SETTLED, False
+        if heard.speech_s < _CONFIRMS_S:
+            return
+        self._add(heard)
+        assert self.language is not None
+        is_clear = self._likeliest_probability >= _CLEAR
+        is_change = heard.speech_s >= _CHANGES_S and np.exp(heard.logprobs.max()) >= _CLEAR
+        if is_clear and (is_change or self._likeliest == self.language):
+            self.language, self._stage = self._likeliest, _Stage.SETTLED
+        elif heard.speech_s >= _SETTLES_S:
+            self._stage = _Stage.SETTLED
+        may_wait = self.is_listening and heard.speech_s < _WAITS_S
+        self.is_doubtful = may_wait and np.exp(self.logprob(self.language)) < _DOUBTFUL
+
+    def _add(self, heard: Heard) -> None:
+        """A window holds those before it, so the newest counts as much as all of them."""
+        earlier = heard.logprobs if self._mean is None else self._mean
+        self._mean = log_softmax((earlier + heard.logprobs) * np.float32(0.5))
+
+    def _candidates(self) -> list[str]:
+        return [self._languages[n] for n in np.argsort(-self._found)[:_N_CANDIDATES]]
+
+    @property
+    def _found(self) -> NDArray[np.float32]:
+        """Log-probabilities of all languages, after all that was heard."""
+        return self._before if self._mean is None else log_softmax(self._before + self._mean)
+
+    @property
+    def _likeliest(self) -> str:
+        return self._languages[int(self._found.argmax())]
+
+    @property
+    def _likeliest_probability(self) -> float:
+        return float(np.exp(self._found.max()))
+
+
+class LanguageDetector:
+    """Hears, for one listener, which language a window is in. given: the language, if it need not be detected."""
+
+    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, given: str | None, min_len_s: float) -> None:
+        self._decoder, self._tokenizer = decoder, tokenizer
+        self._rule = LanguageRule(tokenizer.languages, given, min_len_s)
+        self._search = BeamSearch(decoder, tokenizer, 1)
+
+    @property
+    def language(self) -> str | None:
+        return self._rule.language
+
+    def restart(self) -> None:
+        """Another utterance begins."""
+        self._rule.restart()
+
+    def decides(self, features: Features, content_frames: int, samples: Samples, *, final: bool) -> bool:
+        """Whether the window may be written down, and in `language`; False while more must be heard.
+
+        features: of `samples`, the first `content_frames`. final: nothing follows in this utterance.
+        """
+        if self._rule.is_listening:
+            candidates = self._rule.hear(self._hear(features, samples), final=final)
+            if candidates:
+                worths = {each: self._worth(each, features, content_frames) for each in candidates}
+                self._rule.choose(max(candidates, key=worths.__getitem__))
+        return self.language is not None and not self._rule.is_doubtful
+
+    def _hear(self, features: Features, samples: Samples) -> Heard:
+        logits = self._decoder.step(self._decoder.begin(features), [[self._tokenizer.sot]]).logits[0, -1]
+        is_silent = np.exp(log_softmax(logits)[self._tokenizer.no_speech]) > _SILENT
+        tokens = self._tokenizer.language_tokens
+        speech_s = 0.0 if is_silent else loud_s(samples)
+        return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s)
+
+    def _worth(self, language: str, features: Features, content_frames: int) -> float:
+        """Return the log-probability of the language and of what the decoder writes in it: nonsense is unlikely."""
+        prompt = Prompt(self._tokenizer.sot_sequence(language, "transcribe"), 0, False)
+        text = self._search.run(features, content_frames, prompt, _at_most).best
+        return self._rule.logprob(language) + _OF_TEXT * text.logprob
+
+
+def _at_most(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:  # noqa: ARG001
+    return StopReason.LENGTH if len(tokens) >= _LONGEST_TEXT else None
+
+
+def loud_s(samples: Samples) -> float:
+    """Return how long samples, float32 (n,), are loud next to their loudest parts, in quarters of a second."""
+    n = len(samples) - len(samples) % _BLOCK_SAMPLES
+    if not n:
+        return 0.0
+    levels = np.sqrt(np.square(samples[:n].reshape(-1, _BLOCK_SAMPLES)).mean(axis=1))
+    n_loud = int((levels > _LOUD_PART * np.quantile(levels, 0.95)).sum())
+    return n_loud * _BLOCK_SAMPLES / SAMPLE_RATE

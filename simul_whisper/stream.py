@@ -13,7 +13,7 @@ from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.encoders import Features
-from simul_whisper.language import detect_language
+from simul_whisper.language import LanguageDetector
 from simul_whisper.ledger import Ledger, LedgerToken
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.mel import log_mel
@@ -22,8 +22,6 @@ from simul_whisper.prompt import Context
 from simul_whisper.search import BeamSearch, Hypothesis, Prompt, SearchResult
 from simul_whisper.timing import Stopwatch, Timing
 
-_CONFIDENT_LANGUAGE = 0.9
-_LANGUAGE_DECIDES_SAMPLES = 5 * SAMPLE_RATE
 # Positions of the decoder's 448 that are kept for new tokens, and then for text before the window.
 _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
@@ -83,8 +81,8 @@ class Stream:
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
         self._model, self._config, self._tokenizer = model, config, model.tokenizer
         only_language = None if model.tokenizer.multilingual else "en"
-        self.language = only_language if config.language == "auto" else config.language
-        self._language_is_guess = False
+        given = only_language if config.language == "auto" else config.language
+        self._detector = LanguageDetector(model.decoder, model.tokenizer, given, config.language_min_len)
         self._tokenizer.sot_sequence(self.language or "en", config.task)
         self._ledger = Ledger(model.tokenizer)
         self._context = Context(
@@ -105,8 +103,10 @@ class Stream:
         # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
         features = self._model.encoder.encode(mel)[: mel.content_frames + self._silence_frames]
         encode_s = watch.lap()
-        if not self._knows_language(features, len(window.samples), final=final):
-            timing = Timing(mel_s, encode_s, watch.lap(), total_s=watch.total(), windows=1)
+        may_write = self._hears_language(features, mel.content_frames, window, final=final)
+        language_s = watch.lap()
+        if not may_write:
+            timing = Timing(mel_s, encode_s, language_s, total_s=watch.total(), windows=1)
             return TokenUpdate((), StopReason.WAITING, (), None, self._keep_from(window), timing)
         rule = self._stop_rule(window, mel.content_frames, final=final)
         found = self._search.run(features, mel.content_frames, self._prompt(), rule)
@@ -121,8 +121,13 @@ class Stream:
             draft=tuple(token.token for token in accepted[n:]),
             word_end_sample=self._word_end(next_token, window),
             keep_from_sample=self._keep_from(window),
-            timing=Timing(mel_s, encode_s, found.prefill_s, found.step_s, watch.total(), 1),
+            timing=Timing(mel_s, encode_s, language_s + found.prefill_s, found.step_s, watch.total(), 1),
         )
+
+    @property
+    def language(self) -> str | None:
+        """The language spoken; None until it is known."""
+        return self._detector.language
 
     @property
     def text_language(self) -> str | None:
@@ -130,10 +135,9 @@ class Stream:
         return "en" if self._config.task == "translate" else self.language
 
     def restart(self) -> None:
-        """Begin a new utterance: the text of the window becomes context, and a guessed language is detected anew."""
+        """Begin a new utterance: the text of the window becomes context, and the language may prove to be another."""
         self._context.scroll(self._ledger.cut_all())
-        if self._language_is_guess:
-            self.language, self._language_is_guess = None, False
+        self._detector.restart()
         self._commit_rule.forget()
 
     def _padding_samples(self, n_samples: int) -> int:
@@ -142,17 +146,15 @@ class Stream:
         padding = max(round(self._config.padding_len * SAMPLE_RATE), shortest - n_samples)
         return padding + -(n_samples + padding) % SAMPLE_RATE
 
-    def _knows_language(self, features: Features, n_samples: int, *, final: bool) -> bool:
+    def _hears_language(self, features: Features, content_frames: int, window: AudioChunk, *, final: bool) -> bool:
         """Detect the language unless it is known; False while there is too little audio to tell."""
-        if self.language is not None:
-            return True
-        if n_samples < self._config.language_min_len * SAMPLE_RATE and not final:
-            return False
-        language, probability = detect_language(self._model.decoder, self._tokenizer, features)
-        is_certain = n_samples >= _LANGUAGE_DECIDES_SAMPLES or probability >= _CONFIDENT_LANGUAGE
-        if final or is_certain:
-            self.language, self._language_is_guess = language, not is_certain
-        return self.language is not None
+        before = self.language
+        may_write = self._detector.decides(features, content_frames, window.samples, final=final)
+        if before not in (None, self.language):
+            # Text in another language makes the decoder go on in that.
+            self._context.forget()
+            self._commit_rule.forget()
+        return may_write
 
     def _prompt(self) -> Prompt:
         assert self.language is not None

@@ -21,12 +21,14 @@ class Word:
     text: with its leading space, as the model wrote it; joining the texts of all words gives the transcript.
     Punctuation that is decided after its word is a word of its own.
     start_s, end_s: seconds since the start of the stream; probability: geometric mean over its tokens.
+    language: that of the text, a Whisper code, so "en" for a translation; None when an older server told the word.
     """
 
     text: str
     start_s: float
     end_s: float
     probability: float
+    language: str | None = None
 
     @property
     def is_spoken(self) -> bool:
@@ -73,6 +75,7 @@ class Transcript:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._open: list[LedgerToken] = []
+        self._language: str | None = None
         self._end_s = 0.0
 
     def feed(self, tokens: Sequence[LedgerToken], language: str | None, word_end_sample: int | None) -> list[Word]:
@@ -81,6 +84,7 @@ class Transcript:
         for token in tokens:
             if self._open and self._starts_word(token, language):
                 words += self.end(token.sample)
+            self._language = language if not self._open else self._language
             self._open.append(token)
         ended = word_end_sample is not None or language in LANGUAGES_WITHOUT_SPACES
         if ended and "\ufffd" not in self._text():
@@ -100,7 +104,7 @@ class Transcript:
         start_s = max(self._end_s, entries[0].sample / SAMPLE_RATE)
         self._end_s = max(start_s, end / SAMPLE_RATE)
         probability = float(np.exp(np.mean([entry.logprob for entry in entries])))
-        return [Word(text, start_s, self._end_s, probability)]
+        return [Word(text, start_s, self._end_s, probability, self._language)]
 
     def _text(self) -> str:
         return self._tokenizer.decode([entry.token for entry in self._open])

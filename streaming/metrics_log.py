@@ -36,6 +36,7 @@ class MetricsLog:
                 "total_audio_processed": heard_s,
                 "computation_time": computation_s,
                 "generated_tokens": [word.text for word in words],
+                "generated_languages": [word.language for word in words],
                 "deleted_tokens": [],
             }
         )

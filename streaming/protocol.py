@@ -351,6 +351,8 @@ _EVENTS: Mapping[str, type[Any]] = {
     "error": events.Failed,
 }
 _OTHERS: Mapping[str, type[Any]] = {"ready": Ready, "received": Received, "error": Refused}
+# A server older than the language of words does not tell it.
+_WORD_KEYS = tuple(each.name for each in fields(Word) if each.name != "language")
 _NAMES = {kind: name for name, kind in [*_EVENTS.items(), *_OTHERS.items()]}
 
 
@@ -384,7 +386,7 @@ def parse_server(text: str) -> ServerMessage | None:
         values = {each.name: said[each.name] for each in fields(kind)}
         if kind is Words:
             values["words"] = tuple(
-                Word(**{name: word[name] for name in ("text", "start_s", "end_s", "probability")})
+                Word(**{name: word[name] for name in _WORD_KEYS}, language=word.get("language"))
                 for word in said["words"]
             )
         inner = kind(**values)

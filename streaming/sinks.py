@@ -156,6 +156,7 @@ class JsonlSink:
                     "start": _rounded(word.start_s),
                     "end": _rounded(word.end_s),
                     "probability": _rounded(word.probability),
+                    "language": word.language,
                 }
                 for word in said.words
             ],

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from simul_whisper import Model, StopReason
+from simul_whisper import SAMPLE_RATE, Model, StopReason
 from simul_whisper.decoders import Step
 from streaming.scoring import word_edits
 from tests.conftest import Recording
-from tests.listener import MODEL, assert_heard, every, listen, listener, n_errors, quick_listener, text_of
+from tests.listener import MODEL, assert_heard, every, listen, listener, n_errors, quick_listener, text_of, words_of
 from tests.tones import WORDS, ToneDecoder, ToneState, random_words, speech_of, tone_model
 
 
@@ -32,15 +32,16 @@ class _Unsure(ToneDecoder):
     """Takes whatever begins with one word for German, and all else for English, and never is quite sure."""
 
     TELLING = 4
+    CERTAINTY = 4.0
 
     def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
         step = super().step(state, tokens, logits_at)
         if tokens[0][-1] == self._tokenizer.sot:
             languages = self._tokenizer.languages
-            likely = "de" if state.said[0][0] == self._tokens[self.TELLING][0] else "en"
+            likely = "de" if state.said and state.said[0][0] == self._tokens[self.TELLING][0] else "en"
             for language in languages:
                 step.logits[..., self._tokenizer.language_tokens[languages.index(language)]] = 0.0
-            step.logits[..., self._tokenizer.language_tokens[languages.index(likely)]] = 4.0
+            step.logits[..., self._tokenizer.language_tokens[languages.index(likely)]] = self.CERTAINTY
         return step
 
 
@@ -55,6 +56,51 @@ def test_a_language_guessed_from_a_short_utterance_holds_no_longer(n_words: int)
     # Five seconds of speech decide for good.
     expected = "en" if n_words == 1 else "de"
     assert listen(whisper, every(1, speech_of(range(5, 20)).samples))[-1].language == expected
+
+
+class _Sure(_Unsure):
+    """The same, without doubt."""
+
+    CERTAINTY = 12.0
+
+
+GERMAN, ENGLISH = [_Unsure.TELLING, *range(5, 20)], [*range(5, 20)]
+
+
+def test_a_new_utterance_in_another_language_is_written_in_that() -> None:
+    whisper = listener(tone_model(decoder=_Sure(MODEL.tokenizer, "en")), language="auto")
+    listen(whisper, every(1, speech_of(ENGLISH).samples))
+    whisper.refresh_segment()
+    updates = listen(whisper, every(1, speech_of(GERMAN).samples))
+    words = words_of(updates)
+    assert [update.language for update in updates[:2]] == ["en", "de"]
+    assert text_of(updates) == speech_of(GERMAN).text
+    assert {word.language for word in words} == {"de"}
+
+
+def test_a_short_answer_does_not_change_the_language() -> None:
+    whisper = listener(tone_model(decoder=_Sure(MODEL.tokenizer, "en")), language="auto")
+    for said in (ENGLISH, GERMAN[:2], ENGLISH):
+        updates = listen(whisper, every(1, speech_of(said).samples))
+        assert {word.language for word in words_of(updates)} == {"en"}
+        assert text_of(updates) == speech_of(said).text
+        whisper.refresh_segment()
+
+
+def test_a_language_that_was_asked_for_never_changes() -> None:
+    whisper = listener(tone_model(decoder=_Sure(MODEL.tokenizer, "en")), language="fr")
+    for said in (ENGLISH, GERMAN):
+        assert {update.language for update in listen(whisper, every(1, speech_of(said).samples))} == {"fr"}
+        whisper.refresh_segment()
+
+
+def test_silence_before_speech_is_not_waited_through() -> None:
+    speech = speech_of(GERMAN, lead_samples=6 * SAMPLE_RATE)
+    updates = listen(
+        listener(tone_model(decoder=_Sure(MODEL.tokenizer, "en")), language="auto"), every(1, speech.samples)
+    )
+    assert [update.language for update in updates[:9]] == [None] * 6 + ["de"] * 3
+    assert_heard(updates, speech)
 
 
 def test_an_english_model_needs_no_language() -> None:

@@ -68,7 +68,7 @@ def test_a_word_waits_for_the_next_to_begin() -> None:
 
 def test_a_word_does_not_wait_when_its_end_is_known() -> None:
     (word,) = Transcript(TOKENIZER).feed(timed(" Hello", 1_600), "en", 8_000)
-    assert word == Word(" Hello", 0.1, 0.5, word.probability)
+    assert word == Word(" Hello", 0.1, 0.5, word.probability, "en")
 
 
 def test_a_word_without_a_next_one_does_not_last_for_ever() -> None:
@@ -142,3 +142,16 @@ def test_the_language_may_become_known_between_tokens() -> None:
     words = transcript.feed(timed(" Hello"), None, None)
     words += transcript.feed(timed("我们", 6_400), "zh", None)
     assert "".join(word.text for word in [*words, *transcript.end()]) == " Hello我们"
+
+
+def test_a_word_keeps_the_language_it_began_in() -> None:
+    transcript = Transcript(TOKENIZER)
+    words = transcript.feed(timed(" Hello there"), "en", None)
+    words += transcript.feed(timed(" schön und", 12_800), "de", None)
+    words += transcript.end()
+    assert [(word.text, word.language) for word in words] == [
+        (" Hello", "en"),
+        (" there", "en"),
+        (" schön", "de"),
+        (" und", "de"),
+    ]

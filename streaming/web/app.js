@@ -123,10 +123,22 @@ function hear(event) {
 }
 
 function commit(words) {
-  const text = words.map((word) => word.text).join("");
-  captions.commit(text, transcript.isParagraphDue);
+  runsOf(words).forEach((run, n) => {
+    const text = run.map((word) => word.text).join("");
+    captions.commit(text, n === 0 && transcript.isParagraphDue, tagOf(run[0].language ?? ""));
+  });
   transcript.add(words.map((word) => ({ ...word, start_s: offset_s + word.start_s, end_s: offset_s + word.end_s })));
   showWhetherEmpty();
+}
+
+/** Return the words in pieces of one language each. */
+function runsOf(words) {
+  const runs = [];
+  for (const word of words) {
+    if (runs.at(-1)?.[0].language === word.language) runs.at(-1).push(word);
+    else runs.push([word]);
+  }
+  return runs;
 }
 
 /** For screen readers, hyphens and glyphs. */

@@ -29,9 +29,11 @@ export class Captions {
     new ResizeObserver(() => this.#scroll("instant")).observe(frame);
   }
 
-  commit(text, beginsParagraph) {
+  /** lang: of the text, as browsers know it; empty for that of the page's captions. */
+  commit(text, beginsParagraph, lang = "") {
     if (beginsParagraph || !this.#text.lastElementChild) this.#addParagraph();
     const committed = span("committed");
+    if (lang) committed.lang = lang;
     committed.textContent = this.#text.lastElementChild.firstChild === this.#seam ? text.trimStart() : text;
     this.#seam.before(committed);
     this.#write("");

@@ -13,7 +13,7 @@ from streaming.metrics_log import MetricsLog
 
 
 def words_of(*texts: str) -> list[Word]:
-    return [Word(text, 0, 0, 1) for text in texts]
+    return [Word(text, 0, 0, 1, "en") for text in texts]
 
 
 def write_log(stream: Any) -> None:
@@ -39,6 +39,7 @@ def test_lines_are_those_of_simulstream() -> None:
         "total_audio_processed": 2.0,
         "computation_time": 0.5,
         "generated_tokens": [" The", " tide", " turns"],
+        "generated_languages": ["en", "en", "en"],
         "deleted_tokens": [],
     }
 

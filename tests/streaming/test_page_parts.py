@@ -376,6 +376,23 @@ def test_captions_grow_and_never_move(page: Any) -> None:
     assert page.evaluate(MOVES) == {"moved": 0, "scrolledByDraft": 0}
 
 
+SPOKEN_LANGUAGES = """async () => {
+  const { Captions } = await import("/captions.js");
+  const [frame, text, button] = ["captions", "text", "to-latest"].map((id) => document.getElementById(id));
+  const captions = new Captions(frame, text, button);
+  captions.commit(" Hello", false, "en");
+  captions.commit(" schön", false, "de");
+  captions.commit(" there", false);
+  const found = [...text.querySelectorAll(".committed")].map((each) => [each.textContent, each.getAttribute("lang")]);
+  captions.clear();
+  return found;
+}"""
+
+
+def test_captions_say_their_language(page: Any) -> None:
+    assert page.evaluate(SPOKEN_LANGUAGES) == [["Hello", "en"], [" schön", "de"], [" there", None]]
+
+
 def test_it_asks_nobody_else() -> None:
     for path in WEB.iterdir():
         outside = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")

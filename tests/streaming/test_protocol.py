@@ -58,7 +58,7 @@ SAID: list[ClientMessage] = [
     Ack(3),
 ]
 EVENTS: list[Event] = [
-    Words((Word(" Hello", 0.125, 0.5, 0.75), Word(" naïve 🙂", 0.5, 1.0, 1.0)), 2.0),
+    Words((Word(" Hello", 0.125, 0.5, 0.75, "en"), Word(" naïve 🙂", 0.5, 1.0, 1.0)), 2.0),
     Draft(" and"),
     SpeechStarted(0.5),
     SpeechEnded(1.5),
@@ -101,6 +101,17 @@ def test_what_is_not_asked_for_is_as_the_server_has_it() -> None:
 def test_a_client_passes_over_what_it_does_not_know() -> None:
     assert parse_server('{"type": "weather", "seq": 3}') is None
     assert parse_server('{"type": "draft", "seq": 3, "text": "a", "colour": "red"}') == Numbered(3, Draft("a"))
+
+
+def test_a_word_says_its_language() -> None:
+    told = json.loads(server_text(Numbered(1, Words((Word(" schön", 0.0, 0.5, 1.0, "de"),), 1.0))))
+    assert told["words"] == [{"text": " schön", "start_s": 0.0, "end_s": 0.5, "probability": 1.0, "language": "de"}]
+
+
+def test_an_older_server_does_not_tell_the_language_of_a_word() -> None:
+    word = '{"text": " schön", "start_s": 0.0, "end_s": 0.5, "probability": 1.0}'
+    told = parse_server(f'{{"type": "words", "seq": 1, "text": " schön", "words": [{word}], "heard_s": 1.0}}')
+    assert told == Numbered(1, Words((Word(" schön", 0.0, 0.5, 1.0, None),), 1.0))
 
 
 def said(**values: Any) -> str:

@@ -59,7 +59,7 @@ def test_text_with_times_has_a_line_for_each_update_with_words() -> None:
 
 
 def test_jsonl_keeps_words_times_and_language() -> None:
-    word = Word(" schön", 1.23456, 1.5, 0.87654)
+    word = Word(" schön", 1.23456, 1.5, 0.87654, "de")
     rows = written("jsonl", [update(word, audio_end_s=2.0, language="de"), update(audio_end_s=3.0)])
     assert "schön" in rows
     assert [json.loads(row) for row in rows.splitlines()] == [
@@ -67,7 +67,7 @@ def test_jsonl_keeps_words_times_and_language() -> None:
             "emitted": 2.0,
             "language": "de",
             "text": " schön",
-            "words": [{"word": " schön", "start": 1.235, "end": 1.5, "probability": 0.877}],
+            "words": [{"word": " schön", "start": 1.235, "end": 1.5, "probability": 0.877, "language": "de"}],
         }
     ]
 
