@@ -62,10 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
+    return int(text)
 
 
 def run(options: argparse.Namespace, folder: Path) -> int:
@@ -157,7 +156,7 @@ def listened(job: Job) -> Report | None:
     output.unlink(missing_ok=True)
     command = [sys.executable, "-m", "scripts.peers.child", str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": str(job.threads)}
-    child = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
+    child = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     return Report.read(output) if child.returncode == 0 else None
 
 
