@@ -99,9 +99,9 @@ def test_words_that_repeat_the_last_committed_ones_are_not_new() -> None:
 
 
 def test_a_word_is_late_by_all_the_computing_before_it() -> None:
-    emissions = [Emission([" a"], 1.0, 1.5), Emission([], 2.0, 0.25), Emission([" b", " c"], 4.0, 0.5)]
+    emissions = [Emission([" a"], 1.0, 1.5), Emission([], 2.0, 0.25), Emission([" b", " c"], 2.5, 0.5)]
     heard = Heard.live(emissions, Decoding())
-    assert heard == Heard("a b c", (1.0, 4.0, 4.0), (2.5, 4.5, 4.5), 2.25, Decoding())
+    assert heard == Heard("a b c", (1.0, 2.5, 2.5), (2.5, 3.25, 3.25), 2.25, Decoding())
 
 
 def test_a_job_and_a_report_survive_the_way_to_the_child(tmp_path: Path) -> None:
