@@ -1,5 +1,6 @@
 """Our own engine, through the public names."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def settings(job: Job) -> AlignAttConfig:
 
 class Engine:
     def __init__(self, job: Job) -> None:
+        # CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses.
+        sys.modules["torch"] = None  # type: ignore[assignment]
         self._config = settings(job)
         self._model = load_model(self._config)
 
