@@ -74,11 +74,15 @@ class AttendedFrames:
 
 @dataclass(frozen=True)
 class AlignedToken:
-    """A token, the frame of the window it was read from, and its log-probability."""
+    """A token, the frame of the window it was read from, and its log-probability.
+
+    word_ended: how likely it was, before this token was chosen, that the word before it is over.
+    """
 
     token: int
     frame: int
     logprob: float
+    word_ended: float = 1.0
 
 
 @dataclass(frozen=True)

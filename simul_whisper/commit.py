@@ -16,6 +16,8 @@ from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES, Tokenizer
 
 # A token that two passes agree on may be this much less likely.
 _AGREED_PART = 0.5
+# How likely it must be that a word is over. What follows may be any of many words, each of them unlikely.
+_WORD_ENDED = 0.98
 
 
 class CommitRule:
@@ -42,13 +44,11 @@ class CommitRule:
         following: the token that stopped the pass, which often shows that a word has ended; None when it says nothing.
         """
         read = [*accepted] if following is None else [*accepted, following]
-        n_sure = self._n_sure(read, content_frames)
-        n = min(n_sure, len(accepted))
+        n = min(self._n_sure(read, content_frames), len(accepted))
         if self._last_word is not LastWord.KEEP and language not in LANGUAGES_WITHOUT_SPACES:
             ends_word = self._boundary is not None and self._boundary.fires_at_end(features, content_frames)
             if n < len(accepted) or not ends_word:
-                starts = [i for i, token in enumerate(read[:n_sure]) if self._tokenizer.starts_word(token.token)]
-                n = starts[-1] if starts else 0
+                n = _n_in_whole_words(read, n)
         self.held = tuple(token.token for token in read[n:])
         return n
 
@@ -65,3 +65,10 @@ class CommitRule:
             if token.logprob < needed and content_frames - token.frame <= self._hold_frames:
                 return n
         return len(read)
+
+
+def _n_in_whole_words(read: Sequence[AlignedToken], n: int) -> int:
+    """Return how many of the first n tokens make up whole words, as far as what was read after them tells."""
+    while n > 0 and (n == len(read) or read[n].word_ended < _WORD_ENDED):
+        n -= 1
+    return n

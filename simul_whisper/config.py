@@ -128,7 +128,7 @@ class AlignAttConfig(SimulWhisperConfig):
     hold_probability: float = _option(
         0.7, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
     )
-    hold_len: float = _option(3.0, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
+    hold_len: float = _option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
     nonspeech_prob: float = _option(
         0.35, "no-speech probability below which a window is never taken for silent; 1 = no window is", low=0, high=1
     )
@@ -137,7 +137,10 @@ class AlignAttConfig(SimulWhisperConfig):
     )
     language_min_len: float = _option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
     padding_len: float = _option(
-        10.0, "seconds of silence after the audio, in windows of at most 30 s", low=0, high=MAX_WINDOW_S
+        2.0, "seconds of silence after the audio, in windows of at most 30 s", low=0, high=MAX_WINDOW_S
+    )
+    window_min_len: float = _option(
+        12.0, "seconds of audio and silence that a window has at least", low=0, high=MAX_WINDOW_S
     )
     backend: str = _option("auto", "what runs the model, as far as it can", _BACKENDS)
     encoder_backend: str = _option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)

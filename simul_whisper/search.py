@@ -81,6 +81,7 @@ class LogitFilter:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._never = np.array([*tokenizer.special_tokens, *tokenizer.non_speech_tokens])
         self._never_first = np.array([tokenizer.blank, tokenizer.eot])
+        self._continuing = np.array([token for token in range(tokenizer.eot) if tokenizer.continues_word(token)])
 
     def logprobs(self, logits: NDArray[np.float32], *, first: bool) -> NDArray[np.float32]:
         """logits: float32 (n_vocab,). Returns log-probabilities over the tokens that may be written."""
@@ -89,6 +90,10 @@ class LogitFilter:
         if first:
             allowed[self._never_first] = -np.inf
         return log_softmax(allowed)
+
+    def word_ended(self, logprobs: NDArray[np.float32]) -> float:
+        """Return the probability that the next token is no further part of the word before it."""
+        return 1.0 - float(np.exp(logprobs[self._continuing]).sum())
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -218,8 +223,9 @@ class BeamSearch:
         found = []
         for beam, hypothesis in enumerate(live):
             logprobs = self._filter.logprobs(logits[beam], first=first)
+            word_ended = self._filter.word_ended(logprobs)
             for token in self._best_tokens(logprobs):
-                aligned = AlignedToken(int(token), int(frames[beam]), float(logprobs[token]))
+                aligned = AlignedToken(int(token), int(frames[beam]), float(logprobs[token]), word_ended)
                 found.append(_Candidate(beam, aligned, hypothesis.logprob + aligned.logprob))
         return sorted(found, key=lambda candidate: -candidate.total)
 

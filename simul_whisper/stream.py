@@ -136,7 +136,8 @@ class Stream:
 
     def _padding_samples(self, n_samples: int) -> int:
         """Return how much silence follows: to whole seconds, because encoders keep memory for each length they meet."""
-        padding = round(self._config.padding_len * SAMPLE_RATE)
+        shortest = round(self._config.window_min_len * SAMPLE_RATE)
+        padding = max(round(self._config.padding_len * SAMPLE_RATE), shortest - n_samples)
         return padding + -(n_samples + padding) % SAMPLE_RATE
 
     def _knows_language(self, features: Features, n_samples: int, *, final: bool) -> bool:
@@ -213,7 +214,7 @@ class Stream:
 
     def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
         """Return the sample where the last committed word ends, if the token that follows it tells."""
-        if following is None or not self._tokenizer.starts_word(following.token):
+        if following is None or self._tokenizer.continues_word(following.token):
             return None
         return window.start_sample + following.frame * SAMPLES_PER_FRAME
 

@@ -39,6 +39,9 @@ def _fill_byte_table() -> None:
 _fill_byte_table()
 
 
+_CLOSING_MARKS = ".,?!;:…"
+
+
 class Tokenizer:
     """The tokenizer of one model.
 
@@ -101,6 +104,10 @@ class Tokenizer:
     def starts_word(self, token: int) -> bool:
         """Whether a word of a language with spaces begins with this token; so do special tokens."""
         return token >= self.eot or self.bytes_of(token).startswith(b" ")
+
+    def continues_word(self, token: int) -> bool:
+        """Whether this token is a further part of the word before it, of which punctuation is none."""
+        return not self.starts_word(token) and self.decode([token]).strip(_CLOSING_MARKS) != ""
 
     @cached_property
     def blank(self) -> int:

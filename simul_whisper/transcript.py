@@ -19,6 +19,7 @@ class Word:
     """A committed word.
 
     text: with its leading space, as the model wrote it; joining the texts of all words gives the transcript.
+    Punctuation that is decided after its word is a word of its own.
     start_s, end_s: seconds since the start of the stream; probability: geometric mean over its tokens.
     """
 
@@ -26,6 +27,11 @@ class Word:
     start_s: float
     end_s: float
     probability: float
+
+    @property
+    def is_spoken(self) -> bool:
+        """Whether it has a sound; false for punctuation that was decided after the word it belongs to."""
+        return any(character.isalnum() for character in self.text)
 
 
 @dataclass(frozen=True)

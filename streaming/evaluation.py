@@ -1,43 +1,51 @@
-"""Streams a set of recordings with references through the engine, and sums up quality, delay and cost.
+"""Streams a recording with a reference through the engine, or through a session, and keeps what came of it and when.
 
 Delays are measured on the audio's own clock; the computation-aware ones add the time that computing took, as if the
 audio had come in real time.
 """
 
-import resource
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from statistics import mean
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, Timing
-from streaming.manifest import Clip
-from streaming.replay import replay
-from streaming.scoring import (
-    CHARACTER_LANGUAGES,
-    Edits,
-    bleu,
-    character_edits,
-    chrf,
-    first_word_s,
-    laal_s,
-    normalised,
-    word_edits,
-)
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, Timing, Word
+from streaming.events import Language, Words
+from streaming.manifest import Clip, Segment
+from streaming.replay import replay, replay_session
+from streaming.scoring import unit_delays
 from streaming.sources import chunked, read_audio
 
+if TYPE_CHECKING:
+    # Needs the extra `live`, which the engine itself does not.
+    from streaming.vad import VoiceConfig
+
 _WHOLE_WINDOW_S = 30.0
+# What a device hands over at a time.
+_BLOCK_SAMPLES = SAMPLE_RATE // 10
+_NOT_ONE_LANGUAGE = ("none", "multi")
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What a chunk of audio brought: how much audio had been given, when its words were there, and what it cost."""
+
+    words: tuple[Word, ...]
+    audio_s: float
+    ready_s: float
+    compute_s: float
+    timing: Timing
+    language: str | None
 
 
 @dataclass(frozen=True)
 class ClipResult:
     """One clip, streamed and, in `offline`, decoded as a whole (None when that was not asked for).
 
-    delays_s, delays_ca_s: per word, the audio heard and the time passed when it came.
+    text_lang: what is written, which differs from `lang` in translations. is_detected: whether the engine had to find
+    the language out; `language` is the one it found. segments: of the reference, where they are known.
     """
 
     id: str
@@ -45,40 +53,96 @@ class ClipResult:
     kind: str
     duration_s: float
     reference: str | None
-    text: str
+    segments: tuple[Segment, ...]
+    text_lang: str
     offline: str | None
-    language: str | None
-    delays_s: tuple[float, ...]
-    delays_ca_s: tuple[float, ...]
-    timing: Timing
+    is_detected: bool
+    tellings: tuple[Telling, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(word.text for telling in self.tellings for word in telling.words).strip()
+
+    @property
+    def language(self) -> str | None:
+        return next((telling.language for telling in reversed(self.tellings) if telling.language), None)
+
+    @property
+    def delays_s(self) -> list[float]:
+        """How much audio had been heard when each word (or character) came."""
+        pieces = [(word.text, telling.audio_s) for telling in self.tellings for word in telling.words]
+        return unit_delays(pieces, self.text_lang)
+
+    @property
+    def delays_ca_s(self) -> list[float]:
+        """The time that had passed when each word (or character) came."""
+        pieces = [(word.text, telling.ready_s) for telling in self.tellings for word in telling.words]
+        return unit_delays(pieces, self.text_lang)
+
+    @property
+    def finish_s(self) -> float:
+        """From the last sample until everything was decoded."""
+        return self.tellings[-1].ready_s - self.duration_s
+
+    @property
+    def final_word_s(self) -> float | None:
+        """From the last sample to the last word; 0 when it came before, None without words."""
+        delays_s = self.delays_ca_s
+        return max(0.0, delays_s[-1] - self.duration_s) if delays_s else None
 
 
-def evaluate_clip(clip: Clip, model: Model, config: AlignAttConfig, *, offline: bool) -> ClipResult:
-    """Stream a clip in chunks of `segment_length`, in its own language unless the config names one."""
+def evaluate_clip(
+    clip: Clip,
+    model: Model,
+    config: AlignAttConfig,
+    *,
+    offline: bool,
+    detect: bool = False,
+    voice: "VoiceConfig | None" = None,
+) -> ClipResult:
+    """Stream a clip in chunks of `segment_length`, or with `voice` through a session, in small blocks.
+
+    Where the config names no language, the clip's own is used, unless it is to be detected.
+    """
     samples = read_audio(clip.path)
-    if config.language == "auto" and clip.lang not in ("none", "multi"):
+    if config.language == "auto" and clip.lang not in _NOT_ONE_LANGUAGE and not detect:
         config = replace(config, language=clip.lang)
-    whisper = PaddedAlignAttWhisper(config, model)
-    pieces, delays, delays_ca, timings = list[str](), list[float](), list[float](), list[Timing]()
-    for emission in replay(whisper, chunked([samples], round(config.segment_length * SAMPLE_RATE))):
-        words = emission.update.words
-        pieces += [word.text for word in words]
-        delays += [emission.audio_s] * len(words)
-        delays_ca += [emission.ready_s] * len(words)
-        timings.append(emission.update.timing)
+    tellings = (
+        _engine_tells(samples, model, config) if voice is None else _listener_hears(samples, model, config, voice)
+    )
+    is_translation = config.task == "translate"
     return ClipResult(
         id=clip.id,
         lang=clip.lang,
         kind=clip.kind,
         duration_s=len(samples) / SAMPLE_RATE,
-        reference=clip.translation_en if config.task == "translate" else clip.transcript,
-        text="".join(pieces).strip(),
+        reference=clip.translation_en if is_translation else clip.transcript,
+        segments=() if is_translation else clip.segments,
+        text_lang="en" if is_translation else clip.lang,
         offline=_decoded_whole(samples, model, config) if offline else None,
-        language=whisper.language,
-        delays_s=tuple(delays),
-        delays_ca_s=tuple(delays_ca),
-        timing=Timing.sum_of(timings),
+        is_detected=config.language == "auto" and clip.lang not in _NOT_ONE_LANGUAGE,
+        tellings=tuple(tellings),
     )
+
+
+def _engine_tells(samples: NDArray[np.float32], model: Model, config: AlignAttConfig) -> Iterator[Telling]:
+    whisper = PaddedAlignAttWhisper(config, model)
+    for each in replay(whisper, chunked([samples], round(config.segment_length * SAMPLE_RATE))):
+        update = each.update
+        yield Telling(update.words, each.audio_s, each.ready_s, each.compute_s, update.timing, update.language)
+
+
+def _listener_hears(
+    samples: NDArray[np.float32], model: Model, config: AlignAttConfig, voice: "VoiceConfig"
+) -> Iterator[Telling]:
+    from streaming.session import Session
+
+    language = None if config.language == "auto" else config.language
+    for each in replay_session(Session(config, model, voice, drafts=False), chunked([samples], _BLOCK_SAMPLES)):
+        language = next((event.language for event in reversed(each.events) if isinstance(event, Language)), language)
+        words = tuple(word for event in each.events if isinstance(event, Words) for word in event.words)
+        timing = Timing.sum_of(turn.timing for turn in each.turns)
+        yield Telling(words, each.audio_s, each.ready_s, each.compute_s, timing, language)
 
 
 def _decoded_whole(samples: NDArray[np.float32], model: Model, config: AlignAttConfig) -> str:
@@ -89,103 +153,6 @@ def _decoded_whole(samples: NDArray[np.float32], model: Model, config: AlignAttC
     return whisper.infer(is_last=True).text.strip()
 
 
-def report(results: Sequence[ClipResult], config: AlignAttConfig) -> dict[str, Any]:
-    """Return the figures of all clips, of each (language, kind), and every clip's text, ready for JSON."""
-    groups = sorted({(result.lang, result.kind) for result in results})
-    return {
-        "settings": asdict(config),
-        "overall": summary(results, config.task),
-        "groups": {
-            f"{lang}/{kind}": summary([r for r in results if (r.lang, r.kind) == (lang, kind)], config.task)
-            for lang, kind in groups
-        },
-        "clips": [_row(result) for result in results],
-    }
-
-
-def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
-    """Return quality, delay (s) and cost (compute seconds per audio second) over these clips; None: not measurable."""
-    audio_s = sum(result.duration_s for result in results)
-    timing = Timing.sum_of(result.timing for result in results)
-    scored = [result for result in results if result.reference]
-    spoken = [result for result in scored if result.delays_s]
-    return {
-        "clips": len(results),
-        "audio_s": round(audio_s, 1),
-        **_quality(scored, task),
-        "words_without_speech": sum(len(r.text.split()) for r in results if r.reference == ""),
-        "compute_per_audio_s": _rounded(timing.total_s / audio_s),
-        "stages": {name: _rounded(seconds / audio_s) for name, seconds in _stages(timing).items()},
-        "decode_step_ms": _step_ms(timing),
-        "first_word_s": _mean(first_word_s(result.delays_s) for result in spoken),
-        "laal_s": _mean(laal_s(r.delays_s, r.duration_s, _n_words(r)) for r in spoken),
-        "laal_ca_s": _mean(laal_s(r.delays_ca_s, r.duration_s, _n_words(r)) for r in spoken),
-        "peak_memory_mb": _peak_memory_mb(),
-    }
-
-
-def _quality(scored: Sequence[ClipResult], task: str) -> dict[str, Any]:
-    """Error rates for transcripts and BLEU, chrF for translations, streamed and offline, in per cent."""
-    references = [result.reference or "" for result in scored]
-    if task == "translate":
-        texts = [result.text for result in scored]
-        whole = [result.offline for result in scored if result.offline is not None]
-        complete = len(whole) == len(scored) > 0
-        return {
-            "wer": None,
-            "wer_offline": None,
-            "bleu": _rounded(bleu(references, texts, lowercase=True)) if scored else None,
-            "bleu_offline": _rounded(bleu(references, whole, lowercase=True)) if complete else None,
-            "chrf": _rounded(chrf(references, texts, lowercase=True)) if scored else None,
-        }
-    streamed = sum((_edits(r, r.text) for r in scored), Edits())
-    offline = sum((_edits(r, r.offline) for r in scored if r.offline is not None), Edits())
-    return {"wer": _percent(streamed), "wer_offline": _percent(offline), "bleu": None, "chrf": None}
-
-
-def _edits(result: ClipResult, text: str) -> Edits:
-    count = character_edits if result.lang in CHARACTER_LANGUAGES else word_edits
-    return count(result.reference or "", text, result.lang)
-
-
-def _n_words(result: ClipResult) -> int:
-    text = normalised(result.reference or "", result.lang)
-    return len("".join(text.split())) if result.lang in CHARACTER_LANGUAGES else len(text.split())
-
-
-def _stages(timing: Timing) -> dict[str, float]:
-    steps_s = sum(timing.step_s)
-    known = {"mel": timing.mel_s, "encode": timing.encode_s, "prefill": timing.prefill_s, "steps": steps_s}
-    return known | {"other": timing.total_s - sum(known.values())}
-
-
-def _step_ms(timing: Timing) -> dict[str, float | None]:
-    if not timing.step_s:
-        return {"median": None, "p95": None}
-    median, p95 = np.percentile(timing.step_s, [50, 95]) * 1000
-    return {"median": _rounded(float(median)), "p95": _rounded(float(p95))}
-
-
-def _row(result: ClipResult) -> dict[str, Any]:
-    row = asdict(result)
-    del row["timing"]
-    counted = _edits(result, result.text) if result.reference else None
-    return row | {"errors": counted and counted.errors, "n_reference": counted and counted.n_reference}
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return _rounded(mean(known)) if known else None
-
-
-def _percent(edits: Edits) -> float | None:
-    return None if edits.rate is None else round(100 * edits.rate, 2)
-
-
-def _rounded(value: float) -> float:
-    return round(value, 3)
-
-
-def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+def timing_of(results: Iterable[ClipResult]) -> Timing:
+    """Return where the time went that streaming these clips took."""
+    return Timing.sum_of(telling.timing for result in results for telling in result.tellings)

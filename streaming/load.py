@@ -84,7 +84,7 @@ async def listen(url: str, samples: Samples, token: str = "", *, realtime: bool 
         async for event in client:
             if isinstance(event, Words):
                 text += event.text
-                delays += [time.monotonic() - started_at - word.end_s for word in event.words]
+                delays += [time.monotonic() - started_at - word.end_s for word in event.words if word.is_spoken]
             elif not isinstance(event, Ended) and hasattr(event, "code"):
                 raise ConfigError(f"the session failed: {event}")
         await speaking

@@ -2,11 +2,13 @@
 
 Keys: id, path (from the manifest's folder), lang (a Whisper code; `none` without speech, `multi` for several),
 kind (whatever groups them, such as short, long, hard), duration_s, transcript ("" when nothing may come out, null
-when there is no reference to score by) and, where there is one, translation_en. Others are passed over.
+when there is no reference to score by) and, where there are, translation_en and segments, the pieces that a long
+transcript consists of, each with start, end (seconds) and text. Others are passed over.
 """
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,15 @@ class ManifestError(SimulWhisperError, ValueError):
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A piece of a transcript, and when it is spoken."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Clip:
     """A recording and its references; None: there is none, so do not score it; "": nothing may come out."""
 
@@ -30,6 +41,7 @@ class Clip:
     duration_s: float
     transcript: str | None
     translation_en: str | None = None
+    segments: tuple[Segment, ...] = ()
 
 
 def load_manifest(path: Path | str) -> list[Clip]:
@@ -79,6 +91,7 @@ def _clip(line: str, folder: Path) -> Clip:
         duration_s=_duration_s(row),
         transcript=_reference(row, "transcript"),
         translation_en=_reference({"translation_en": None} | row, "translation_en"),
+        segments=_segments(row.get("segments", [])),
     )
 
 
@@ -104,6 +117,27 @@ def _reference(row: dict[str, Any], key: str) -> str | None:
 
 def _duration_s(row: dict[str, Any]) -> float:
     value = _value(row, "duration_s")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if not _is_number(value) or not 0 < value < float("inf"):
         raise ManifestError(f"got 'duration_s': {value!r}, expected seconds above 0")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _segments(rows: Any) -> tuple[Segment, ...]:
+    if not isinstance(rows, list):
+        raise ManifestError(f"got 'segments': {rows!r}, expected a list")
+    segments = tuple(_segment(row) for row in rows)
+    if any(after.start_s < before.end_s for before, after in pairwise(segments)):
+        raise ManifestError("got 'segments' that overlap, expected one after the other")
+    return segments
+
+
+def _segment(row: Any) -> Segment:
+    match row:
+        case {"start": start, "end": end, "text": str(text)} if _is_number(start) and _is_number(end):
+            if 0 <= start < end < float("inf"):
+                return Segment(float(start), float(end), text)
+    raise ManifestError(f"got the segment {row!r}, expected start < end, in seconds, and a text")

@@ -26,7 +26,7 @@ MIN_SEGMENT_S = 0.2
 ENGINE_OPTIONS = (
     "init_prompt static_init_prompt max_context_tokens audio_min_len audio_max_len segment_length frame_threshold "
     "rewind_threshold last_word hold_probability hold_len nonspeech_prob max_tokens_per_second language_min_len "
-    "padding_len decoder_type beam_size"
+    "padding_len window_min_len decoder_type beam_size"
 ).split()
 VOICE_OPTIONS = [each.name for each in fields(VoiceConfig)]
 _LAST_WORDS = ("keep", "drop")

@@ -3,11 +3,17 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, PaddedAlignAttWhisper, Update
+from streaming.events import Event
+
+if TYPE_CHECKING:
+    # Needs the extra `live`, which playing to the engine itself does not.
+    from streaming.session import Session, Turn
 
 Chunks = Iterator[NDArray[np.float32]]
 
@@ -26,17 +32,50 @@ class Emission:
     compute_s: float
 
 
+@dataclass(frozen=True)
+class SessionEmission:
+    """What a session told after a chunk, and what each of its inferences took; the times are those of an Emission."""
+
+    turns: "tuple[Turn, ...]"
+    audio_s: float
+    ready_s: float
+    compute_s: float
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        return tuple(event for turn in self.turns for event in turn.events)
+
+
 def replay(whisper: PaddedAlignAttWhisper, chunks: Chunks) -> Iterator[Emission]:
     """Give chunk after chunk as fast as it goes; `ready_s` is computed as if each had come when it was spoken."""
-    ready_s = audio_s = 0.0
+    ready_s, n_samples = 0.0, 0
     for chunk, is_last in _marked(chunks):
         whisper.insert_audio(chunk)
-        audio_s += len(chunk) / SAMPLE_RATE
+        n_samples += len(chunk)
+        audio_s = n_samples / SAMPLE_RATE
         started = time.perf_counter()
         update = whisper.infer(is_last=is_last)
         compute_s = time.perf_counter() - started
         ready_s = max(audio_s, ready_s) + compute_s
         yield Emission(update, audio_s, ready_s, compute_s)
+
+
+def replay_session(session: "Session", chunks: Chunks) -> Iterator[SessionEmission]:
+    """Give a session chunk after chunk, as `replay` gives them to the engine."""
+    ready_s, n_samples = 0.0, 0
+    for chunk, is_last in _marked(chunks):
+        n_samples += len(chunk)
+        audio_s = n_samples / SAMPLE_RATE
+        started = time.perf_counter()
+        session.take(chunk)
+        if is_last:
+            session.finish()
+        turns: list[Turn] = []
+        while session.is_due:
+            turns.append(session.step())
+        compute_s = time.perf_counter() - started
+        ready_s = max(audio_s, ready_s) + compute_s
+        yield SessionEmission(tuple(turns), audio_s, ready_s, compute_s)
 
 
 def replay_realtime(whisper: PaddedAlignAttWhisper, chunks: Chunks) -> Iterator[Emission]:

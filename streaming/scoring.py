@@ -7,6 +7,7 @@ normaliser first (Appendix C of its paper, 2212.04356).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from simul_whisper import BackendError
 
@@ -21,6 +22,9 @@ except ImportError as error:
 
 # Written without spaces between words, so a word error rate would say nothing; the paper's choice, and Cantonese.
 CHARACTER_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+_LOOP_REPEATS = 3
+_LOOP_UNITS = 8
+_LOOP_LONGEST_PERIOD = 32
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,54 @@ def word_edits(reference: str, hypothesis: str, language: str) -> Edits:
 def character_edits(reference: str, hypothesis: str, language: str) -> Edits:
     """Compare character by character, spaces left out; for CHARACTER_LANGUAGES above all."""
     return _edits(_spelled(normalised(reference, language)), _spelled(normalised(hypothesis, language)))
+
+
+def edits(reference: str, hypothesis: str, language: str) -> Edits:
+    """Compare by the unit of the language."""
+    return (character_edits if language in CHARACTER_LANGUAGES else word_edits)(reference, hypothesis, language)
+
+
+def units(text: str, language: str) -> list[str]:
+    """Return the words of `text`, or its characters in CHARACTER_LANGUAGES, without spaces."""
+    return list("".join(text.split())) if language in CHARACTER_LANGUAGES else text.split()
+
+
+def unit_delays(pieces: Sequence[tuple[str, float]], language: str) -> list[float]:
+    """Return for each of the `units` of a text that came in pieces, each with its time, when its last letter came."""
+    letters = [(character, delay_s) for text, delay_s in pieces for character in text]
+    stamped = [each for each in letters if each[0].isalnum() or each[0].isspace()]
+    ends_word = [after.isspace() for _, (after, _) in pairwise(stamped)] + [True]
+    by_character = language in CHARACTER_LANGUAGES
+    return [
+        delay_s
+        for (character, delay_s), ends in zip(stamped, ends_word[: len(stamped)], strict=True)
+        if not character.isspace() and (ends or by_character)
+    ]
+
+
+def has_loop(text: str, language: str) -> bool:
+    """Whether a phrase is said at least three times running, over at least eight words or characters."""
+    said = units(normalised(text, language), language)
+    return any(_has_period(said, period) for period in range(1, min(_LOOP_LONGEST_PERIOD, len(said)) + 1))
+
+
+def _has_period(said: Sequence[str], period: int) -> bool:
+    n_matching = 0
+    for unit, before in zip(said[period:], said, strict=False):
+        n_matching = n_matching + 1 if unit == before else 0
+        repeats = n_matching // period + 1
+        if repeats >= _LOOP_REPEATS and repeats * period >= _LOOP_UNITS:
+            return True
+    return False
+
+
+def has_last_unit(reference: str, hypothesis: str, language: str) -> bool:
+    """Whether the last word (or character) of the reference is heard, wherever the best alignment puts it."""
+    expected, heard = (units(normalised(text, language), language) for text in (reference, hypothesis))
+    if not expected:
+        return True
+    aligned = jiwer.process_words(" ".join(expected), " ".join(heard)).alignments[0]
+    return any(part.type == "equal" and part.ref_end_idx == len(expected) for part in aligned)
 
 
 def normalised(text: str, language: str) -> str:

@@ -1,6 +1,7 @@
 """What a client remembers, so that it can play audio again and pass over what it has told already. Pure."""
 
 from dataclasses import fields, replace
+from itertools import dropwhile
 from typing import TypeVar
 
 from simul_whisper import Word
@@ -73,7 +74,8 @@ class Memory:
             new = self._unknown(event.words)
             if not new:
                 return None
-            self._is_catching_up, self._last = False, new[-1]
+            self._is_catching_up = False
+            self._last = next((word for word in reversed(new) if word.is_spoken), self._last)
             self._last_word_s = max(self._last_word_s, *(word.end_s for word in new))
             return replace(event, words=new)
         if isinstance(event, Draft) and self._is_catching_up:
@@ -89,7 +91,8 @@ class Memory:
         for n, word in enumerate(words):
             is_last = self._is_catching_up and self._last is not None and _are_same(word, self._last)
             if (word.start_s + word.end_s) / 2 > self._told_before_s:
-                return words[n + (is_last and not self._has_last) :]
+                new = words[n + (is_last and not self._has_last) :]
+                return tuple(dropwhile(_is_mark, new)) if self._is_catching_up else new
             self._has_last |= is_last
         return ()
 
@@ -101,6 +104,10 @@ class Memory:
     def needed_from_s(self, received_s: float) -> float:
         """Return from where audio must be kept, so that a new session could be played it; received: by the server."""
         return max(self._silence_s, self._last_word_s - _BEFORE_WORD_S, received_s - _AFTER_RECEIPT_S)
+
+
+def _is_mark(word: Word) -> bool:
+    return not word.is_spoken
 
 
 def _are_same(word: Word, other: Word) -> bool:

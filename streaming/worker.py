@@ -332,7 +332,7 @@ def _word_delays_s(turn: Turn, channel: Channel, now: float) -> list[float]:
     for event in turn.events:
         if isinstance(event, Words):
             heard_at = channel.arrived_at(round(event.heard_s * SAMPLE_RATE))
-            delays += [max(0.0, now - heard_at + event.heard_s - word.end_s) for word in event.words]
+            delays += [max(0.0, now - heard_at + event.heard_s - word.end_s) for word in event.words if word.is_spoken]
     return delays
 
 

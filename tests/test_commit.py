@@ -1,6 +1,7 @@
 """How much of a pass is committed: what is likely, what is read twice, what has waited; and whole words."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ def rule(**settings: Any) -> CommitRule:
 
 
 def read(text: str, logprob: float = SURE, frame: int = 450) -> list[AlignedToken]:
-    return [AlignedToken(token, frame, logprob) for token in TOKENIZER.encode(text)]
+    return [aligned(token, logprob, frame) for token in TOKENIZER.encode(text)]
+
+
+def aligned(token: int, logprob: float = SURE, frame: int = 450) -> AlignedToken:
+    """A token whose end of the word before it is as clear as the token says."""
+    return AlignedToken(token, frame, logprob, 0.0 if TOKENIZER.continues_word(token) else 1.0)
 
 
 def committed(
@@ -70,9 +76,22 @@ def test_without_spaces_there_are_no_last_words(language: str) -> None:
 def test_an_unlikely_word_waits_for_a_second_reading() -> None:
     commit = rule()
     accepted = [*read(" red blue"), *read(" house", UNSURE), *read(" river")]
-    # What is read instead of the unlikely word might belong to the word before it.
-    assert committed(commit, accepted, read(" stone")) == " red"
-    assert committed(commit, accepted[1:], read(" stone")) == " blue house river"
+    assert committed(commit, accepted, read(" stone")) == " red blue"
+    assert committed(commit, accepted[2:], read(" stone")) == " house river"
+
+
+def test_a_word_is_whole_when_no_likely_token_goes_on_with_it() -> None:
+    any_of_many_words = AlignedToken(TOKENIZER.encode(" house")[0], 480, GUESS, word_ended=0.99)
+    perhaps_a_longer_word = replace(any_of_many_words, word_ended=0.9)
+    assert committed(rule(), read(" red blue"), [any_of_many_words]) == " red blue"
+    assert committed(rule(), read(" red blue"), [perhaps_a_longer_word]) == " red"
+
+
+def test_a_word_does_not_wait_for_its_punctuation() -> None:
+    commit = rule()
+    sentence = [*read(" red blue"), *read(".", UNSURE)]
+    assert committed(commit, sentence, read(" House")) == " red blue"
+    assert committed(commit, sentence[2:], read(" House")) == "."
 
 
 def test_a_guess_waits_however_often_it_is_read() -> None:
@@ -114,7 +133,7 @@ def test_whole_words_are_committed_up_to_the_first_that_waits(
     logprobs: list[float], last_word: str, following: str
 ) -> None:
     tokens = TOKENIZER.encode(" untranslatable house supercalifragilistic river")
-    accepted = [AlignedToken(token, 450, logprob) for token, logprob in zip(tokens, logprobs, strict=False)]
+    accepted = [aligned(token, logprob) for token, logprob in zip(tokens, logprobs, strict=False)]
     following_tokens = read(following)
     n = rule(last_word=last_word).n_committed(
         accepted, following_tokens[0] if following else None, "en", FEATURES, CONTENT_FRAMES

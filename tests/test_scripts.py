@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scripts.peers.__main__ import main
 from scripts.peers.agreement import LocalAgreement, Segment, Word, unread
 from scripts.peers.figures import Figures, measured, table
-from scripts.peers.job import SAMPLE_RATE, Decoding, Emission, Heard, Job, Outcome, Recording, Report
+from scripts.peers.job import SAMPLE_RATE, Decoding, Heard, Job, Outcome, Piece, Recording, Report
 from streaming.manifest import Clip
 from streaming.sources import chunked
 
@@ -99,9 +99,12 @@ def test_words_that_repeat_the_last_committed_ones_are_not_new() -> None:
 
 
 def test_a_word_is_late_by_all_the_computing_before_it() -> None:
-    emissions = [Emission([" a"], 1.0, 1.5), Emission([], 2.0, 0.25), Emission([" b", " c"], 2.5, 0.5)]
-    heard = Heard.live(emissions, Decoding())
-    assert heard == Heard("a b c", (1.0, 2.5, 2.5), (2.5, 3.25, 3.25), 2.25, Decoding())
+    pieces = (Piece(" a", 1.0, 1.5), Piece("", 2.0, 0.25), Piece(" b c", 2.5, 0.5))
+    heard = Report((Outcome("clip", Heard(pieces, Decoding()), 0.0),), 0.0)
+    (row,) = measured(heard, {"clip": clip("clip", "a b c")}).details["clips"]
+    assert row["text"] == "a b c"
+    assert row["delays_s"] == [1.0, 2.5, 2.5]
+    assert row["delays_ca_s"] == [2.5, 3.25, 3.25]
 
 
 def test_a_job_and_a_report_survive_the_way_to_the_child(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_a_job_and_a_report_survive_the_way_to_the_child(tmp_path: Path) -> None
     job = Job("ours", "base", None, "weights", "decoder.npz", "report.json", 0.5, 2, (recording,))
     job.write(tmp_path / "job.json")
     assert Job.read(tmp_path / "job.json") == job
-    report = Report((Outcome("a", Heard("b", (1.0,), (2.0,), 0.5, Decoding(0.25, 3)), 0.75),), 99.5)
+    report = Report((Outcome("a", Heard((Piece(" b", 1.0, 0.5),), Decoding(0.25, 3)), 0.75),), 99.5)
     report.write(tmp_path / "report.json")
     assert Report.read(tmp_path / "report.json") == report
 
@@ -119,25 +122,25 @@ def clip(name: str, transcript: str) -> Clip:
 
 
 def report(*texts: str) -> Report:
-    """Four words a recording, one a second from 2 s on, in half a second of computing and one of CPU."""
-    delays = (2.0, 3.0, 4.0, 5.0)
-    heard = [Heard(text, delays, tuple(delay + 1 for delay in delays), 0.5, Decoding(0.1, 4)) for text in texts]
+    """A word a second from 2 s on, each with an eighth of a second of computing, and a CPU second for a recording."""
+    pieces = [tuple(Piece(f" {word}", 2.0 + i, 0.125) for i, word in enumerate(text.split())) for text in texts]
+    heard = [Heard(each, Decoding(0.1, 4)) for each in pieces]
     return Report(tuple(Outcome(f"clip{i}", each, 1.0) for i, each in enumerate(heard)), 200.0)
 
 
 def test_the_table_has_the_figures_and_what_they_are_to_ours() -> None:
     clips = {name: clip(name, "one tall ship sails") for name in ("clip0", "clip1")}
     ours = measured(report("one tall ship sails", "one tall ship fails"), clips).figures
-    assert ours == Figures(12.5, 0.1, 0.05, -0.25, 0.75, 2.0, 200.0, 25.0)
-    bound = Figures(6.25, 0.05, 0.02, None, None, None, 50.0, None)
+    assert ours == Figures(12.5, None, 0.1, 0.05, -0.25, -0.125, 2.0, 200.0, 25.0)
+    bound = Figures(6.25, None, 0.05, 0.02, None, None, None, 50.0, None)
     rows = [line.split() for line in table({"ours": ours, "faster-whisper": bound}).split("\n\nWER:")[0].splitlines()]
     assert rows[1:3] == [
-        "ours 12.50 0.100 0.050 -0.25 0.75 2.00 200 25.0".split(),
-        "faster-whisper 6.25 0.050 0.020 - - - 50 -".split(),
+        "ours 12.50 - 0.100 0.050 -0.25 -0.12 2.00 200 25.0".split(),
+        "faster-whisper 6.25 - 0.050 0.020 - - - 50 -".split(),
     ]
     assert rows[5:] == [
-        "faster-whisper / ours 0.50 0.50 0.40 - - - 0.25 -".split(),
-        "ours / faster-whisper 2.00 2.00 2.50 - - - 4.00 -".split(),
+        "faster-whisper / ours 0.50 - 0.50 0.40 - - - 0.25 -".split(),
+        "ours / faster-whisper 2.00 - 2.00 2.50 - - - 4.00 -".split(),
     ]
 
 

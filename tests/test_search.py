@@ -60,6 +60,18 @@ def test_greedy_follows_the_best_tokens_to_the_end_of_text() -> None:
     assert len(result.step_s) == 2
 
 
+def test_a_token_tells_how_likely_the_word_before_it_was_over() -> None:
+    part = next(token for token in range(TOKENIZER.eot) if TOKENIZER.bytes_of(token) == b"ness")
+    comma = next(token for token in range(TOKENIZER.eot) if TOKENIZER.bytes_of(token) == b",")
+    lines = {
+        (): likely(40, a=1.0),
+        (A,): ({B: float(np.log(0.4)), part: float(np.log(0.25)), comma: float(np.log(0.35))}, 120),
+        (A, B): likely(200, eot=0.8, c=0.2),
+    }
+    ends = [token.word_ended for token in search(lines).best.tokens]
+    assert ends == pytest.approx([1.0, 0.75], abs=1e-3)
+
+
 def test_the_edge_stops_before_the_token_that_reads_there() -> None:
     lines = {
         (): likely(100, a=1.0),

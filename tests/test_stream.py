@@ -35,6 +35,7 @@ policies = st.fixed_dictionaries(
         "decoder_type": st.sampled_from(["greedy", "greedy", "beam"]),
         "beam_size": st.just(3),
         "padding_len": st.sampled_from([0.0, 1.0, 30.0]),
+        "window_min_len": st.sampled_from([0.0, 9.5]),
         "init_prompt": st.sampled_from(["", "Some words before."]),
     }
 )

@@ -127,6 +127,14 @@ def test_words_begin_with_a_space() -> None:
     assert others
     assert not any(tokenizer.starts_word(token) for token in others)
     assert tokenizer.starts_word(tokenizer.eot)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("ness", True), ("'t", True), ("-", True), (",", False), (" a", False)])
+def test_punctuation_is_no_part_of_the_word_before_it(text: str, expected: bool) -> None:
+    tokenizer = tokenizer_of("base")
+    token = next(token for token in range(tokenizer.eot) if tokenizer.bytes_of(token) == text.encode())
+    assert tokenizer.continues_word(token) == expected
+    assert not tokenizer.continues_word(tokenizer.eot)
     assert tokenizer.bytes_of(tokenizer.blank) == b" "
 
 

@@ -4,9 +4,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.peers.job import Decoding, Heard, Job, Recording
+from scripts.peers.job import Decoding, Heard, Job, Piece, Recording
 from simul_whisper import AlignAttConfig, load_model, read_toml
-from streaming.evaluation import evaluate_clip
+from streaming.evaluation import Telling, evaluate_clip, timing_of
 from streaming.manifest import Clip
 
 
@@ -28,6 +28,10 @@ class Engine:
             recording.id, Path(recording.path), recording.language or "none", "", recording.duration_s, transcript=None
         )
         result = evaluate_clip(clip, self._model, self._config, offline=False)
-        timing = result.timing
+        timing = timing_of([result])
         decoding = Decoding(timing.prefill_s + sum(timing.step_s), len(timing.step_s))
-        return Heard(result.text, result.delays_s, result.delays_ca_s, timing.total_s, decoding)
+        return Heard(tuple(_piece(telling) for telling in result.tellings), decoding)
+
+
+def _piece(telling: Telling) -> Piece:
+    return Piece("".join(word.text for word in telling.words), telling.audio_s, telling.compute_s)

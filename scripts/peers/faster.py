@@ -9,7 +9,7 @@ from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
 from scripts.peers.agreement import LocalAgreement, Segment, Word
-from scripts.peers.job import SAMPLE_RATE, Emission, Heard, Job, Recording
+from scripts.peers.job import SAMPLE_RATE, Heard, Job, Piece, Recording
 from scripts.peers.meter import metered
 
 # Whisper's samples where greedy decoding fails; all systems here are greedy.
@@ -31,8 +31,9 @@ class Offline:
         samples = np.load(recording.samples)
         started = time.perf_counter()
         segments, _ = self._model.transcribe(samples, language=recording.language, **_GREEDY)
-        text = "".join(segment.text for segment in segments).strip()
-        return Heard(text, (), (), time.perf_counter() - started, self._meter.taken())
+        text = "".join(segment.text for segment in segments)
+        piece = Piece(text, recording.duration_s, time.perf_counter() - started)
+        return Heard((piece,), self._meter.taken())
 
 
 class Agreeing:
@@ -43,9 +44,9 @@ class Agreeing:
         self._meter = metered(self._model)
 
     def hear(self, recording: Recording) -> Heard:
-        return Heard.live(list(self._emissions(recording)), self._meter.taken())
+        return Heard(tuple(self._pieces(recording)), self._meter.taken())
 
-    def _emissions(self, recording: Recording) -> Iterator[Emission]:
+    def _pieces(self, recording: Recording) -> Iterator[Piece]:
         samples: NDArray[np.float32] = np.load(recording.samples)
         stream = LocalAgreement(lambda buffer, prompt: self._segments(buffer, prompt, recording.language))
         for start in range(0, len(samples), self._chunk_samples):
@@ -54,7 +55,8 @@ class Agreeing:
             words = stream.feed(samples[start:end])
             if end == len(samples):
                 words += stream.end()
-            yield Emission([word.text for word in words], end / SAMPLE_RATE, time.perf_counter() - started)
+            text = "".join(word.text for word in words)
+            yield Piece(text, end / SAMPLE_RATE, time.perf_counter() - started)
 
     def _segments(self, samples: NDArray[np.float32], prompt: str, language: str | None) -> list[Segment]:
         segments, _ = self._model.transcribe(

@@ -1,13 +1,15 @@
 """From what the systems heard to figures, and from figures to the table and its ratios."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from math import nan
 from typing import Any
 
-from scripts.peers.job import Outcome, Report
+from scripts.peers.job import Outcome, Piece, Report
 from scripts.peers.systems import BOUND, OURS
-from simul_whisper import AlignAttConfig, Timing
-from streaming.evaluation import ClipResult, report
+from simul_whisper import AlignAttConfig, Timing, Word
+from streaming.evaluation import ClipResult, Telling
+from streaming.figures import report
 from streaming.manifest import Clip
 
 
@@ -16,6 +18,7 @@ class Figures:
     """A line of the table; None: does not apply, or cannot be had."""
 
     wer: float | None
+    cer: float | None
     cpu: float
     compute: float
     laal_s: float | None
@@ -41,6 +44,7 @@ def measured(heard: Report, clips: Mapping[str, Clip]) -> Measured:
     audio_s = sum(each.duration_s for each in results)
     figures = Figures(
         wer=overall["wer"],
+        cer=overall["cer"],
         cpu=sum(each.cpu_s for each in heard.outcomes) / audio_s,
         compute=sum(each.heard.compute_s for each in heard.outcomes) / audio_s,
         laal_s=overall["laal_s"],
@@ -56,20 +60,28 @@ def measured(heard: Report, clips: Mapping[str, Clip]) -> Measured:
 
 
 def _result(clip: Clip, outcome: Outcome) -> ClipResult:
-    heard = outcome.heard
     return ClipResult(
         id=clip.id,
         lang=clip.lang,
         kind=clip.kind,
         duration_s=clip.duration_s,
         reference=clip.transcript,
-        text=heard.text,
+        segments=clip.segments,
+        text_lang=clip.lang,
         offline=None,
-        language=None,
-        delays_s=heard.delays_s,
-        delays_ca_s=heard.delays_ca_s,
-        timing=Timing(total_s=heard.compute_s),
+        is_detected=False,
+        tellings=tuple(_tellings(outcome.heard.pieces)),
     )
+
+
+def _tellings(pieces: Iterable[Piece]) -> Iterator[Telling]:
+    """Yield the pieces as if each chunk had come when it was spoken."""
+    ready_s = 0.0
+    for piece in pieces:
+        ready_s = max(piece.audio_s, ready_s) + piece.compute_s
+        # Not every peer tells the times and probabilities of words, and no figure needs them.
+        words = (Word(piece.text, nan, nan, nan),)
+        yield Telling(words, piece.audio_s, ready_s, piece.compute_s, Timing(), language=None)
 
 
 def _decode_ms(heard: Report) -> float | None:
@@ -78,13 +90,14 @@ def _decode_ms(heard: Report) -> float | None:
     return 1000 * sum(each.seconds for each in decodings) / n_tokens if n_tokens else None
 
 
-_TITLES = ("WER", "CPU s", "compute s", "LAAL s", "LAAL ca s", "1st word s", "MB", "ms/token")
-_DECIMALS = (2, 3, 3, 2, 2, 2, 0, 1)
+_TITLES = ("WER", "CER", "CPU s", "compute s", "LAAL s", "LAAL ca s", "1st word s", "MB", "ms/token")
+_DECIMALS = (2, 2, 3, 3, 2, 2, 2, 0, 1)
 NOTES = """\
-WER: in per cent, of characters where a language writes no spaces between words. CPU s: CPU seconds of all threads for
-a second of audio; compute s: seconds on the clock while computing, for a second of audio; neither counts loading. LAAL:
-on the audio's clock; ca: with computing added, as if speech had come in real time. MB: most that was resident.
-ms/token: of the decoder, its prompts included."""
+WER: in per cent; CER: the same of characters, where a language writes no spaces between words. CPU s: CPU seconds of
+all threads for a second of audio; compute s: seconds on the clock while computing, for a second of audio; neither
+counts loading. LAAL: on the audio's clock; ca: with computing added, as if speech had come in real time; what hears
+recordings whole has its first word at their end. MB: most that was resident. ms/token: of the decoder, its prompts
+included."""
 
 
 def table(systems: Mapping[str, Figures]) -> str:

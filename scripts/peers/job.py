@@ -4,7 +4,6 @@ It knows nothing of our packages or of theirs, so that a peer's process holds th
 """
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,10 +54,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Emission:
-    """What came with a chunk: words, when `audio_s` had been heard, for `compute_s` of work."""
+class Piece:
+    """The text that came with a chunk, maybe none, when `audio_s` had been heard, for `compute_s` of work."""
 
-    words: Sequence[str]
+    text: str
     audio_s: float
     compute_s: float
 
@@ -73,28 +72,14 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Heard:
-    """What a system made of one recording.
+    """What a system made of one recording: a piece for each chunk, or one for the whole of it."""
 
-    delays_s, delays_ca_s: per word, the audio heard and the time passed when it came; empty for what does not stream.
-    """
-
-    text: str
-    delays_s: tuple[float, ...]
-    delays_ca_s: tuple[float, ...]
-    compute_s: float
+    pieces: tuple[Piece, ...]
     decoding: Decoding
 
-    @classmethod
-    def live(cls, emissions: Iterable[Emission], decoding: Decoding) -> "Heard":
-        """Sum up a stream as if each chunk had come when it was spoken."""
-        words, delays, delays_ca, ready_s, compute_s = list[str](), list[float](), list[float](), 0.0, 0.0
-        for each in emissions:
-            compute_s += each.compute_s
-            ready_s = max(each.audio_s, ready_s) + each.compute_s
-            words += each.words
-            delays += [each.audio_s] * len(each.words)
-            delays_ca += [ready_s] * len(each.words)
-        return cls("".join(words).strip(), tuple(delays), tuple(delays_ca), compute_s, decoding)
+    @property
+    def compute_s(self) -> float:
+        return sum(piece.compute_s for piece in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -123,9 +108,8 @@ class Report:
 
 
 def _outcome(values: dict[str, Any]) -> Outcome:
-    heard = values["heard"]
-    delays = {name: tuple(heard[name]) for name in ("delays_s", "delays_ca_s")}
-    return Outcome(values["id"], Heard(**heard | delays | {"decoding": Decoding(**heard["decoding"])}), values["cpu_s"])
+    pieces = tuple(Piece(**piece) for piece in values["heard"]["pieces"])
+    return Outcome(values["id"], Heard(pieces, Decoding(**values["heard"]["decoding"])), values["cpu_s"])
 
 
 class System(Protocol):

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from whisperlivekit import AudioProcessor, TranscriptionEngine
 
-from scripts.peers.job import SAMPLE_RATE, Emission, Heard, Job, Recording
+from scripts.peers.job import SAMPLE_RATE, Heard, Job, Piece, Recording
 from scripts.peers.meter import Meter, metered
 
 _POLL_S = 0.002
@@ -64,8 +64,8 @@ class LiveKit:
 
     def hear(self, recording: Recording) -> Heard:
         self._speak(recording.language or "auto")
-        emissions = asyncio.run(self._emissions(np.load(recording.samples)))
-        return Heard.live(emissions, self._meter.taken())
+        pieces = asyncio.run(self._pieces(np.load(recording.samples)))
+        return Heard(tuple(pieces), self._meter.taken())
 
     def _speak(self, language: str) -> None:
         if language == self._language:
@@ -85,10 +85,10 @@ class LiveKit:
         )
         self._language, self._meter = language, self._metered(self._engine.asr)
 
-    async def _emissions(self, samples: NDArray[np.float32]) -> list[Emission]:
+    async def _pieces(self, samples: NDArray[np.float32]) -> list[Piece]:
         processor = AudioProcessor(transcription_engine=self._engine)
         reading = asyncio.create_task(_read_to_end(await processor.create_tasks()))
-        progress, emissions = Progress(processor), list[Emission]()
+        progress, pieces = Progress(processor), list[Piece]()
         for start in range(0, len(samples), self._job.chunk_samples):
             chunk = samples[start : start + self._job.chunk_samples]
             end = start + len(chunk)
@@ -98,9 +98,9 @@ class LiveKit:
             else:
                 await processor.process_audio(b"")
                 await reading
-            emissions.append(progress.since(end / SAMPLE_RATE))
+            pieces.append(progress.since(end / SAMPLE_RATE))
         await processor.cleanup()
-        return emissions
+        return pieces
 
 
 class Progress:
@@ -117,12 +117,12 @@ class Progress:
                 raise TimeoutError(f"nothing came of {audio_s:g} s of audio for {_PATIENCE_S:g} s")
             await asyncio.sleep(_POLL_S)
 
-    def since(self, audio_s: float) -> Emission:
+    def since(self, audio_s: float) -> Piece:
         tokens, calls_s = self._processor.state.tokens, self._processor.metrics.transcription_durations
-        words = [token.text for token in tokens[self._n_tokens :] if token.text.strip()]
+        text = "".join(token.text for token in tokens[self._n_tokens :])
         compute_s = sum(calls_s[self._n_calls :])
         self._n_tokens, self._n_calls = len(tokens), len(calls_s)
-        return Emission(words, audio_s, compute_s)
+        return Piece(text, audio_s, compute_s)
 
 
 async def _read_to_end(results: Any) -> None:

@@ -4,13 +4,25 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from simul_whisper import AlignAttConfig, ConfigError, Model, SimulWhisperError, load_model
-from streaming.cli.options import ProgressBar, add_settings, config_from
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, SimulWhisperError, load_model
+from streaming.cli.bench_table import table
+from streaming.cli.options import (
+    ProgressBar,
+    add_settings,
+    add_voice_settings,
+    config_from,
+    configs_from,
+    has_voice_settings,
+)
 from streaming.manifest import Clip, load_manifest
+
+if TYPE_CHECKING:
+    from streaming.evaluation import ClipResult
+    from streaming.vad import VoiceConfig
 
 _BAD_INPUT = 2
 
@@ -21,13 +33,24 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
     )
+    parser.add_argument(
+        "--detect-language", action="store_true", help="have the language found out, not taken from the manifest"
+    )
     parser.add_argument("--json", metavar="FILE", help="keep all figures and every clip's text")
+    parser.add_argument(
+        "--log",
+        metavar="DIR",
+        help="keep the logs that omnisteval and simulstream read, and score them with omnisteval",
+    )
     parser.add_argument(
         "--coreml-reference",
         action="store_true",
         help="with --backend coreml: run the package in NumPy, on any machine, to measure what it writes",
     )
     add_settings(parser)
+    add_voice_settings(
+        parser, "With any of these, clips go through a session, as listeners get it; else to the engine alone."
+    )
     parser.set_defaults(run=run)
 
 
@@ -41,12 +64,26 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
-    from streaming.evaluation import report
+    from streaming.figures import report
 
-    config = config_from(options)
+    config, voice = configs_from(options) if has_voice_settings(options) else (config_from(options), None)
+    if options.detect_language and config.language != "auto":
+        raise ConfigError(f"got --detect-language and language = {config.language!r}, expected one of the two")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
+    model = _loaded(config, options)
+    results, status = _evaluated(clips, model, config, voice, options)
+    figures = {"model": vars(model.info), "voice": voice and vars(voice), **report(results, config)}
+    if options.log:
+        _log(Path(options.log), results, figures["groups"])
+    if options.json:
+        _write(Path(options.json), figures)
+    print(table(figures, with_omnisteval=bool(options.log)))
+    return status
+
+
+def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> Model:
     bar = ProgressBar()
     try:
         model = load_model(config, bar, _reference_runtime() if options.coreml_reference else None)
@@ -54,12 +91,7 @@ def run(options: argparse.Namespace) -> int:
         bar.close()
     if options.coreml_reference and model.info.encoder_backend != "coreml":
         raise ConfigError(f"--coreml-reference: {model.info.fallback_reason or 'needs --backend coreml'}")
-    results, status = _evaluated(clips, model, config, offline=options.offline)
-    figures = {"model": vars(model.info), **report(results, config)}
-    if options.json:
-        _write(Path(options.json), figures)
-    print(_table(figures))
-    return status
+    return model
 
 
 def _reference_runtime() -> Any:
@@ -83,20 +115,48 @@ def selected_clips(options: argparse.Namespace) -> list[Clip]:
     return chosen
 
 
-def _evaluated(clips: list[Clip], model: Model, config: AlignAttConfig, *, offline: bool) -> tuple[list[Any], int]:
+def _evaluated(
+    clips: list[Clip], model: Model, config: AlignAttConfig, voice: "VoiceConfig | None", options: argparse.Namespace
+) -> "tuple[list[ClipResult], int]":
     """Return the results of the clips that could be read, and the exit status."""
     from streaming.evaluation import evaluate_clip
 
     results, status = [], 0
     for clip in tqdm(clips, desc="clips", leave=False):
         try:
-            results.append(evaluate_clip(clip, model, config, offline=offline))
+            results.append(
+                evaluate_clip(clip, model, config, offline=options.offline, detect=options.detect_language, voice=voice)
+            )
         except SimulWhisperError as error:
-            print(f"simul-whisper: {error}", file=sys.stderr)
+            _complain(error)
             status = _BAD_INPUT
     if not results:
         raise ConfigError("no clip could be read")
     return results, status
+
+
+def _log(folder: Path, results: "list[ClipResult]", groups: dict[str, dict[str, Any]]) -> None:
+    """Write the logs of every group, and add to its figures what omnisteval says of them."""
+    from streaming.evaluation_log import NAMES, folder_name, has_omnisteval, latencies, write_logs
+    from streaming.figures import grouped
+
+    for name, group in grouped(results).items():
+        groups[name] |= dict.fromkeys(NAMES)
+        try:
+            parts = write_logs(folder / folder_name(name), group)
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
+        for part in parts if has_omnisteval() else ():
+            try:
+                groups[name] |= latencies(part)
+            except BackendError as error:
+                _complain(error)
+    if not has_omnisteval():
+        _complain(f"YAAL and StreamLAAL: pip install OmniSTEval, then run every score.sh in {folder}")
+
+
+def _complain(message: object) -> None:
+    print(f"simul-whisper: {message}", file=sys.stderr)
 
 
 def _write(path: Path, figures: dict[str, Any]) -> None:
@@ -104,28 +164,3 @@ def _write(path: Path, figures: dict[str, Any]) -> None:
         path.write_text(json.dumps(figures, ensure_ascii=False, indent=1), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-_COLUMNS = ("clips", "audio_s", "wer", "wer_offline", "bleu", "chrf", "compute_per_audio_s", "first_word_s", "laal_s")
-
-
-def _table(figures: dict[str, Any]) -> str:
-    """Return the figures as text: a line for each group, then costs and the model."""
-    columns = (*_COLUMNS, "laal_ca_s", "words_without_speech")
-    titles = [f"{column.replace('compute_per_audio_s', 'cost'):>9}" for column in columns]
-    lines = [" ".join([f"{'':14}", *titles])]
-    for name, group in {**figures["groups"], "overall": figures["overall"]}.items():
-        cells = [f"{_cell(group[column]):>{len(title)}}" for column, title in zip(columns, titles, strict=True)]
-        lines.append(" ".join([f"{name:14}", *cells]))
-    overall = figures["overall"]
-    stages = ", ".join(f"{name} {share}" for name, share in overall["stages"].items())
-    step = overall["decode_step_ms"]
-    lines.append(f"compute seconds per audio second: {stages}")
-    lines.append(f"decode step: median {step['median']} ms, 95th percentile {step['p95']} ms")
-    lines.append(f"peak memory: {overall['peak_memory_mb']} MB")
-    lines.append("model: " + ", ".join(f"{key} {value}" for key, value in figures["model"].items()))
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:g}"

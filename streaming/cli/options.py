@@ -39,17 +39,26 @@ def config_from(options: argparse.Namespace) -> AlignAttConfig:
     return _engine_from(options, engine)
 
 
-def add_voice_settings(parser: argparse.ArgumentParser) -> None:
+def add_voice_settings(parser: argparse.ArgumentParser, description: str | None = None) -> None:
     """Add a flag for every setting of voice activity; only those given are set on the parsed options."""
     try:
         from streaming.vad import VoiceConfig
     except BackendError:
         # The extra `live` is not installed; the command itself will say so, and the other commands do not need it.
         return
-    group = parser.add_argument_group("voice activity")
+    group = parser.add_argument_group("voice activity", description)
     for each in fields(VoiceConfig):
         help_text = f"{_help(each)} (default: {each.default})"
         group.add_argument(_flag(each), dest=each.name, default=argparse.SUPPRESS, help=help_text, **_parsing(each))
+
+
+def has_voice_settings(options: argparse.Namespace) -> bool:
+    """Whether a flag of voice activity was given."""
+    try:
+        from streaming.vad import VoiceConfig
+    except BackendError:
+        return False
+    return any(hasattr(options, each.name) for each in fields(VoiceConfig))
 
 
 def configs_from(options: argparse.Namespace) -> "tuple[AlignAttConfig, VoiceConfig]":

@@ -120,7 +120,7 @@ class _Cost:
     def add(self, emission: Emission) -> None:
         self.audio_s = emission.audio_s
         self._compute_s += emission.compute_s
-        self._lags_s += [emission.ready_s - word.end_s for word in emission.update.words]
+        self._lags_s += [emission.ready_s - word.end_s for word in emission.update.words if word.is_spoken]
 
     def summary(self, path: Path, whisper: PaddedAlignAttWhisper) -> str:
         info, mean_lag = whisper.info, sum(self._lags_s) / max(1, len(self._lags_s))

@@ -5,6 +5,8 @@
  * seam; what it says of that audio is passed over.
  */
 
+import { isSpoken } from "./transcript.js";
+
 const BEFORE_WORD_S = 15;
 // What the server received longer ago has been decoded, or was silence.
 const AFTER_RECEIPT_S = 90;
@@ -50,7 +52,7 @@ export class Memory {
     const words = this.#unknown(event.words);
     if (words.length === 0) return null;
     this.#isCatchingUp = false;
-    this.#last = words.at(-1);
+    this.#last = words.findLast(isSpoken) ?? this.#last;
     this.#lastWord_s = Math.max(this.#lastWord_s, ...words.map((word) => word.end_s));
     return { ...event, words };
   }
@@ -59,10 +61,19 @@ export class Memory {
   #unknown(words) {
     for (const [n, word] of words.entries()) {
       const isLast = this.#isCatchingUp && this.#last !== null && areSame(word, this.#last);
-      if ((word.start_s + word.end_s) / 2 > this.#toldBefore_s) return words.slice(isLast && !this.#hasLast ? n + 1 : n);
+      if ((word.start_s + word.end_s) / 2 > this.#toldBefore_s) {
+        return this.#withoutKnownMarks(words.slice(isLast && !this.#hasLast ? n + 1 : n));
+      }
       this.#hasLast ||= isLast;
     }
     return [];
+  }
+
+  /** Punctuation that comes first belongs to a word that is known, and so may be known too. */
+  #withoutKnownMarks(words) {
+    if (!this.#isCatchingUp) return words;
+    const n = words.findIndex(isSpoken);
+    return n < 0 ? [] : words.slice(n);
   }
 
   #shifted(event) {

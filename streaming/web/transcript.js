@@ -4,6 +4,11 @@ const LONG_PAUSE_S = 2;
 const LONG_PARAGRAPH_CHARS = 320;
 const SENTENCE_END = /[.?!…。？！।؟]["'”’»)\]}」』）】]*$/u;
 
+/** Whether a word has a sound; punctuation that was decided after its word has none. */
+export function isSpoken(word) {
+  return /[\p{L}\p{N}]/u.test(word.text);
+}
+
 export class Transcript {
   /** Words with `endsSpeech` where silence followed, and `endsParagraph`. */
   words = [];

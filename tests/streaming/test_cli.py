@@ -106,27 +106,6 @@ def test_models_lists_the_embedded_ones(capsys: pytest.CaptureFixture[str]) -> N
     assert "large-v3-turbo" in out
 
 
-def test_bench_writes_all_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kept = tmp_path / "bench.json"
-    arguments = ["bench", str(RECORDINGS), *FAST, "--only-kind", "short", "--skip", "kettle", "--json", str(kept)]
-    assert main(arguments) == 0
-    figures = json.loads(kept.read_text())
-    quality, delay = {"wer", "wer_offline", "bleu", "chrf"}, {"first_word_s", "laal_s", "laal_ca_s"}
-    cost = {"compute_per_audio_s", "stages", "decode_step_ms", "peak_memory_mb"}
-    assert quality | delay | cost <= figures["overall"].keys()
-    assert figures["groups"].keys() == {"en/short"}
-    assert figures["overall"]["wer"] <= 5
-    assert figures["overall"]["wer_offline"] <= 5
-    assert figures["overall"]["laal_s"] <= figures["overall"]["laal_ca_s"]
-    assert "screen" in figures["clips"][0]["text"]
-    assert "en/short" in capsys.readouterr().out
-
-
-def test_bench_refuses_what_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(tmp_path)]) == 2
-    assert "manifest.jsonl" in capsys.readouterr().err
-
-
 def test_interrupted_it_writes_what_was_heard() -> None:
     command = [sys.executable, "-m", "streaming.cli", "transcribe", str(RECORDINGS / "lighthouse.flac"), *FAST]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -342,6 +342,15 @@ def test_a_last_word_that_is_heard_later_than_before_is_not_told_twice() -> None
     assert memory.told(Words(again, 12.0)) == Words(again[2:], 12.0)
 
 
+def test_punctuation_that_follows_a_known_word_is_passed_over() -> None:
+    memory = Memory()
+    memory.told(Words((word(" and", 9.5), word(" kept", 10.0), word(".", 10.5)), 11.0))
+    memory.start_anew(0.0)
+    again = (word(" kept", 10.3), word(".", 11.0), word(" Only", 11.5), word(",", 12.0))
+    assert memory.told(Words(again[:2], 12.0)) is None
+    assert memory.told(Words(again[1:], 12.0)) == Words(again[2:], 12.0)
+
+
 def test_a_word_that_is_said_twice_is_told_twice() -> None:
     memory = Memory()
     memory.told(Words((word(" had", 10.0),), 11.0))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streaming.manifest import Clip, ManifestError, load_manifest
+from streaming.manifest import Clip, ManifestError, Segment, load_manifest
 from streaming.sources import read_audio
 
 ROW: dict[str, Any] = {
@@ -49,6 +49,12 @@ def test_references_may_be_empty_and_a_translation_left_out(tmp_path: Path) -> N
     assert (clip.transcript, clip.translation_en) == ("", None)
 
 
+def test_segments_of_a_long_transcript(tmp_path: Path) -> None:
+    pieces = [{"start": 0, "end": 1.5, "text": "The tide"}, {"start": 1.5, "end": 3, "text": "turns."}]
+    clip = load_manifest(write(tmp_path, json.dumps(ROW | {"segments": pieces})))[0]
+    assert clip.segments == (Segment(0.0, 1.5, "The tide"), Segment(1.5, 3.0, "turns."))
+
+
 @pytest.mark.parametrize(
     ("second_line", "message"),
     [
@@ -59,6 +65,13 @@ def test_references_may_be_empty_and_a_translation_left_out(tmp_path: Path) -> N
         (json.dumps(ROW | {"id": 7}), "line 2: got 'id': 7"),
         (json.dumps(ROW | {"id": "b", "lang": ""}), "line 2: got 'lang': ''"),
         (json.dumps(ROW | {"id": "b", "transcript": ["a"]}), "line 2: got 'transcript': "),
+        (json.dumps(ROW | {"id": "b", "segments": "a"}), "line 2: got 'segments': 'a'"),
+        (json.dumps(ROW | {"id": "b", "segments": [{"start": 1, "end": 1, "text": ""}]}), "line 2: got the segment"),
+        (json.dumps(ROW | {"id": "b", "segments": [{"start": True, "end": 2, "text": ""}]}), "line 2: got the segment"),
+        (
+            json.dumps(ROW | {"id": "b", "segments": [{"start": s, "end": s + 2, "text": ""} for s in (0, 1)]}),
+            "line 2: got 'segments' that overlap",
+        ),
         (json.dumps(ROW | {"id": "b", "duration_s": 0}), "line 2: got 'duration_s': 0"),
         (json.dumps(ROW | {"id": "b", "duration_s": True}), "line 2: got 'duration_s': True"),
         (json.dumps(ROW | {"id": "b", "duration_s": float("nan")}), "line 2: got 'duration_s': nan"),

@@ -212,7 +212,7 @@ def test_it_passes_over_the_words_that_other_clients_pass_over(page: Any, seed: 
             memory.start_anew(acts[-1])
             continue
         starts = sorted(chance.uniform(0, 6) for _ in range(chance.randint(1, 4)))
-        words = tuple(Word(chance.choice([" One", " one,", " two"]), each, each + 0.3, 1.0) for each in starts)
+        words = tuple(Word(chance.choice([" One", " one,", " two", "."]), each, each + 0.3, 1.0) for each in starts)
         acts.append({"type": "words", "words": [asdict(word) for word in words], "heard_s": 7.0})
         told = memory.told(Words(words, 7.0))
         expected.append([word.text for word in told.words] if isinstance(told, Words) else None)

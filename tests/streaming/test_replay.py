@@ -7,7 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, load_model
-from streaming.replay import replay, replay_realtime
+from streaming.events import Ended, Words
+from streaming.replay import replay, replay_realtime, replay_session
+from streaming.session import Session
+from streaming.vad import VoiceConfig
+from tests.tones import random_words, speech_of, tone_model
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +53,16 @@ def test_in_real_time_all_audio_is_given_and_late_chunks_together(model: Model) 
 def test_no_audio_gives_nothing(model: Model) -> None:
     assert list(replay(listener(model), silence())) == []
     assert list(replay_realtime(listener(model), silence())) == []
+
+
+def test_a_session_gets_every_chunk_and_the_end() -> None:
+    speech = speech_of(random_words(8, 1))
+    session = Session(AlignAttConfig(language="en", padding_len=1.0), tone_model(), VoiceConfig(vad=False))
+    pieces = np.array_split(speech.samples, 37)
+    emissions = list(replay_session(session, iter(pieces)))
+    events = [event for emission in emissions for event in emission.events]
+    assert "".join(event.text for event in events if isinstance(event, Words)) == speech.text
+    assert events[-1] == Ended(emissions[-1].audio_s)
+    assert emissions[-1].audio_s == len(speech.samples) / SAMPLE_RATE
+    assert any(emission.turns for emission in emissions[:-1])
+    assert all(emission.ready_s >= emission.audio_s for emission in emissions)

@@ -14,8 +14,12 @@ from streaming.scoring import (
     character_edits,
     chrf,
     first_word_s,
+    has_last_unit,
+    has_loop,
     laal_s,
     normalised,
+    unit_delays,
+    units,
     word_edits,
 )
 
@@ -151,3 +155,67 @@ def test_laal_is_that_of_simulstream(
 def test_first_word() -> None:
     assert first_word_s([1.5, 1.5, 2.5]) == 1.5
     assert first_word_s([]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("He asked himself: answered he, answered he, Answered he. Answered he!", "en", True),
+        ("no no no", "en", False),
+        ("no no no no no no no no", "en", True),
+        ("red green blue grey red green blue grey", "en", False),
+        ("red green blue grey red green blue grey red green blue grey and so on", "en", True),
+        ("the tide turns and the tide turns", "en", False),
+        ("ご視聴ありがとうございました" * 3, "ja", True),
+        ("ご視聴ありがとうございました" * 2, "ja", False),
+        ("", "en", False),
+    ],
+)
+def test_loops(text: str, language: str, expected: bool) -> None:
+    assert has_loop(text, language) == expected
+
+
+@given(st.lists(st.sampled_from("ab"), max_size=40))
+def test_a_loop_is_a_phrase_three_times_over_eight_words(said: list[str]) -> None:
+    n = len(said)
+    phrases = [(start, period) for start in range(n) for period in range(1, n)]
+    expected = any(
+        said[start : start + repeats * period] == said[start : start + period] * repeats
+        for start, period in phrases
+        for repeats in range(3, (n - start) // period + 1)
+        if repeats * period >= 8
+    )
+    assert has_loop(" ".join(said), "de") == expected
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "language", "expected"),
+    [
+        ("The tide turns", "en", True),
+        ("Tide TURNS, thank you", "en", True),
+        ("turns the tide", "en", False),
+        ("the tide", "en", False),
+        ("", "en", False),
+        ("潮水了", "zh", True),
+        ("潮水退", "zh", False),
+    ],
+)
+def test_the_last_unit_is_heard(hypothesis: str, language: str, expected: bool) -> None:
+    assert has_last_unit("The tide turns." if language == "en" else "潮水退了。", hypothesis, language) == expected
+
+
+@given(st.lists(st.tuples(st.text("ab 潮", max_size=4), st.floats(0, 60)), max_size=8), st.sampled_from(["en", "zh"]))
+def test_every_unit_has_the_delay_of_the_piece_that_ends_it(pieces: list[tuple[str, float]], language: str) -> None:
+    said = units("".join(text for text, _ in pieces), language)
+    delays = unit_delays(pieces, language)
+    assert len(delays) == len(said)
+    for n_pieces in range(len(pieces) + 1):
+        came = units("".join(text for text, _ in pieces[:n_pieces]), language)
+        # Only the last word of what came may go on in a later piece.
+        n_whole = max(0, len(came) - 1)
+        assert set(delays[:n_whole]) <= {delay_s for _, delay_s in pieces[:n_pieces]}
+
+
+def test_a_word_does_not_wait_for_its_punctuation() -> None:
+    assert unit_delays([(" The tide", 1.0), (",", 2.0), (" turns", 3.0), (".", 4.0)], "en") == [1.0, 1.0, 3.0]
+    assert unit_delays([("潮", 1.0), ("水。", 2.0)], "zh") == [1.0, 2.0]
