@@ -29,10 +29,7 @@ _BAD_INPUT = 2
 
 def add_command(commands: Any) -> None:
     parser = commands.add_parser("bench", help="measure quality, delay and cost on recordings with references")
-    parser.add_argument("manifest", metavar="DIR_OR_MANIFEST", help="manifest.jsonl, or the folder that holds it")
-    parser.add_argument("--only-lang", metavar="CODES", help="clips of these languages only, such as en,de")
-    parser.add_argument("--only-kind", metavar="KINDS", help="clips of these kinds only, such as short,long")
-    parser.add_argument("--skip", metavar="IDS", default="", help="leave these clips out")
+    add_selection(parser)
     parser.add_argument(
         "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
     )
@@ -57,6 +54,14 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the manifest and the flags that choose among its clips."""
+    parser.add_argument("manifest", metavar="DIR_OR_MANIFEST", help="manifest.jsonl, or the folder that holds it")
+    parser.add_argument("--only-lang", metavar="CODES", help="clips of these languages only, such as en,de")
+    parser.add_argument("--only-kind", metavar="KINDS", help="clips of these kinds only, such as short,long")
+    parser.add_argument("--skip", metavar="IDS", default="", help="leave these clips out")
+
+
 def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
     from streaming.figures import report
@@ -66,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"got --detect-language and language = {config.language!r}, expected one of the two")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
-    clips = _selected(load_manifest(options.manifest), options)
+    clips = selected_clips(options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, config, voice, options)
     figures = {"model": vars(model.info), "voice": voice and vars(voice), **report(results, config)}
@@ -98,7 +103,9 @@ def _reference_runtime() -> Any:
     return REFERENCE
 
 
-def _selected(clips: list[Clip], options: argparse.Namespace) -> list[Clip]:
+def selected_clips(options: argparse.Namespace) -> list[Clip]:
+    """Return the chosen clips, one at least. Raises ManifestError and ConfigError."""
+    clips = load_manifest(options.manifest)
     languages = options.only_lang.split(",") if options.only_lang else {clip.lang for clip in clips}
     kinds = options.only_kind.split(",") if options.only_kind else {clip.kind for clip in clips}
     skipped = options.skip.split(",")

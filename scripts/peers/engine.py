@@ -1,0 +1,37 @@
+"""Our own engine, through the public names."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from scripts.peers.job import Decoding, Heard, Job, Piece, Recording
+from simul_whisper import AlignAttConfig, load_model, read_toml
+from streaming.evaluation import Telling, evaluate_clip, timing_of
+from streaming.manifest import Clip
+
+
+def settings(job: Job) -> AlignAttConfig:
+    """Return the settings of the job. Raises ConfigError."""
+    config = AlignAttConfig.from_mapping(read_toml(job.config), job.config) if job.config else AlignAttConfig()
+    return replace(config, model_name=job.model, segment_length=job.chunk_s).validated()
+
+
+class Engine:
+    def __init__(self, job: Job) -> None:
+        # CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses.
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        self._config = settings(job)
+        self._model = load_model(self._config)
+
+    def hear(self, recording: Recording) -> Heard:
+        clip = Clip(
+            recording.id, Path(recording.path), recording.language or "none", "", recording.duration_s, transcript=None
+        )
+        result = evaluate_clip(clip, self._model, self._config, offline=False)
+        timing = timing_of([result])
+        decoding = Decoding(timing.prefill_s + sum(timing.step_s), len(timing.step_s))
+        return Heard(tuple(_piece(telling) for telling in result.tellings), decoding)
+
+
+def _piece(telling: Telling) -> Piece:
+    return Piece("".join(word.text for word in telling.words), telling.audio_s, telling.compute_s)
