@@ -81,7 +81,7 @@ class LogitFilter:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._never = np.array([*tokenizer.special_tokens, *tokenizer.non_speech_tokens])
         self._never_first = np.array([tokenizer.blank, tokenizer.eot])
-        self._continuing = np.array([token for token in range(tokenizer.eot) if tokenizer.continues_word(token)])
+        self._continuing = np.array(tokenizer.continuing_tokens)
 
     def logprobs(self, logits: NDArray[np.float32], *, first: bool) -> NDArray[np.float32]:
         """logits: float32 (n_vocab,). Returns log-probabilities over the tokens that may be written."""

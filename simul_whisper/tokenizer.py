@@ -110,6 +110,11 @@ class Tokenizer:
         return not self.starts_word(token) and self.decode([token]).strip(_CLOSING_MARKS) != ""
 
     @cached_property
+    def continuing_tokens(self) -> tuple[int, ...]:
+        """Every token that `continues_word`."""
+        return tuple(token for token in range(self.eot) if self.continues_word(token))
+
+    @cached_property
     def blank(self) -> int:
         return self.encode(" ")[0]
 
