@@ -85,6 +85,10 @@ class AlignedToken:
     word_ended: float = 1.0
 
 
+# Attention wanders by as much while the decoder goes forward.
+WANDERING_FRAMES = 25
+
+
 @dataclass(frozen=True)
 class AlignAttPolicy:
     """When to stop. All lengths in frames; `last_frame` is where the newest committed token was read.
@@ -100,15 +104,14 @@ class AlignAttPolicy:
 
     def stop(self, tokens: Sequence[AlignedToken], frame: int) -> StopReason | None:
         """Why the token read from `frame`, after `tokens`, must not be emitted; None when it may."""
-        last_frame = tokens[-1].frame if tokens else self.last_frame
-        if self.final and self._at_edge(last_frame) and last_frame - frame > 2 * self.frame_threshold:
-            # Having read to the end, the decoder begins to say it all again.
+        # One token may be misread from far ahead; two may not.
+        last_frame = min([self.last_frame, *(token.frame for token in tokens)][-2:])
+        has_read_all = self.content_frames - last_frame <= WANDERING_FRAMES
+        if self.final and has_read_all and last_frame - frame > 2 * WANDERING_FRAMES:
+            # The decoder begins to say it all again.
             return StopReason.REWIND
         if last_frame - frame > self.rewind_threshold:
             return StopReason.REWIND
-        if not self.final and self._at_edge(frame):
+        if not self.final and self.content_frames - frame <= self.frame_threshold:
             return StopReason.EDGE
         return None
-
-    def _at_edge(self, frame: int) -> bool:
-        return self.content_frames - frame <= self.frame_threshold

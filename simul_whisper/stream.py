@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simul_whisper.alignatt import AlignAttPolicy, AlignedToken, StopReason
+from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
 from simul_whisper.config import AlignAttConfig
@@ -67,12 +67,10 @@ class _StopRule:
     def _says_again(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> bool:
         """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
         n_back = tokens[-1].frame - frame
-        if n_back > 2 * self.policy.frame_threshold:
+        if n_back > 2 * WANDERING_FRAMES:
             return said_before([*self.earlier, *(each.token for each in tokens)], token) > 0
         same_place = range(frame - _SAME_PLACE_FRAMES, frame + _SAME_PLACE_FRAMES + 1)
-        return n_back > self.policy.frame_threshold and any(
-            each.token == token and each.frame in same_place for each in tokens
-        )
+        return n_back > WANDERING_FRAMES and any(each.token == token and each.frame in same_place for each in tokens)
 
 
 class Stream:

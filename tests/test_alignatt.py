@@ -151,6 +151,13 @@ def test_the_newest_token_counts_rather_than_the_committed_one() -> None:
     assert policy(last_frame=400).stop(read_from(150), 100) is None
 
 
+def test_one_token_read_from_far_ahead_is_no_jump() -> None:
+    ahead = AlignedToken(2, 400, -0.1)
+    assert policy().stop([AlignedToken(1, 90, -0.1), ahead], 110) is None
+    assert policy(last_frame=90).stop([ahead], 110) is None
+    assert policy().stop([AlignedToken(1, 380, -0.1), ahead], 110) is StopReason.REWIND
+
+
 def test_beginning_again_at_the_end_of_the_stream_stops() -> None:
     final = policy(final=True)
     assert final.stop(read_from(480), 430) is None
