@@ -39,6 +39,15 @@ def test_words_have_their_leading_space_and_punctuation() -> None:
     ]
 
 
+def test_punctuation_that_is_decided_later_is_a_word_without_a_sound() -> None:
+    transcript = Transcript(TOKENIZER)
+    (*hello, dot) = timed(" Hello.")
+    (first,) = transcript.feed(hello, "en", dot.sample)
+    (later,) = [*transcript.feed([dot], "en", None), *transcript.end()]
+    assert [(word.text, word.is_spoken) for word in (first, later)] == [(" Hello", True), (".", False)]
+    assert later.start_s >= first.end_s
+
+
 @pytest.mark.parametrize(
     ("text", "language"), [("我们在北京。", "zh"), ("東京へ行きました。", "ja"), ("我們喺香港。", "yue")]
 )

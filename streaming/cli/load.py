@@ -15,7 +15,12 @@ _BAD = 1
 
 
 def add_command(commands: Any) -> None:
-    parser = commands.add_parser("load", help="measure what a running server bears")
+    parser = commands.add_parser(
+        "load",
+        help="measure what a running server bears",
+        description="Measure what a running server bears. Start it with --connections-per-minute 100000: otherwise it "
+        "refuses most of the malformed messages at the door, unread.",
+    )
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("file", metavar="FILE", help="speech that every client streams")
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8], metavar="N", help="at once (default: 1 8)")
