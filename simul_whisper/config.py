@@ -78,7 +78,7 @@ class SimulWhisperConfig:
     audio_min_len: float = _option(
         0.0, "seconds of audio below which a window is not decoded yet", low=0, high=MAX_WINDOW_S
     )
-    audio_max_len: float = _option(15.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
+    audio_max_len: float = _option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
     segment_length: float = _option(
         1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S
     )
@@ -126,7 +126,7 @@ class AlignAttConfig(SimulWhisperConfig):
         None, "older name: true is last_word = keep; false is cif with weights, else drop"
     )
     hold_probability: float = _option(
-        0.7, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
+        0.6, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
     )
     hold_len: float = _option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
     nonspeech_prob: float = _option(

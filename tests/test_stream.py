@@ -260,10 +260,12 @@ def test_context_and_prompts_stand_in_front_of_the_words() -> None:
     contexts = [decode(prompt[: prompt.index(sot)]) for prompt in model.decoder.prompts]
     texts = [decode(prompt[prompt.index(sot) :]) for prompt in model.decoder.prompts]
     assert contexts[0] == " Ada Hello"
-    assert all(context.startswith(" Ada ") for context in contexts)
+    assert all(context.startswith(" Ada") for context in contexts)
     assert contexts[-1] != contexts[0]
     for context, text in zip(contexts, texts, strict=True):
-        assert (" Hello" + speech.text).find(context.removeprefix(" Ada") + text) >= 0
+        # The oldest token may be a part of a character.
+        older = context.removeprefix(" Ada").lstrip("\ufffd")
+        assert older + text in " Hello" + speech.text
     assert max(len(prompt) for prompt in model.decoder.prompts) < 448
 
 

@@ -181,10 +181,12 @@ def test_words_are_timed_where_they_are_spoken(tiny: Model, captions: Recording)
     """A pause before the speech moves all words by its length."""
     pause_s = 2.0
     late = np.concatenate([np.zeros(round(pause_s * SAMPLE_RATE), np.float32), captions.samples])
-    on_time = words_of(listen(quick_listener(tiny), every(2.0, captions.samples)))
-    moved = words_of(listen(quick_listener(tiny), every(2.0, late)))
-    assert [word.text for word in moved][-5:] == [word.text for word in on_time][-5:]
-    for before, after in zip(on_time[-5:], moved[-5:], strict=True):
+    on_time, moved = (
+        [word for word in words_of(listen(quick_listener(tiny), every(2.0, samples))) if word.is_spoken][-5:]
+        for samples in (captions.samples, late)
+    )
+    assert [word.text.strip(" .,") for word in moved] == [word.text.strip(" .,") for word in on_time]
+    for before, after in zip(on_time, moved, strict=True):
         assert after.start_s - before.start_s == pytest.approx(pause_s, abs=0.3)
 
 
