@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ POINTS = Path(__file__).with_name("latency_wer.json")
 INK, POINT, LINE = "#7d8590", "#2f81f7", "#d29922"
 SIZE_INCHES = (7.2, 4.0)
 FONT_POINTS = 10
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "simul-whisper",
     "font.family": "sans-serif",
