@@ -48,7 +48,7 @@ class CommitRule:
         if self._last_word is not LastWord.KEEP and language not in LANGUAGES_WITHOUT_SPACES:
             ends_word = self._boundary is not None and self._boundary.fires_at_end(features, content_frames)
             if n < len(accepted) or not ends_word:
-                n = _n_in_whole_words(read, n)
+                n = self._n_in_whole_words(read, n)
         self.held = tuple(token.token for token in read[n:])
         return n
 
@@ -66,9 +66,11 @@ class CommitRule:
                 return n
         return len(read)
 
+    def _n_in_whole_words(self, read: Sequence[AlignedToken], n: int) -> int:
+        """Return how many of the first n tokens make up whole words, as far as what was read after them tells."""
+        while n > 0 and (n == len(read) or not self._begins_anew(read[n])):
+            n -= 1
+        return n
 
-def _n_in_whole_words(read: Sequence[AlignedToken], n: int) -> int:
-    """Return how many of the first n tokens make up whole words, as far as what was read after them tells."""
-    while n > 0 and (n == len(read) or read[n].word_ended < _WORD_ENDED):
-        n -= 1
-    return n
+    def _begins_anew(self, token: AlignedToken) -> bool:
+        return token.word_ended >= _WORD_ENDED and not self._tokenizer.continues_word(token.token)

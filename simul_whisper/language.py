@@ -43,11 +43,15 @@ _OF_TEXT = 0.5
 
 @dataclass(frozen=True)
 class Heard:
-    """What one pass heard: float32 (n_languages,), log-probabilities; how much audio there was, and speech in it."""
+    """What one pass heard: float32 (n_languages,), log-probabilities; how much audio there was, and speech in it.
+
+    is_full: the window is as long as it gets, and its oldest audio goes next, whether it was written down or not.
+    """
 
     logprobs: NDArray[np.float32]
     audio_s: float
     speech_s: float
+    is_full: bool = False
 
 
 class _Stage(Enum):
@@ -116,10 +120,11 @@ class LanguageRule:
 
     def _hear_first(self, heard: Heard, *, final: bool) -> list[str]:
         is_enough = heard.audio_s >= self._min_len_s and heard.speech_s >= _SPEECH_PART * self._min_len_s
-        if final and not is_enough and self._guess is not None:
+        must_decide = final or (heard.is_full and heard.speech_s >= _CONFIRMS_S)
+        if must_decide and not is_enough and self._guess is not None:
             # Two words are no reason to guess anew.
             self.language = self._guess
-        if not is_enough and (self.language is not None or not final):
+        if not is_enough and (self.language is not None or not must_decide):
             return []
         self._add(heard)
         is_clear = is_enough and self._likeliest_probability >= _CLEAR
@@ -127,12 +132,16 @@ class LanguageRule:
         if is_clear:
             self.choose(self._likeliest)
             return []
-        return self._candidates() if final or not self._is_guess else []
+        return self._candidates() if must_decide or not self._is_guess else []
 
     def _hear_more(self, heard: Heard, *, final: bool) -> list[str]:
         """Revise an early decision: what more speech makes clear counts, and of much speech what it makes likely."""
+        if heard.speech_s < _CONFIRMS_S:
+            self._stage = _Stage.SETTLED if final else self._stage
+            return []
         self._add(heard)
-        is_enough = heard.speech_s >= _SETTLES_S and self._likeliest_probability >= _LIKELY
+        is_much = heard.speech_s >= _SETTLES_S or (heard.is_full and heard.speech_s >= _WAITS_S)
+        is_enough = is_much and self._likeliest_probability >= _LIKELY
         is_sure = is_enough or self._likeliest_probability >= _CLEAR
         if is_sure:
             self.language, self._is_guess = self._likeliest, False
@@ -143,7 +152,9 @@ class LanguageRule:
     def _hear_again(self, heard: Heard, *, final: bool) -> None:
         """Expect the language of the utterances before: wait where it is doubtful, change it where another is clear."""
         if final:
-            self._stage, self.is_doubtful = _Stage.SETTLED, False
+            self._stage = _Stage.SETTLED
+        if final or heard.is_full:
+            self.is_doubtful = False
         if heard.speech_s < _CONFIRMS_S:
             return
         self._add(heard)
@@ -154,7 +165,7 @@ class LanguageRule:
             self.language, self._stage = self._likeliest, _Stage.SETTLED
         elif heard.speech_s >= _SETTLES_S:
             self._stage = _Stage.SETTLED
-        may_wait = self.is_listening and heard.speech_s < _WAITS_S
+        may_wait = self.is_listening and heard.speech_s < _WAITS_S and not heard.is_full
         self.is_doubtful = may_wait and np.exp(self.logprob(self.language)) < _DOUBTFUL
 
     def _add(self, heard: Heard) -> None:
@@ -195,24 +206,25 @@ class LanguageDetector:
         """Another utterance begins."""
         self._rule.restart()
 
-    def decides(self, features: Features, content_frames: int, samples: Samples, *, final: bool) -> bool:
+    def decides(self, features: Features, content_frames: int, samples: Samples, *, is_full: bool, final: bool) -> bool:
         """Whether the window may be written down, and in `language`; False while more must be heard.
 
-        features: of `samples`, the first `content_frames`. final: nothing follows in this utterance.
+        features: of `samples`, the first `content_frames`. is_full: the oldest audio goes next. final: nothing follows
+        in this utterance.
         """
         if self._rule.is_listening:
-            candidates = self._rule.hear(self._hear(features, samples), final=final)
+            candidates = self._rule.hear(self._hear(features, samples, is_full=is_full), final=final)
             if candidates:
                 worths = {each: self._worth(each, features, content_frames) for each in candidates}
                 self._rule.choose(max(candidates, key=worths.__getitem__))
         return self.language is not None and not self._rule.is_doubtful
 
-    def _hear(self, features: Features, samples: Samples) -> Heard:
+    def _hear(self, features: Features, samples: Samples, *, is_full: bool) -> Heard:
         logits = self._decoder.step(self._decoder.begin(features), [[self._tokenizer.sot]]).logits[0, -1]
         is_silent = np.exp(log_softmax(logits)[self._tokenizer.no_speech]) > _SILENT
         tokens = self._tokenizer.language_tokens
         speech_s = 0.0 if is_silent else loud_s(samples)
-        return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s)
+        return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
     def _worth(self, language: str, features: Features, content_frames: int) -> float:
         """Return the log-probability of the language and of what the decoder writes in it: nonsense is unlikely."""

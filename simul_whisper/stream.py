@@ -87,6 +87,8 @@ class Stream:
             model.tokenizer, config.static_init_prompt, config.init_prompt, config.max_context_tokens
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
+        self._longest_samples = config.max_samples - round(config.segment_length * SAMPLE_RATE)
+        self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
 
@@ -146,12 +148,15 @@ class Stream:
 
     def _hears_language(self, features: Features, content_frames: int, window: AudioChunk, *, final: bool) -> bool:
         """Detect the language unless it is known; False while there is too little audio to tell."""
-        before = self.language
-        may_write = self._detector.decides(features, content_frames, window.samples, final=final)
-        if before not in (None, self.language):
-            # Text in another language makes the decoder go on in that.
-            self._context.forget()
-            self._commit_rule.forget()
+        may_write = self._detector.decides(
+            features, content_frames, window.samples, is_full=self._is_full(window), final=final
+        )
+        if may_write:
+            if self._written_language not in (None, self.language):
+                # Text in another language makes the decoder go on in that.
+                self._context.forget()
+                self._commit_rule.forget()
+            self._written_language = self.language
         return may_write
 
     def _prompt(self) -> Prompt:
@@ -227,12 +232,15 @@ class Stream:
         self._ledger.commit(entries)
         return entries
 
+    def _is_full(self, window: AudioChunk) -> bool:
+        """Whether the next window would be too long."""
+        return len(window.samples) > self._longest_samples
+
     def _keep_from(self, window: AudioChunk) -> int:
-        """Let go of the oldest audio and its words once the next window would be too long; return what to keep from."""
-        longest = self._config.max_samples - round(self._config.segment_length * SAMPLE_RATE)
-        if len(window.samples) <= longest:
+        """Let go of the oldest audio and its words once the window is full; return what to keep from."""
+        if not self._is_full(window):
             return window.start_sample
         latest = window.end_sample - self._config.max_samples // 3
-        keep_from = self._ledger.best_cut(window.end_sample - longest, latest)
+        keep_from = self._ledger.best_cut(window.end_sample - self._longest_samples, latest)
         self._context.scroll(self._ledger.cut(keep_from))
         return keep_from

@@ -39,7 +39,7 @@ def _fill_byte_table() -> None:
 _fill_byte_table()
 
 
-_CLOSING_MARKS = ".,?!;:…"
+_CLOSING_MARKS = '.,?!;:…")]}»”،؛؟۔'
 
 
 class Tokenizer:

@@ -79,7 +79,7 @@ class PaddedAlignAttWhisper:
 
         start_sample: where on the clock the next audio stands, when audio between is left out; by default it follows
         the audio inserted so far. Audio that `infer(is_last=True)` has not decoded is given up. A language detected
-        without certainty, because the utterance was short, is detected anew.
+        without certainty, because the utterance was short, is detected anew; one that was certain may still change.
         Raises AudioFormatError for a position before the end of the audio inserted so far.
         """
         end_sample = self._window.end_sample + self._n_pending

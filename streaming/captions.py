@@ -104,7 +104,9 @@ class ScreenCaptions:
     def show(self, event: Event) -> None:
         match event:
             case Words():
-                self._latency_s = max(0.0, self._n_samples / SAMPLE_RATE - event.words[-1].end_s)
+                ends_s = [word.end_s for word in event.words if word.is_spoken]
+                if ends_s:
+                    self._latency_s = max(0.0, self._n_samples / SAMPLE_RATE - ends_s[-1])
                 self._firm = self._scrolled((self._firm + event.text).lstrip())
             case Draft(text):
                 self._draft = text

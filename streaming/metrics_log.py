@@ -1,7 +1,7 @@
 """The metrics log of simulstream (JSONL), which its scorers and omnisteval read.
 
-Tokens are whole words with their leading spaces, so they are joined as they stand; the scorers are told so by
-`detokenizer_type: simuleval` and `latency_unit: spm` in their YAML file.
+Tokens are whole words with their leading spaces, or punctuation that came later, so they are joined as they stand; the
+scorers are told so by `detokenizer_type: simuleval` and `latency_unit: spm` in their YAML file.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from simul_whisper import SAMPLE_RATE, Model, StopReason
@@ -45,6 +46,9 @@ class _Unsure(ToneDecoder):
         return step
 
 
+GERMAN, ENGLISH = [_Unsure.TELLING, *range(5, 20)], [*range(5, 20)]
+
+
 @pytest.mark.parametrize("n_words", [1, 12])
 def test_a_language_guessed_from_a_short_utterance_holds_no_longer(n_words: int) -> None:
     whisper = listener(tone_model(decoder=_Unsure(MODEL.tokenizer, "en")), language="auto")
@@ -58,13 +62,29 @@ def test_a_language_guessed_from_a_short_utterance_holds_no_longer(n_words: int)
     assert listen(whisper, every(1, speech_of(range(5, 20)).samples))[-1].language == expected
 
 
+def test_words_of_an_unclear_language_are_written_before_their_audio_is_let_go() -> None:
+    """Few words, and then a silence longer than the window."""
+    speech = speech_of(ENGLISH[:5])
+    samples = np.concatenate([speech.samples, np.zeros(20 * SAMPLE_RATE, np.float32)])
+    whisper = listener(tone_model(decoder=_Unsure(MODEL.tokenizer, "en")), language="auto")
+    assert text_of(listen(whisper, every(1, samples))) == speech.text
+
+
+def test_text_guessed_in_another_language_is_no_context() -> None:
+    model = tone_model(decoder=_Unsure(MODEL.tokenizer, "en"))
+    whisper = listener(model, language="auto")
+    listen(whisper, [speech_of(GERMAN[:1]).samples])
+    whisper.refresh_segment()
+    updates = listen(whisper, every(1, speech_of(ENGLISH).samples))
+    assert updates[-1].language == "en"
+    assert isinstance(model.decoder, ToneDecoder)
+    assert not any(MODEL.tokenizer.sot_prev in prompt for prompt in model.decoder.prompts)
+
+
 class _Sure(_Unsure):
     """The same, without doubt."""
 
     CERTAINTY = 12.0
-
-
-GERMAN, ENGLISH = [_Unsure.TELLING, *range(5, 20)], [*range(5, 20)]
 
 
 def test_a_new_utterance_in_another_language_is_written_in_that() -> None:

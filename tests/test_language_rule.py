@@ -15,10 +15,12 @@ def rule(given: str | None = None) -> LanguageRule:
     return LanguageRule(LANGUAGES, given, 2.0)
 
 
-def heard(likely: Mapping[str, float], audio_s: float, speech_s: float | None = None) -> Heard:
+def heard(
+    likely: Mapping[str, float], audio_s: float, speech_s: float | None = None, *, is_full: bool = False
+) -> Heard:
     rest = (1 - sum(likely.values())) / (len(LANGUAGES) - len(likely))
     logprobs = np.log([likely.get(language, rest) for language in LANGUAGES], dtype=np.float32)
-    return Heard(logprobs, audio_s, audio_s if speech_s is None else speech_s)
+    return Heard(logprobs, audio_s, audio_s if speech_s is None else speech_s, is_full)
 
 
 def decided(after: LanguageRule, *passes: Heard) -> list[str | None]:
@@ -142,6 +144,36 @@ def test_nothing_waits_at_the_end_of_an_utterance() -> None:
     known.hear(heard({"de": 0.97}, 1.0), final=False)
     assert known.is_doubtful
     known.hear(heard({"de": 0.97}, 1.2, 0.0), final=True)
+    assert (known.language, known.is_doubtful) == ("en", False)
+
+
+def test_before_audio_is_let_go_unwritten_a_language_is_chosen() -> None:
+    unsure, sparse = rule(), {"ca": 0.7, "es": 0.2}
+    assert unsure.hear(heard(sparse, 11.0, 3.0), final=False) == []
+    assert unsure.hear(heard({}, 12.0, 0.0, is_full=True), final=False) == []
+    assert unsure.hear(heard(sparse, 12.0, 3.0, is_full=True), final=False)[:2] == ["ca", "es"]
+
+
+def test_a_full_window_of_speech_settles_what_is_likely() -> None:
+    settled = rule()
+    decided(settled, heard({"en": 0.98}, 2.0), heard({"en": 0.98}, 3.5, is_full=True))
+    assert (settled.language, settled.is_listening) == ("en", False)
+
+
+def test_silence_after_an_early_decision_revises_nothing() -> None:
+    early = rule()
+    decided(early, heard({"en": 0.98}, 2.0), *[heard({"de": 0.97}, 4.0 + n, 0.0) for n in range(5)])
+    assert early.language == "en"
+    assert early.hear(heard({"de": 0.97}, 9.0, 0.0), final=True) == []
+    assert (early.language, early.is_listening) == ("en", False)
+
+
+@pytest.mark.parametrize("speech_s", [0.0, 1.0])
+def test_nothing_waits_when_the_window_is_full(speech_s: float) -> None:
+    known = english()
+    decided(known, heard({"de": 0.85, "en": 0.01}, 1.0))
+    assert known.is_doubtful
+    decided(known, heard({"de": 0.85, "en": 0.01}, 12.0, speech_s, is_full=True))
     assert (known.language, known.is_doubtful) == ("en", False)
 
 
