@@ -8,7 +8,6 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Protocol
 
 from simul_whisper import ConfigError, Word
@@ -124,31 +123,18 @@ class TextSink:
 
 
 class TimedTextSink:
-    """A line `[start - end] words` for each passage that has words, in seconds.
-
-    A line stays open until the next one begins: punctuation that is decided later belongs to it.
-    """
+    """A line `[start - end] words` for each passage that has words, in seconds."""
 
     def __init__(self, stream: Writable) -> None:
-        self._stream, self._is_open = stream, False
+        self._stream = stream
 
     def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        if not said.words:
-            return
-        marks = list(takewhile(lambda word: not word.is_spoken, said.words)) if self._is_open else []
-        words = said.words[len(marks) :]
-        self._stream.write(_text_of(marks))
-        if words:
-            self.end()
-            text = _text_of(words).strip()
-            self._stream.write(f"[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] {text}")
-            self._is_open = True
-        self._stream.flush()
+        if said.words:
+            start_s, end_s = said.words[0].start_s, said.words[-1].end_s
+            self._stream.write(f"[{start_s:7.2f} - {end_s:7.2f}] {_text_of(said.words).strip()}\n")
+            self._stream.flush()
 
-    def end(self) -> None:
-        if self._is_open:
-            self._stream.write("\n")
-        self._is_open = False
+    def end(self) -> None: ...
 
 
 class JsonlSink:

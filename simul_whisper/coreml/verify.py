@@ -118,8 +118,11 @@ def streamed_text(samples: Samples, model: Model, config: AlignAttConfig) -> str
 
 
 def equal_words(text: str, reference: str) -> float:
-    """Return the share, 0 to 1, of the words that both have in the same order, of the longer of the two."""
-    words, expected = text.split(), reference.split()
+    """Return the share, 0 to 1, of the words that both have in the same order, of the longer of the two.
+
+    Punctuation after a word does not count.
+    """
+    words, expected = ([word.rstrip(".,?!") for word in each.split()] for each in (text, reference))
     if not words and not expected:
         return 1.0
     blocks = SequenceMatcher(None, words, expected, autojunk=False).get_matching_blocks()

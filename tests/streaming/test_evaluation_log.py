@@ -42,8 +42,8 @@ def test_a_word_has_a_delay_in_milliseconds(tmp_path: Path) -> None:
         {
             "source": "a.1.wav",
             "prediction": "The tide turns.",
-            "delays": [1000, 2000, 4000],
-            "elapsed": [1000, 2500, 4000],
+            "delays": [1000, 2000, 2000],
+            "elapsed": [1000, 2500, 2500],
             "source_length": 4000,
         }
     ]

@@ -58,15 +58,6 @@ def test_text_with_times_has_a_line_for_each_update_with_words() -> None:
     ]
 
 
-def test_punctuation_that_comes_later_stands_on_the_line_of_its_word() -> None:
-    dot = Word(".", 0.9, 0.92, 0.5)
-    talk = [TALK[0], update(dot), update(dot, *words_of("Yes", start_s=2.0)), update(dot)]
-    assert written("text", talk, with_times=True).splitlines() == [
-        "[   0.00 -    0.90] The tide is..",
-        "[   2.00 -    2.30] Yes.",
-    ]
-
-
 def test_jsonl_keeps_words_times_and_language() -> None:
     word = Word(" schön", 1.23456, 1.5, 0.87654, "de")
     rows = written("jsonl", [update(word, audio_end_s=2.0, language="de"), update(audio_end_s=3.0)])
