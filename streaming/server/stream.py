@@ -49,7 +49,7 @@ class Stream:
         def notify() -> None:
             loop.call_soon_threadsafe(self._be_told)
 
-        # None once all its events are here: it holds half a minute of audio.
+        # None once all its events are here, or nobody asks for them: it holds half a minute of audio, and knows us.
         self._channel: Channel | None = open_channel(notify)
         self._audio = audio
         self._decoder = ContainerDecoder() if audio is None else PcmDecoder(audio)
@@ -107,6 +107,7 @@ class Stream:
         """Give up what is not decoded yet; nobody will ask any more."""
         if self._channel:
             self._channel.close()
+            self._channel = None
         if isinstance(self._decoder, ContainerDecoder):
             self._decoder.close()
         self._waiting.clear()
@@ -165,7 +166,6 @@ class Stream:
             if isinstance(event, Ended | Failed):
                 event = self._last = self._stopped or event
                 self.close()
-                self._channel = None
             self._n_numbered += 1
             self._kept.append(Numbered(self._n_numbered, event))
 

@@ -1,6 +1,7 @@
 """The load run, short: its figures add up, and nonsense is nonsense."""
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from simul_whisper import ConfigError
 from streaming.load import _nonsense, listen, listen_in_a_row, listen_together, talk_nonsense, upkeep
 from streaming.protocol import Code
+from streaming.ring import RingBuffer
 from tests.streaming.serving import serving
 from tests.tones import random_words, speech_of
 
@@ -41,6 +43,18 @@ def test_nonsense_beside_a_good_session_is_refused_by_name_and_leaves_nothing() 
     assert text == SPEECH.text
     assert set(answers) <= {"ended", *(code.value for code in Code)} - {"internal"}
     assert sum(answers.values()) > 100
+
+
+def test_sessions_broken_off_leave_their_buffers_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with serving() as served:
+            asyncio.run(talk_nonsense(served.url, 200, seed=2))
+            served.wait_for(lambda: not served.house.n_connections and not served.metrics().sessions_open)
+            served.wait_for(lambda: RingBuffer not in map(type, gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 def test_nonsense_depends_on_its_seed_alone() -> None:
