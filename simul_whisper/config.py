@@ -148,11 +148,13 @@ class AlignAttConfig(SimulWhisperConfig):
         "auto", "number type of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
     )
     decoder_backend: str = _option(
-        "auto", "what runs the decoder; auto: mlx on GPUs and Macs, else the faster numpy", ("auto", "mlx", "numpy")
+        "auto", "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx", ("auto", "mlx", "onnx")
     )
     decoder_device: str = _option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
     quantization: str = _option(
-        "auto", "numbers of MLX weights; auto: float16 on a GPU, float32 on the CPU", _QUANTIZATIONS
+        "auto",
+        "numbers of the weights of mlx and onnx; auto: float16 on a GPU, else float32, and int8 in onnx",
+        _QUANTIZATIONS,
     )
     fallback_to_float16: bool = _option(True, "use float16 where the weights cannot be quantized, not fail")
     alignment_heads: Sequence[Sequence[int]] = _option(

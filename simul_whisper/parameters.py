@@ -5,8 +5,6 @@ from typing import Any
 
 import mlx.nn as nn
 import mlx.utils
-import numpy as np
-from numpy.typing import NDArray
 
 from simul_whisper.blas import mx
 from simul_whisper.errors import BackendError
@@ -48,16 +46,6 @@ def load_parameters(
     network.freeze()
     mx.eval(network.parameters())
     return Loaded(dtype, description if device == "gpu" or quantization == "float32" else f"{description} as float32")
-
-
-def parameters_as_arrays(
-    network: Any, weights: Weights, prefix: str, quantization: str, *, fallback_to_float16: bool
-) -> tuple[dict[str, NDArray[np.float32]], str]:
-    """Return the parameters that the network would have on the CPU, by name, and the description of their numbers."""
-    with mx.stream(mx.cpu):
-        loaded = load_parameters(network, weights, prefix, "cpu", quantization, fallback_to_float16=fallback_to_float16)
-        arrays = {name: np.asarray(value) for name, value in mlx.utils.tree_flatten(network.parameters())}
-    return arrays, loaded.description
 
 
 def _quantized(network: Any, quantization: str, *, expanded: bool, or_float16: bool) -> str:

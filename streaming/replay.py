@@ -1,7 +1,7 @@
 """Plays recorded audio to the engine, on the audio's own clock or in real time, and notes when each update came."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,14 +78,16 @@ def replay_session(session: "Session", chunks: Chunks) -> Iterator[SessionEmissi
         yield SessionEmission(tuple(turns), audio_s, ready_s, compute_s)
 
 
-def replay_realtime(whisper: PaddedAlignAttWhisper, chunks: Chunks) -> Iterator[Emission]:
-    """Give each chunk when it would have been spoken; chunks that are late are taken together."""
+def replay_realtime(
+    whisper: PaddedAlignAttWhisper, chunks: Chunks, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Emission]:
+    """Give each chunk when it would have been spoken, which `sleep` waits for; late chunks are taken together."""
     audio_s, origin = 0.0, time.monotonic()
     marked = _marked(chunks)
     for chunk, is_last in marked:
         whisper.insert_audio(chunk)
         audio_s += len(chunk) / SAMPLE_RATE
-        _sleep_until(origin + audio_s)
+        sleep(max(0.0, origin + audio_s - time.monotonic()))
         # The length of the next chunk is not known yet; it is at most that of this one.
         while not is_last and time.monotonic() >= origin + audio_s + len(chunk) / SAMPLE_RATE:
             late, is_last = next(marked)
@@ -95,10 +97,6 @@ def replay_realtime(whisper: PaddedAlignAttWhisper, chunks: Chunks) -> Iterator[
         update = whisper.infer(is_last=is_last)
         ended = time.monotonic()
         yield Emission(update, audio_s, ended - origin, ended - started)
-
-
-def _sleep_until(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def _marked(chunks: Chunks) -> Iterator[tuple[NDArray[np.float32], bool]]:

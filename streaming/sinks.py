@@ -8,6 +8,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from simul_whisper import ConfigError, Word
@@ -123,18 +124,30 @@ class TextSink:
 
 
 class TimedTextSink:
-    """A line `[start - end] words` for each passage that has words, in seconds."""
+    """A line `[start - end] words` for each passage that has words, in seconds.
+
+    A line ends where the next one begins: its punctuation may come later.
+    """
 
     def __init__(self, stream: Writable) -> None:
         self._stream = stream
+        self._is_empty = True
 
     def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        if said.words:
-            start_s, end_s = said.words[0].start_s, said.words[-1].end_s
-            self._stream.write(f"[{start_s:7.2f} - {end_s:7.2f}] {_text_of(said.words).strip()}\n")
-            self._stream.flush()
+        late = [] if self._is_empty else list(takewhile(_continues, said.words))
+        words, text = said.words[len(late) :], _text_of(late)
+        if words:
+            text += "" if self._is_empty else "\n"
+            text += f"[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] {_text_of(words).strip()}"
+            self._is_empty = False
+        self._stream.write(text)
+        self._stream.flush()
 
-    def end(self) -> None: ...
+    def end(self) -> None:
+        if not self._is_empty:
+            self._is_empty = True
+            self._stream.write("\n")
+            self._stream.flush()
 
 
 class JsonlSink:

@@ -1,5 +1,6 @@
 """Both decoders with real weights: however its steps are cut, reordered or batched, the numbers are the same."""
 
+import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from simul_whisper.blas import mx
 from simul_whisper.decoders import Step, TextDecoder
 from simul_whisper.decoders.choice import choose_decoder
 from simul_whisper.decoders.mlx import MlxDecoder
-from simul_whisper.decoders.numpy import NumpyDecoder
+from simul_whisper.decoders.onnx import OnnxDecoder
 from simul_whisper.encoders import Features
 from simul_whisper.mel import log_mel
 from simul_whisper.weights import Weights, load_weights
@@ -34,9 +35,9 @@ def weights() -> Weights:
     return load_weights("tiny.en")
 
 
-@pytest.fixture(scope="module", params=[MlxDecoder, NumpyDecoder])
+@pytest.fixture(scope="module", params=[MlxDecoder, OnnxDecoder])
 def decoder(request: pytest.FixtureRequest, weights: Weights) -> TextDecoder:
-    made: TextDecoder = request.param(weights)
+    made: TextDecoder = request.param(weights, quantization="float32")
     return made
 
 
@@ -123,15 +124,15 @@ def test_one_beam_may_become_many(decoder: TextDecoder, features: Features, text
     np.testing.assert_allclose(went_on.logits, afresh.logits, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", [MlxDecoder, NumpyDecoder])
+@pytest.mark.parametrize("kind", [MlxDecoder, OnnxDecoder])
 def test_heads_come_in_the_order_in_which_they_are_named(
     kind: type[Any], weights: Weights, features: Features, text: list[int]
 ) -> None:
     heads = ((3, 1), (0, 4), (3, 0), (1, 2))
-    decoder = kind(replace(weights, alignment_heads=heads))
+    decoder = kind(replace(weights, alignment_heads=heads), quantization="float32")
     attention = decoder.step(decoder.begin(features), [text]).attention
     for n, head in enumerate(heads):
-        decoder = kind(replace(weights, alignment_heads=(head,)))
+        decoder = kind(replace(weights, alignment_heads=(head,)), quantization="float32")
         only = decoder.step(decoder.begin(features), [text]).attention
         np.testing.assert_allclose(attention[:, [n]], only, atol=1e-6)
 
@@ -152,22 +153,23 @@ def _step(decoder: TextDecoder, features: Features, text: list[int]) -> Step:
 
 
 def test_both_decoders_say_the_same(weights: Weights, features: Features, text: list[int]) -> None:
-    of_mlx, of_numpy = _step(MlxDecoder(weights), features, text), _step(NumpyDecoder(weights), features, text)
-    np.testing.assert_allclose(of_numpy.logits, of_mlx.logits, atol=TOLERANCE)
-    np.testing.assert_allclose(of_numpy.attention, of_mlx.attention, atol=TOLERANCE)
+    of_mlx = _step(MlxDecoder(weights), features, text)
+    of_onnx = _step(OnnxDecoder(weights, "float32"), features, text)
+    np.testing.assert_allclose(of_onnx.logits, of_mlx.logits, atol=TOLERANCE)
+    np.testing.assert_allclose(of_onnx.attention, of_mlx.attention, atol=TOLERANCE)
 
 
 def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(weights: Weights) -> None:
     fast_in_mlx = sys.platform == "darwin" or mx.is_available(mx.gpu)
     for settings, expected in (
-        ({}, MlxDecoder if fast_in_mlx else NumpyDecoder),
+        ({}, MlxDecoder if fast_in_mlx else OnnxDecoder),
         ({"backend": "mlx"}, MlxDecoder),
         ({"decoder_backend": "mlx"}, MlxDecoder),
-        ({"decoder_backend": "numpy", "backend": "mlx"}, NumpyDecoder),
+        ({"decoder_backend": "onnx", "backend": "mlx"}, OnnxDecoder),
     ):
         assert isinstance(choose_decoder(AlignAttConfig.from_mapping(settings), weights), expected)
-    with pytest.raises(BackendError, match="no GPU"):
-        choose_decoder(AlignAttConfig(decoder_backend="numpy", decoder_device="gpu"), weights)
+    with pytest.raises(BackendError, match="use mlx for a GPU"):
+        choose_decoder(AlignAttConfig(decoder_backend="onnx", decoder_device="gpu"), weights)
 
 
 @pytest.mark.skipif(mx.is_available(mx.gpu), reason="MLX has a GPU here")
@@ -190,6 +192,25 @@ def test_fewer_bits_change_the_logits_little(
     assert (difference > 0) == (quantization != "float16")
     assert difference < tolerance
     assert quantization == "int4" or found.argmax() == expected.argmax()
+
+
+def test_without_onnxruntime_mlx_decodes(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert isinstance(choose_decoder(AlignAttConfig(), weights), MlxDecoder)
+    with pytest.raises(BackendError, match=r"not installed; pip install 'simul-whisper\[cpu\]'"):
+        choose_decoder(AlignAttConfig(decoder_backend="onnx"), weights)
+
+
+@pytest.mark.parametrize(("quantization", "tolerance"), [("int8", 0.05), ("int4", 0.5)])
+def test_any_width_is_quantized_in_blocks(quantization: str, tolerance: float) -> None:
+    """The last block of a row is not full."""
+    dims = replace(build.DIMS, n_text_state=72)
+    odd = Weights("odd", dims, build.random_tensors(dims), build.HEADS, Path("tokenizer.json"), (Path("model.bin"),))
+    features = np.random.default_rng(0).standard_normal((6, 72), np.float32)
+    exact, rounded = OnnxDecoder(odd, "float16"), OnnxDecoder(odd, quantization)
+    expected = exact.step(exact.begin(features), [[0, 3]]).logits
+    found = rounded.step(rounded.begin(features), [[0, 3]]).logits
+    assert 0 < np.abs(found - expected).max() < tolerance * np.abs(expected).max()
 
 
 def test_weights_that_cannot_be_quantized_become_float16_or_are_refused() -> None:

@@ -61,7 +61,7 @@ def test_info_says_what_runs_where(tiny: Model) -> None:
     info = quick_listener(tiny).info
     assert isinstance(info, ModelInfo)
     assert info.name == "tiny.en"
-    assert info.decoder.startswith(("mlx (", "numpy ("))
+    assert info.decoder.startswith(("mlx (", "onnx ("))
     assert info.load_duration_s > 0
 
 

@@ -1,24 +1,35 @@
 """Which decoder runs: the one asked for, or the fastest here."""
 
+import importlib.util
 import sys
+from typing import TYPE_CHECKING
 
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders.mlx import MlxDecoder
-from simul_whisper.decoders.numpy import NumpyDecoder
 from simul_whisper.errors import BackendError
 from simul_whisper.parameters import resolved_device
 from simul_whisper.weights.model import Weights
 
+if TYPE_CHECKING:
+    from simul_whisper.decoders.onnx import OnnxDecoder
 
-def choose_decoder(config: AlignAttConfig, weights: Weights) -> MlxDecoder | NumpyDecoder:
+
+def choose_decoder(config: AlignAttConfig, weights: Weights) -> "MlxDecoder | OnnxDecoder":
     """Return the decoder that the config asks for. Raises BackendError when it cannot run here."""
     backend = config.decoder_backend
     if backend == "auto":
-        backend = "mlx" if config.backend == "mlx" or _is_fast_in_mlx(config) else "numpy"
-    if backend == "numpy":
+        is_mlx = config.backend == "mlx" or _is_fast_in_mlx(config) or not _has_onnx()
+        backend = "mlx" if is_mlx else "onnx"
+    if backend == "onnx":
         if config.decoder_device == "gpu":
-            raise BackendError("decoder_backend = numpy has no GPU; use mlx")
-        return NumpyDecoder(weights, config.quantization, fallback_to_float16=config.fallback_to_float16)
+            raise BackendError("decoder_backend = onnx runs on the CPU; use mlx for a GPU")
+        if not _has_onnx():
+            raise BackendError(
+                "onnx and onnxruntime are not installed; pip install 'simul-whisper[cpu]', or use decoder_backend = mlx"
+            )
+        from simul_whisper.decoders.onnx import OnnxDecoder
+
+        return OnnxDecoder(weights, config.quantization)
     return MlxDecoder(
         weights, config.decoder_device, config.quantization, fallback_to_float16=config.fallback_to_float16
     )
@@ -27,3 +38,7 @@ def choose_decoder(config: AlignAttConfig, weights: Weights) -> MlxDecoder | Num
 def _is_fast_in_mlx(config: AlignAttConfig) -> bool:
     """Accelerate, on Macs, multiplies single rows as fast as GPUs do."""
     return sys.platform == "darwin" or resolved_device(config.decoder_device) == "gpu"
+
+
+def _has_onnx() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))

@@ -5,9 +5,11 @@ never runs. So it takes weights of any format, and no memory for a second decode
 """
 
 import ctypes
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ctranslate2
@@ -23,6 +25,7 @@ from simul_whisper.weights.model import Tensors, Weights
 # glibc's mallopt: no separate mapping for large blocks, one arena, and freed memory kept up to this size.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _KEPT_BYTES = 512 * 1024 * 1024
+_AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 _STUB_STATE = 64
 _STUB_VOCABULARY = ["<|endoftext|>", "<|startoftranscript|>", "<|nospeech|>", "<|notimestamps|>"]
 
@@ -36,6 +39,7 @@ class CTranslate2Encoder:
             compute_type = "float16" if device == "cuda" else "int8"
         if device == "cpu":
             _reuse_large_blocks()
+            _use_avx512()
         with tempfile.TemporaryDirectory(prefix="simul-whisper-") as directory:
             spec = _encoder_spec(weights)
             spec.register_vocabulary(_STUB_VOCABULARY)
@@ -65,6 +69,15 @@ def _reuse_large_blocks() -> None:
         for parameter, value in ((_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1)):
             if mallopt:
                 mallopt(parameter, value)
+
+
+def _use_avx512() -> None:
+    """Let CTranslate2 use it on any processor that has it: of itself it does on Intel's only.
+
+    It asks once in a process, when the first model is loaded. AMD's Zen 5 encodes a tenth faster so.
+    """
+    if sys.platform == "linux" and set(Path("/proc/cpuinfo").read_text("utf-8").split()) >= _AVX512:
+        os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
 
 
 def _encoder_spec(weights: Weights) -> Any:

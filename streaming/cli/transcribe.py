@@ -1,9 +1,12 @@
 """`simul-whisper transcribe`: audio files to text or captions, streamed as if they were spoken."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -77,30 +80,65 @@ def _transcribe(
     sink = open_sink(options.format, output, with_times=options.times)
     cost = _Cost()
     try:
-        for emission in _emissions(whisper, path, config, realtime=options.realtime):
-            if log and not cost.audio_s:
-                log.start(path)
-            _write(emission, sink, log, realtime=options.realtime)
-            cost.add(emission)
+        with _Interruption() as interruption:
+            for emission in _emissions(whisper, path, config, interruption.sleep if options.realtime else None):
+                if log and not cost.audio_s:
+                    log.start(path)
+                _write(emission, sink, log, realtime=options.realtime)
+                cost.add(emission)
+                if interruption.is_wanted:
+                    break
     except SimulWhisperError as error:
+        sink.end()
         print(f"simul-whisper: {error}", file=sys.stderr)
         return _BAD_INPUT
-    except KeyboardInterrupt:
+    if interruption.is_wanted:
         sink.feed(whisper.infer(is_last=True))
-        sink.end()
+    sink.end()
+    if interruption.is_wanted:
         print("simul-whisper: interrupted; what was heard is written", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-    sink.end()
     if not options.quiet:
         print(cost.summary(path, whisper), file=sys.stderr)
     return 0
 
 
+class _Interruption:
+    """Ctrl-C ends a sleep, but waits while something is decoded and written; the second one does not wait."""
+
+    def __init__(self) -> None:
+        self.is_wanted = self._is_asleep = False
+
+    def __enter__(self) -> "_Interruption":
+        self._before = signal.getsignal(signal.SIGINT)
+        # Elsewhere Ctrl-C is ignored, or somebody else's.
+        if self._before is signal.default_int_handler and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if signal.getsignal(signal.SIGINT) == self._note:
+            signal.signal(signal.SIGINT, self._before)
+
+    def sleep(self, seconds: float) -> None:
+        with suppress(KeyboardInterrupt):
+            self._is_asleep = True
+            time.sleep(0 if self.is_wanted else seconds)
+        self._is_asleep = False
+
+    def _note(self, *_: object) -> None:
+        self.is_wanted = True
+        signal.signal(signal.SIGINT, self._before)
+        if self._is_asleep:
+            raise KeyboardInterrupt
+
+
 def _emissions(
-    whisper: PaddedAlignAttWhisper, path: Path, config: AlignAttConfig, *, realtime: bool
+    whisper: PaddedAlignAttWhisper, path: Path, config: AlignAttConfig, sleep: Callable[[float], None] | None
 ) -> Iterator[Emission]:
+    """sleep: what waits for the pace of speech; None to wait for nothing."""
     chunks = chunked(audio_blocks(path), round(config.segment_length * SAMPLE_RATE))
-    return replay_realtime(whisper, chunks) if realtime else replay(whisper, chunks)
+    return replay_realtime(whisper, chunks, sleep) if sleep else replay(whisper, chunks)
 
 
 def _write(emission: Emission, sink: Sink, log: MetricsLog | None, *, realtime: bool) -> None:

@@ -58,6 +58,15 @@ def test_text_with_times_has_a_line_for_each_update_with_words() -> None:
     ]
 
 
+def test_punctuation_that_comes_later_stands_on_the_line_of_its_word() -> None:
+    talk = [
+        update(*words_of("The tide")),
+        update(Word(",", 0.6, 0.6, 0.9)),
+        update(Word(".", 0.6, 0.6, 0.9), *words_of("It")),
+    ]
+    assert written("text", talk, with_times=True) == "[   0.00 -    0.60] The tide,.\n[   0.00 -    0.30] It\n"
+
+
 def test_jsonl_keeps_words_times_and_language() -> None:
     word = Word(" schön", 1.23456, 1.5, 0.87654, "de")
     rows = written("jsonl", [update(word, audio_end_s=2.0, language="de"), update(audio_end_s=3.0)])

@@ -1,0 +1,95 @@
+"""The text decoder in ONNX Runtime: for CPUs where MLX is slow.
+
+A step is as fast as its weights come from memory, so they are int8 unless told otherwise: a quarter of float32's bytes.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime import OrtValue
+
+from simul_whisper.decoders import Step
+from simul_whisper.decoders.graph import Graph, audio_graph, text_graph
+from simul_whisper.encoders import Features
+from simul_whisper.weights.model import Weights
+
+# So many threads share a step at most: each part of it is short.
+_MOST_THREADS = 4
+_ERRORS_ONLY = 3
+
+
+@dataclass
+class OnnxState:
+    """A window: keys and values of the audio; and of the text, (n_beams, n_head, length, head_dim), by name."""
+
+    audio: dict[str, Any]
+    text: dict[str, Any] = field(default_factory=dict)
+    length: int = 0
+
+
+class OnnxDecoder:
+    """Whisper's decoder on the CPU. quantization: of its matrices, `auto` is int8; sums are float32."""
+
+    def __init__(self, weights: Weights, quantization: str = "auto") -> None:
+        quantization = "int8" if quantization == "auto" else quantization
+        self._embedding = weights.tensors["decoder.token_embedding.weight"]
+        self._positions = weights.tensors["decoder.positional_embedding"].astype(np.float32)
+        self._room = weights.dims.n_text_head, 0, weights.dims.n_text_state // weights.dims.n_text_head
+        self._audio = _Runner(audio_graph(weights))
+        self._text = _Runner(text_graph(weights, quantization))
+        self.description = f"onnx ({quantization}{' as float32' if quantization == 'float16' else ''}, cpu)"
+
+    def begin(self, features: Features) -> OnnxState:
+        return OnnxState(self._audio.run({"features": _value(features)}))
+
+    def step(self, state: OnnxState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        ids = np.array([list(beam) for beam in tokens])
+        n_beams, n = ids.shape
+        start, end = state.length, state.length + n
+        text = state.text or dict.fromkeys(self._text.kept, _value(np.empty((n_beams, *self._room), np.float32)))
+        said = {
+            "x": _value(self._embedding[ids].astype(np.float32) + self._positions[start:end]),
+            "mask": _value(np.triu(np.full((n, end), -np.inf, np.float32), start + 1)),
+            "asked": _value(np.array([position % n for position in logits_at], np.int64)),
+        }
+        found = self._text.run(said | text | state.audio)
+        logits, attention = found.pop("logits").numpy(), found.pop("attention").numpy()
+        state.text, state.length = {name: found[new] for name, new in self._text.kept.items()}, end
+        return Step(logits, attention)
+
+    def select(self, state: OnnxState, beams: Sequence[int], length: int | None = None) -> None:
+        state.length = length = state.length if length is None else length
+        wanted = list(beams)
+        state.text = {name: _value(value.numpy()[wanted, :, :length]) for name, value in state.text.items()}
+
+
+class _Runner:
+    """A graph with its weights, ready to run. kept: inputs that are an earlier run's outputs -> names of those."""
+
+    def __init__(self, graph: Graph) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = min(_n_cpus(), _MOST_THREADS)
+        # Threads that wait spinning would take the cores from the encoder, and from other processes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # It would keep the memory of the longest window.
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = _ERRORS_ONLY
+        options.add_external_initializers(list(graph.weights), [_value(each) for each in graph.weights.values()])
+        self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+        self._outputs, self.kept = graph.outputs, graph.kept
+
+    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return dict(zip(self._outputs, self._session.run_with_ort_values(self._outputs, inputs), strict=True))
+
+
+def _n_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _value(array: NDArray[Any]) -> Any:
+    return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
