@@ -156,7 +156,7 @@ class AlignAttConfig(SimulWhisperConfig):
         "numbers of the weights of mlx and onnx; auto: float16 on a GPU, else float32, and int8 in onnx",
         _QUANTIZATIONS,
     )
-    fallback_to_float16: bool = _option(True, "use float16 where the weights cannot be quantized, not fail")
+    fallback_to_float16: bool = _option(True, "use float16 where mlx cannot quantize the weights, not fail")
     alignment_heads: Sequence[Sequence[int]] = _option(
         (), "[[layer, head], ...] in place of the model's own alignment heads"
     )

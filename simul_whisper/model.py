@@ -11,6 +11,7 @@ from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.choice import choose_decoder
 from simul_whisper.encoders.choice import choose_encoder
 from simul_whisper.encoders.slot import EncoderSlot
+from simul_whisper.machine import give_back_memory
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
@@ -103,5 +104,8 @@ def load_model(
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
     decoder = choose_decoder(config, weights)
     progress(Progress(Stage.LOADING, weights.name, _LOADING_STEPS, _LOADING_STEPS))
+    name, dims = weights.name, weights.dims
+    del weights
+    give_back_memory()
     load_duration_s = time.perf_counter() - started
-    return Model(weights.name, weights.dims, tokenizer, encoder, decoder, decoder.description, load_duration_s)
+    return Model(name, dims, tokenizer, encoder, decoder, decoder.description, load_duration_s)

@@ -71,6 +71,8 @@ def test_nothing_needs_torch() -> None:
 def test_few_modules_know_the_backends() -> None:
     assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "parameters")}
     assert importers("ctranslate2") == {"simul_whisper/encoders/ctranslate2.py"}
+    assert importers("onnx") == {"simul_whisper/decoders/graph.py"}
+    assert importers("onnxruntime") == {"simul_whisper/decoders/onnx.py"}
     assert not [name for name in importers("coremltools") if not name.startswith("simul_whisper/coreml/")]
     users = {name_of(path) for path in ENGINE if ("simul_whisper.blas", "mx") in imports(path)}
     allowed = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from simul_whisper import AlignAttConfig, BackendError, Model
 from simul_whisper.blas import mx
@@ -73,6 +74,30 @@ def test_any_cutting_into_steps_equals_one_forward_pass(
     steps = [decoder.step(state, [text[end - n : end]], logits_at=range(n)) for n, end in zip(sizes, ends, strict=True)]
     np.testing.assert_allclose(np.concatenate([s.logits for s in steps], axis=1), whole.logits, atol=TOLERANCE)
     np.testing.assert_allclose(np.concatenate([s.attention for s in steps], axis=2), whole.attention, atol=TOLERANCE)
+
+
+def test_int8_says_nearly_the_same_however_it_is_cut(
+    weights: Weights, decoder: TextDecoder, features: Features, text: list[int]
+) -> None:
+    """What is multiplied is rounded too, so that a difference in the last place may become one of a level."""
+    rounded = OnnxDecoder(weights, "int8")
+    exact = decoder.step(decoder.begin(features), [text], logits_at=range(len(text)))
+    whole = rounded.step(rounded.begin(features), [text], logits_at=range(len(text)))
+    state = rounded.begin(features)
+    steps = [rounded.step(state, [[token]]) for token in text]
+    for logits in (whole.logits, np.concatenate([step.logits for step in steps], axis=1)):
+        assert np.abs(_probabilities(logits) - _probabilities(exact.logits)).max() < 0.1
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+
+
+def test_processors_without_int8_products_get_float32(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for words, expected in (({"sse2"}, "onnx (float32, cpu)"), ({"fpu", "avx2"}, "onnx (int8, cpu)")):
+        monkeypatch.setattr("simul_whisper.decoders.onnx.processor_words", lambda words=words: words)
+        assert OnnxDecoder(weights).description == expected
 
 
 def test_logits_are_those_of_the_positions_asked_for(decoder: TextDecoder, features: Features, text: list[int]) -> None:
@@ -197,7 +222,8 @@ def test_fewer_bits_change_the_logits_little(
 def test_without_onnxruntime_mlx_decodes(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert isinstance(choose_decoder(AlignAttConfig(), weights), MlxDecoder)
-    with pytest.raises(BackendError, match=r"not installed; pip install 'simul-whisper\[cpu\]'"):
+    monkeypatch.setitem(sys.modules, "simul_whisper.decoders.onnx", None)
+    with pytest.raises(BackendError, match=r"cannot be used: .*; pip install 'simul-whisper\[cpu\]'"):
         choose_decoder(AlignAttConfig(decoder_backend="onnx"), weights)
 
 

@@ -23,11 +23,12 @@ def choose_decoder(config: AlignAttConfig, weights: Weights) -> "MlxDecoder | On
     if backend == "onnx":
         if config.decoder_device == "gpu":
             raise BackendError("decoder_backend = onnx runs on the CPU; use mlx for a GPU")
-        if not _has_onnx():
+        try:
+            from simul_whisper.decoders.onnx import OnnxDecoder
+        except ImportError as error:
             raise BackendError(
-                "onnx and onnxruntime are not installed; pip install 'simul-whisper[cpu]', or use decoder_backend = mlx"
-            )
-        from simul_whisper.decoders.onnx import OnnxDecoder
+                f"onnxruntime cannot be used: {error}; pip install 'simul-whisper[cpu]', or use decoder_backend = mlx"
+            ) from error
 
         return OnnxDecoder(weights, config.quantization)
     return MlxDecoder(

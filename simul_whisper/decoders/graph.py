@@ -83,7 +83,7 @@ def _text_names(dims: Dims) -> list[str]:
 
 
 def _block(sheet: "_Sheet", x: str, n: int) -> tuple[str, str]:
-    """Layer number n. Returns its output and its cross-attention, (n_beams, n_head, n, n_frames)."""
+    """Layer number n. Returns its output, shaped like x, and its cross-attention, (n_beams, n_head, n, n_frames)."""
     block = f"blocks.{n}"
     queries, keys, values = sheet.queries_keys_values(sheet.norm(x, f"{block}.attn_ln"), f"{block}.attn")
     keys = sheet.apply("Concat", f"text_keys_{n}", keys, axis=2, output=f"new_text_keys_{n}")
@@ -178,7 +178,7 @@ class _Sheet:
         return [self._heads(part) for part in parts]
 
     def mixed(self, scores: str, values: str) -> tuple[str, str]:
-        """Returns (n_beams, n, n_state), and the weights that the values are mixed with."""
+        """scores: (n_beams, n_head, n, n_keys). Returns (n_beams, n, n_state), and the weights of the values."""
         weights = self.apply("Softmax", scores, axis=-1)
         by_head = self.apply("Transpose", self.apply("MatMul", weights, values), perm=[0, 2, 1, 3])
         return self.apply("Reshape", by_head, self._joined), weights

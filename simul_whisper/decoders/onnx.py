@@ -1,9 +1,10 @@
 """The text decoder in ONNX Runtime: for CPUs where MLX is slow.
 
-A step is as fast as its weights come from memory, so they are int8 unless told otherwise: a quarter of float32's bytes.
+A step is as fast as its weights come from memory, so they are int8 where a processor multiplies that fast.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,16 +17,20 @@ from onnxruntime import OrtValue
 from simul_whisper.decoders import Step
 from simul_whisper.decoders.graph import Graph, audio_graph, text_graph
 from simul_whisper.encoders import Features
+from simul_whisper.machine import processor_words
 from simul_whisper.weights.model import Weights
 
 # So many threads share a step at most: each part of it is short.
 _MOST_THREADS = 4
 _ERRORS_ONLY = 3
+# Processors without any of these would unpack all weights for each step, which takes a hundred times as long.
+_INT8_INSTRUCTIONS = {"avx2", "asimddp"}
 
 
 @dataclass
 class OnnxState:
-    """A window: keys and values of the audio; and of the text, (n_beams, n_head, length, head_dim), by name."""
+    """A window, by the names of `graph`: keys (n_head, head_dim, n_frames) and values (n_head, n_frames, head_dim) of
+    the audio; and of the text, both (n_beams, n_head, length, head_dim)."""
 
     audio: dict[str, Any]
     text: dict[str, Any] = field(default_factory=dict)
@@ -33,13 +38,13 @@ class OnnxState:
 
 
 class OnnxDecoder:
-    """Whisper's decoder on the CPU. quantization: of its matrices, `auto` is int8; sums are float32."""
+    """Whisper's decoder on the CPU. quantization: of its matrices, `auto` is int8, or float32 where that is faster."""
 
     def __init__(self, weights: Weights, quantization: str = "auto") -> None:
-        quantization = "int8" if quantization == "auto" else quantization
+        quantization = _fastest() if quantization == "auto" else quantization
         self._embedding = weights.tensors["decoder.token_embedding.weight"]
         self._positions = weights.tensors["decoder.positional_embedding"].astype(np.float32)
-        self._room = weights.dims.n_text_head, 0, weights.dims.n_text_state // weights.dims.n_text_head
+        self._empty_shape = weights.dims.n_text_head, 0, weights.dims.n_text_state // weights.dims.n_text_head
         self._audio = _Runner(audio_graph(weights))
         self._text = _Runner(text_graph(weights, quantization))
         self.description = f"onnx ({quantization}{' as float32' if quantization == 'float16' else ''}, cpu)"
@@ -51,7 +56,7 @@ class OnnxDecoder:
         ids = np.array([list(beam) for beam in tokens])
         n_beams, n = ids.shape
         start, end = state.length, state.length + n
-        text = state.text or dict.fromkeys(self._text.kept, _value(np.empty((n_beams, *self._room), np.float32)))
+        text = state.text or dict.fromkeys(self._text.kept, _value(np.empty((n_beams, *self._empty_shape), np.float32)))
         said = {
             "x": _value(self._embedding[ids].astype(np.float32) + self._positions[start:end]),
             "mask": _value(np.triu(np.full((n, end), -np.inf, np.float32), start + 1)),
@@ -76,8 +81,9 @@ class _Runner:
         options.intra_op_num_threads = min(_n_cpus(), _MOST_THREADS)
         # Threads that wait spinning would take the cores from the encoder, and from other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # It would keep the memory of the longest window.
+        # They would keep memory for each length of window and text.
         options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
         options.log_severity_level = _ERRORS_ONLY
         options.add_external_initializers(list(graph.weights), [_value(each) for each in graph.weights.values()])
         self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
@@ -85,6 +91,10 @@ class _Runner:
 
     def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return dict(zip(self._outputs, self._session.run_with_ort_values(self._outputs, inputs), strict=True))
+
+
+def _fastest() -> str:
+    return "int8" if sys.platform != "linux" or processor_words() & _INT8_INSTRUCTIONS else "float32"
 
 
 def _n_cpus() -> int:

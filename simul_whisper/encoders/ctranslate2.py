@@ -4,12 +4,9 @@ CTranslate2 loads whole models only, so the encoder is written, in its format, b
 never runs. So it takes weights of any format, and no memory for a second decoder.
 """
 
-import ctypes
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ctranslate2
@@ -19,13 +16,11 @@ from numpy.typing import NDArray
 
 from simul_whisper.encoders import Features
 from simul_whisper.errors import BackendError
+from simul_whisper.machine import processor_words, reuse_large_blocks
 from simul_whisper.mel import Mel
 from simul_whisper.weights.model import Tensors, Weights
 
-# glibc's mallopt: no separate mapping for large blocks, one arena, and freed memory kept up to this size.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_KEPT_BYTES = 512 * 1024 * 1024
-_AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
+_AMD_AVX512 = {"AuthenticAMD", "avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 _STUB_STATE = 64
 _STUB_VOCABULARY = ["<|endoftext|>", "<|startoftranscript|>", "<|nospeech|>", "<|notimestamps|>"]
 
@@ -38,7 +33,7 @@ class CTranslate2Encoder:
         if compute_type == "auto":
             compute_type = "float16" if device == "cuda" else "int8"
         if device == "cpu":
-            _reuse_large_blocks()
+            reuse_large_blocks()
             _use_avx512()
         with tempfile.TemporaryDirectory(prefix="simul-whisper-") as directory:
             spec = _encoder_spec(weights)
@@ -59,24 +54,12 @@ class CTranslate2Encoder:
         return features
 
 
-def _reuse_large_blocks() -> None:
-    """Let malloc reuse the memory of attention matrices, which would else be mapped and cleared anew for each layer.
-
-    That took nearly half the time of a 30 s window. It holds for the whole process, and does nothing without glibc.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        for parameter, value in ((_M_TRIM_THRESHOLD, _KEPT_BYTES), (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1)):
-            if mallopt:
-                mallopt(parameter, value)
-
-
 def _use_avx512() -> None:
-    """Let CTranslate2 use it on any processor that has it: of itself it does on Intel's only.
+    """Let CTranslate2 use AVX-512 on AMD's processors, which encode a tenth faster so; it never does by itself.
 
-    It asks once in a process, when the first model is loaded. AMD's Zen 5 encodes a tenth faster so.
+    It asks once in a process, when the first model is loaded.
     """
-    if sys.platform == "linux" and set(Path("/proc/cpuinfo").read_text("utf-8").split()) >= _AVX512:
+    if processor_words() >= _AMD_AVX512:
         os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
 
 

@@ -78,9 +78,9 @@ def _transcribe(
     """Stream one file and return its exit status; the others are still done when it is bad."""
     whisper = PaddedAlignAttWhisper(config, model)
     sink = open_sink(options.format, output, with_times=options.times)
-    cost = _Cost()
+    cost, interruption = _Cost(), _Interruption()
     try:
-        with _Interruption() as interruption:
+        with interruption:
             for emission in _emissions(whisper, path, config, interruption.sleep if options.realtime else None):
                 if log and not cost.audio_s:
                     log.start(path)
@@ -91,6 +91,8 @@ def _transcribe(
     except SimulWhisperError as error:
         sink.end()
         print(f"simul-whisper: {error}", file=sys.stderr)
+        if interruption.is_wanted:
+            sys.exit(_INTERRUPTED)
         return _BAD_INPUT
     if interruption.is_wanted:
         sink.feed(whisper.infer(is_last=True))
@@ -109,12 +111,11 @@ class _Interruption:
     def __init__(self) -> None:
         self.is_wanted = self._is_asleep = False
 
-    def __enter__(self) -> "_Interruption":
+    def __enter__(self) -> None:
         self._before = signal.getsignal(signal.SIGINT)
         # Elsewhere Ctrl-C is ignored, or somebody else's.
         if self._before is signal.default_int_handler and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._note)
-        return self
 
     def __exit__(self, *_: object) -> None:
         if signal.getsignal(signal.SIGINT) == self._note:
@@ -124,7 +125,7 @@ class _Interruption:
         with suppress(KeyboardInterrupt):
             self._is_asleep = True
             time.sleep(0 if self.is_wanted else seconds)
-        self._is_asleep = False
+            self._is_asleep = False
 
     def _note(self, *_: object) -> None:
         self.is_wanted = True
