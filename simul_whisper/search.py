@@ -50,8 +50,8 @@ class Hypothesis:
 class Prompt:
     """What precedes the new tokens. sot_index: where the transcript starts; has_text: it holds words of this window.
 
-    guess: new tokens that are likely, because an earlier pass read them;
-    they change what a pass costs and, but for rounding, not its result.
+    guess: new tokens that are likely, because an earlier pass read them; they change what a pass costs and, but for
+    rounding, not its result.
     """
 
     tokens: list[int]

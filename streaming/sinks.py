@@ -102,25 +102,36 @@ def _text_of(words: Iterable[Word]) -> str:
     return "".join(word.text for word in words)
 
 
-class TextSink:
-    """The words as they come, in one flowing line."""
+class _Line:
+    """A line that stays open, because more may come to it."""
 
     def __init__(self, stream: Writable) -> None:
         self._stream = stream
-        self._is_empty = True
+        self.is_empty = True
 
-    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        text = _text_of(said.words)
-        text = text.lstrip() if self._is_empty else text
-        self._is_empty = self._is_empty and not text
+    def write(self, text: str) -> None:
+        self.is_empty = self.is_empty and not text
         self._stream.write(text)
         self._stream.flush()
 
     def end(self) -> None:
-        if not self._is_empty:
-            self._is_empty = True
-            self._stream.write("\n")
-            self._stream.flush()
+        if not self.is_empty:
+            self.write("\n")
+            self.is_empty = True
+
+
+class TextSink:
+    """The words as they come, in one flowing line."""
+
+    def __init__(self, stream: Writable) -> None:
+        self._line = _Line(stream)
+
+    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
+        text = _text_of(said.words)
+        self._line.write(text.lstrip() if self._line.is_empty else text)
+
+    def end(self) -> None:
+        self._line.end()
 
 
 class TimedTextSink:
@@ -130,24 +141,18 @@ class TimedTextSink:
     """
 
     def __init__(self, stream: Writable) -> None:
-        self._stream = stream
-        self._is_empty = True
+        self._line = _Line(stream)
 
     def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        late = [] if self._is_empty else list(takewhile(_continues, said.words))
-        words, text = said.words[len(late) :], _text_of(late)
+        late = [] if self._line.is_empty else list(takewhile(_continues, said.words))
+        self._line.write(_text_of(late))
+        words = said.words[len(late) :]
         if words:
-            text += "" if self._is_empty else "\n"
-            text += f"[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] {_text_of(words).strip()}"
-            self._is_empty = False
-        self._stream.write(text)
-        self._stream.flush()
+            self._line.end()
+            self._line.write(f"[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] {_text_of(words).strip()}")
 
     def end(self) -> None:
-        if not self._is_empty:
-            self._is_empty = True
-            self._stream.write("\n")
-            self._stream.flush()
+        self._line.end()
 
 
 class JsonlSink:

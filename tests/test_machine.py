@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+from unittest.mock import Mock
 
 import pytest
 
@@ -28,11 +29,24 @@ def test_a_processor_that_is_not_told_has_no_words(monkeypatch: pytest.MonkeyPat
     assert processor_words() == frozenset()
 
 
-def test_memory_functions_do_no_harm_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    give_back_memory()
+@pytest.mark.parametrize(("platform", "n_options", "n_trims"), [("linux", 3, 1), ("darwin", 0, 0), ("win32", 0, 0)])
+def test_memory_is_left_to_others_than_linux(
+    monkeypatch: pytest.MonkeyPatch, platform: str, n_options: int, n_trims: int
+) -> None:
+    library = Mock()
+    monkeypatch.setattr("simul_whisper.machine.ctypes.CDLL", lambda _: library)
+    monkeypatch.setattr("sys.platform", platform)
     reuse_large_blocks()
-    monkeypatch.setattr("sys.platform", "win32")
     give_back_memory()
+    assert (library.mallopt.call_count, library.malloc_trim.call_count) == (n_options, n_trims)
+
+
+def test_a_c_library_without_these_functions_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Mock(spec=[])
+    monkeypatch.setattr("simul_whisper.machine.ctypes.CDLL", lambda _: library)
+    reuse_large_blocks()
+    give_back_memory()
+    assert not library.mock_calls
 
 
 @pytest.mark.parametrize(("left_out", "expected"), [(set(), "AVX512"), ({"AuthenticAMD"}, None), ({"avx512vl"}, None)])

@@ -96,10 +96,10 @@ def _transcribe(
         return _BAD_INPUT
     if interruption.is_wanted:
         sink.feed(whisper.infer(is_last=True))
-    sink.end()
-    if interruption.is_wanted:
+        sink.end()
         print("simul-whisper: interrupted; what was heard is written", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+    sink.end()
     if not options.quiet:
         print(cost.summary(path, whisper), file=sys.stderr)
     return 0
