@@ -19,7 +19,7 @@ from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, Samples
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.encoders import Features
-from simul_whisper.search import BeamSearch, Prompt, log_softmax
+from simul_whisper.search import BeamSearch, Prompt, SearchResult, log_softmax
 from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
@@ -215,8 +215,7 @@ class LanguageDetector:
         if self._rule.is_listening:
             candidates = self._rule.hear(self._hear(features, samples, is_full=is_full), final=final)
             if candidates:
-                worths = {each: self._worth(each, features, content_frames) for each in candidates}
-                self._rule.choose(max(candidates, key=worths.__getitem__))
+                self._rule.choose(self._chosen(candidates, features, content_frames))
         return self.language is not None and not self._rule.is_doubtful
 
     def _hear(self, features: Features, samples: Samples, *, is_full: bool) -> Heard:
@@ -226,11 +225,16 @@ class LanguageDetector:
         speech_s = 0.0 if is_silent else loud_s(samples)
         return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
-    def _worth(self, language: str, features: Features, content_frames: int) -> float:
-        """Return the log-probability of the language and of what the decoder writes in it: nonsense is unlikely."""
+    def _chosen(self, candidates: list[str], features: Features, content_frames: int) -> str:
+        """Return the language in which text is likely, nonsense being unlikely; candidates: likeliest first."""
+        found = {each: self._read(each, features, content_frames) for each in candidates}
+        if found[candidates[0]].describes:
+            return candidates[0]
+        return max(candidates, key=lambda each: self._rule.logprob(each) + _OF_TEXT * found[each].best.logprob)
+
+    def _read(self, language: str, features: Features, content_frames: int) -> SearchResult:
         prompt = Prompt(self._tokenizer.sot_sequence(language, "transcribe"), 0, False)
-        text = self._search.run(features, content_frames, prompt, _at_most).best
-        return self._rule.logprob(language) + _OF_TEXT * text.logprob
+        return self._search.run(features, content_frames, prompt, _at_most)
 
 
 def _at_most(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:  # noqa: ARG001

@@ -17,6 +17,8 @@ from simul_whisper.decoders import TextDecoder
 from simul_whisper.timing import Stopwatch
 from simul_whisper.tokenizer import Tokenizer
 
+_LIKELIER_THAN_WORDS = 0.5
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -62,10 +64,15 @@ class Prompt:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best hypothesis of a pass, the probability that the window holds no speech, and what the pass cost."""
+    """The best hypothesis of a pass, and what the pass cost.
+
+    no_speech: the probability that the window holds no speech. describes: a description of a sound, such as "[music]",
+    would be likelier than all words together, if it might be written.
+    """
 
     best: Hypothesis
     no_speech: float
+    describes: bool
     prefill_s: float
     step_s: tuple[float, ...]
 
@@ -82,6 +89,7 @@ class LogitFilter:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._never = np.array([*tokenizer.special_tokens, *tokenizer.non_speech_tokens])
         self._never_first = np.array([tokenizer.blank, tokenizer.eot])
+        self._describing = np.array(tokenizer.describing_tokens)
         self._continuing = np.array(tokenizer.continuing_tokens)
 
     def logprobs(self, logits: NDArray[np.float32], *, first: bool) -> NDArray[np.float32]:
@@ -91,6 +99,10 @@ class LogitFilter:
         if first:
             allowed[self._never_first] = -np.inf
         return log_softmax(allowed)
+
+    def describing(self, logits: NDArray[np.float32]) -> float:
+        """Return the probability that a description of a sound would begin, if it might be written."""
+        return float(np.exp(log_softmax(logits)[self._describing]).sum())
 
     def word_ended(self, logprobs: NDArray[np.float32]) -> float:
         """Return the probability that the next token is no further part of the word before it."""
@@ -171,6 +183,7 @@ class BeamSearch:
         watch = Stopwatch()
         reading = _Reading(self._decoder, features, content_frames, prompt)
         no_speech = float(np.exp(log_softmax(reading.start_logits)[self._tokenizer.no_speech]))
+        describes = self._filter.describing(reading.logits[0]) > _LIKELIER_THAN_WORDS
         prefill_s = watch.lap()
         step_s: list[float] = []
         beams, first = _Beams([Hypothesis()], []), not prompt.has_text
@@ -181,7 +194,7 @@ class BeamSearch:
             if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.live], parents):
                 step_s.append(watch.lap())
             first = False
-        return SearchResult(_best(beams.ended), no_speech, prefill_s, tuple(step_s))
+        return SearchResult(_best(beams.ended), no_speech, describes, prefill_s, tuple(step_s))
 
     def _extend(
         self,

@@ -196,13 +196,16 @@ class Stream:
         # A window is silent when that is likelier than a mean token of its text.
         if found.no_speech > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
             return (), StopReason.NO_SPEECH
+        if found.describes and self._config.nonspeech_prob < 1:
+            return (), StopReason.NO_SPEECH
         if best.stop is StopReason.REWIND:
             n_restated = self._n_restated(best)
             keeps = final or n_restated > 0
             return best.tokens[: max(0, len(best.tokens) - n_restated)] if keeps else (), best.stop
         if best.stop is StopReason.LOOP:
+            kept = self._without_loop(best)
             self._context.forget()
-            return self._without_loop(best), best.stop
+            return kept, best.stop
         return best.tokens, best.stop
 
     def _without_loop(self, best: Hypothesis) -> tuple[AlignedToken, ...]:

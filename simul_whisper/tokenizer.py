@@ -39,6 +39,8 @@ def _fill_byte_table() -> None:
 _fill_byte_table()
 
 
+# What descriptions of sounds stand in. Notes are not among them: they mark singing, whose words are heard.
+_DESCRIBING_MARKS = "([*"
 _CLOSING_MARKS = '.,?!;:…")]}»”،؛؟۔'
 
 
@@ -141,6 +143,13 @@ class Tokenizer:
                 if len(tokens) == 1 or symbol in musical:
                     found.add(tokens[0])
         return tuple(sorted(found))
+
+    @cached_property
+    def describing_tokens(self) -> tuple[int, ...]:
+        """Those of `non_speech_tokens` that begin to describe a sound: [music], (laughs), *coughs*."""
+        return tuple(
+            token for token in self.non_speech_tokens if any(mark in self.decode([token]) for mark in _DESCRIBING_MARKS)
+        )
 
 
 def _with_all_merges(tokenizer_json: str) -> str:

@@ -123,6 +123,28 @@ def test_silence_before_speech_is_not_waited_through() -> None:
     assert_heard(updates, speech)
 
 
+class _Describing(_Unsure):
+    """Hears a noise that it would describe, if in English; in any other language it writes fluent nonsense."""
+
+    CERTAINTY = 3.0
+
+    def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        step = super().step(state, tokens, logits_at)
+        languages = self._tokenizer.languages
+        if self._tokenizer.language_tokens[languages.index("en")] in [*state.beams[0], *tokens[0]]:
+            unsure = [self._tokenizer.encode(word)[0] for word in (" cat", " tree", " stone")]
+            step.logits[..., unsure] = 0.0
+            step.logits[..., self._tokenizer.encode(" [")[0]] = 4.0
+        return step
+
+
+def test_a_noise_is_not_written_in_the_language_where_nonsense_is_fluent() -> None:
+    model = tone_model(decoder=_Describing(MODEL.tokenizer, "en"))
+    updates = listen(listener(model, language="auto"), every(1, speech_of(ENGLISH).samples))
+    assert updates[-1].language == "en"
+    assert text_of(updates) == ""
+
+
 def test_an_english_model_needs_no_language() -> None:
     whisper = listener(tone_model(name="tiny.en"), language="auto")
     assert whisper.language == "en"

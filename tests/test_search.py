@@ -232,6 +232,16 @@ def test_special_tokens_and_symbols_are_never_written() -> None:
     assert logits.max() == 1.0
 
 
+@pytest.mark.parametrize(("likelihood", "describes"), [(0.6, True), (0.4, False)])
+def test_a_sound_is_described_where_that_is_likelier_than_all_words(likelihood: float, describes: bool) -> None:
+    bracket, parenthesis = (TOKENIZER.encode(f" {mark}")[0] for mark in "[(")
+    words = {A: np.log((1 - likelihood) / 2), B: np.log((1 - likelihood) / 2)}
+    lines: Lines = {(): ({bracket: np.log(likelihood - 0.1), parenthesis: np.log(0.1), **words}, 40)}
+    result = search(lines)
+    assert result.describes is describes
+    assert text_of(result) in ([A], [B])
+
+
 def test_a_likely_special_token_gives_way() -> None:
     loud = dict.fromkeys((TOKENIZER.sot, TOKENIZER.sot_prev, TOKENIZER.n_vocab - 1), 9.0)
     symbol = TOKENIZER.encode("♪")[0]

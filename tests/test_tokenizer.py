@@ -76,6 +76,16 @@ def test_symbols_that_are_not_speech_are_those_of_openai(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_brackets_describe_and_notes_and_quotes_do_not(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    assert set(tokenizer.describing_tokens) < set(tokenizer.non_speech_tokens)
+    assert {tokenizer.encode(text)[0] for text in ("[", " [", " (", "(", " *", ' ("')} <= set(
+        tokenizer.describing_tokens
+    )
+    assert not {tokenizer.encode(text)[0] for text in (" ♪", ' "', " -", ")", " ]")} & set(tokenizer.describing_tokens)
+
+
+@pytest.mark.parametrize("name", MODELS)
 @settings(deadline=None)
 @given(text=st.text())
 def test_any_text_comes_back(name: str, text: str) -> None:

@@ -29,6 +29,34 @@ def test_a_decoder_stuck_in_a_loop_says_so_and_recovers() -> None:
     assert len(heard) <= len(said) + 1
 
 
+def test_a_loop_that_began_in_the_text_before_is_not_written_again() -> None:
+    stuck = 5
+    model = tone_model(decoder=ToneDecoder(MODEL.tokenizer, "en", stutter=stuck))
+    whisper = listener(model, init_prompt=WORDS[stuck] * 4, hold_probability=0)
+    updates = listen(whisper, [speech_of([stuck, 1, 2, 3]).samples])
+    assert StopReason.LOOP in {update.stop for update in updates}
+    assert text_of(updates).split().count(WORDS[stuck].strip()) <= 1
+
+
+class _Describing(ToneDecoder):
+    """Would rather describe the sound, as in "[music]", than write any word but the first."""
+
+    def _prediction(self, state: ToneState, text: Sequence[int]) -> tuple[tuple[int, ...], int]:
+        likely, frame = super()._prediction(state, text)
+        is_sound = bool(state.said) and likely[:1] == (state.said[0][0],) and likely[0] != self._tokens[1][0]
+        return ((self._tokenizer.encode(" [")[0], *likely) if is_sound else likely), frame
+
+
+def test_what_would_be_described_is_not_taken_for_words() -> None:
+    model = tone_model(decoder=_Describing(MODEL.tokenizer, "en"))
+    noise, speech = speech_of([2, 3, 4, 6]), speech_of([1, 3, 4, 6])
+    updates = listen(listener(model), every(1, noise.samples))
+    assert text_of(updates) == ""
+    assert updates[-1].stop is StopReason.NO_SPEECH
+    assert_heard(listen(listener(model), every(1, speech.samples)), speech)
+    assert_heard(listen(listener(model, nonspeech_prob=1), every(1, noise.samples)), noise)
+
+
 def test_a_decoder_that_babbles_for_ever_is_held_to_the_length_of_its_context() -> None:
     tokenizer, prompts = MODEL.tokenizer, list[int]()
     allowed = [token for token in range(1000, 2000) if token not in tokenizer.non_speech_tokens]
