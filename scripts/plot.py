@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,23 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Point:
-    """A setting: lagging on the audio's clock, word error rates in per cent (offline: None if it was not measured)."""
+    """A setting: lagging on the audio's clock, word error rates in per cent; None for what was not measured.
+
+    laal_earliest_s, wer_foreseen: the bound that foresight gives.
+    """
 
     label: str
     laal_s: float
     wer: float
-    wer_offline: float | None
+    wer_offline: float | None = None
+    laal_earliest_s: float | None = None
+    wer_foreseen: float | None = None
+
+    @property
+    def bound(self) -> tuple[float, float] | None:
+        if self.laal_earliest_s is None or self.wer_foreseen is None:
+            return None
+        return self.laal_earliest_s, self.wer_foreseen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +91,8 @@ def read_figures(argument: str, group: str | None) -> Point:
     found = figures["groups"][group] if group else figures["overall"]
     if found["laal_s"] is None or found["wer"] is None:
         raise ConfigError(f"{name}: got no LAAL or no WER: no words were scored")
-    return Point(label, found["laal_s"], found["wer"], found["wer_offline"])
+    measured = {each.name: found[each.name] for each in fields(Point) if each.name in found}
+    return Point(label, **measured)
 
 
 def read_points(path: Path) -> list[Point]:
@@ -102,6 +114,8 @@ def draw(points: Sequence[Point], path: Path) -> None:
         axes.set_xlabel("LAAL, seconds behind the speaker")
         axes.set_ylabel("word error rate, %")
         axes.scatter([point.laal_s for point in points], [point.wer for point in points], color=POINT, zorder=3)
+        for point in points:
+            _draw_bound(axes, point)
         offline = sorted({point.wer_offline for point in points if point.wer_offline is not None})
         _set_limits(axes, points, offline)
         for wer in offline:
@@ -119,9 +133,18 @@ def draw(points: Sequence[Point], path: Path) -> None:
         figure.savefig(path, transparent=True, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
+def _draw_bound(axes: Axes, point: Point) -> None:
+    """Tie the point to what foresight would give."""
+    if point.bound is None:
+        return
+    laal_s, wer = point.bound
+    axes.plot([point.laal_s, laal_s], [point.wer, wer], color=LINE, linestyle=":", linewidth=1)
+    axes.scatter([laal_s], [wer], facecolors="none", edgecolors=LINE, zorder=3)
+
+
 def _set_limits(axes: Axes, points: Sequence[Point], offline: Sequence[float]) -> None:
     """From 0 s; with room for labels at the right, and above and below."""
-    rates = [*(point.wer for point in points), *offline]
+    rates = [*(point.wer for point in points), *(point.bound[1] for point in points if point.bound), *offline]
     margin = 0.15 * (max(rates) - min(rates)) + 0.2
     axes.set_xlim(0, 1.35 * max(point.laal_s for point in points))
     axes.set_ylim(max(0.0, min(rates) - margin), max(rates) + margin)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, Timing, Word
 from streaming.events import Language, Words
+from streaming.foresight import ForeseenWord, foreseen
 from streaming.manifest import Clip, Segment
 from streaming.replay import replay, replay_session
 from streaming.scoring import unit_delays
@@ -45,7 +46,8 @@ class ClipResult:
     """One clip, streamed and, in `offline`, decoded as a whole (None when that was not asked for).
 
     text_lang: what is written, which differs from `lang` in translations. is_detected: whether the engine had to find
-    the language out; `language` is the one it found. segments: of the reference, where they are known.
+    the language out; `language` is the one it found. segments: of the reference, where they are known. foreseen: how
+    soon each word could have been told; None when that was not asked for, or the clip is too long.
     """
 
     id: str
@@ -58,6 +60,7 @@ class ClipResult:
     offline: str | None
     is_detected: bool
     tellings: tuple[Telling, ...]
+    foreseen: tuple[ForeseenWord, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -98,6 +101,7 @@ def evaluate_clip(
     *,
     offline: bool,
     detect: bool = False,
+    foresight: bool = False,
     voice: "VoiceConfig | None" = None,
 ) -> ClipResult:
     """Stream a clip in chunks of `segment_length`, or with `voice` through a session, in small blocks.
@@ -122,6 +126,7 @@ def evaluate_clip(
         offline=_decoded_whole(samples, model, config) if offline else None,
         is_detected=config.language == "auto" and clip.lang not in _NOT_ONE_LANGUAGE,
         tellings=tuple(tellings),
+        foreseen=foreseen(samples, model, config) if foresight else None,
     )
 
 

@@ -22,6 +22,7 @@ from streaming.scoring import (
     has_loop,
     laal_s,
     normalised,
+    unit_delays,
     units,
 )
 
@@ -57,6 +58,7 @@ def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
         **quality,
         **_faults(results),
         **_delays([result for result in scored if result.delays_s]),
+        **_bounds([result for result in scored if result.foreseen]),
         **_costs(results),
     }
 
@@ -113,6 +115,27 @@ def _delays(spoken: Sequence[ClipResult]) -> dict[str, Any]:
         "final_word_max_s": _rounded(max(final_words)) if final_words else None,
         "finish_s": _mean(result.finish_s for result in spoken),
     }
+
+
+def _bounds(foreseen: Sequence[ClipResult]) -> dict[str, Any]:
+    """LAAL of those who told the words of the last reading as they end, in whole chunks, or once they are read."""
+    by_words = [r for r in foreseen if r.text_lang == r.lang and r.lang not in CHARACTER_LANGUAGES]
+    return {
+        "wer_foreseen": _percent(sum((edits(r.reference or "", _foreseen_text(r), r.lang) for r in by_words), Edits())),
+        "laal_end_s": _mean(_foreseen_laal_s(r, "end_s") for r in foreseen),
+        "laal_chunk_s": _mean(_foreseen_laal_s(r, "chunk_s") for r in foreseen),
+        "laal_earliest_s": _mean(_foreseen_laal_s(r, "earliest_s") for r in foreseen),
+    }
+
+
+def _foreseen_text(result: ClipResult) -> str:
+    return "".join(word.text for word in result.foreseen or ())
+
+
+def _foreseen_laal_s(result: ClipResult, time: str) -> float | None:
+    pieces = [(word.text, getattr(word, time)) for word in result.foreseen or ()]
+    delays_s = unit_delays(pieces, result.text_lang)
+    return laal_s(delays_s, result.duration_s, _n_units(result)) if delays_s else None
 
 
 def _costs(results: Sequence[ClipResult]) -> dict[str, Any]:

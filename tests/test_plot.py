@@ -37,6 +37,18 @@ def test_a_point_for_each_file_is_kept_and_drawn(folder: Path) -> None:
     assert all(text in picture for text in (">x = 1<", ">low<", "decoded whole: 9.25 %"))
 
 
+def test_the_bound_of_a_setting_is_drawn_where_it_was_measured(folder: Path) -> None:
+    assert draw(folder, f"a={folder}/a.json") == 0
+    without = (folder / "points.svg").read_text(encoding="utf-8")
+    found = figures(2.0, 10.0, 9.25)
+    found["overall"] |= {"laal_earliest_s": 1.25, "wer_foreseen": 9.5}
+    (folder / "a.json").write_text(json.dumps(found))
+    assert draw(folder, f"a={folder}/a.json") == 0
+    assert plot.read_points(folder / "points.json")[0].bound == (1.25, 9.5)
+    picture = (folder / "points.svg").read_text(encoding="utf-8")
+    assert picture.count("PathCollection") == without.count("PathCollection") + 1
+
+
 def test_a_group_may_be_drawn(folder: Path) -> None:
     assert draw(folder, f"a={folder}/a.json", "--group", "en/short") == 0
     assert plot.read_points(folder / "points.json")[0].wer == 1.5

@@ -36,6 +36,11 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--detect-language", action="store_true", help="have the language found out, not taken from the manifest"
     )
+    parser.add_argument(
+        "--foresight",
+        action="store_true",
+        help="also read clips of up to 30 s anew after every chunk: how soon could each word have been told?",
+    )
     parser.add_argument("--json", metavar="FILE", help="keep all figures and every clip's text")
     parser.add_argument(
         "--log",
@@ -125,7 +130,15 @@ def _evaluated(
     for clip in tqdm(clips, desc="clips", leave=False):
         try:
             results.append(
-                evaluate_clip(clip, model, config, offline=options.offline, detect=options.detect_language, voice=voice)
+                evaluate_clip(
+                    clip,
+                    model,
+                    config,
+                    offline=options.offline,
+                    detect=options.detect_language,
+                    foresight=options.foresight,
+                    voice=voice,
+                )
             )
         except SimulWhisperError as error:
             _complain(error)

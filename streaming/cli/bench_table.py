@@ -9,6 +9,7 @@ _QUALITY = {
     "audio_s": "audio s",
     "wer": "WER",
     "wer_offline": "whole",
+    "wer_foreseen": "foreseen",
     "cer": "CER",
     "cer_offline": "whole",
     "bleu": "BLEU",
@@ -30,6 +31,7 @@ _DELAYS = {
     "finish_s": "finish",
     "compute_per_audio_s": "cost",
 }
+_FORESIGHT = {"laal_end_s": "spoken", "laal_chunk_s": "chunk", "laal_earliest_s": "earliest"}
 _OMNISTEVAL = {
     "yaal_s": "YAAL",
     "yaal_ca_s": "YAAL ca",
@@ -42,12 +44,13 @@ _OMNISTEVAL = {
 def table(figures: Mapping[str, Any], *, with_omnisteval: bool) -> str:
     groups = {**figures["groups"], "overall": figures["overall"]}
     overall = figures["overall"]
+    delays = _DELAYS | _filled(_FORESIGHT, groups) | (_OMNISTEVAL if with_omnisteval else {})
     step, stages = overall["decode_step_ms"], overall["stages"]
     return "\n".join(
         [
             *_lines("quality", groups, _filled(_QUALITY, groups)),
             "",
-            *_lines("seconds", groups, _DELAYS | (_OMNISTEVAL if with_omnisteval else {})),
+            *_lines("seconds", groups, delays),
             "",
             "compute seconds per audio second: " + ", ".join(f"{name} {share}" for name, share in stages.items()),
             f"decode step: median {_cell(step['median'])} ms, 95th percentile {_cell(step['p95'])} ms",

@@ -65,6 +65,17 @@ def test_nothing_is_heard_where_nobody_speaks(flags: list[str], manifest: Path, 
     assert (overall["words_without_speech"], overall["loops"]) == (0, 0)
 
 
+def test_foresight_is_a_bound_of_what_can_be_had(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--only-kind", "short", "--no-offline", "--chunk", "2", "--foresight"]
+    group = bench(manifest, tmp_path, *flags)["groups"]["en/short"]
+    assert group["wer_foreseen"] <= 8
+    assert group["laal_end_s"] < group["laal_chunk_s"]
+    assert group["laal_earliest_s"] < group["laal_s"]
+    assert "earliest" in capsys.readouterr().out
+
+
 def test_the_logs_are_kept_and_scored(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logs = tmp_path / "logs"
     figures = bench(manifest, tmp_path, "--only-kind", "short", "--no-offline", "--log", str(logs))

@@ -8,6 +8,7 @@ import pytest
 from simul_whisper import AlignAttConfig
 from streaming.evaluation import ClipResult
 from streaming.figures import report, summary
+from streaming.foresight import ForeseenWord
 from tests.streaming.results import result, said, telling
 
 
@@ -96,6 +97,22 @@ def test_languages_that_were_found_out() -> None:
     found = figures(right, wrong, given)
     assert (found["languages_right"], found["languages_detected"]) == (1, 2)
     assert figures(given)["languages_detected"] is None
+
+
+def test_the_bound_is_that_of_the_last_reading() -> None:
+    words = (
+        ForeseenWord(" The", 0.5, 1.0, 2.0),
+        ForeseenWord(" time", 1.5, 2.0, 2.0),
+        ForeseenWord(".", 4.0, 4.0, 4.0),
+    )
+    found = figures(said(" The tide turns.", foreseen=words), said(" The tide turns."))
+    assert found["wer"] == 0
+    # A word is wrong and one is missing; an even pace would say one every 4/3 s.
+    assert found["wer_foreseen"] == 66.67
+    assert found["laal_end_s"] == pytest.approx((0.5 + 1.5 - 4 / 3) / 2, abs=1e-3)
+    assert found["laal_chunk_s"] == pytest.approx((1 + 2 - 4 / 3) / 2, abs=1e-3)
+    assert found["laal_earliest_s"] == pytest.approx((2 + 2 - 4 / 3) / 2, abs=1e-3)
+    assert figures(said(" The tide turns."))["laal_earliest_s"] is None
 
 
 def test_all_computing_counts_also_what_no_stage_accounts_for() -> None:
