@@ -135,13 +135,17 @@ class LanguageRule:
         return self._candidates() if must_decide or not self._is_guess else []
 
     def _hear_more(self, heard: Heard, *, final: bool) -> list[str]:
-        """Revise an early decision: what more speech makes clear counts, and of much speech what it makes likely."""
+        """Revise an early decision: what more speech makes clear counts, and of much speech what it makes likely.
+
+        No window will hold more than one that is full of speech: there the likeliest language is taken.
+        """
         if heard.speech_s < _CONFIRMS_S:
             self._stage = _Stage.SETTLED if final else self._stage
             return []
         self._add(heard)
-        is_much = heard.speech_s >= _SETTLES_S or (heard.is_full and heard.speech_s >= _WAITS_S)
-        is_enough = is_much and self._likeliest_probability >= _LIKELY
+        is_long = heard.speech_s >= _SETTLES_S
+        is_much = is_long or (heard.is_full and heard.speech_s >= _WAITS_S)
+        is_enough = (is_long and heard.is_full) or (is_much and self._likeliest_probability >= _LIKELY)
         is_sure = is_enough or self._likeliest_probability >= _CLEAR
         if is_sure:
             self.language, self._is_guess = self._likeliest, False

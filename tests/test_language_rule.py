@@ -100,6 +100,15 @@ def test_after_eight_seconds_of_anything_it_goes_on_listening() -> None:
     assert decided(unsure, heard({"ca": 0.9}, 10.0), heard({"ca": 0.9}, 11.0))[-1] == "ca"
 
 
+def test_a_window_full_of_speech_decides_for_what_is_likeliest() -> None:
+    """Nothing better comes: the windows after it are shorter."""
+    unsure = rule()
+    passes = [heard({"es": 0.95, "ca": 0.03}, 2.0), *(heard({"ca": 0.4, "en": 0.3}, s) for s in (3.0, 4.0, 9.0))]
+    assert decided(unsure, *passes)[-1] == "es"
+    assert decided(unsure, heard({"ca": 0.4, "en": 0.3}, 12.0, is_full=True)) == ["ca"]
+    assert not unsure.is_listening
+
+
 def test_after_eight_seconds_nothing_more_is_asked() -> None:
     settled = rule()
     decided(settled, heard({"en": 0.98}, 2.0), heard({"en": 0.98}, 8.0))
