@@ -58,7 +58,7 @@ def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
         **quality,
         **_faults(results),
         **_delays([result for result in scored if result.delays_s]),
-        **_bounds([result for result in scored if result.foreseen]),
+        **_bounds([result for result in scored if result.foreseen is not None]),
         **_costs(results),
     }
 

@@ -113,6 +113,8 @@ def test_the_bound_is_that_of_the_last_reading() -> None:
     assert found["laal_chunk_s"] == pytest.approx((1 + 2 - 4 / 3) / 2, abs=1e-3)
     assert found["laal_earliest_s"] == pytest.approx((2 + 2 - 4 / 3) / 2, abs=1e-3)
     assert figures(said(" The tide turns."))["laal_earliest_s"] is None
+    unread = figures(said(" The tide turns.", foreseen=()))
+    assert (unread["wer_foreseen"], unread["laal_earliest_s"]) == (100, None)
 
 
 def test_all_computing_counts_also_what_no_stage_accounts_for() -> None:
