@@ -130,10 +130,7 @@ class AlignAttConfig(SimulWhisperConfig):
     )
     hold_len: float = _option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
     nonspeech_prob: float = _option(
-        0.35,
-        "no-speech probability below which a window counts as silent only if its sound is described; 1 = none does",
-        low=0,
-        high=1,
+        0.35, "no-speech probability below which a window is never taken for silent; 1 = no window is", low=0, high=1
     )
     max_tokens_per_second: float = _option(
         12.0, "tokens per second of undecided audio above which text is a loop", low=1, high=100

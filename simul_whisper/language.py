@@ -24,6 +24,7 @@ from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
 _LIKELY = 0.5
+_LIKELY_IN_FULL = 0.4
 # Below this, the language known so far is not written until more has been heard.
 _DOUBTFUL = 0.1
 _SILENT = 0.7
@@ -137,7 +138,7 @@ class LanguageRule:
     def _hear_more(self, heard: Heard, *, final: bool) -> list[str]:
         """Revise an early decision: what more speech makes clear counts, and of much speech what it makes likely.
 
-        No window will hold more than one that is full of speech: there the likeliest language is taken.
+        No window will hold more than one that is full of speech: there less is enough.
         """
         if heard.speech_s < _CONFIRMS_S:
             self._stage = _Stage.SETTLED if final else self._stage
@@ -145,7 +146,8 @@ class LanguageRule:
         self._add(heard)
         is_long = heard.speech_s >= _SETTLES_S
         is_much = is_long or (heard.is_full and heard.speech_s >= _WAITS_S)
-        is_enough = (is_long and heard.is_full) or (is_much and self._likeliest_probability >= _LIKELY)
+        enough = _LIKELY_IN_FULL if is_long and heard.is_full else _LIKELY
+        is_enough = is_much and self._likeliest_probability >= enough
         is_sure = is_enough or self._likeliest_probability >= _CLEAR
         if is_sure:
             self.language, self._is_guess = self._likeliest, False
@@ -219,7 +221,7 @@ class LanguageDetector:
         if self._rule.is_listening:
             candidates = self._rule.hear(self._hear(features, samples, is_full=is_full), final=final)
             if candidates:
-                self._rule.choose(self._chosen(candidates, features, content_frames))
+                self._choose(candidates, features, content_frames)
         return self.language is not None and not self._rule.is_doubtful
 
     def _hear(self, features: Features, samples: Samples, *, is_full: bool) -> Heard:
@@ -229,12 +231,20 @@ class LanguageDetector:
         speech_s = 0.0 if is_silent else loud_s(samples)
         return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
-    def _chosen(self, candidates: list[str], features: Features, content_frames: int) -> str:
-        """Return the language in which text is likely, nonsense being unlikely; candidates: likeliest first."""
-        found = {each: self._read(each, features, content_frames) for each in candidates}
-        if found[candidates[0]].describes:
-            return candidates[0]
-        return max(candidates, key=lambda each: self._rule.logprob(each) + _OF_TEXT * found[each].best.logprob)
+    def _choose(self, candidates: list[str], features: Features, content_frames: int) -> None:
+        """Choose where text is likely, nonsense being unlikely. A sound that would be described is no language's.
+
+        candidates: likeliest first.
+        """
+        first = self._read(candidates[0], features, content_frames)
+        if first.described > _LIKELY:
+            return
+        others = [self._read(each, features, content_frames).best for each in candidates[1:]]
+        worths = [
+            self._rule.logprob(language) + _OF_TEXT * text.logprob
+            for language, text in zip(candidates, [first.best, *others], strict=True)
+        ]
+        self._rule.choose(candidates[int(np.argmax(worths))])
 
     def _read(self, language: str, features: Features, content_frames: int) -> SearchResult:
         prompt = Prompt(self._tokenizer.sot_sequence(language, "transcribe"), 0, False)

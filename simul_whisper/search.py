@@ -17,8 +17,6 @@ from simul_whisper.decoders import TextDecoder
 from simul_whisper.timing import Stopwatch
 from simul_whisper.tokenizer import Tokenizer
 
-_LIKELIER_THAN_WORDS = 0.5
-
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -66,13 +64,13 @@ class Prompt:
 class SearchResult:
     """The best hypothesis of a pass, and what the pass cost.
 
-    no_speech: the probability that the window holds no speech. describes: a description of a sound, such as "[music]",
-    would be likelier than all words together, if it might be written.
+    no_speech: the probability that the window holds no speech. described: that of describing a sound next, as in
+    "[music]", if that might be written.
     """
 
     best: Hypothesis
     no_speech: float
-    describes: bool
+    described: float
     prefill_s: float
     step_s: tuple[float, ...]
 
@@ -100,7 +98,7 @@ class LogitFilter:
             allowed[self._never_first] = -np.inf
         return log_softmax(allowed)
 
-    def describing(self, logits: NDArray[np.float32]) -> float:
+    def described(self, logits: NDArray[np.float32]) -> float:
         """Return the probability that a description of a sound would begin, if it might be written."""
         return float(np.exp(log_softmax(logits)[self._describing]).sum())
 
@@ -183,7 +181,7 @@ class BeamSearch:
         watch = Stopwatch()
         reading = _Reading(self._decoder, features, content_frames, prompt)
         no_speech = float(np.exp(log_softmax(reading.start_logits)[self._tokenizer.no_speech]))
-        describes = self._filter.describing(reading.logits[0]) > _LIKELIER_THAN_WORDS
+        described = self._filter.described(reading.logits[0])
         prefill_s = watch.lap()
         step_s: list[float] = []
         beams, first = _Beams([Hypothesis()], []), not prompt.has_text
@@ -194,7 +192,7 @@ class BeamSearch:
             if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.live], parents):
                 step_s.append(watch.lap())
             first = False
-        return SearchResult(_best(beams.ended), no_speech, describes, prefill_s, tuple(step_s))
+        return SearchResult(_best(beams.ended), no_speech, described, prefill_s, tuple(step_s))
 
     def _extend(
         self,

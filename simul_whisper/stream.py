@@ -193,9 +193,8 @@ class Stream:
         """Return the tokens that stand, and why the pass ended."""
         best = found.best
         assert best.stop is not None
-        # A window is silent when that is likelier than a mean token of its text, or its sound would be described.
-        is_silent = found.no_speech > max(self._config.nonspeech_prob, math.exp(best.mean_logprob))
-        if is_silent or (found.describes and self._config.nonspeech_prob < 1):
+        # A window is silent when that, or a description of its sound, is likelier than a mean token of its text.
+        if max(found.no_speech, found.described) > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
             return (), StopReason.NO_SPEECH
         if best.stop is StopReason.REWIND:
             n_restated = self._n_restated(best)

@@ -58,7 +58,7 @@ def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
         **quality,
         **_faults(results),
         **_delays([result for result in scored if result.delays_s]),
-        **_bounds([result for result in scored if result.foreseen is not None]),
+        **_bounds(scored if all(result.foreseen is not None for result in scored) else []),
         **_costs(results),
     }
 
@@ -118,7 +118,10 @@ def _delays(spoken: Sequence[ClipResult]) -> dict[str, Any]:
 
 
 def _bounds(foreseen: Sequence[ClipResult]) -> dict[str, Any]:
-    """LAAL of those who told the words of the last reading as they end, in whole chunks, or once they are read."""
+    """LAAL of those who told the words of the last reading as they end, in whole chunks, or once they are read.
+
+    foreseen: all of the scored clips, or none.
+    """
     by_words = [r for r in foreseen if r.text_lang == r.lang and r.lang not in CHARACTER_LANGUAGES]
     return {
         "wer_foreseen": _percent(sum((edits(r.reference or "", _foreseen_text(r), r.lang) for r in by_words), Edits())),
@@ -203,6 +206,7 @@ def _row(result: ClipResult) -> dict[str, Any]:
         "n_reference": counted and counted.n_reference,
         "loops": _loops(result),
         "lost_last_word": _has_lost_last(result),
+        "foreseen": result.foreseen and [asdict(word) for word in result.foreseen],
         "delays_s": result.delays_s,
         "delays_ca_s": result.delays_ca_s,
         "final_word_s": result.final_word_s,

@@ -1,17 +1,22 @@
-"""How soon the words of a recording could have been told: the bound of any policy, which its delay is compared with.
+"""How soon the words of a recording could have been told: the bound that the delay of a policy is compared with.
 
 A policy that takes no word back, and is to tell what the model reads in the whole recording, cannot tell a word before
-the model reads it, and all words before it, like that. Only afterwards is it known when that was: hence foresight.
+the model reads it, and all words before it, like that. Only afterwards is it known when that was: hence foresight. Each
+reading is made anew; with words already written in front of it, one may differ.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, Word
+from streaming.scoring import CHARACTER_LANGUAGES
 
+# First letters of Unicode's categories; vowels are marks in some scripts.
+_LETTERS_DIGITS_MARKS = "LNM"
 # The longest window that is read at once.
 _WINDOW_S = 30.0
 
@@ -20,8 +25,8 @@ _WINDOW_S = 30.0
 class ForeseenWord:
     """A word of the reading of a whole recording. Times in seconds on the audio's clock.
 
-    end_s: when it has been spoken; chunk_s: when the chunk that holds its end has; earliest_s: when the first chunk has
-    with which the model reads it and all words before it.
+    end_s: its own end; chunk_s: the end of the chunk that holds that; earliest_s: the end of the first chunk after
+    which the model reads it, and all words before it, as in the last reading.
     """
 
     text: str
@@ -59,10 +64,10 @@ def _readings(samples: NDArray[np.float32], model: Model, config: AlignAttConfig
 def earliest(readings: Sequence[Reading]) -> Iterator[ForeseenWord]:
     """Yield the words of the last reading; the readings are of ever more audio. Case and punctuation do not count."""
     final = readings[-1]
-    told = [_letters(reading.words) for reading in readings]
+    told = [_sounds(reading.words) for reading in readings]
     n = 0
     for i, word in enumerate(final.words):
-        prefix = _letters(final.words[: i + 1])
+        prefix = _sounds(final.words[: i + 1])
         while told[n][: len(prefix)] != prefix:
             n += 1
         end_s = min(word.end_s, final.audio_s)
@@ -70,7 +75,10 @@ def earliest(readings: Sequence[Reading]) -> Iterator[ForeseenWord]:
         yield ForeseenWord(word.text, end_s, chunk_s, readings[n].audio_s)
 
 
-def _letters(words: Sequence[Word]) -> list[str]:
-    """Return the words as they sound, without those that do not."""
-    spelled = ("".join(filter(str.isalnum, word.text)).casefold() for word in words)
-    return [letters for letters in spelled if letters]
+def _sounds(words: Sequence[Word]) -> list[str]:
+    """Return what is heard of the words: their letters, one by one where no spaces part words, or nothing."""
+    heard = list[str]()
+    for word in words:
+        letters = "".join(each for each in word.text.casefold() if category(each)[0] in _LETTERS_DIGITS_MARKS)
+        heard += letters if word.language in CHARACTER_LANGUAGES else [letters]
+    return [each for each in heard if each]

@@ -100,13 +100,20 @@ def test_after_eight_seconds_of_anything_it_goes_on_listening() -> None:
     assert decided(unsure, heard({"ca": 0.9}, 10.0), heard({"ca": 0.9}, 11.0))[-1] == "ca"
 
 
-def test_a_window_full_of_speech_decides_for_what_is_likeliest() -> None:
-    """Nothing better comes: the windows after it are shorter."""
+def test_a_window_full_of_speech_decides_with_less() -> None:
+    """Nothing better comes for a while: the windows after it are shorter."""
     unsure = rule()
-    passes = [heard({"es": 0.95, "ca": 0.03}, 2.0), *(heard({"ca": 0.4, "en": 0.3}, s) for s in (3.0, 4.0, 9.0))]
+    passes = [heard({"es": 0.95, "ca": 0.03}, 2.0), *(heard({"ca": 0.45, "en": 0.3}, s) for s in (3.0, 4.0, 5.0, 9.0))]
     assert decided(unsure, *passes)[-1] == "es"
-    assert decided(unsure, heard({"ca": 0.4, "en": 0.3}, 12.0, is_full=True)) == ["ca"]
+    assert decided(unsure, heard({"ca": 0.45, "en": 0.3}, 12.0, is_full=True)) == ["ca"]
     assert not unsure.is_listening
+
+
+def test_a_full_window_of_anything_decides_nothing() -> None:
+    unsure = rule()
+    passes = [heard({"es": 0.35, "ca": 0.3}, 5.0), *[heard({"ca": 0.3, "en": 0.3}, 12.0, is_full=True)] * 4]
+    assert decided(unsure, *passes)[-1] == "es"
+    assert decided(unsure, *[heard({"de": 0.97}, 9.0)] * 2)[-1] == "de"
 
 
 def test_after_eight_seconds_nothing_more_is_asked() -> None:

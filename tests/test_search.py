@@ -232,14 +232,14 @@ def test_special_tokens_and_symbols_are_never_written() -> None:
     assert logits.max() == 1.0
 
 
-@pytest.mark.parametrize(("likelihood", "describes"), [(0.6, True), (0.4, False)])
-def test_a_sound_is_described_where_that_is_likelier_than_all_words(likelihood: float, describes: bool) -> None:
+@pytest.mark.parametrize("likelihood", [0.9, 0.3])
+def test_how_likely_a_description_of_a_sound_is(likelihood: float) -> None:
     bracket, parenthesis = (TOKENIZER.encode(f" {mark}")[0] for mark in "[(")
-    words = {A: np.log((1 - likelihood) / 2), B: np.log((1 - likelihood) / 2)}
-    lines: Lines = {(): ({bracket: np.log(likelihood - 0.1), parenthesis: np.log(0.1), **words}, 40)}
-    result = search(lines)
-    assert result.describes is describes
-    assert text_of(result) in ([A], [B])
+    words = {A: np.log(1 - likelihood)}
+    sounds = {bracket: np.log(likelihood - 0.1), parenthesis: np.log(0.1)}
+    result = search({(): ({**sounds, **words}, 40), (A,): ({bracket: 0.0}, 80)})
+    assert result.described == pytest.approx(likelihood, abs=1e-3)
+    assert text_of(result)[0] == A
 
 
 def test_a_likely_special_token_gives_way() -> None:

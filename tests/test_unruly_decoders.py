@@ -8,7 +8,7 @@ import pytest
 
 from simul_whisper import SAMPLE_RATE, StopReason
 from simul_whisper.decoders import Step
-from tests.fakes import FakeDecoder
+from tests.fakes import UNLIKELY, FakeDecoder
 from tests.listener import MODEL, assert_heard, every, listen, listener, text_of
 from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, ToneState, random_words, speech_of, tone_model
 
@@ -39,22 +39,42 @@ def test_a_loop_that_began_in_the_text_before_is_not_written_again() -> None:
 
 
 class _Describing(ToneDecoder):
-    """Would rather describe the sound, as in "[music]", than write any word but the first."""
+    """Would rather describe one sound, as in "[music]", than take it for a word, and hardly knows for which."""
 
-    def _prediction(self, state: ToneState, text: Sequence[int]) -> tuple[tuple[int, ...], int]:
-        likely, frame = super()._prediction(state, text)
-        is_sound = bool(state.said) and likely[:1] == (state.said[0][0],) and likely[0] != self._tokens[1][0]
-        return ((self._tokenizer.encode(" [")[0], *likely) if is_sound else likely), frame
+    SOUND = 2
+
+    def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        step = super().step(state, tokens, logits_at)
+        sounds = step.logits.argmax(axis=-1) == self._tokens[self.SOUND][0]
+        others = [self._tokenizer.encode(word)[0] for word in (" cat", " tree", " stone", " bread")]
+        step.logits[..., others] = np.where(sounds[..., None], 0.0, step.logits[..., others])
+        step.logits[..., self._tokenizer.encode(" [")[0]] = np.where(sounds, 4.0, UNLIKELY)
+        return step
 
 
-def test_what_would_be_described_is_not_taken_for_words() -> None:
+@pytest.mark.parametrize("before", [[], [1, 3, 4]], ids=["at the beginning", "after words"])
+def test_what_would_be_described_is_not_taken_for_words(before: list[int]) -> None:
     model = tone_model(decoder=_Describing(MODEL.tokenizer, "en"))
-    noise, speech = speech_of([2, 3, 4, 6]), speech_of([1, 3, 4, 6])
-    updates = listen(listener(model), every(1, noise.samples))
-    assert text_of(updates) == ""
+    speech = speech_of([*before, *[_Describing.SOUND] * 3])
+    updates = listen(listener(model), every(1, speech.samples))
+    assert text_of(updates) == "".join(WORDS[word] for word in before)
     assert updates[-1].stop is StopReason.NO_SPEECH
+    heedless = listen(listener(model, nonspeech_prob=1), every(1, speech.samples))
+    assert len(text_of(heedless)) > len(text_of(updates))
+
+
+def test_what_might_be_described_and_is_surely_said_is_written() -> None:
+    """In "Health Organization (WHO)", a bracket is likely too."""
+
+    class Sure(ToneDecoder):
+        def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+            step = super().step(state, tokens, logits_at)
+            step.logits[..., self._tokenizer.encode(" (")[0]] = 1.0
+            return step
+
+    speech = speech_of(random_words(12, 5))
+    model = tone_model(decoder=Sure(MODEL.tokenizer, "en"))
     assert_heard(listen(listener(model), every(1, speech.samples)), speech)
-    assert_heard(listen(listener(model, nonspeech_prob=1), every(1, noise.samples)), noise)
 
 
 def test_a_decoder_that_babbles_for_ever_is_held_to_the_length_of_its_context() -> None:

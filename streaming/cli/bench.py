@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     config, voice = configs_from(options) if has_voice_settings(options) else (config_from(options), None)
     if options.detect_language and config.language != "auto":
         raise ConfigError(f"got --detect-language and language = {config.language!r}, expected one of the two")
+    if options.foresight and voice is not None:
+        raise ConfigError("got --foresight and flags of voice activity, expected one of the two")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)

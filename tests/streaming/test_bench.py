@@ -99,6 +99,11 @@ def test_without_omnisteval_the_logs_are_kept(
     assert (tmp_path / "logs" / "en-short" / "score.sh").is_file()
 
 
+def test_foresight_is_that_of_the_engine_alone(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(manifest), "--foresight", "--vad"]) == 2
+    assert "--foresight" in capsys.readouterr().err
+
+
 def test_a_language_is_either_given_or_detected(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(manifest), "--language", "en", "--detect-language"]) == 2
     assert "--detect-language" in capsys.readouterr().err

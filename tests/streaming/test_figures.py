@@ -105,14 +105,14 @@ def test_the_bound_is_that_of_the_last_reading() -> None:
         ForeseenWord(" time", 1.5, 2.0, 2.0),
         ForeseenWord(".", 4.0, 4.0, 4.0),
     )
-    found = figures(said(" The tide turns.", foreseen=words), said(" The tide turns."))
+    found = figures(said(" The tide turns.", foreseen=words))
     assert found["wer"] == 0
     # A word is wrong and one is missing; an even pace would say one every 4/3 s.
     assert found["wer_foreseen"] == 66.67
     assert found["laal_end_s"] == pytest.approx((0.5 + 1.5 - 4 / 3) / 2, abs=1e-3)
     assert found["laal_chunk_s"] == pytest.approx((1 + 2 - 4 / 3) / 2, abs=1e-3)
     assert found["laal_earliest_s"] == pytest.approx((2 + 2 - 4 / 3) / 2, abs=1e-3)
-    assert figures(said(" The tide turns."))["laal_earliest_s"] is None
+    assert figures(said(" The tide turns.", foreseen=words), said(" The tide turns."))["laal_earliest_s"] is None
     unread = figures(said(" The tide turns.", foreseen=()))
     assert (unread["wer_foreseen"], unread["laal_earliest_s"]) == (100, None)
 

@@ -13,9 +13,9 @@ from tests.tones import random_words, speech_of
 CONFIG = AlignAttConfig(language="en", segment_length=1.0)
 
 
-def reading(audio_s: float, *texts: str) -> Reading:
+def reading(audio_s: float, *texts: str, language: str = "en") -> Reading:
     """Every word lasts 0.4 s."""
-    return Reading(audio_s, tuple(Word(text, n * 0.4, (n + 1) * 0.4, 1.0) for n, text in enumerate(texts)))
+    return Reading(audio_s, tuple(Word(text, n * 0.4, (n + 1) * 0.4, 1.0, language) for n, text in enumerate(texts)))
 
 
 def earliest_s(*readings: Reading) -> list[float]:
@@ -32,6 +32,11 @@ def test_a_word_could_be_told_once_it_and_all_before_it_are_read_as_at_the_end()
 def test_case_and_punctuation_decide_nothing() -> None:
     assert earliest_s(reading(1, " the", " tide", "."), reading(2, " The", " tide,", " turns")) == [1, 1, 2]
     assert earliest_s(reading(1, " The"), reading(2, " The", "!"), reading(3, " The", "!", " Tide")) == [1, 1, 3]
+
+
+def test_vowels_that_are_marks_count_and_characters_are_compared_one_by_one() -> None:
+    assert earliest_s(reading(1, " की"), reading(2, " का")) == [2]
+    assert earliest_s(reading(1, "我", "们", language="zh"), reading(2, "我们", "好", language="zh")) == [1, 2]
 
 
 def test_a_chunk_is_waited_for_until_the_word_has_ended() -> None:
