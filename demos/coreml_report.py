@@ -13,7 +13,7 @@ from pathlib import Path
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, PaddedAlignAttWhisper, load_model
 from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.coreml.verify import verify
-from streaming.sources import read_audio
+from streaming.audio.files import read_audio
 
 SPEECH = Path(__file__).parent / "recordings" / "captions.flac"
 UNITS = ("CPU_AND_NE", "ALL", "CPU_AND_GPU", "CPU_ONLY")

@@ -6,7 +6,7 @@ python demos/embed.py demos/recordings/captions.flac
 import sys
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, PaddedAlignAttWhisper
-from streaming.sources import audio_blocks, chunked
+from streaming.audio.files import audio_blocks, chunked
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Captions of the microphone: a capture, a worker and its channel, and what is printed.
+"""Captions of the microphone: a capture, a worker and its handle, and what is printed.
 
 python demos/mic_captions.py [DEVICE]
 """
@@ -6,22 +6,22 @@ python demos/mic_captions.py [DEVICE]
 import sys
 
 from simul_whisper import AlignAttConfig, load_model
-from streaming.capture import Capture, Heard
-from streaming.channel import Channel
+from streaming.audio.capture import Capture, Heard
+from streaming.audio.microphone import Microphone
 from streaming.events import SpeechEnded, Words
-from streaming.mic import Microphone
-from streaming.worker import Worker
+from streaming.sessions.handle import SessionHandle
+from streaming.sessions.worker import Worker
 
 
-def listen(capture: Capture, channel: Channel) -> None:
+def listen(capture: Capture, handle: SessionHandle) -> None:
     """Print words as they are committed, for ever."""
-    while not channel.is_over:
+    while not handle.is_over:
         for heard in capture.read(timeout_s=0.1):
             if isinstance(heard, Heard):
-                channel.submit(heard.samples, drop_oldest=True)
+                handle.submit(heard.samples, drop_oldest=True)
             else:
                 print(f"\n[{heard}]")
-        for event in channel.events():
+        for event in handle.events():
             if isinstance(event, Words):
                 print(event.text, end="", flush=True)
             elif isinstance(event, SpeechEnded):

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, load_model
-from streaming.durable import DurableText
-from streaming.session import Session
-from streaming.sinks import EventSink, open_sink
-from streaming.sources import audio_blocks, chunked
+from streaming.audio.files import audio_blocks, chunked
+from streaming.output.durable import DurableText
+from streaming.output.formats import EventSink, open_sink
+from streaming.sessions.session import Session
 
 
 def main() -> None:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE
+from streaming.audio.files import audio_blocks, chunked
+from streaming.audio.pcm import PcmDecoder
 from streaming.client import Client, Reconnected, paced
 from streaming.events import Failed, SpeechEnded, Words
-from streaming.pcm import PcmDecoder, PcmFormat
-from streaming.sources import audio_blocks, chunked
+from streaming.settings import PcmFormat
 
 PIECE_SAMPLES = SAMPLE_RATE // 10
 Audio = AsyncIterator[NDArray[np.float32]]

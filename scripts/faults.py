@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.tcp_relay import relay_to
 from simul_whisper import SAMPLE_RATE
-from streaming.cable import cable
+from streaming.audio.files import chunked, read_audio
 from streaming.client import Client, Reconnected, RefusedError
+from streaming.evaluation.load import upkeep
 from streaming.events import Words
-from streaming.load import upkeep
-from streaming.sources import chunked, read_audio
 
 RECORDINGS = Path(__file__).parents[1] / "demos" / "recordings"
 COMMAND = [sys.executable, "-m", "streaming.cli"]
@@ -107,7 +107,7 @@ async def pieces(plan: Plan) -> AsyncIterator[NDArray[np.float32]]:
 
 
 async def listen(server: Server, plan: Plan, fault: Fault | None = None, port: int = 0) -> Heard:
-    """Stream the recording; in its middle the fault begins, and the audio goes on. port: of a cable."""
+    """Stream the recording; in its middle the fault begins, and the audio goes on. port: of a relay."""
     text, resumed = "", list[bool]()
 
     async def speak() -> None:
@@ -162,13 +162,13 @@ async def client_killed(server: Server, plan: Plan) -> Outcome:
 
 
 async def connection_cut(server: Server, plan: Plan) -> Outcome:
-    with cable(server.port) as line:
+    with relay_to(server.port) as line:
         heard = await listen(server, plan, lambda: asyncio.to_thread(line.stay_away, plan.cut_s), line.port)
     return [heard], heard.is_resumed == (True,)
 
 
 async def slow_reader(server: Server, plan: Plan) -> Outcome:
-    with cable(server.port) as line:
+    with relay_to(server.port) as line:
         slow = listen(server, plan, lambda: asyncio.to_thread(line.hold_answers, plan.unread_s), line.port)
         heard = await asyncio.gather(slow, listen(server, plan))
     return heard, not any(each.is_resumed for each in heard)

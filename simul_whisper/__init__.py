@@ -1,9 +1,13 @@
-"""Streaming speech recognition and translation with Whisper and the AlignAtt policy: the public names."""
+"""Streaming speech recognition and translation with Whisper and the AlignAtt policy: the public names.
 
-# First, because it keeps NumPy's products to one thread.
-from simul_whisper.blas import release_thread  # isort: split
+Names that need the engine bring it in when they are first asked for: clients and protocols use the others without it.
+"""
 
-from simul_whisper.alignatt import StopReason
+# First, because NumPy reads it.
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import simul_whisper.blas_threads  # noqa: F401  # isort: split
 from simul_whisper.audio import SAMPLE_RATE, as_samples
 from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, read_toml
 from simul_whisper.errors import (
@@ -20,17 +24,50 @@ from simul_whisper.errors import (
     SimulWhisperError,
     WeightsError,
 )
-from simul_whisper.model import Model, ModelInfo, load_model
+from simul_whisper.options import Option, check_options, from_mapping, option, option_of
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
-from simul_whisper.transcript import EncoderChange, Update, Word
-from simul_whisper.weights import ModelEntry, list_models
-from simul_whisper.whisper import PaddedAlignAttWhisper
+from simul_whisper.word import Word
+
+if TYPE_CHECKING:
+    from simul_whisper.alignatt import StopReason
+    from simul_whisper.blas import release_thread
+    from simul_whisper.decoders import TextDecoder
+    from simul_whisper.encoders import AudioEncoder
+    from simul_whisper.model import Model, ModelInfo, load_model
+    from simul_whisper.transcript import EncoderChange, Update
+    from simul_whisper.weights import ModelEntry, list_models
+    from simul_whisper.whisper import PaddedAlignAttWhisper
+
+_MODULES = {
+    "AudioEncoder": "encoders",
+    "EncoderChange": "transcript",
+    "Model": "model",
+    "ModelEntry": "weights",
+    "ModelInfo": "model",
+    "PaddedAlignAttWhisper": "whisper",
+    "StopReason": "alignatt",
+    "TextDecoder": "decoders",
+    "Update": "transcript",
+    "list_models": "weights",
+    "load_model": "model",
+    "release_thread": "blas",
+}
+"""Where the names stand that bring in the engine."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
+
 
 __all__ = [
     "PRESETS",
     "SAMPLE_RATE",
     "AlignAttConfig",
+    "AudioEncoder",
     "AudioFormatError",
     "BackendError",
     "ConfigError",
@@ -45,6 +82,7 @@ __all__ = [
     "ModelInfo",
     "ModelNotFoundError",
     "NeuralEngineNotAvailableError",
+    "Option",
     "PaddedAlignAttWhisper",
     "Progress",
     "ProgressHandler",
@@ -53,13 +91,18 @@ __all__ = [
     "SimulWhisperError",
     "Stage",
     "StopReason",
+    "TextDecoder",
     "Timing",
     "Update",
     "WeightsError",
     "Word",
     "as_samples",
+    "check_options",
+    "from_mapping",
     "list_models",
     "load_model",
+    "option",
+    "option_of",
     "read_toml",
     "release_thread",
 ]

@@ -6,7 +6,6 @@ On macOS MLX uses Accelerate or Metal, and nothing is done here.
 """
 
 import ctypes
-import os
 import sys
 import tempfile
 import warnings
@@ -62,15 +61,12 @@ def _prepare() -> str:
         return "native"
     if "mlx.core" in sys.modules:
         warnings.warn(
-            "mlx was imported before simul_whisper, so it may run with a BLAS that is 30 times slower; "
-            "import simul_whisper first",
+            "mlx was imported before the engine, so it may run with a BLAS that is 30 times slower; "
+            "import load_model or PaddedAlignAttWhisper from simul_whisper first",
             RuntimeWarning,
             stacklevel=3,
         )
         return "unknown"
-    # A decoder step gains little from threads, and threads that spin while they wait for each other make two processes
-    # on the same cores ten times slower, not two. It holds for NumPy too, unless that was imported before us.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     found = _load_openblas()
     if not found:
         warnings.warn(

@@ -5,16 +5,16 @@ Command-line flags, TOML keys and the table in the README are made from the fiel
 """
 
 import copy
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from simul_whisper.audio import MAX_WINDOW_S, SAMPLE_RATE
 from simul_whisper.errors import ConfigError
+from simul_whisper.options import checked_value, from_mapping, option
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,58 +41,33 @@ class LastWord(Enum):
     CIF = "cif"
 
 
-@dataclass(frozen=True)
-class Option:
-    """What is known of a setting besides its name, type and default."""
-
-    help: str
-    choices: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
-
-
-def _option(
-    default: Any, help_text: str, choices: Sequence[str] = (), low: float | None = None, high: float | None = None
-) -> Any:
-    metadata = {"option": Option(help_text, tuple(choices), low, high)}
-    return field(default=default, metadata=metadata)
-
-
 @dataclass
 class SimulWhisperConfig:
     """Settings of any simultaneous policy over Whisper."""
 
-    model_name: str = _option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
-    model_path: str = _option("", "a model directory; wins over model_name")
-    language: str = _option("auto", "auto, or a Whisper language code such as en")
-    task: str = _option(
+    model_name: str = option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
+    model_path: str = option("", "a model directory; wins over model_name")
+    language: str = option("auto", "auto, or a Whisper language code such as en")
+    task: str = option(
         "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")
     )
-    decoder_type: str = _option("greedy", "how tokens are searched", ("greedy", "beam"))
-    beam_size: int = _option(5, "hypotheses kept by the beam decoder", low=1, high=16)
-    init_prompt: str = _option("", "text that came before the stream; it scrolls away as text is committed")
-    static_init_prompt: str = _option("", "text kept in front of the context for ever: names and terms")
-    max_context_tokens: int = _option(
+    decoder_type: str = option("greedy", "how tokens are searched", ("greedy", "beam"))
+    beam_size: int = option(5, "hypotheses kept by the beam decoder", low=1, high=16)
+    init_prompt: str = option("", "text that came before the stream; it scrolls away as text is committed")
+    static_init_prompt: str = option("", "text kept in front of the context for ever: names and terms")
+    max_context_tokens: int = option(
         60, "tokens of committed text, older than the window, shown to the decoder", low=0, high=220
     )
-    audio_min_len: float = _option(
+    audio_min_len: float = option(
         0.0, "seconds of audio below which a window is not decoded yet", low=0, high=MAX_WINDOW_S
     )
-    audio_max_len: float = _option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
-    segment_length: float = _option(
-        1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S
-    )
+    audio_max_len: float = option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
+    segment_length: float = option(1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S)
 
     @classmethod
     def from_mapping(cls: type[_Config], values: Mapping[str, Any], source: str = "settings") -> _Config:
         """Return a config with these values; raises ConfigError for keys that are not settings."""
-        names = [each.name for each in fields(cls)]
-        for key in values:
-            if key not in names:
-                close = difflib.get_close_matches(key, names, n=1)
-                hint = f"; did you mean {close[0]}?" if close else f"; expected one of {', '.join(names)}"
-                raise ConfigError(f"{source}: unknown setting {key}{hint}")
-        return cls(**values)
+        return from_mapping(cls, values, source)
 
     @classmethod
     def from_toml(cls: type[_Config], path: str | Path) -> _Config:
@@ -103,8 +78,7 @@ class SimulWhisperConfig:
         """Return a checked copy, which later assignments to this one do not change. Raises ConfigError."""
         snapshot = copy.deepcopy(self)
         for each in fields(snapshot):
-            value = _checked(each.name, each.type, each.metadata["option"], getattr(snapshot, each.name))
-            setattr(snapshot, each.name, value)
+            setattr(snapshot, each.name, checked_value(each, getattr(snapshot, each.name)))
         return snapshot
 
 
@@ -112,62 +86,60 @@ class SimulWhisperConfig:
 class AlignAttConfig(SimulWhisperConfig):
     """Settings of the AlignAtt policy and of the engine that runs it."""
 
-    frame_threshold: int = _option(
+    frame_threshold: int = option(
         25, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500
     )
-    rewind_threshold: int = _option(
+    rewind_threshold: int = option(
         200, "frames that attention may jump back before a pass is discarded", low=1, high=1500
     )
-    last_word: str = _option(
+    last_word: str = option(
         "drop", "an unfinished last word is kept, dropped, or judged by CIF", [e.value for e in LastWord]
     )
-    cif_ckpt_path: str = _option("", "end-of-word (CIF) weights for last_word = cif: .npz, .safetensors or .pt")
-    never_fire: bool | None = _option(
-        None, "older name: true is last_word = keep; false is cif with weights, else drop"
-    )
-    hold_probability: float = _option(
+    cif_ckpt_path: str = option("", "end-of-word (CIF) weights for last_word = cif: .npz, .safetensors or .pt")
+    never_fire: bool | None = option(None, "older name: true is last_word = keep; false is cif with weights, else drop")
+    hold_probability: float = option(
         0.6, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
     )
-    hold_len: float = _option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
-    nonspeech_prob: float = _option(
+    hold_len: float = option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
+    nonspeech_prob: float = option(
         0.35, "no-speech probability below which a window is never taken for silent; 1 = no window is", low=0, high=1
     )
-    max_tokens_per_second: float = _option(
+    max_tokens_per_second: float = option(
         12.0, "tokens per second of undecided audio above which text is a loop", low=1, high=100
     )
-    language_min_len: float = _option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
-    padding_len: float = _option(
+    language_min_len: float = option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
+    padding_len: float = option(
         2.0, "seconds of silence that the decoder sees after the audio", low=0, high=MAX_WINDOW_S
     )
-    window_min_len: float = _option(
+    window_min_len: float = option(
         12.0, "seconds of audio and silence that the encoder gets at least", low=0, high=MAX_WINDOW_S
     )
-    backend: str = _option("auto", "what runs the model, as far as it can", _BACKENDS)
-    encoder_backend: str = _option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
-    encoder_compute_type: str = _option(
+    backend: str = option("auto", "what runs the model, as far as it can", _BACKENDS)
+    encoder_backend: str = option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
+    encoder_compute_type: str = option(
         "auto", "number type of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
     )
-    decoder_backend: str = _option(
+    decoder_backend: str = option(
         "auto", "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx", ("auto", "mlx", "onnx")
     )
-    decoder_device: str = _option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
-    quantization: str = _option(
+    decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
+    quantization: str = option(
         "auto",
         "numbers of the weights of mlx and onnx; auto: float16 on a GPU, else float32, and int8 in onnx",
         _QUANTIZATIONS,
     )
-    fallback_to_float16: bool = _option(True, "use float16 where mlx cannot quantize the weights, not fail")
-    alignment_heads: Sequence[Sequence[int]] = _option(
+    fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, not fail")
+    alignment_heads: Sequence[Sequence[int]] = option(
         (), "[[layer, head], ...] in place of the model's own alignment heads"
     )
-    load_in_background: bool = _option(False, "start with another encoder while Core ML gets ready")
-    wait_for_compilation: bool | None = _option(
+    load_in_background: bool = option(False, "start with another encoder while Core ML gets ready")
+    wait_for_compilation: bool | None = option(
         None, "wait while Core ML compiles for this device, minutes at first; unset: only if coreml was asked for"
     )
-    compile_timeout: float = _option(600.0, "seconds after which compilation is given up", low=1, high=86400)
-    use_coreml_encoder: bool = _option(False, "older name of encoder_backend = coreml")
-    coreml_encoder_path: str = _option("", "a Core ML encoder, .mlpackage or .mlmodelc")
-    coreml_compute_units: str = _option(
+    compile_timeout: float = option(600.0, "seconds after which compilation is given up", low=1, high=86400)
+    use_coreml_encoder: bool = option(False, "older name of encoder_backend = coreml")
+    coreml_encoder_path: str = option("", "a Core ML encoder, .mlpackage or .mlmodelc")
+    coreml_compute_units: str = option(
         "ALL", "what Core ML may run on", ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")
     )
 
@@ -229,22 +201,3 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-
-
-def option_of(config_class: type[SimulWhisperConfig], name: str) -> Option:
-    """Return what is known of the setting of that name."""
-    option = next(each.metadata["option"] for each in fields(config_class) if each.name == name)
-    assert isinstance(option, Option)
-    return option
-
-
-def _checked(name: str, annotation: Any, option: Option, given: Any) -> Any:
-    """Return the value of setting `name` in its declared type, or raise ConfigError."""
-    expected = {float: (int, float), Sequence[Sequence[int]]: (list, tuple)}.get(annotation, annotation)
-    if not isinstance(given, expected) or (isinstance(given, bool) and annotation in (int, float)):
-        raise ConfigError(f"got {name} = {given!r}, expected {getattr(annotation, '__name__', annotation)}")
-    if option.choices and given not in option.choices:
-        raise ConfigError(f"got {name} = {given!r}, expected one of {', '.join(option.choices)}")
-    if option.low is not None and option.high is not None and not option.low <= given <= option.high:
-        raise ConfigError(f"got {name} = {given!r}, expected {option.low:g} to {option.high:g}")
-    return float(given) if annotation is float else given

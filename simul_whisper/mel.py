@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cache
 
-import librosa.filters
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,8 +32,11 @@ class Mel:
 
 
 @cache
-def _filters(n_mels: int) -> NDArray[np.float32]:
-    """Slaney mel filters, float32 (n_mels, 201)."""
+def mel_filters(n_mels: int) -> NDArray[np.float32]:
+    """Return Slaney's mel filters, float32 (n_mels, 201). Called when a model is loaded, so that no window waits."""
+    # It takes half a second, which programs without a model do without.
+    import librosa.filters
+
     filters: NDArray[np.float32] = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
     return filters
 
@@ -75,7 +77,7 @@ def _log_columns(samples: Samples, n_mels: int, n_hops: int) -> NDArray[np.float
     padded = np.concatenate([_reflection(samples, half), body, tail])
     frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::SAMPLES_PER_HOP][:n_columns]
     power = np.abs(np.fft.rfft(frames * _WINDOW, axis=1)).astype(np.float32) ** 2
-    columns: NDArray[np.float32] = np.log10(np.maximum(_filters(n_mels) @ power.T, 1e-10))
+    columns: NDArray[np.float32] = np.log10(np.maximum(mel_filters(n_mels) @ power.T, 1e-10))
     return columns
 
 

@@ -10,8 +10,9 @@ from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.choice import choose_decoder
 from simul_whisper.encoders.choice import choose_encoder
-from simul_whisper.encoders.slot import EncoderSlot
+from simul_whisper.encoders.fallback import FallbackEncoder
 from simul_whisper.machine import give_back_memory
+from simul_whisper.mel import mel_filters
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
@@ -52,7 +53,7 @@ class Model:
     name: str
     dims: Dims
     tokenizer: Tokenizer
-    encoder: EncoderSlot
+    encoder: FallbackEncoder
     decoder: TextDecoder
     decoder_description: str
     load_duration_s: float
@@ -103,6 +104,7 @@ def load_model(
     encoder = choose_encoder(config, weights, progress, coreml_runtime or default_runtime())
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
     decoder = choose_decoder(config, weights)
+    mel_filters(weights.dims.n_mels)
     progress(Progress(Stage.LOADING, weights.name, _LOADING_STEPS, _LOADING_STEPS))
     name, dims = weights.name, weights.dims
     del weights

@@ -1,6 +1,6 @@
 """One listener: windows of audio in, committed tokens out.
 
-Holds what belongs to one stream and nothing that is shared: the ledger of tokens read from the window, and the text
+Holds what belongs to one stream and nothing that is shared: the committed of tokens read from the window, and the text
 before it. The caller keeps the audio, from `keep_from_sample` on. The model is only used.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
+from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.encoders import Features
 from simul_whisper.language import LanguageDetector
-from simul_whisper.ledger import Ledger, LedgerToken
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model
@@ -39,7 +39,7 @@ class TokenUpdate:
     later token may extend it. keep_from_sample: where the next window may start.
     """
 
-    tokens: tuple[LedgerToken, ...]
+    tokens: tuple[CommittedToken, ...]
     stop: StopReason
     draft: tuple[int, ...]
     word_end_sample: int | None
@@ -82,7 +82,7 @@ class Stream:
         given = only_language if config.language == "auto" else config.language
         self._detector = LanguageDetector(model.decoder, model.tokenizer, given, config.language_min_len)
         self._tokenizer.sot_sequence(self.language or "en", config.task)
-        self._ledger = Ledger(model.tokenizer)
+        self._committed = CommittedTokens(model.tokenizer)
         self._context = Context(
             model.tokenizer, config.static_init_prompt, config.init_prompt, config.max_context_tokens
         )
@@ -136,7 +136,7 @@ class Stream:
 
     def restart(self) -> None:
         """Begin a new utterance: the text of the window becomes context, and the language may prove to be another."""
-        self._context.scroll(self._ledger.cut_all())
+        self._context.scroll(self._committed.cut_all())
         self._detector.restart()
         self._commit_rule.forget()
 
@@ -162,7 +162,7 @@ class Stream:
     def _prompt(self) -> Prompt:
         assert self.language is not None
         start = self._tokenizer.sot_sequence(self.language, self._config.task)
-        text = self._ledger.tokens
+        text = self._committed.tokens
         room = self._model.dims.n_text_ctx - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
@@ -170,7 +170,7 @@ class Stream:
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed])
 
     def _stop_rule(self, window: AudioChunk, content_frames: int, *, final: bool) -> _StopRule:
-        last_sample = self._ledger.last_sample
+        last_sample = self._committed.last_sample
         decided = max(window.start_sample, last_sample if last_sample is not None else 0)
         policy = AlignAttPolicy(
             content_frames=content_frames,
@@ -182,7 +182,7 @@ class Stream:
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
         n_prompt = len(self._prompt().tokens)
-        earlier = [*self._context.scrolled, *self._ledger.tokens]
+        earlier = [*self._context.scrolled, *self._committed.tokens]
         return _StopRule(
             policy,
             earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :],
@@ -209,7 +209,7 @@ class Stream:
     def _without_loop(self, best: Hypothesis) -> tuple[AlignedToken, ...]:
         """Return the tokens before the first repetition."""
         assert best.next_token is not None
-        earlier = [*self._context.scrolled, *self._ledger.tokens]
+        earlier = [*self._context.scrolled, *self._committed.tokens]
         text = [*earlier, *(token.token for token in best.tokens), best.next_token.token]
         n_repeated = repeated_tail(text[max(0, len(text) - _LOOP_LOOKBACK_TOKENS) :])
         return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
@@ -217,7 +217,7 @@ class Stream:
     def _n_restated(self, best: Hypothesis) -> int:
         """Return how many tokens, before attention jumped back to it, began the text again."""
         assert best.next_token is not None
-        text = [*self._ledger.tokens, *(token.token for token in best.tokens)]
+        text = [*self._committed.tokens, *(token.token for token in best.tokens)]
         return said_before(text, best.next_token.token)
 
     def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
@@ -226,11 +226,11 @@ class Stream:
             return None
         return window.start_sample + following.frame * SAMPLES_PER_FRAME
 
-    def _commit(self, tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[LedgerToken, ...]:
+    def _commit(self, tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:
         entries = tuple(
-            LedgerToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
+            CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
         )
-        self._ledger.commit(entries)
+        self._committed.commit(entries)
         return entries
 
     def _is_full(self, window: AudioChunk) -> bool:
@@ -242,6 +242,6 @@ class Stream:
         if not self._is_full(window):
             return window.start_sample
         latest = window.end_sample - self._config.max_samples // 3
-        keep_from = self._ledger.best_cut(window.end_sample - self._longest_samples, latest)
-        self._context.scroll(self._ledger.cut(keep_from))
+        keep_from = self._committed.best_cut(window.end_sample - self._longest_samples, latest)
+        self._context.scroll(self._committed.cut(keep_from))
         return keep_from

@@ -7,33 +7,12 @@ import numpy as np
 
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
-from simul_whisper.ledger import LedgerToken
+from simul_whisper.committed_tokens import CommittedToken
 from simul_whisper.timing import Timing
 from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES, Tokenizer
+from simul_whisper.word import Word
 
 _LONGEST_TOKEN_SAMPLES = SAMPLE_RATE // 2
-
-
-@dataclass(frozen=True)
-class Word:
-    """A committed word.
-
-    text: with its leading space, as the model wrote it; joining the texts of all words gives the transcript.
-    Punctuation that is decided after its word is a word of its own.
-    start_s, end_s: seconds since the start of the stream; probability: geometric mean over its tokens.
-    language: that of the text, a Whisper code, so "en" for a translation; None when an older server told the word.
-    """
-
-    text: str
-    start_s: float
-    end_s: float
-    probability: float
-    language: str | None = None
-
-    @property
-    def is_spoken(self) -> bool:
-        """Whether it has a sound; false for punctuation that was decided after the word it belongs to."""
-        return any(character.isalnum() for character in self.text)
 
 
 @dataclass(frozen=True)
@@ -74,11 +53,11 @@ class Transcript:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._open: list[LedgerToken] = []
+        self._open: list[CommittedToken] = []
         self._language: str | None = None
         self._end_s = 0.0
 
-    def feed(self, tokens: Sequence[LedgerToken], language: str | None, word_end_sample: int | None) -> list[Word]:
+    def feed(self, tokens: Sequence[CommittedToken], language: str | None, word_end_sample: int | None) -> list[Word]:
         """Return the words that are complete. `word_end_sample`: where the last one ends; None while it is open."""
         words = []
         for token in tokens:
@@ -109,7 +88,7 @@ class Transcript:
     def _text(self) -> str:
         return self._tokenizer.decode([entry.token for entry in self._open])
 
-    def _starts_word(self, token: LedgerToken, language: str | None) -> bool:
+    def _starts_word(self, token: CommittedToken, language: str | None) -> bool:
         """Whether `token` begins a word after the open one; never in the middle of a character."""
         if language not in LANGUAGES_WITHOUT_SPACES:
             return self._tokenizer.starts_word(token.token)

@@ -12,7 +12,8 @@ from simul_whisper.model import Model, ModelInfo, load_model
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.stream import Stream, TokenUpdate
 from simul_whisper.timing import Timing
-from simul_whisper.transcript import EncoderChange, Transcript, Update, Word
+from simul_whisper.transcript import EncoderChange, Transcript, Update
+from simul_whisper.word import Word
 
 
 class PaddedAlignAttWhisper:

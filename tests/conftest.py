@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 from simul_whisper import AlignAttConfig, Model, load_model
-from streaming.sources import read_audio
+from streaming.audio.files import read_audio
 
 # What it asserts is explained as in a test.
 pytest.register_assert_rewrite("tests.listener")

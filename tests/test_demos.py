@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from scripts.tcp_relay import relay_to
 from simul_whisper import SAMPLE_RATE
-from streaming.cable import cable
 from tests.streaming.serving import s16, serving
 from tests.tones import random_words, speech_of
 
@@ -49,7 +49,7 @@ def test_a_client_prints_words_over_a_connection_that_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soundfile.write(tmp_path / "speech.flac", SPEECH.samples, SAMPLE_RATE)
-    with serving() as served, cable(served.port) as line:
+    with serving() as served, relay_to(served.port) as line:
 
         def cut() -> None:
             served.wait_for(lambda: served.metrics().words)

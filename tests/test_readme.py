@@ -8,7 +8,7 @@ import pytest
 
 from simul_whisper import AlignAttConfig, Model, Update
 from streaming.cli.options import settings_table
-from streaming.vad import VoiceConfig
+from streaming.settings import VoiceConfig
 from tests.conftest import Recording
 from tests.listener import n_errors, text_of
 

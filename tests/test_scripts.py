@@ -16,8 +16,8 @@ from scripts.peers.__main__ import main
 from scripts.peers.agreement import LocalAgreement, Segment, Word, unread
 from scripts.peers.figures import Figures, measured, table
 from scripts.peers.job import SAMPLE_RATE, Decoding, Heard, Job, Outcome, Piece, Recording, Report
-from streaming.manifest import Clip
-from streaming.sources import chunked
+from streaming.audio.files import chunked
+from streaming.evaluation.manifest import Clip
 
 ROOT = Path(__file__).parent.parent
 WORD_SAMPLES = SAMPLE_RATE // 2

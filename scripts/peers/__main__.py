@@ -25,9 +25,9 @@ from scripts.peers.job import SAMPLE_RATE, Job, Recording, Report
 from scripts.peers.systems import OURS, PEERS, SYSTEMS
 from simul_whisper import ConfigError, SimulWhisperError
 from simul_whisper.weights import load_weights, model_directory
+from streaming.audio.files import read_audio
 from streaming.cli.bench import add_selection, selected_clips
-from streaming.manifest import Clip
-from streaming.sources import read_audio
+from streaming.evaluation.manifest import Clip
 
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 

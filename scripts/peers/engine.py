@@ -6,8 +6,8 @@ from pathlib import Path
 
 from scripts.peers.job import Decoding, Heard, Job, Piece, Recording
 from simul_whisper import AlignAttConfig, load_model, read_toml
-from streaming.evaluation import Telling, evaluate_clip, timing_of
-from streaming.manifest import Clip
+from streaming.evaluation.manifest import Clip
+from streaming.evaluation.results import Telling, evaluate_clip, timing_of
 
 
 def settings(job: Job) -> AlignAttConfig:

@@ -8,9 +8,9 @@ from typing import Any
 from scripts.peers.job import Outcome, Piece, Report
 from scripts.peers.systems import BOUND, OURS
 from simul_whisper import AlignAttConfig, Timing, Word
-from streaming.evaluation import ClipResult, Telling
-from streaming.figures import report
-from streaming.manifest import Clip
+from streaming.evaluation.figures import report
+from streaming.evaluation.manifest import Clip
+from streaming.evaluation.results import ClipResult, Telling
 
 
 @dataclass(frozen=True)

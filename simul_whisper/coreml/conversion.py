@@ -1,9 +1,10 @@
 """What can be chosen about a Core ML package. Knows nothing of coremltools."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from simul_whisper.errors import ConfigError
+from simul_whisper.options import check_options, option
 
 Precision = Literal["float16", "float32"]
 Quantization = Literal["none", "int8", "palette6", "palette4"]
@@ -15,32 +16,21 @@ Attention = Literal["split", "fused"]
 class Conversion:
     """How to convert. Raises ConfigError when a value is unknown or two of them do not go together."""
 
-    precision: Precision = field(
-        default="float16",
-        metadata={"help": "number type of weights and arithmetic; the Neural Engine has float16 only"},
+    precision: Precision = option(
+        "float16", "number type of weights and arithmetic; the Neural Engine has float16 only", get_args(Precision)
     )
-    quantize: Quantization = field(
-        default="none", metadata={"help": "keep weights as 8-bit numbers, or as 6- or 4-bit indices into palettes"}
+    quantize: Quantization = option(
+        "none", "keep weights as 8-bit numbers, or as 6- or 4-bit indices into palettes", get_args(Quantization)
     )
-    target: Target = field(default="macOS13", metadata={"help": "the oldest system that runs the package"})
-    attention: Attention = field(
-        default="split", metadata={"help": "head by head, or as the one operator that macOS15 has for it"}
+    target: Target = option("macOS13", "the oldest system that runs the package", get_args(Target))
+    attention: Attention = option(
+        "split", "head by head, or as the one operator that macOS15 has for it", get_args(Attention)
     )
-    fixed_length: bool = field(
-        default=False, metadata={"help": "take windows of 30 s only, not the shorter ones as well"}
-    )
+    fixed_length: bool = option(False, "take windows of 30 s only, not the shorter ones as well")
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value, choices = getattr(self, each.name), choices_of(each.type)
-            if value not in choices:
-                raise ConfigError(f"{each.name}: got {value!r}, expected one of {', '.join(map(str, choices))}")
+        check_options(self)
         if self.attention == "fused" and self.target != "macOS15":
             raise ConfigError(f"attention = fused needs target = macOS15, got {self.target}")
         if self.quantize != "none" and self.precision != "float16":
             raise ConfigError(f"quantize = {self.quantize} needs precision = float16, got {self.precision}")
-
-
-def choices_of(annotation: Any) -> tuple[Any, ...]:
-    """Return the values that a field of Conversion may have."""
-    return get_args(annotation) or (False, True)

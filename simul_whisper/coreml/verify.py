@@ -20,8 +20,8 @@ from simul_whisper.coreml.reference import REFERENCE
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime, open_model
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.coreml import CoreMLEncoder
+from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.encoders.mlx import MlxEncoder
-from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.errors import AudioFormatError
 from simul_whisper.mel import Mel, log_mel
 from simul_whisper.model import Model, load_model
@@ -103,7 +103,7 @@ def _features(encoder: AudioEncoder, windows: list[Mel]) -> Features:
 
 def with_encoder(model: Model, encoder: AudioEncoder) -> Model:
     """Return the model with another encoder, which nothing replaces when it fails."""
-    return replace(model, encoder=EncoderSlot(EncoderStatus("given"), lambda: encoder))
+    return replace(model, encoder=FallbackEncoder(EncoderStatus("given"), lambda: encoder))
 
 
 def streamed_text(samples: Samples, model: Model, config: AlignAttConfig) -> str:

@@ -9,8 +9,8 @@ from simul_whisper.blas import mx
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.encoders import AudioEncoder
+from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.encoders.preparation import CoreMLUnavailableError, Preparation
-from simul_whisper.encoders.slot import EncoderSlot, EncoderStatus
 from simul_whisper.errors import BackendError
 from simul_whisper.progress import ProgressHandler, Stage, silent
 from simul_whisper.weights.directory import load_directory
@@ -24,7 +24,7 @@ def choose_encoder(
     weights: Weights,
     progress: ProgressHandler = silent,
     runtime: CoreMLRuntime | None = None,
-) -> EncoderSlot:
+) -> FallbackEncoder:
     """Return the encoder that the config asks for. Raises BackendError when it cannot run here.
 
     runtime: what runs Core ML; None where there is no Core ML. Core ML that cannot run is reported and another one is
@@ -37,12 +37,12 @@ def choose_encoder(
     status = EncoderStatus(backend, requested)
     if not may_use_coreml:
         encoder = _encoder(backend, config, weights)
-        slot = EncoderSlot(status, lambda: encoder)
+        slot = FallbackEncoder(status, lambda: encoder)
         slot.load()
         return slot
     current = _current(weights)
     preparation = _preparation(config, weights, current, runtime)
-    slot = EncoderSlot(status, lambda: _encoder(backend, config, current()), preparation, progress)
+    slot = FallbackEncoder(status, lambda: _encoder(backend, config, current()), preparation, progress)
     if config.load_in_background:
         slot.prepare()
     else:
@@ -51,7 +51,9 @@ def choose_encoder(
     return slot
 
 
-def _begin_with_coreml(slot: EncoderSlot, preparation: Preparation, config: AlignAttConfig, *, must_wait: bool) -> None:
+def _begin_with_coreml(
+    slot: FallbackEncoder, preparation: Preparation, config: AlignAttConfig, *, must_wait: bool
+) -> None:
     """Take Core ML if it is compiled, or if compiling it is worth the wait."""
     waits = must_wait if config.wait_for_compilation is None else config.wait_for_compilation
     try:

@@ -18,11 +18,11 @@ from streaming.cli.options import (
     configs_from,
     has_voice_settings,
 )
-from streaming.manifest import Clip, load_manifest
+from streaming.evaluation.manifest import Clip, load_manifest
 
 if TYPE_CHECKING:
-    from streaming.evaluation import ClipResult
-    from streaming.vad import VoiceConfig
+    from streaming.evaluation.results import ClipResult
+    from streaming.settings import VoiceConfig
 
 _BAD_INPUT = 2
 
@@ -69,7 +69,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
-    from streaming.figures import report
+    from streaming.evaluation.figures import report
 
     config, voice = configs_from(options) if has_voice_settings(options) else (config_from(options), None)
     if options.detect_language and config.language != "auto":
@@ -126,7 +126,7 @@ def _evaluated(
     clips: list[Clip], model: Model, config: AlignAttConfig, voice: "VoiceConfig | None", options: argparse.Namespace
 ) -> "tuple[list[ClipResult], int]":
     """Return the results of the clips that could be read, and the exit status."""
-    from streaming.evaluation import evaluate_clip
+    from streaming.evaluation.results import evaluate_clip
 
     results, status = [], 0
     for clip in tqdm(clips, desc="clips", leave=False):
@@ -152,8 +152,8 @@ def _evaluated(
 
 def _log(folder: Path, results: "list[ClipResult]", groups: dict[str, dict[str, Any]]) -> None:
     """Write the logs of every group, and add to its figures what omnisteval says of them."""
-    from streaming.evaluation_log import NAMES, folder_name, has_omnisteval, latencies, write_logs
-    from streaming.figures import grouped
+    from streaming.evaluation.evaluation_log import NAMES, folder_name, has_omnisteval, latencies, write_logs
+    from streaming.evaluation.figures import grouped
 
     for name, group in grouped(results).items():
         groups[name] |= dict.fromkeys(NAMES)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError
-from streaming.sinks import FORMATS, open_sink
+from streaming.output.formats import FORMATS, open_sink
 
 if TYPE_CHECKING:
     from streaming.client import Client, ClientEvent
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
 
 async def _connect(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
-    from streaming.captions import PlainCaptions
     from streaming.client import Client, Reconnected
     from streaming.events import Failed
+    from streaming.output.terminal import PlainCaptions
 
     named = {"language": options.language, "task": options.task}
     settings = {name: value for name, value in named.items() if value}
@@ -117,14 +117,15 @@ def _source(options: argparse.Namespace) -> AsyncIterator[Samples]:
 
 
 async def _file(path: Path) -> AsyncIterator[Samples]:
-    from streaming.sources import audio_blocks, chunked
+    from streaming.audio.files import audio_blocks, chunked
 
     for samples in chunked(audio_blocks(path), _PIECE_SAMPLES):
         yield samples
 
 
 async def _standard_input() -> AsyncIterator[Samples]:
-    from streaming.pcm import PcmDecoder, PcmFormat
+    from streaming.audio.pcm import PcmDecoder
+    from streaming.settings import PcmFormat
 
     decoder = PcmDecoder(PcmFormat())
     # As much as there is, at most that.
@@ -133,8 +134,8 @@ async def _standard_input() -> AsyncIterator[Samples]:
 
 
 async def _microphone(wanted: str | None) -> AsyncIterator[Samples]:
-    from streaming.capture import Capture, DeviceBack, DeviceLost, Heard
-    from streaming.mic import Microphone
+    from streaming.audio.capture import Capture, DeviceBack, DeviceLost, Heard
+    from streaming.audio.microphone import Microphone
 
     with ExitStack() as stack:
         capture = Capture(Microphone(wanted))

@@ -2,18 +2,16 @@
 
 import argparse
 import sys
-from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 from simul_whisper import ModelNotFoundError
-from simul_whisper.coreml.conversion import Conversion, choices_of
+from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.locate import fetched_package, is_on_hub
 from simul_whisper.coreml.package import convert_model
 from streaming.cli import coreml_check
-from streaming.cli.options import ProgressBar
+from streaming.cli.options import ProgressBar, add_options, options_from
 
-_FLAGS = {"precision": "--compute-precision"}
 _ABOUT_CONVERT = (
     "Write the encoder of a model as ggml-NAME-encoder.mlpackage, on any machine and without PyTorch; on macOS it is "
     "compiled as well. A model with the same encoder as one converted before, such as a distilled one, gets a link."
@@ -34,8 +32,7 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("models"), metavar="DIR", help="where to put it (default: ./models)"
     )
-    for each in fields(Conversion):
-        _add_flag(parser, each)
+    add_options(parser, Conversion, "the package")
     parser.set_defaults(run=convert)
 
 
@@ -43,16 +40,6 @@ def _add_fetch(commands: Any) -> None:
     parser = commands.add_parser("fetch", help="download a well-known model's encoder, compiled, from the hub")
     parser.add_argument("model", metavar="MODEL", help="such as base.en or large-v3-turbo")
     parser.set_defaults(run=fetch)
-
-
-def _add_flag(parser: argparse.ArgumentParser, each: Field[Any]) -> None:
-    flag = _FLAGS.get(each.name, "--" + each.name.replace("_", "-"))
-    options: dict[str, Any] = {"dest": each.name, "default": each.default, "help": each.metadata["help"]}
-    if isinstance(each.default, bool):
-        parser.add_argument(flag, action="store_true", **options)
-    else:
-        options["help"] += f" (default: {each.default})"
-        parser.add_argument(flag, choices=choices_of(each.type), **options)
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -69,7 +56,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     coreml_check.silence_coremltools()
-    conversion = Conversion(**{each.name: getattr(options, each.name) for each in fields(Conversion)})
+    conversion = options_from(Conversion, options)
     bar = ProgressBar()
     try:
         converted = convert_model(options.model, options.output, conversion, bar)

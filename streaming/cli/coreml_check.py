@@ -9,8 +9,8 @@ from simul_whisper import SAMPLE_RATE, ConfigError
 from simul_whisper.coreml.contents import contents
 from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.verify import Verification, verify
+from streaming.audio.files import read_audio
 from streaming.cli.options import ProgressBar, add_settings, config_from
-from streaming.sources import read_audio
 
 _BOUND_MISSED = 1
 _SPEECH = Path(__file__).parents[2] / "demos" / "recordings" / "captions.flac"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from simul_whisper import AlignAttConfig, BackendError, load_model
 from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, configs_from
-from streaming.durable import DurableText
-from streaming.sinks import FORMATS, open_sink
+from streaming.output.durable import DurableText
+from streaming.output.formats import FORMATS, open_sink
 
 if TYPE_CHECKING:
-    from streaming.captions import Captions
-    from streaming.listening import Record
-    from streaming.mic import Microphone
-    from streaming.worker import Worker
+    from streaming.audio.microphone import Microphone
+    from streaming.output.live_captions import Record
+    from streaming.output.terminal import Captions
+    from streaming.sessions.worker import Worker
 
 _FAILED = 2
 _INTERRUPTED = 130
@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
         if options.translate:
             options.task = "translate"
         config, voice = configs_from(options)
-        from streaming.capture import Capture
-        from streaming.listening import listen
+        from streaming.audio.capture import Capture
+        from streaming.output.live_captions import listen
 
         microphone = _microphone(options.device)
         record = _record(stack, options, config) if options.output else None
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show_devices() -> int:
-    from streaming.mic import list_devices
+    from streaming.audio.microphone import list_devices
 
     for device in list_devices():
         mark = "*" if device.is_default else " "
@@ -75,7 +75,7 @@ def _show_devices() -> int:
 
 def _microphone(wanted: str | None) -> "Microphone":
     """Return the microphone; one that is not there is refused before a model is loaded."""
-    from streaming.mic import Microphone, find_device, list_devices
+    from streaming.audio.microphone import Microphone, find_device, list_devices
 
     find_device(list_devices(), wanted)
     return Microphone(wanted)
@@ -86,7 +86,7 @@ def _language(config: AlignAttConfig) -> str | None:
 
 
 def _record(stack: ExitStack, options: argparse.Namespace, config: AlignAttConfig) -> "Record":
-    from streaming.listening import Record
+    from streaming.output.live_captions import Record
 
     file = stack.enter_context(closing(DurableText(options.output)))
     return Record(file, open_sink(options.format, file, with_times=options.times), _language(config))
@@ -95,7 +95,7 @@ def _record(stack: ExitStack, options: argparse.Namespace, config: AlignAttConfi
 @contextmanager
 def _captions(options: argparse.Namespace, config: AlignAttConfig) -> "Iterator[Captions]":
     """Captions for people on a terminal; else, or where another format is to be seen, what a sink writes."""
-    from streaming.captions import PlainCaptions, is_screen, open_screen
+    from streaming.output.terminal import PlainCaptions, is_screen, open_screen
 
     shown = "text" if options.output else options.format
     if shown == "text" and not options.times and is_screen():
@@ -108,7 +108,7 @@ def _captions(options: argparse.Namespace, config: AlignAttConfig) -> "Iterator[
 
 @contextmanager
 def _running_worker(config: AlignAttConfig) -> "Iterator[Worker]":
-    from streaming.worker import Worker
+    from streaming.sessions.worker import Worker
 
     bar = ProgressBar()
     worker = Worker(lambda: load_model(config, bar), config)

@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from simul_whisper import SAMPLE_RATE
-from streaming.sources import read_audio
+from streaming.audio.files import read_audio
 
 if TYPE_CHECKING:
-    from streaming.load import Share, Upkeep
+    from streaming.evaluation.load import Share, Upkeep
 
 _BAD = 1
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
-    from streaming.load import listen, listen_in_a_row, listen_together, talk_nonsense, upkeep
+    from streaming.evaluation.load import fuzz, listen, listen_in_a_row, listen_together, upkeep
 
     url, token, samples = options.url, options.token, read_audio(options.file)
     expected = (await listen(url, samples, token, realtime=False)).text
@@ -56,7 +56,7 @@ async def _run(options: argparse.Namespace) -> int:
         is_good &= n_equal == options.sessions
     if options.nonsense:
         neighbour = asyncio.create_task(listen_together(url, samples, 1, expected, token))
-        answers = await talk_nonsense(url, options.nonsense, options.seed, token)
+        answers = await fuzz(url, options.nonsense, options.seed, token)
         share = await neighbour
         _row(f"{options.nonsense} bad", *_cells(share), f"{upkeep(url, token).memory_mb:.0f}")
         is_good &= share.n_texts_equal == 1 and not answers["internal"]
@@ -77,7 +77,7 @@ def _cells(share: "Share") -> list[str]:
 
 async def _is_as_before(url: str, token: str, before: "Upkeep") -> bool:
     """Show what the server holds before and after, and tell whether nothing was left behind."""
-    from streaming.load import upkeep
+    from streaming.evaluation.load import upkeep
 
     after = upkeep(url, token)
     for _ in range(50):

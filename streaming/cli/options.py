@@ -1,5 +1,5 @@
-"""Command-line flags made from the settings of the engine and of voice activity, the file they may stand in, and what
-all subcommands show while a model loads.
+"""Command-line flags made from the fields of settings, the file they may stand in, and what all subcommands show while
+a model loads.
 """
 
 import argparse
@@ -8,29 +8,53 @@ import sys
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from tqdm import tqdm
 
-from simul_whisper import PRESETS, AlignAttConfig, BackendError, ConfigError, Progress, read_toml
+from simul_whisper import PRESETS, AlignAttConfig, ConfigError, Progress, from_mapping, option_of, read_toml
+from streaming.settings import VoiceConfig
 
-if TYPE_CHECKING:
-    from streaming.vad import VoiceConfig
-
-# These have shorter names on the command line.
-_SHORT_FLAGS = {"model_name": "--model", "segment_length": "--chunk"}
+# These have other names on the command line.
+_FLAGS = {"model_name": "--model", "segment_length": "--chunk", "precision": "--compute-precision"}
 # The table of the file that holds the settings of voice activity; all else in it is the engine's.
 _VOICE_TABLE = "voice"
 
+_Settings = TypeVar("_Settings")
+
+
+def add_options(
+    parser: argparse.ArgumentParser, settings: type[Any], title: str, description: str | None = None
+) -> None:
+    """Add a flag for every option of the settings; only those given are set on the parsed options."""
+    group = parser.add_argument_group(title, description)
+    for each in fields(settings):
+        default = f" (default: {_shown_default(each)})" if _shown_default(each) else ""
+        group.add_argument(
+            _flag(each),
+            dest=each.name,
+            default=argparse.SUPPRESS,
+            help=f"{option_of(each).help}{default}".replace("%", "%%"),
+            **_parsing(each),
+        )
+
+
+def options_from(settings: type[_Settings], options: argparse.Namespace) -> _Settings:
+    """Return the settings with the flags that were given. Raises ConfigError."""
+    return settings(**_given(settings, options))
+
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add --config and a flag for every setting; only those given are set on the parsed options."""
+    """Add --config and a flag for every setting of the engine."""
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
     start.add_argument("--preset", choices=list(PRESETS), default="default", help="settings to start from, as by name")
-    group = parser.add_argument_group("settings of the engine")
-    for each in fields(AlignAttConfig):
-        group.add_argument(_flag(each), dest=each.name, default=argparse.SUPPRESS, help=_help(each), **_parsing(each))
+    add_options(parser, AlignAttConfig, "settings of the engine")
+
+
+def add_voice_settings(parser: argparse.ArgumentParser, description: str | None = None) -> None:
+    """Add a flag for every setting of voice activity."""
+    add_options(parser, VoiceConfig, "voice activity", description)
 
 
 def config_from(options: argparse.Namespace) -> AlignAttConfig:
@@ -39,35 +63,26 @@ def config_from(options: argparse.Namespace) -> AlignAttConfig:
     return _engine_from(options, engine)
 
 
-def add_voice_settings(parser: argparse.ArgumentParser, description: str | None = None) -> None:
-    """Add a flag for every setting of voice activity; only those given are set on the parsed options."""
-    try:
-        from streaming.vad import VoiceConfig
-    except BackendError:
-        # The extra `live` is not installed; the command itself will say so, and the other commands do not need it.
-        return
-    group = parser.add_argument_group("voice activity", description)
-    for each in fields(VoiceConfig):
-        help_text = f"{_help(each)} (default: {each.default})"
-        group.add_argument(_flag(each), dest=each.name, default=argparse.SUPPRESS, help=help_text, **_parsing(each))
-
-
 def has_voice_settings(options: argparse.Namespace) -> bool:
     """Whether a flag of voice activity was given."""
-    try:
-        from streaming.vad import VoiceConfig
-    except BackendError:
-        return False
-    return any(hasattr(options, each.name) for each in fields(VoiceConfig))
+    return bool(_given(VoiceConfig, options))
 
 
-def configs_from(options: argparse.Namespace) -> "tuple[AlignAttConfig, VoiceConfig]":
+def configs_from(options: argparse.Namespace) -> tuple[AlignAttConfig, VoiceConfig]:
     """Return the validated settings of the engine and of voice activity: those of the file, changed by the flags.
 
-    Raises ConfigError, and BackendError without `live`.
+    Raises ConfigError.
     """
     engine, voice = _tables(options)
-    return _engine_from(options, engine), _voice_from(options, voice)
+    source = f"{options.config}: [{_VOICE_TABLE}]"
+    return _engine_from(options, engine), replace(
+        from_mapping(VoiceConfig, voice, source), **_given(VoiceConfig, options)
+    )
+
+
+def _given(settings: type[Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the settings that were given as flags."""
+    return {each.name: getattr(options, each.name) for each in fields(settings) if hasattr(options, each.name)}
 
 
 def _tables(options: argparse.Namespace) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -84,23 +99,17 @@ def _engine_from(options: argparse.Namespace, values: Mapping[str, Any]) -> Alig
         config = AlignAttConfig.from_mapping(values, str(options.config))
     else:
         config = AlignAttConfig.preset(options.preset)
-    for each in fields(AlignAttConfig):
-        if hasattr(options, each.name):
-            setattr(config, each.name, getattr(options, each.name))
+    for name, value in _given(AlignAttConfig, options).items():
+        setattr(config, name, value)
     return config.validated()
-
-
-def _voice_from(options: argparse.Namespace, values: Mapping[str, Any]) -> "VoiceConfig":
-    from streaming.vad import VoiceConfig
-
-    config = VoiceConfig.from_mapping(values, f"{options.config}: [{_VOICE_TABLE}]")
-    given = [each.name for each in fields(VoiceConfig) if hasattr(options, each.name)]
-    return replace(config, **{name: getattr(options, name) for name in given})
 
 
 def settings_table(config_class: type[Any] = AlignAttConfig) -> str:
     """Return the settings, those of AlignAttConfig or of VoiceConfig, as a Markdown table, for the README."""
-    rows = [f"| `{each.name}` | `{_flag(each)}` | {_default(each)} | {_help(each)} |" for each in fields(config_class)]
+    rows = [
+        f"| `{each.name}` | `{_flag(each)}` | {_default(each)} | {option_of(each).help} |"
+        for each in fields(config_class)
+    ]
     return "\n".join(["| setting | flag | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
@@ -131,34 +140,31 @@ class ProgressBar:
             self._bar = None
 
 
-def _flag(each: Field[Any]) -> str:
-    return _SHORT_FLAGS.get(each.name, "--" + each.name.replace("_", "-"))
+def _flag(each: "Field[Any]") -> str:
+    return _FLAGS.get(each.name, "--" + each.name.replace("_", "-"))
 
 
-def _help(each: Field[Any]) -> str:
-    text: str = each.metadata["option"].help if "option" in each.metadata else each.metadata["help"]
-    return text
-
-
-def _default(each: Field[Any]) -> str:
+def _shown_default(each: "Field[Any]") -> str:
     assert each.default is not MISSING
-    return f"`{each.default}`" if each.default not in ("", None, ()) else ""
+    return f"{each.default}" if each.default not in ("", None, ()) else ""
 
 
-def _parsing(each: Field[Any]) -> dict[str, Any]:
+def _default(each: "Field[Any]") -> str:
+    return f"`{_shown_default(each)}`" if _shown_default(each) else ""
+
+
+def _parsing(each: "Field[Any]") -> dict[str, Any]:
     """Return how argparse reads the setting."""
     annotation: Any = each.type
     if isinstance(annotation, types.UnionType):
         annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        annotation = str
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
     if annotation in (int, float, str):
-        choices = each.metadata["option"].choices if "option" in each.metadata else ()
-        return (
-            {"type": annotation, "choices": choices}
-            if choices
-            else {"type": annotation, "metavar": annotation.__name__}
-        )
+        choices = option_of(each).choices
+        return {"type": annotation, **({"choices": choices} if choices else {"metavar": annotation.__name__})}
     return {"type": _json, "metavar": "JSON"}
 
 
@@ -170,8 +176,6 @@ def _json(text: str) -> Any:
 
 
 if __name__ == "__main__":
-    from streaming.vad import VoiceConfig
-
     print(settings_table())
     print()
     print(settings_table(VoiceConfig))

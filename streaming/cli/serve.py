@@ -4,16 +4,16 @@ import argparse
 import os
 import sys
 import threading
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from simul_whisper import BackendError, ConfigError, load_model
-from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, configs_from
+from streaming.cli.options import ProgressBar, add_options, add_settings, add_voice_settings, configs_from, options_from
 from streaming.server.limits import Limits
+from streaming.settings import WorkerConfig
 
 if TYPE_CHECKING:
     from streaming.server.run import Server, Tls
-    from streaming.worker import Worker
+    from streaming.sessions.worker import Worker
 
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,15 +29,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--origin", action="append", default=[], metavar="URL", help="pages from there may connect too; * is any"
     )
-    group = parser.add_argument_group("limits")
-    for each in fields(Limits):
-        group.add_argument(
-            "--" + each.name.replace("_", "-"),
-            type=type(each.default),
-            default=each.default,
-            metavar="N",
-            help=f"{each.metadata['help']} (default: {each.default:g})",
-        )
+    add_options(parser, Limits, "limits")
+    add_options(parser, WorkerConfig, "the thread that serves all sessions")
     add_voice_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -45,18 +38,18 @@ def add_command(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     config, voice = configs_from(options)
-    limits = Limits(**{each.name: getattr(options, each.name) for each in fields(Limits)})
+    limits, worker_config = options_from(Limits, options), options_from(WorkerConfig, options)
     # Here, because the other commands do without the live extra.
     from streaming.server.access import Access
-    from streaming.server.house import House
+    from streaming.server.registry import SessionRegistry
     from streaming.server.run import Server, bound_socket
-    from streaming.worker import Worker, WorkerConfig
+    from streaming.sessions.worker import Worker
 
     is_local, token = options.host in _LOOPBACK, options.token or os.environ.get(_TOKEN, "")
     bar = ProgressBar()
-    worker = Worker(lambda: load_model(config, bar), config, WorkerConfig(max_sessions=limits.max_sessions))
+    worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access = Access(token, tuple(options.origin), is_local)
-    server = Server(House(worker, config, voice, limits), access, _tls(options))
+    server = Server(SessionRegistry(worker, config, voice, limits), access, _tls(options))
     listening = bound_socket(options.host, options.port)
     if not is_local and not token:
         _say("anybody who can reach this machine may connect; --token is how to be asked for one")

@@ -19,11 +19,11 @@ from simul_whisper import (
     SimulWhisperError,
     load_model,
 )
+from streaming.audio.files import audio_blocks, chunked
 from streaming.cli.options import ProgressBar, add_settings, config_from
-from streaming.metrics_log import MetricsLog
-from streaming.replay import Emission, replay, replay_realtime
-from streaming.sinks import FORMATS, Sink, open_sink
-from streaming.sources import audio_blocks, chunked
+from streaming.evaluation.metrics_log import MetricsLog
+from streaming.evaluation.replay import Emission, replay, replay_realtime
+from streaming.output.formats import FORMATS, Sink, open_sink
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130

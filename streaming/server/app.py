@@ -12,12 +12,12 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from streaming.protocol import PATH, Code, ProtocolError
+from streaming.protocols.native import PATH, Code, ProtocolError
 from streaming.server.access import Access
 from streaming.server.connection import Connection
-from streaming.server.house import House
-from streaming.server.limits import Turnstile
-from streaming.server.numbers import CONTENT_TYPE, Numbers
+from streaming.server.limits import RateLimiter
+from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
+from streaming.server.registry import SessionRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +29,16 @@ _HUNG_S = 120.0
 class _Door:
     """The endpoints. Everything but the page and health asks for the token."""
 
-    def __init__(self, house: House, access: Access) -> None:
-        self._house, self._access = house, access
-        self._turnstile = Turnstile(house.limits.connections_per_minute, time.monotonic)
-        self._numbers = Numbers(house)
+    def __init__(self, registry: SessionRegistry, access: Access) -> None:
+        self._registry, self._access = registry, access
+        self._rate_limiter = RateLimiter(registry.limits.connections_per_minute, time.monotonic)
+        self._numbers = PrometheusMetrics(registry)
 
     async def stream(self, socket: WebSocket) -> None:
         # Browsers show their pages no reason for a refused handshake, so it is accepted, and the reason told.
         await socket.accept()
-        connection = Connection(socket, self._house)
-        self._house.n_connections += 1
+        connection = Connection(socket, self._registry)
+        self._registry.n_connections += 1
         try:
             self._check(socket)
             await connection.run()
@@ -48,12 +48,12 @@ class _Door:
             logger.exception("a connection has failed")
             await connection.refuse(ProtocolError(Code.INTERNAL, "the server made a mistake; its log says more"))
         finally:
-            self._house.n_connections -= 1
+            self._registry.n_connections -= 1
 
     def _check(self, socket: WebSocket) -> None:
         address = socket.client.host if socket.client else ""
-        if not self._turnstile.lets_through(address):
-            n = self._house.limits.connections_per_minute
+        if not self._rate_limiter.lets_through(address):
+            n = self._registry.limits.connections_per_minute
             raise ProtocolError(Code.TOO_MANY_CONNECTIONS, f"got more than {n} a minute from {address}; wait a little")
         if not self._access.allows_origin(socket.headers):
             raise ProtocolError(Code.ORIGIN, "got a page from elsewhere, expected our own; see serve --origin")
@@ -65,11 +65,11 @@ class _Door:
 
     async def health(self, _: Request) -> Response:
         """Status 200 when ready; `live` says whether the server need not be started anew."""
-        health = self._house.worker.health()
+        health = self._registry.worker.health()
         is_live = health.is_alive and health.busy_s < _HUNG_S
         told = {
             "live": is_live,
-            "ready": is_live and health.is_ready and not self._house.is_stopping,
+            "ready": is_live and health.is_ready and not self._registry.is_stopping,
             "state": health.state.value,
             "busy_s": round(health.busy_s, 3),
             "message": health.message,
@@ -95,9 +95,9 @@ async def _no_page(_: Request) -> Response:
     return PlainTextResponse(f"simul-whisper: WebSocket at {PATH}, also /health and /metrics\n")
 
 
-def create_app(house: House, access: Access | None = None) -> Starlette:
-    """Return the application that serves the sessions of `house`; run it with `ws=Wire`."""
-    door = _Door(house, access or Access())
+def create_app(registry: SessionRegistry, access: Access | None = None) -> Starlette:
+    """Return the application that serves the sessions of `registry`; run it with `ws=UvicornWebSocket`."""
+    door = _Door(registry, access or Access())
     routes: list[BaseRoute] = [
         WebSocketRoute(PATH, door.stream),
         Route("/health", door.health),

@@ -11,7 +11,7 @@ from anyio import fail_after, move_on_after
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streaming.events import Failed
-from streaming.protocol import (
+from streaming.protocols.native import (
     CLOSE_NORMAL,
     Ack,
     Code,
@@ -28,9 +28,9 @@ from streaming.protocol import (
     parse_client,
     server_text,
 )
-from streaming.server.house import House
-from streaming.server.stream import Stream
-from streaming.server.wire import give_up
+from streaming.server.registry import SessionRegistry
+from streaming.server.resumable import ResumableSession
+from streaming.server.uvicorn_websocket import give_up
 
 # Whoever closes like this does not come back; any other end is an accident.
 _LEFT_FOR_GOOD = (1000, 1001, 1002, 1003, 1007, 1009)
@@ -51,20 +51,20 @@ class _SlowReaderError(Exception):
 class Connection:
     """It has been let in; `run` it to its end."""
 
-    def __init__(self, socket: WebSocket, house: House) -> None:
-        self._socket, self._house, self._limits = socket, house, house.limits
+    def __init__(self, socket: WebSocket, registry: SessionRegistry) -> None:
+        self._socket, self._registry, self._limits = socket, registry, registry.limits
         self._replaced, self._released = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         try:
-            stream, seen = await self._welcome()
+            session, seen = await self._welcome()
         except ProtocolError as error:
             await self.refuse(error)
         except _Gone:
             pass
         else:
             try:
-                await self._hold(stream, seen)
+                await self._hold(session, seen)
             finally:
                 self._released.set()
 
@@ -74,64 +74,64 @@ class Connection:
 
     async def refuse(self, error: ProtocolError) -> None:
         """Say why, and close."""
-        self._house.errors[error.code] += 1
+        self._registry.errors[error.code] += 1
         with suppress(_Gone, _SlowReaderError):
             await self._send(Refused(error.code, str(error)))
             await self._close(close_code(error.code), error.code)
 
-    async def _welcome(self) -> tuple[Stream, int]:
+    async def _welcome(self) -> tuple[ResumableSession, int]:
         """Hear the hello and find the session; return it with the number of the last event that the client has."""
         message = await self._receive(self._limits.hello_s)
         if message is None:
             raise ProtocolError(Code.HELLO_EXPECTED, f"got nothing for {self._limits.hello_s:g} s, expected hello")
         said = parse_client(message) if isinstance(message, str) else None
         if isinstance(said, Hello):
-            return self._house.open(said, self), 0
+            return self._registry.open(said, self), 0
         if isinstance(said, Resume):
-            return await self._house.resume(said, self), said.seen
+            return await self._registry.resume(said, self), said.seen
         raise ProtocolError(Code.HELLO_EXPECTED, f"got {type(said).__name__ if said else 'audio'}, expected hello")
 
-    async def _hold(self, stream: Stream, seen: int) -> None:
+    async def _hold(self, session: ResumableSession, seen: int) -> None:
         """Serve the session, and say what becomes of it afterwards."""
         try:
-            await self._serve(stream, seen)
+            await self._serve(session, seen)
         except ProtocolError as error:
             if error.code == Code.REPLACED.value:
-                self._house.leave(stream)
+                self._registry.leave(session)
             else:
-                self._house.drop(stream)
+                self._registry.drop(session)
             self._released.set()
             await self.refuse(error)
         except _SlowReaderError:
-            self._house.errors[Code.SLOW_READER.value] += 1
-            self._house.leave(stream)
+            self._registry.errors[Code.SLOW_READER.value] += 1
+            self._registry.leave(session)
             give_up(self._socket, close_code(Code.SLOW_READER.value), Code.SLOW_READER.value)
         except _Gone as gone:
             if gone.is_for_good:
-                self._house.drop(stream)
+                self._registry.drop(session)
             else:
-                self._house.leave(stream)
+                self._registry.leave(session)
         except BaseException:
-            self._house.drop(stream)
+            self._registry.drop(session)
             raise
         else:
-            await self._end(stream)
+            await self._end(session)
 
-    async def _end(self, stream: Stream) -> None:
+    async def _end(self, session: ResumableSession) -> None:
         """All events have been sent."""
-        last = stream.last
-        self._house.leave(stream)
+        last = session.last
+        self._registry.leave(session)
         if isinstance(last, Failed):
-            self._house.errors[last.code] += 1
+            self._registry.errors[last.code] += 1
         with suppress(_Gone, _SlowReaderError):
             code = close_code(last.code) if isinstance(last, Failed) else CLOSE_NORMAL
             await self._close(code, last.code if isinstance(last, Failed) else "ended")
 
-    async def _serve(self, stream: Stream, seen: int) -> None:
+    async def _serve(self, session: ResumableSession, seen: int) -> None:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
-        await self._send(Ready(stream.name, stream.received_bytes, stream.has_end, self._limits.resume_s))
-        writer = asyncio.create_task(self._write(stream, seen))
-        tasks = [writer, asyncio.create_task(self._read(stream)), asyncio.create_task(self._wait_replaced())]
+        await self._send(Ready(session.name, session.received_bytes, session.has_end, self._limits.resume_s))
+        writer = asyncio.create_task(self._write(session, seen))
+        tasks = [writer, asyncio.create_task(self._read(session)), asyncio.create_task(self._wait_replaced())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -147,50 +147,50 @@ class Connection:
 
     # What the client says
 
-    async def _read(self, stream: Stream) -> None:
+    async def _read(self, session: ResumableSession) -> None:
         while True:
-            message = await self._receive(None if stream.has_end else self._limits.idle_s)
+            message = await self._receive(None if session.has_end else self._limits.idle_s)
             if message is None:
-                stream.stop(Code.IDLE, f"got nothing for {self._limits.idle_s:g} s, expected audio or a message")
-            elif stream.is_stopped:
+                session.stop(Code.IDLE, f"got nothing for {self._limits.idle_s:g} s, expected audio or a message")
+            elif session.is_stopped:
                 continue
             elif isinstance(message, bytes):
-                await self._take(stream, message)
+                await self._take(session, message)
             else:
-                await self._obey(stream, message)
+                await self._obey(session, message)
 
-    async def _take(self, stream: Stream, data: bytes) -> None:
+    async def _take(self, session: ResumableSession, data: bytes) -> None:
         if len(data) > self._limits.max_message:
             raise ProtocolError(
                 Code.MESSAGE_TOO_BIG, f"got {len(data)} bytes of audio, expected at most {self._limits.max_message}"
             )
-        if not data and stream.has_end:
+        if not data and session.has_end:
             raise ProtocolError(Code.AFTER_END, "got audio after the end, expected a new session")
-        for piece in stream.pieces(data):
-            stream.feed(piece)
-            await self._find_room(stream)
+        for piece in session.pieces(data):
+            session.feed(piece)
+            await self._find_room(session)
 
-    async def _obey(self, stream: Stream, text: str) -> None:
+    async def _obey(self, session: ResumableSession, text: str) -> None:
         said = parse_client(text)
         if isinstance(said, Hello | Resume):
             raise ProtocolError(Code.HELLO_TWICE, "got a second hello, expected audio")
         if isinstance(said, Ack):
-            stream.acknowledge(said.seen)
+            session.acknowledge(said.seen)
             return
         if isinstance(said, Flush):
-            stream.flush()
+            session.flush()
         elif isinstance(said, End):
-            stream.end()
-        await self._find_room(stream)
+            session.end()
+        await self._find_room(session)
 
-    async def _find_room(self, stream: Stream) -> None:
+    async def _find_room(self, session: ResumableSession) -> None:
         """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
-        stream.news.set()
-        while stream.is_full:
-            stream.room.clear()
+        session.news.set()
+        while session.is_full:
+            session.room.clear()
             try:
                 with fail_after(self._limits.stall_s):
-                    await stream.room.wait()
+                    await session.room.wait()
             except TimeoutError as error:
                 message = f"got no room for audio for {self._limits.stall_s:g} s; try again later"
                 raise ProtocolError(Code.OVERLOADED, message) from error
@@ -209,22 +209,22 @@ class Connection:
 
     # What the client is told
 
-    async def _write(self, stream: Stream, seen: int) -> None:
+    async def _write(self, session: ResumableSession, seen: int) -> None:
         """Tell all events after `seen`; return after the last."""
-        n_told = stream.received_bytes
+        n_told = session.received_bytes
         while True:
-            stream.news.clear()
-            stream.collect()
-            for numbered in stream.after(seen):
+            session.news.clear()
+            session.collect()
+            for numbered in session.after(seen):
                 await self._send(numbered)
                 seen = numbered.seq
-                stream.sent(seen)
-            if stream.last:
+                session.sent(seen)
+            if session.last:
                 return
-            if stream.received_bytes - n_told >= stream.bytes_per_receipt:
-                n_told = stream.received_bytes
+            if session.received_bytes - n_told >= session.bytes_per_receipt:
+                n_told = session.received_bytes
                 await self._send(Received(n_told))
-            await stream.news.wait()
+            await session.news.wait()
 
     async def _send(self, message: ServerMessage) -> None:
         await self._within_patience(self._socket.send_text(server_text(message)))

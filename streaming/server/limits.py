@@ -2,41 +2,33 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
-from simul_whisper import ConfigError
+from simul_whisper import check_options, option
 
 _MOST_ADDRESSES = 10_000
-
-
-def _limit(default: Any, help_text: str, low: float) -> Any:
-    return field(default=default, metadata={"help": help_text, "low": low})
 
 
 @dataclass(frozen=True)
 class Limits:
     """Each a field, a default and a flag. Raises ConfigError for impossible values."""
 
-    max_sessions: int = _limit(16, "sessions open at once, those that wait for a client to come back included", 1)
-    max_message: int = _limit(1 << 20, "bytes of one message", 1024)
-    connections_per_minute: int = _limit(120, "connections from one address; as many may come at once", 1)
-    hello_s: float = _limit(10.0, "seconds until a connection must have said hello", 0.1)
-    idle_s: float = _limit(60.0, "seconds without any message, after which a session is ended", 0.1)
-    total_s: float = _limit(4 * 3600.0, "seconds after which a session is ended", 1)
-    stall_s: float = _limit(60.0, "seconds that a client is kept waiting for room for its audio", 0.1)
-    slow_reader_s: float = _limit(20.0, "seconds that a client may leave its events unread", 0.1)
-    resume_s: float = _limit(30.0, "seconds that a session outlives a lost connection", 0)
-    drain_s: float = _limit(20.0, "seconds that running sessions have to end when the server is stopped", 0)
+    max_message: int = option(1 << 20, "bytes of one message", low=1024)
+    max_connections: int = option(164, "connections at once, those without a session included", low=1)
+    connections_per_minute: int = option(120, "connections from one address; as many may come at once", low=1)
+    hello_s: float = option(10.0, "seconds until a connection must have said hello", low=0.1)
+    idle_s: float = option(60.0, "seconds without any message, after which a session is ended", low=0.1)
+    total_s: float = option(4 * 3600.0, "seconds after which a session is ended", low=1)
+    stall_s: float = option(60.0, "seconds that a client is kept waiting for room for its audio", low=0.1)
+    slow_reader_s: float = option(20.0, "seconds that a client may leave its events unread", low=0.1)
+    resume_s: float = option(30.0, "seconds that a session outlives a lost connection", low=0)
+    drain_s: float = option(20.0, "seconds that running sessions have to end when the server is stopped", low=0)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value, low = getattr(self, each.name), each.metadata["low"]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= low:
-                raise ConfigError(f"got {each.name} = {value!r}, expected at least {low:g}")
+        check_options(self)
 
 
-class Turnstile:
+class RateLimiter:
     """Lets an address through so many times a minute: a bucket that fills again as time goes by.
 
     clock: monotonic seconds.

@@ -11,13 +11,11 @@ import uvicorn
 from simul_whisper import ConfigError
 from streaming.server.access import Access
 from streaming.server.app import create_app
-from streaming.server.house import House
-from streaming.server.wire import Wire
+from streaming.server.registry import SessionRegistry
+from streaming.server.uvicorn_websocket import UvicornWebSocket
 
 _SHUTDOWN_S = 5
 _MAX_PORT = 65_535
-# Connections that have not said hello yet, or were refused, stand beside those with a session.
-_OTHER_CONNECTIONS = 100
 # What cannot be refused by name any more is not read at all.
 _UNREADABLE = 4
 
@@ -43,19 +41,19 @@ def bound_socket(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`."""
 
-    def __init__(self, house: House, access: Access | None = None, tls: Tls | None = None) -> None:
-        self._house = house
+    def __init__(self, registry: SessionRegistry, access: Access | None = None, tls: Tls | None = None) -> None:
+        self._registry = registry
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         config = uvicorn.Config(
-            create_app(house, access),
+            create_app(registry, access),
             loop="asyncio",
-            ws=Wire,
-            ws_max_size=_UNREADABLE * house.limits.max_message,
+            ws=UvicornWebSocket,
+            ws_max_size=_UNREADABLE * registry.limits.max_message,
             # Pings would wait behind audio that is not read for want of room; silence has a limit of its own.
             ws_ping_interval=None,
             ws_per_message_deflate=False,
-            limit_concurrency=4 * house.limits.max_sessions + _OTHER_CONNECTIONS,
+            limit_concurrency=registry.limits.max_connections,
             timeout_graceful_shutdown=_SHUTDOWN_S,
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
@@ -90,6 +88,6 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         try:
-            await self._house.drain(self._house.limits.drain_s)
+            await self._registry.drain(self._registry.limits.drain_s)
         finally:
             self.should_exit = True

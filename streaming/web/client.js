@@ -5,9 +5,9 @@
  * and every event is told once. When the session is lost too, a new one goes on with the audio that was kept.
  */
 
-import { Memory } from "./memory.js";
+import { Deduplicator } from "./deduplication.js";
 import { After, CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, after, end, hello, resume } from "./protocol.js";
-import { Tape } from "./tape.js";
+import { AudioBuffer } from "./audio_buffer.js";
 
 const RETRY_MS = [250, 500, 1000, 2000];
 const READY_MS = 15_000;
@@ -27,8 +27,8 @@ export class Client {
   #openSocket;
   #onEvent;
   #onState;
-  #tape = new Tape();
-  #memory = new Memory();
+  #audio = new AudioBuffer();
+  #told = new Deduplicator();
   #socket = null;
   #session = "";
   #sessionStart = 0;
@@ -62,8 +62,8 @@ export class Client {
   /** Send 16-bit samples as bytes; they wait while there is no connection. */
   write(bytes) {
     if (this.#isEnded || this.#state === State.OVER) return;
-    this.#tape.write(bytes);
-    if (this.#tape.keptBytes > MOST_KEPT_BYTES) this.#loseOldest();
+    this.#audio.write(bytes);
+    if (this.#audio.keptBytes > MOST_KEPT_BYTES) this.#loseOldest();
     this.#pump();
   }
 
@@ -79,16 +79,16 @@ export class Client {
   }
 
   get recorded_s() {
-    return this.#seconds(this.#tape.end);
+    return this.#seconds(this.#audio.end);
   }
 
   /** Audio that has not been acknowledged. */
   get pending_s() {
-    return this.#seconds(this.#tape.end - this.#received);
+    return this.#seconds(this.#audio.end - this.#received);
   }
 
   get unsentBytes() {
-    return this.#tape.unsentBytes;
+    return this.#audio.unsentBytes;
   }
 
   // The connection
@@ -106,7 +106,7 @@ export class Client {
   }
 
   #greet() {
-    const sent = this.#tape.cursor - this.#sessionStart;
+    const sent = this.#audio.cursor - this.#sessionStart;
     this.#socket.send(this.#session ? resume(this.#session, sent, this.#seen) : hello(this.#settings));
   }
 
@@ -147,7 +147,7 @@ export class Client {
   }
 
   #missNews() {
-    const isOwed = !this.#isReady || this.#isEnded || this.#tape.cursor > this.#received;
+    const isOwed = !this.#isReady || this.#isEnded || this.#audio.cursor > this.#received;
     if (isOwed) this.#lose("silent");
     else this.#expectNews(SILENT_MS);
   }
@@ -164,8 +164,8 @@ export class Client {
 
   #open({ session, received_bytes: receivedBytes, has_end: hasEnd }) {
     this.#session = session;
-    this.#tape.rewind(this.#sessionStart + receivedBytes);
-    this.#received = this.#tape.cursor;
+    this.#audio.rewind(this.#sessionStart + receivedBytes);
+    this.#received = this.#audio.cursor;
     this.#endSent = hasEnd;
     this.#isReady = true;
     this.#nFailures = 0;
@@ -175,8 +175,8 @@ export class Client {
 
   #noteReceived(receivedBytes) {
     this.#received = this.#sessionStart + receivedBytes;
-    const needed = this.#position(this.#memory.neededFrom_s(this.#seconds(this.#received)));
-    this.#tape.forget(Math.min(needed, this.#received));
+    const needed = this.#position(this.#told.neededFrom_s(this.#seconds(this.#received)));
+    this.#audio.forget(Math.min(needed, this.#received));
   }
 
   #take(message) {
@@ -191,7 +191,7 @@ export class Client {
       return;
     }
     this.#acknowledge();
-    const told = this.#memory.told(message);
+    const told = this.#told.told(message);
     if (told) this.#onEvent(told);
     if (message.type === "ended") this.#stop();
   }
@@ -218,9 +218,9 @@ export class Client {
   #startAnew() {
     this.#session = "";
     this.#seen = this.#acknowledged = 0;
-    this.#sessionStart = this.#received = this.#tape.start;
-    this.#tape.rewind(this.#tape.start);
-    this.#memory.startAnew(this.#seconds(this.#tape.start));
+    this.#sessionStart = this.#received = this.#audio.start;
+    this.#audio.rewind(this.#audio.start);
+    this.#told.startAnew(this.#seconds(this.#audio.start));
   }
 
   // Audio
@@ -228,10 +228,10 @@ export class Client {
   #pump() {
     clearTimeout(this.#pumpTimer);
     if (!this.#isReady) return;
-    while (this.#tape.unsentBytes && this.#socket.bufferedAmount < MOST_BUFFERED_BYTES) {
-      this.#socket.send(this.#tape.play());
+    while (this.#audio.unsentBytes && this.#socket.bufferedAmount < MOST_BUFFERED_BYTES) {
+      this.#socket.send(this.#audio.play());
     }
-    if (this.#tape.unsentBytes) {
+    if (this.#audio.unsentBytes) {
       this.#pumpTimer = setTimeout(() => this.#pump(), PUMP_MS);
     } else if (this.#isEnded && !this.#endSent) {
       this.#endSent = true;
@@ -241,10 +241,10 @@ export class Client {
 
   /** The server has been away for longer than memory lasts. */
   #loseOldest() {
-    const from_s = this.#seconds(Math.max(this.#tape.start, this.#tape.cursor));
-    this.#tape.shorten(MOST_KEPT_BYTES / 2);
+    const from_s = this.#seconds(Math.max(this.#audio.start, this.#audio.cursor));
+    this.#audio.shorten(MOST_KEPT_BYTES / 2);
     this.#startAnew();
-    this.#onEvent({ type: "dropped", from_s, to_s: this.#seconds(this.#tape.start) });
+    this.#onEvent({ type: "dropped", from_s, to_s: this.#seconds(this.#audio.start) });
     if (this.#isReady) this.#lose("silent");
   }
 

@@ -16,13 +16,13 @@ from websockets.sync.client import ClientConnection, connect
 
 from simul_whisper import AlignAttConfig, Model
 from streaming.events import Words
-from streaming.protocol import PATH, Numbered, Ready, Received, Refused, ServerMessage, parse_server
+from streaming.protocols.native import PATH, Numbered, Ready, Received, Refused, ServerMessage, parse_server
 from streaming.server.access import Access
-from streaming.server.house import House
 from streaming.server.limits import Limits
+from streaming.server.registry import SessionRegistry
 from streaming.server.run import Server, bound_socket
-from streaming.vad import VoiceConfig
-from streaming.worker import Worker, WorkerConfig
+from streaming.sessions.worker import Worker
+from streaming.settings import VoiceConfig, WorkerConfig
 from tests.tones import tone_model
 
 PATIENCE_S = 60.0
@@ -34,8 +34,8 @@ MANY = Limits(connections_per_minute=100_000, drain_s=0)
 class Served:
     """A server that runs."""
 
-    def __init__(self, house: House, server: Server, listening: socket.socket) -> None:
-        self.house = house
+    def __init__(self, registry: SessionRegistry, server: Server, listening: socket.socket) -> None:
+        self.registry = registry
         self._server = server
         self.port: int = listening.getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}{PATH}"
@@ -44,7 +44,7 @@ class Served:
         self._server.stop_soon()
 
     def metrics(self) -> Any:
-        return self.house.worker.metrics()
+        return self.registry.worker.metrics()
 
     def wait_for(self, is_so: Any) -> None:
         """Look again until it is so."""
@@ -64,23 +64,24 @@ def serving(
     access: Access | None = None,
     listening: socket.socket | None = None,
     is_ready: bool = True,
+    **worker_options: Any,
 ) -> Iterator[Served]:
     chosen = model or tone_model()
-    worker = Worker(lambda: chosen, config, WorkerConfig(max_sessions=limits.max_sessions))
+    worker = Worker(lambda: chosen, config, WorkerConfig(**worker_options))
     if is_ready:
         worker.start()
         assert worker.wait_ready(PATIENCE_S).is_ready
-    house = House(worker, config, voice, limits)
+    registry = SessionRegistry(worker, config, voice, limits)
     listening = listening or bound_socket("127.0.0.1", 0)
-    server = Server(house, access)
-    served = Served(house, server, listening)
+    server = Server(registry, access)
+    served = Served(registry, server, listening)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")
     thread.start()
     try:
         served.wait_for(lambda: server.started)
         yield served
     finally:
-        if not house.is_stopping:
+        if not registry.is_stopping:
             server.stop_soon()
         thread.join(PATIENCE_S)
         worker.stop()

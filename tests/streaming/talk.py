@@ -5,7 +5,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from streaming.protocol import End, Flush, Hello, client_text
+from streaming.protocols.native import End, Flush, Hello, client_text
 from tests.streaming.serving import Served, Talker, s16
 from tests.tones import random_words, speech_of
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from simul_whisper import Model
 from simul_whisper.audio import Samples
-from streaming.channel import Channel
 from streaming.events import Ended, Event, Failed
-from streaming.worker import Worker, WorkerConfig
+from streaming.sessions.handle import SessionHandle
+from streaming.sessions.worker import Worker
+from streaming.settings import WorkerConfig
 from tests.streaming.serving import CONFIG, PATIENCE_S
 from tests.tones import random_words, speech_of, tone_model
 
@@ -36,17 +37,17 @@ def made(model: Model = MODEL, clock: HandClock | None = None, **options: Any) -
     return Worker(lambda: model, CONFIG, WorkerConfig(**options), clock or HandClock())
 
 
-def collected(channel: Channel) -> list[Event]:
+def collected(handle: SessionHandle) -> list[Event]:
     """All events up to the last."""
     events = list[Event]()
     while not events or not isinstance(events[-1], Ended | Failed):
-        new = channel.events(PATIENCE_S)
+        new = handle.events(PATIENCE_S)
         assert new, "nothing came"
         events += new
     return events
 
 
-def said(channel: Channel, samples: Samples = SPEECH.samples) -> Channel:
-    assert channel.submit(samples) == len(samples)
-    channel.end()
-    return channel
+def said(handle: SessionHandle, samples: Samples = SPEECH.samples) -> SessionHandle:
+    assert handle.submit(samples) == len(samples)
+    handle.end()
+    return handle

@@ -1,0 +1,1 @@
+"""Bytes, files and devices to samples: mono, 16 kHz."""

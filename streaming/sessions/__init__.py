@@ -1,0 +1,1 @@
+"""One listener, and the thread that serves many."""

@@ -1,0 +1,244 @@
+"""One listener: audio in, events out. It does no I/O and knows no thread and no clock but the samples.
+
+Taking audio and decoding it are apart, so that one thread can take turns among many sessions: `take` and `finish` only
+plan, `step` runs at most one inference. `feed` and `end` do both. Decoding is planned on a fixed grid of
+`segment_length` from the start of each utterance, so how the audio was cut never changes the events.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper import (
+    SAMPLE_RATE,
+    AlignAttConfig,
+    Model,
+    PaddedAlignAttWhisper,
+    SimulWhisperError,
+    Timing,
+    Update,
+    as_samples,
+)
+from streaming.audio.voice_activity import GateEvent, Offset, Onset, Speech, open_gate
+from streaming.events import (
+    AudioDropped,
+    BackendChanged,
+    Draft,
+    Ended,
+    Event,
+    Flushed,
+    Language,
+    SpeechEnded,
+    SpeechStarted,
+    Words,
+)
+from streaming.settings import VoiceConfig
+
+
+class SessionEndedError(SimulWhisperError):
+    """Audio, or an end, after the end."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one step brought, and what its inference cost (no windows: nothing was decoded)."""
+
+    events: tuple[Event, ...]
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class _Decode:
+    """Audio of an utterance from `start_sample` on; the last one may be empty."""
+
+    samples: NDArray[np.float32]
+    start_sample: int
+    is_first: bool
+    is_last: bool
+
+    @property
+    def end_sample(self) -> int:
+        return self.start_sample + len(self.samples)
+
+
+class Session:
+    """Everything that belongs to one listener.
+
+    drafts: whether text that may still change is told too.
+    Raises what `PaddedAlignAttWhisper` raises, when made and when decoding.
+    """
+
+    def __init__(
+        self, config: AlignAttConfig, model: Model, voice: VoiceConfig | None = None, *, drafts: bool = True
+    ) -> None:
+        self._whisper = PaddedAlignAttWhisper(config, model)
+        self._voice, self._drafts = voice or VoiceConfig(), drafts
+        self._gate = open_gate(self._voice)
+        self._segment_samples = round(config.segment_length * SAMPLE_RATE)
+        self._most_at_once = round(config.audio_max_len * SAMPLE_RATE) // 2
+        self._plan: deque[_Decode | Event] = deque()
+        # What was taken of the utterance that is open, and not planned yet; None between utterances.
+        self._held: NDArray[np.float32] | None = None
+        self._held_start = 0
+        self._is_first = True
+        self._end_sample = 0
+        self._is_ended = False
+        self._language = self._whisper.language if config.language != "auto" else None
+        self._draft = ""
+
+    def feed(self, samples: NDArray[np.float32]) -> list[Event]:
+        """Take audio, decode all that is due, and return what is new."""
+        self.take(samples)
+        return self._all_steps()
+
+    def end(self) -> list[Event]:
+        """Nothing follows: decode the rest. The last event is `Ended`."""
+        self.finish()
+        return self._all_steps()
+
+    # What a worker that has other sessions too needs
+
+    def take(self, samples: NDArray[np.float32]) -> None:
+        """Take float32 (n,) mono 16 kHz in [-1, 1], any n; decode nothing.
+
+        Raises AudioFormatError for anything else, which changes nothing, and SessionEndedError after the end.
+        """
+        self._check_not_ended()
+        checked = as_samples(samples)
+        self._end_sample += len(checked)
+        self._plan_speech(self._gate.feed(checked))
+
+    def drop(self, n_samples: int) -> None:
+        """The next `n_samples` of the stream are lost. What came before them is decoded to its end."""
+        self._check_not_ended()
+        self._plan_speech(self._gate.end())
+        self._close()
+        lost_from, self._end_sample = self._end_sample, self._end_sample + n_samples
+        self._plan.append(AudioDropped(lost_from / SAMPLE_RATE, self._end_sample / SAMPLE_RATE))
+        self._gate = open_gate(self._voice, self._end_sample)
+
+    def flush(self) -> None:
+        """Plan to decode all that was taken to its end, as if speech had ended here. The stream goes on."""
+        self._check_not_ended()
+        self._plan_speech(self._gate.end())
+        self._close()
+        self._plan.append(Flushed(self._end_sample / SAMPLE_RATE))
+        self._gate = open_gate(self._voice, self._end_sample)
+
+    def finish(self) -> None:
+        """Nothing follows; decode nothing yet."""
+        self._check_not_ended()
+        self._is_ended = True
+        self._plan_speech(self._gate.end())
+        self._close()
+        self._plan.append(Ended(self._end_sample / SAMPLE_RATE))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `step` has something to do."""
+        return bool(self._plan)
+
+    @property
+    def due_sample(self) -> int | None:
+        """Where the oldest audio that is due to be decoded ends; None when none is."""
+        return next((task.end_sample for task in self._plan if isinstance(task, _Decode)), None)
+
+    @property
+    def due_samples(self) -> int:
+        """How much audio is due to be decoded."""
+        return sum(len(task.samples) for task in self._plan if isinstance(task, _Decode))
+
+    @property
+    def taken_samples(self) -> int:
+        """The length of the stream so far, lost audio included."""
+        return self._end_sample
+
+    def step(self, *, coalesce: bool = False) -> Turn:
+        """Run at most one inference; with `coalesce`, over all that is due in the utterance, up to half a window."""
+        events = list[Event]()
+        timing = Timing()
+        while self._plan and not (timing.windows and isinstance(self._plan[0], _Decode)):
+            task = self._plan.popleft()
+            if isinstance(task, _Decode):
+                update = self._decoded(task, coalesce=coalesce)
+                timing = update.timing
+                events += self._news(update)
+            else:
+                events.append(task)
+        return Turn(tuple(events), timing)
+
+    def _all_steps(self) -> list[Event]:
+        events = list[Event]()
+        while self.is_due:
+            events += self.step().events
+        return events
+
+    def _check_not_ended(self) -> None:
+        if self._is_ended:
+            raise SessionEndedError("got more after the end, expected a new session")
+
+    def _plan_speech(self, heard: Iterable[GateEvent]) -> None:
+        for event in heard:
+            if isinstance(event, Onset):
+                self._plan.append(SpeechStarted(event.sample / SAMPLE_RATE))
+            elif isinstance(event, Speech):
+                self._plan_segments(event)
+            else:
+                assert isinstance(event, Offset)
+                self._close()
+                self._plan.append(SpeechEnded(event.sample / SAMPLE_RATE))
+
+    def _plan_segments(self, speech: Speech) -> None:
+        """Plan to decode each whole segment; hold what is left."""
+        if self._held is None:
+            self._held, self._held_start, self._is_first = np.zeros(0, np.float32), speech.start_sample, True
+        joined, n = np.concatenate([self._held, speech.samples]), self._segment_samples
+        n_whole = len(joined) - len(joined) % n
+        for start in range(0, n_whole, n):
+            self._plan_decode(joined[start : start + n], is_last=False)
+        self._held = joined[n_whole:].copy()
+
+    def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool) -> None:
+        self._plan.append(_Decode(samples, self._held_start, self._is_first, is_last))
+        self._held_start += len(samples)
+        self._is_first = False
+
+    def _close(self) -> None:
+        """End the utterance, if one is open."""
+        if self._held is not None:
+            self._plan_decode(self._held, is_last=True)
+            self._held = None
+
+    def _decoded(self, task: _Decode, *, coalesce: bool) -> Update:
+        if task.is_first:
+            self._whisper.refresh_segment(task.start_sample)
+        self._whisper.insert_audio(task.samples)
+        n = len(task.samples)
+        while coalesce and not task.is_last and self._plan and n < self._most_at_once:
+            following = self._plan[0]
+            if not isinstance(following, _Decode):
+                break
+            task = following
+            self._plan.popleft()
+            self._whisper.insert_audio(task.samples)
+            n += len(task.samples)
+        return self._whisper.infer(is_last=task.is_last)
+
+    def _news(self, update: Update) -> list[Event]:
+        events = list[Event]()
+        if update.encoder_change:
+            change = update.encoder_change
+            events.append(BackendChanged(change.before, change.after, change.reason))
+        if update.language not in (None, self._language):
+            assert update.language is not None
+            events.append(Language(update.language))
+            self._language = update.language
+        if update.words:
+            events.append(Words(update.words, update.audio_end_s))
+        if self._drafts and update.draft != self._draft:
+            events.append(Draft(update.draft))
+            self._draft = update.draft
+        return events

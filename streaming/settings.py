@@ -1,0 +1,74 @@
+"""Settings of audio formats, voice activity and the worker: pure types, which need nothing that runs them."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from simul_whisper import SAMPLE_RATE, AudioFormatError, check_options, option
+
+MIN_RATE, MAX_RATE = 8_000, 192_000
+MAX_CHANNELS = 8
+
+
+class Encoding(Enum):
+    """How one sample is written: 16-bit integers and 32-bit floats in little endian, G.711 mu-law in 8 bits."""
+
+    S16LE = "s16le"
+    F32LE = "f32le"
+    MULAW = "mulaw"
+
+
+_BYTES_PER_SAMPLE = {Encoding.S16LE: 2, Encoding.F32LE: 4, Encoding.MULAW: 1}
+
+
+@dataclass(frozen=True)
+class PcmFormat:
+    """encoding: its name, as in `Encoding`; rate: frames per second, 8000-192000; channels: 1-8, interleaved.
+
+    Raises AudioFormatError for anything else.
+    """
+
+    encoding: str = Encoding.S16LE.value
+    rate: int = SAMPLE_RATE
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        names = [each.value for each in Encoding]
+        if self.encoding not in names:
+            raise AudioFormatError(f"got encoding {self.encoding!r}, expected one of {', '.join(names)}")
+        if type(self.rate) is not int or not MIN_RATE <= self.rate <= MAX_RATE:
+            raise AudioFormatError(f"got a rate of {self.rate!r} Hz, expected {MIN_RATE}-{MAX_RATE}")
+        if type(self.channels) is not int or not 1 <= self.channels <= MAX_CHANNELS:
+            raise AudioFormatError(f"got {self.channels!r} channels, expected 1-{MAX_CHANNELS}")
+
+    @property
+    def bytes_per_frame(self) -> int:
+        """Bytes that hold one sample of every channel."""
+        return _BYTES_PER_SAMPLE[Encoding(self.encoding)] * self.channels
+
+
+@dataclass(frozen=True)
+class VoiceConfig:
+    """Settings of voice activity. Raises ConfigError for impossible values."""
+
+    vad: bool = option(True, "decode speech only; false = everything is decoded")
+    vad_threshold: float = option(0.5, "probability from which a sound is taken for speech", low=0.05, high=0.95)
+    vad_lead_in: float = option(
+        0.3, "seconds of audio before the first sound of speech that are decoded too", low=0, high=2
+    )
+    vad_silence: float = option(0.7, "seconds of silence that end an utterance", low=0.1, high=10)
+    vad_min_speech: float = option(0.1, "seconds of speech below which a sound is a click", low=0, high=2)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """Settings of the thread that serves many sessions. Raises ConfigError for impossible values."""
+
+    max_sessions: int = option(16, "sessions open at once, those that wait for a client to come back included", low=1)
+    buffer_s: float = option(30.0, "seconds of audio of one session that may wait to be decoded", low=1)
+    late_s: float = option(1.0, "seconds after which audio that waits is decoded all at once", low=0)
+
+    def __post_init__(self) -> None:
+        check_options(self)

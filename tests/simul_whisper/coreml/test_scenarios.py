@@ -1,0 +1,147 @@
+"""Core ML from the package on disk to the words, with the reference runtime in Apple's place."""
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from simul_whisper import (
+    AlignAttConfig,
+    EncoderChange,
+    PaddedAlignAttWhisper,
+    Stage,
+    Update,
+)
+from simul_whisper.coreml.description import describe
+from simul_whisper.coreml.runtime import APPLE
+from tests.conftest import Recording
+from tests.simul_whisper.coreml.conftest import UNITS, Place, assert_heard, device, stream
+from tests.simul_whisper.coreml.devices import (
+    DEVICE,
+    SLOW,
+    Device,
+)
+
+
+def test_auto_takes_core_ml_where_there_is_a_model_and_a_neural_engine(
+    place: Place, package: Path, captions: Recording
+) -> None:
+    found, mac = place.add(package), device()
+    model = place.load(mac)
+    info = model.info
+    assert (info.encoder_backend, info.requested_backend, info.did_fallback) == ("coreml", "auto", False)
+    assert (info.ane_compiled, info.compute_units, info.fallback_reason) == (True, UNITS, "")
+    assert info.package_digest == describe(found).digest
+    assert info.encoder.startswith("coreml (")
+    assert mac.opened == [found]
+    assert place.failures() == []
+    updates = stream(model, captions)
+    assert_heard(updates, captions)
+    assert not any(update.encoder_change for update in updates)
+
+
+def test_the_first_time_a_child_compiles_and_the_answer_is_compared(place: Place, package: Path) -> None:
+    place.add(package, compiled=False)
+    assert place.load(DEVICE, backend="coreml").info.encoder_backend == "coreml"
+    assert Stage.COMPILING_ANE in {report.stage for report in place.reports}
+    place.reports.clear()
+    assert place.load(DEVICE).info.encoder_backend == "coreml"
+    assert Stage.COMPILING_ANE not in {report.stage for report in place.reports}
+
+
+def test_auto_does_not_wait_for_compilation_unless_told(place: Place, package: Path) -> None:
+    place.add(package, compiled=False)
+    model = place.load(DEVICE)
+    assert model.info.encoder_backend != "coreml"
+    assert model.info.did_fallback
+    assert "not compiled" in model.info.fallback_reason
+    assert model.warmup().encoder_backend == "coreml"
+    assert not model.info.did_fallback
+
+
+def test_auto_falls_back_where_there_is_no_model(place: Place, hub: list[str]) -> None:
+    info = place.load(device()).info
+    assert (info.encoder_backend == "coreml", info.requested_backend, info.did_fallback) == (False, "auto", True)
+    assert info.fallback_reason == "Model not available"
+    assert place.failures() == [(Stage.COREML_UNAVAILABLE, "Model not available")]
+    assert hub == []
+    assert place.load(device(), wait_for_compilation=True).info.fallback_reason == "Model not available"
+    assert hub == ["tiny.en"]
+
+
+def test_mlx_asks_for_no_core_ml(place: Place, package: Path, hub: list[str]) -> None:
+    place.add(package)
+    mac = device()
+    for settings in ({"backend": "mlx"}, {"encoder_backend": "mlx"}, {"backend": "coreml", "encoder_backend": "mlx"}):
+        info = place.load(mac, **settings).info
+        assert (info.encoder_backend, info.requested_backend, info.did_fallback) == ("mlx", "mlx", False)
+    assert (mac.opened, hub, place.failures()) == ([], [], [])
+
+
+def test_a_device_without_a_neural_engine_goes_on_without(place: Place, package: Path, hub: list[str]) -> None:
+    place.add(package)
+    old = Device(DEVICE.name, neural_engine=False)
+    for backend in ("auto", "coreml"):
+        place.reports.clear()
+        info = place.load(old, backend=backend).info
+        assert info.encoder_backend != "coreml"
+        assert info.did_fallback
+        assert place.failures() == [(Stage.COREML_UNAVAILABLE, "ANE not supported")]
+    assert (old.opened, hub) == ([], [])
+
+
+def test_a_system_without_core_ml_says_so_when_asked_for_it(place: Place) -> None:
+    model = place.load(None, backend="coreml")  # type: ignore[arg-type]
+    assert model.info.fallback_reason == "ANE not supported: Core ML needs macOS"
+    assert place.load(None).info.did_fallback is False  # type: ignore[arg-type]
+
+
+def test_warm_up_can_be_cancelled(place: Place, package: Path, captions: Recording) -> None:
+    place.add(package, compiled=False)
+    whisper = PaddedAlignAttWhisper(AlignAttConfig(padding_len=1.0), place.load(SLOW, wait_for_compilation=False))
+    cancelled = threading.Event()
+    threading.Timer(0.2, cancelled.set).start()
+    # It would take an hour.
+    assert whisper.warmup(cancelled).fallback_reason == "warm-up was cancelled"
+    assert_heard(stream(whisper.model, captions), captions)
+
+
+def test_core_ml_in_the_background_takes_over_when_it_is_ready(
+    place: Place, package: Path, captions: Recording
+) -> None:
+    place.add(package, compiled=False)
+    whisper = PaddedAlignAttWhisper(
+        AlignAttConfig(padding_len=1.0), place.load(DEVICE, backend="coreml", load_in_background=True)
+    )
+    before = whisper.info
+    assert before.encoder_backend != "coreml"
+    assert not before.did_fallback
+    whisper.insert_audio(captions.samples)
+    whisper.warmup()
+    update = whisper.infer(is_last=True)
+    assert update.encoder_change == EncoderChange(before.encoder_backend, "coreml", "")
+    assert_heard([update], captions)
+
+
+def test_two_models_one_with_core_ml_and_one_without(place: Place, package: Path, captions: Recording) -> None:
+    place.add(package)
+    tiny, base = place.load(device()), place.load(device(), model_name="base", backend="mlx")
+    assert (tiny.info.encoder_backend, base.info.encoder_backend) == ("coreml", "mlx")
+    first = PaddedAlignAttWhisper(AlignAttConfig(padding_len=1.0), tiny)
+    second = PaddedAlignAttWhisper(AlignAttConfig(padding_len=1.0, language="en"), base)
+    found: list[list[Update]] = [[], []]
+    for start in range(0, len(captions.samples), 64_000):
+        for whisper, updates in zip((first, second), found, strict=True):
+            whisper.insert_audio(captions.samples[start : start + 64_000])
+            updates.append(whisper.infer(is_last=start + 64_000 >= len(captions.samples)))
+    for updates in found:
+        assert_heard(updates, captions)
+
+
+@pytest.mark.skipif(sys.platform != "darwin", reason="needs a Mac")
+def test_a_mac_hears_what_is_said(place: Place, package: Path, captions: Recording) -> None:
+    place.add(package, compiled=False)
+    model = place.load(APPLE, backend="coreml", coreml_compute_units="ALL")
+    assert model.info.encoder_backend == "coreml", model.info.fallback_reason
+    assert_heard(stream(model, captions), captions)

@@ -1,0 +1,250 @@
+"""Both decoders with real weights: however its steps are cut, reordered or batched, the numbers are the same."""
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from simul_whisper import AlignAttConfig, BackendError, Model
+from simul_whisper.blas import mx
+from simul_whisper.decoders import Step, TextDecoder
+from simul_whisper.decoders.choice import choose_decoder
+from simul_whisper.decoders.mlx import MlxDecoder
+from simul_whisper.decoders.onnx import OnnxDecoder
+from simul_whisper.encoders import Features
+from simul_whisper.mel import log_mel
+from simul_whisper.weights import Weights, load_weights
+from tests.conftest import Recording
+from tests.simul_whisper.weights import build
+
+TOLERANCE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def features(tiny: Model, captions: Recording) -> Features:
+    """Three seconds of speech and one of silence: 200 frames."""
+    return tiny.encoder.encode(log_mel(captions.samples[:48_000], tiny.dims.n_mels, 16_000))
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return load_weights("tiny.en")
+
+
+@pytest.fixture(scope="module", params=[MlxDecoder, OnnxDecoder])
+def decoder(request: pytest.FixtureRequest, weights: Weights) -> TextDecoder:
+    made: TextDecoder = request.param(weights, quantization="float32")
+    return made
+
+
+@pytest.fixture(scope="module")
+def text(tiny: Model) -> list[int]:
+    start = tiny.tokenizer.sot_sequence("en", "transcribe")
+    return [*start, *tiny.tokenizer.encode(" Words appear on the screen while")]
+
+
+def test_shapes_and_types_are_those_of_the_docstring(
+    tiny: Model, decoder: TextDecoder, weights: Weights, features: Features, text: list[int]
+) -> None:
+    n_heads = len(weights.alignment_heads)
+    step = decoder.step(decoder.begin(features), [text, text], logits_at=(0, 2, -1))
+    assert step.logits.shape == (2, 3, tiny.dims.n_vocab)
+    assert step.attention.shape == (2, n_heads, len(text), len(features)) == (2, n_heads, len(text), 200)
+    assert step.logits.dtype == step.attention.dtype == np.float32
+
+
+def test_attention_rows_sum_to_one(decoder: TextDecoder, features: Features, text: list[int]) -> None:
+    attention = decoder.step(decoder.begin(features), [text]).attention
+    assert (attention >= 0).all()
+    np.testing.assert_allclose(attention.sum(axis=-1), 1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 8, (3, 1, 4), (7, 1)])
+def test_any_cutting_into_steps_equals_one_forward_pass(
+    decoder: TextDecoder, features: Features, text: list[int], sizes: tuple[int, ...]
+) -> None:
+    whole = decoder.step(decoder.begin(features), [text], logits_at=range(len(text)))
+    assert sum(sizes) == len(text)
+    state, ends = decoder.begin(features), np.cumsum(sizes)
+    steps = [decoder.step(state, [text[end - n : end]], logits_at=range(n)) for n, end in zip(sizes, ends, strict=True)]
+    np.testing.assert_allclose(np.concatenate([s.logits for s in steps], axis=1), whole.logits, atol=TOLERANCE)
+    np.testing.assert_allclose(np.concatenate([s.attention for s in steps], axis=2), whole.attention, atol=TOLERANCE)
+
+
+def test_int8_says_nearly_the_same_however_it_is_cut(
+    weights: Weights, decoder: TextDecoder, features: Features, text: list[int]
+) -> None:
+    """What is multiplied is rounded too, so that a difference in the last place may become one of a level."""
+    rounded = OnnxDecoder(weights, "int8")
+    exact = decoder.step(decoder.begin(features), [text], logits_at=range(len(text)))
+    whole = rounded.step(rounded.begin(features), [text], logits_at=range(len(text)))
+    state = rounded.begin(features)
+    steps = [rounded.step(state, [[token]]) for token in text]
+    for logits in (whole.logits, np.concatenate([step.logits for step in steps], axis=1)):
+        assert np.abs(_probabilities(logits) - _probabilities(exact.logits)).max() < 0.1
+
+
+def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+
+
+def test_processors_without_int8_products_get_float32(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for words, expected in (({"sse2"}, "onnx (float32, cpu)"), ({"fpu", "avx2"}, "onnx (int8, cpu)")):
+        monkeypatch.setattr("simul_whisper.decoders.onnx.processor_words", lambda words=words: words)
+        assert OnnxDecoder(weights).description == expected
+
+
+def test_logits_are_those_of_the_positions_asked_for(decoder: TextDecoder, features: Features, text: list[int]) -> None:
+    everywhere = decoder.step(decoder.begin(features), [text], logits_at=range(len(text)))
+    asked = decoder.step(decoder.begin(features), [text], logits_at=(3, -1, 0))
+    np.testing.assert_allclose(asked.logits, everywhere.logits[:, [3, -1, 0]], atol=TOLERANCE)
+
+
+def test_a_text_longer_than_a_step_of_the_cache_is_decoded_as_in_one_pass(
+    decoder: TextDecoder, features: Features, text: list[int]
+) -> None:
+    long = text * 9
+    whole = decoder.step(decoder.begin(features), [long])
+    state = decoder.begin(features)
+    decoder.step(state, [long[:63]])
+    for token in long[63:]:
+        last = decoder.step(state, [[token]])
+    np.testing.assert_allclose(last.logits, whole.logits, atol=TOLERANCE)
+    np.testing.assert_allclose(last.attention[:, :, -1], whole.attention[:, :, -1], atol=TOLERANCE)
+
+
+def test_several_beams_are_each_decoded_as_alone(decoder: TextDecoder, features: Features, text: list[int]) -> None:
+    beams = [text, text[::-1], [text[0]] * len(text)]
+    together = decoder.step(decoder.begin(features), beams)
+    alone = [decoder.step(decoder.begin(features), [beam]) for beam in beams]
+    np.testing.assert_allclose(together.logits, np.concatenate([s.logits for s in alone]), atol=TOLERANCE)
+    np.testing.assert_allclose(together.attention, np.concatenate([s.attention for s in alone]), atol=TOLERANCE)
+
+
+def test_after_a_selection_the_chosen_beams_go_on_as_if_decoded_afresh(
+    decoder: TextDecoder, features: Features, text: list[int]
+) -> None:
+    beams, chosen, length, more = [text, text[::-1], [*text[:4], *text[:4]]], [2, 0, 2, 1], 5, text[1:4]
+    state = decoder.begin(features)
+    decoder.step(state, beams)
+    decoder.select(state, chosen, length)
+    went_on = decoder.step(state, [more] * len(chosen))
+    afresh = decoder.step(decoder.begin(features), [[*beams[beam][:length], *more] for beam in chosen])
+    np.testing.assert_allclose(went_on.logits, afresh.logits, atol=TOLERANCE)
+    np.testing.assert_allclose(went_on.attention, afresh.attention[:, :, length:], atol=TOLERANCE)
+
+
+def test_one_beam_may_become_many(decoder: TextDecoder, features: Features, text: list[int]) -> None:
+    state = decoder.begin(features)
+    decoder.step(state, [text[:-2]])
+    decoder.select(state, [0, 0])
+    went_on = decoder.step(state, [text[-2:], text[:2]])
+    afresh = decoder.step(decoder.begin(features), [text, [*text[:-2], *text[:2]]])
+    np.testing.assert_allclose(went_on.logits, afresh.logits, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", [MlxDecoder, OnnxDecoder])
+def test_heads_come_in_the_order_in_which_they_are_named(
+    kind: type[Any], weights: Weights, features: Features, text: list[int]
+) -> None:
+    heads = ((3, 1), (0, 4), (3, 0), (1, 2))
+    decoder = kind(replace(weights, alignment_heads=heads), quantization="float32")
+    attention = decoder.step(decoder.begin(features), [text]).attention
+    for n, head in enumerate(heads):
+        decoder = kind(replace(weights, alignment_heads=(head,)), quantization="float32")
+        only = decoder.step(decoder.begin(features), [text]).attention
+        np.testing.assert_allclose(attention[:, [n]], only, atol=1e-6)
+
+
+def test_windows_decoded_in_turns_do_not_disturb_each_other(
+    decoder: TextDecoder, features: Features, text: list[int]
+) -> None:
+    alone = decoder.step(decoder.begin(features), [text])
+    ours, theirs = decoder.begin(features), decoder.begin(features[100:150])
+    for token in text[:-1]:
+        decoder.step(ours, [[token]])
+        decoder.step(theirs, [[token]])
+    np.testing.assert_allclose(decoder.step(ours, [text[-1:]]).logits, alone.logits, atol=TOLERANCE)
+
+
+def _step(decoder: TextDecoder, features: Features, text: list[int]) -> Step:
+    return decoder.step(decoder.begin(features), [text])
+
+
+def test_both_decoders_say_the_same(weights: Weights, features: Features, text: list[int]) -> None:
+    of_mlx = _step(MlxDecoder(weights), features, text)
+    of_onnx = _step(OnnxDecoder(weights, "float32"), features, text)
+    np.testing.assert_allclose(of_onnx.logits, of_mlx.logits, atol=TOLERANCE)
+    np.testing.assert_allclose(of_onnx.attention, of_mlx.attention, atol=TOLERANCE)
+
+
+def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(weights: Weights) -> None:
+    fast_in_mlx = sys.platform == "darwin" or mx.is_available(mx.gpu)
+    for settings, expected in (
+        ({}, MlxDecoder if fast_in_mlx else OnnxDecoder),
+        ({"backend": "mlx"}, MlxDecoder),
+        ({"decoder_backend": "mlx"}, MlxDecoder),
+        ({"decoder_backend": "onnx", "backend": "mlx"}, OnnxDecoder),
+    ):
+        assert isinstance(choose_decoder(AlignAttConfig.from_mapping(settings), weights), expected)
+    with pytest.raises(BackendError, match="use mlx for a GPU"):
+        choose_decoder(AlignAttConfig(decoder_backend="onnx", decoder_device="gpu"), weights)
+
+
+@pytest.mark.skipif(mx.is_available(mx.gpu), reason="MLX has a GPU here")
+def test_a_gpu_that_is_not_there_is_refused(weights: Weights) -> None:
+    with pytest.raises(BackendError, match="no GPU"):
+        MlxDecoder(weights, "gpu")
+
+
+@pytest.mark.parametrize(("quantization", "tolerance"), [("float16", 1e-5), ("int8", 0.5), ("int4", 20.0)])
+def test_fewer_bits_change_the_logits_little(
+    decoder: TextDecoder, weights: Weights, features: Features, text: list[int], quantization: str, tolerance: float
+) -> None:
+    kind: Any = type(decoder)
+    rounded = kind(weights, quantization=quantization)
+    assert quantization in rounded.description
+    expected = decoder.step(decoder.begin(features), [text]).logits
+    found = rounded.step(rounded.begin(features), [text]).logits
+    difference = np.abs(found - expected).max()
+    # The files hold float16.
+    assert (difference > 0) == (quantization != "float16")
+    assert difference < tolerance
+    assert quantization == "int4" or found.argmax() == expected.argmax()
+
+
+def test_without_onnxruntime_mlx_decodes(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert isinstance(choose_decoder(AlignAttConfig(), weights), MlxDecoder)
+    monkeypatch.setitem(sys.modules, "simul_whisper.decoders.onnx", None)
+    with pytest.raises(BackendError, match=r"cannot be used: .*; pip install 'simul-whisper\[cpu\]'"):
+        choose_decoder(AlignAttConfig(decoder_backend="onnx"), weights)
+
+
+@pytest.mark.parametrize(("quantization", "tolerance"), [("int8", 0.05), ("int4", 0.5)])
+def test_any_width_is_quantized_in_blocks(quantization: str, tolerance: float) -> None:
+    """The last block of a row is not full."""
+    dims = replace(build.DIMS, n_text_state=72)
+    odd = Weights("odd", dims, build.random_tensors(dims), build.HEADS, Path("tokenizer.json"), (Path("model.bin"),))
+    features = np.random.default_rng(0).standard_normal((6, 72), np.float32)
+    exact, rounded = OnnxDecoder(odd, "float16"), OnnxDecoder(odd, quantization)
+    expected = exact.step(exact.begin(features), [[0, 3]]).logits
+    found = rounded.step(rounded.begin(features), [[0, 3]]).logits
+    assert 0 < np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+
+
+def test_weights_that_cannot_be_quantized_become_float16_or_are_refused() -> None:
+    dims = replace(build.DIMS, n_text_state=32)
+    odd = Weights("odd", dims, build.random_tensors(dims), build.HEADS, Path("tokenizer.json"), (Path("model.bin"),))
+    decoder = MlxDecoder(odd, quantization="int8")
+    assert "float16, not int8: widths" in decoder.description
+    step = decoder.step(decoder.begin(np.zeros((6, 32), np.float32)), [[0]])
+    assert np.isfinite(step.logits).all()
+    with pytest.raises(BackendError, match="cannot make the weights int8: widths"):
+        MlxDecoder(odd, quantization="int8", fallback_to_float16=False)

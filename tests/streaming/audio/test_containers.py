@@ -1,0 +1,102 @@
+"""Containers as streams of bytes, compared with the same bytes read as a file."""
+
+import gc
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from simul_whisper import AudioFormatError
+from streaming.audio.containers import ContainerDecoder
+from streaming.audio.files import read_audio
+from tests.conftest import RECORDINGS
+from tests.streaming.audio.test_files import sample_format_of, speechlike, write
+
+STREAMABLE = [
+    ("webm", "libopus"),
+    ("ogg", "libopus"),
+    ("mp3", "libmp3lame"),
+    ("flac", "flac"),
+    ("wav", "pcm_s16le"),
+]
+
+
+def made(tmp_path: Path, extension: str, codec: str, n_channels: int = 2) -> Path:
+    channels = [speechlike(48000)] * n_channels
+    return write(tmp_path / f"a.{extension}", codec, sample_format_of(codec), 48000, channels)
+
+
+def streamed(data: bytes, piece_bytes: int) -> NDArray[np.float32]:
+    decoder = ContainerDecoder()
+    edges = [*range(0, len(data), piece_bytes), len(data)]
+    return np.concatenate([*(decoder.feed(data[start:stop]) for start, stop in pairwise(edges)), decoder.end()])
+
+
+@pytest.mark.parametrize(("extension", "codec"), STREAMABLE)
+@pytest.mark.parametrize("piece_bytes", [100, 4097, 10**6])
+def test_bytes_in_pieces_are_the_file(tmp_path: Path, extension: str, codec: str, piece_bytes: int) -> None:
+    path = made(tmp_path, extension, codec)
+    samples, expected = streamed(path.read_bytes(), piece_bytes), read_audio(path)
+    if extension == "mp3":
+        # Only a file tells, by its size, how much silence the encoder has added at the end.
+        assert 0 <= len(samples) - len(expected) < 1000
+        samples, expected = samples[: len(expected) - 100], expected[: len(expected) - 100]
+    assert np.array_equal(samples, expected)
+
+
+def test_samples_come_while_bytes_still_do(tmp_path: Path) -> None:
+    data = made(tmp_path, "webm", "libopus").read_bytes()
+    decoder = ContainerDecoder()
+    early = decoder.feed(data[: len(data) * 3 // 4])
+    assert len(early) > 0.4 * len(np.concatenate([early, decoder.feed(data[len(data) * 3 // 4 :]), decoder.end()]))
+
+
+def test_mp4_streams_when_it_is_fragmented(tmp_path: Path) -> None:
+    path = tmp_path / "fragmented.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}) as container:
+        stream = container.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(speechlike(48000).astype(np.float32)[None], format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        assert isinstance(stream, av.AudioStream)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert np.array_equal(streamed(path.read_bytes(), 1000), read_audio(path))
+
+
+def test_mp4_with_its_index_at_the_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AudioFormatError, match="audio stream: "):
+        streamed(made(tmp_path, "mp4", "aac").read_bytes(), 1000)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00" * 5000, bytes(range(256)) * 400, b"RIFF....WAVE"])
+def test_what_is_no_audio_is_refused_and_ends_the_thread(data: bytes) -> None:
+    n_threads = threading.active_count()
+    with pytest.raises(AudioFormatError, match="audio stream: "):
+        streamed(data, 500)
+    gc.collect()
+    assert threading.active_count() <= n_threads
+
+
+def test_a_stream_that_breaks_off_keeps_what_came() -> None:
+    data = (RECORDINGS / "captions.flac").read_bytes()
+    n = len(read_audio(RECORDINGS / "captions.flac"))
+    assert 0.3 * n < len(streamed(data[: len(data) // 2], 4000)) < 0.7 * n
+
+
+def test_closed_and_forgotten_decoders_leave_no_thread() -> None:
+    n_threads = threading.active_count()
+    for _ in range(20):
+        ContainerDecoder().feed(b"OggS")
+        decoder = ContainerDecoder()
+        decoder.feed(b"fLaC")
+        decoder.close()
+        del decoder
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "container decoder":
+            thread.join(10)
+    assert threading.active_count() == n_threads

@@ -1,0 +1,94 @@
+"""A microphone without hardware: a PulseAudio daemon of our own, whose null sink PortAudio records while it plays."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from simul_whisper import BackendError
+
+_ALSA = """
+</usr/share/alsa/alsa.conf>
+pcm.!default { type pulse }
+ctl.!default { type pulse }
+"""
+_PLUGIN = "*/alsa-lib/libasound_module_pcm_pulse.so"
+
+
+def missing() -> str | None:
+    """Return what is not installed; None when nothing is."""
+    programs = [name for name in ("pulseaudio", "pactl", "paplay") if not shutil.which(name)]
+    if programs:
+        return f"not installed: {', '.join(programs)} (Debian: pulseaudio pulseaudio-utils)"
+    if not any(Path("/usr/lib").glob(_PLUGIN)):
+        return "not installed: ALSA's PulseAudio plugin (Debian: libasound2-plugins)"
+    try:
+        import streaming.audio.microphone  # noqa: F401
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
+        time.sleep(0.05)
+
+
+class VirtualMicrophone:
+    """environment: what a process needs to see it, as the default device."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "asound.conf").write_text(_ALSA)
+        server = f"unix:{folder}/socket"
+        own = {"PULSE_SERVER": server, "XDG_RUNTIME_DIR": str(folder), "ALSA_CONFIG_PATH": str(folder / "asound.conf")}
+        self.environment = {**os.environ, **own}
+        self._module = ""
+
+    def pactl(self, *arguments: str) -> str:
+        command = ["pactl", *arguments]
+        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    def is_running(self) -> bool:
+        command = ["pactl", "info"]
+        return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode == 0
+
+    def plug_in(self) -> None:
+        self._module = self.pactl("load-module", "module-null-sink", "sink_name=virtual")
+
+    def pull_out(self) -> None:
+        self.pactl("unload-module", self._module)
+
+    @contextmanager
+    def playing(self, path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+        """Play a recording into it."""
+        command = ["paplay", "--device=virtual", str(path)]
+        with subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL) as player:
+            try:
+                yield player
+            finally:
+                player.kill()
+
+
+@contextmanager
+def virtual_microphone() -> Iterator[VirtualMicrophone]:
+    """Start the daemon, with the microphone plugged in."""
+    # Not pytest's folder: the path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory() as name:
+        microphone = VirtualMicrophone(Path(name))
+        arguments = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes"]
+        socket = f"module-native-protocol-unix socket={name}/socket auth-anonymous=1"
+        environment = {key: value for key, value in microphone.environment.items() if key != "PULSE_SERVER"}
+        command = ["pulseaudio", *arguments, "-L", socket]
+        with subprocess.Popen(command, env=environment | {"HOME": name}, stderr=subprocess.DEVNULL) as daemon:
+            try:
+                wait_for(microphone.is_running, 20, "PulseAudio")
+                microphone.plug_in()
+                yield microphone
+            finally:
+                daemon.terminate()

@@ -1,0 +1,151 @@
+"""`serve` and `connect` as somebody runs them, with the embedded tiny.en."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from streaming.audio.files import read_audio
+from streaming.cli import main
+from tests.streaming.serving import PATIENCE_S, s16, serving
+
+ROOT = Path(__file__).parents[3]
+CAPTIONS = ROOT / "demos" / "recordings" / "captions.flac"
+COMMAND = [sys.executable, "-m", "streaming.cli"]
+SERVE = [*COMMAND, "serve", "--port", "0", "--model", "tiny.en", "--padding-len", "1"]
+
+
+def words_of(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+SPOKEN = words_of(CAPTIONS.with_suffix(".txt").read_text("utf-8"))
+
+
+@contextmanager
+def run_server(*flags: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A server that is ready, and its address."""
+    with subprocess.Popen([*SERVE, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        try:
+            address = ""
+            for line in process.stderr:
+                address = found[0] if (found := re.findall(r"listening on (\S+);", line)) else address
+                if "ready" in line:
+                    break
+            yield process, address
+        finally:
+            process.kill()
+
+
+def test_a_file_is_served_and_sigterm_ends_well() -> None:
+    with run_server("--token", "secret") as (process, address):
+        assert address.startswith("http://127.0.0.1:")
+        ran = subprocess.run(
+            [*COMMAND, "connect", address, str(CAPTIONS), "--token", "secret"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert words_of(ran.stdout) == SPOKEN
+        with urllib.request.urlopen(address + "/health") as answer:
+            assert json.loads(answer.read())["ready"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """A certificate of 127.0.0.1 that nobody has signed but itself, and its key."""
+    files = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    names = ["-subj", "/CN=simul-whisper", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*made, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+def test_a_certificate_of_ones_own_serves_those_who_trust_it(
+    certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_server("--tls-cert", certificate[0], "--tls-key", certificate[1]) as (_, address):
+        assert address.startswith("https://127.0.0.1:")
+        assert main(["connect", address, str(CAPTIONS)]) == 2
+        assert "certificate verify failed" in capsys.readouterr().err
+        monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+        assert main(["connect", address.replace("https", "wss"), str(CAPTIONS)]) == 0
+        assert words_of(capsys.readouterr().out) == SPOKEN
+
+
+def test_standard_input_is_raw_audio() -> None:
+    with run_server() as (_, address):
+        ran = subprocess.run(
+            [*COMMAND, "connect", address, "-", "--format", "srt"],
+            cwd=ROOT,
+            input=s16(read_audio(CAPTIONS)),
+            capture_output=True,
+            check=False,
+        )
+    assert ran.returncode == 0
+    lines = [line for line in ran.stdout.decode().splitlines() if line and not re.match(r"[\d:,> -]+$", line)]
+    assert words_of(" ".join(lines)) == SPOKEN
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server() -> None:
+    ran = subprocess.run(
+        [*COMMAND, "serve", "--port", "0", "--model", "no-such-model"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "no-such-model" in ran.stderr.splitlines()[-1]
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["serve", "--max-sessions", "0"], "max_sessions"),
+        (["serve", "--port", "70000"], "70000"),
+        (["serve", "--tls-key", "key.pem"], "--tls-cert"),
+        (["serve", "--tls-cert", "missing.pem"], "TLS"),
+        (["connect", "ws://127.0.0.1:1", "missing.wav"], "missing.wav"),
+        (["connect", "nowhere", str(CAPTIONS)], "expected a URL"),
+        (["connect", "ws://127.0.0.1:1", str(CAPTIONS)], "ws://127.0.0.1:1"),
+    ],
+)
+def test_bad_flags_are_one_line_and_status_2(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving() as served:
+        assert main(["connect", served.url, str(CAPTIONS), "--language", "klingon"]) == 2
+    assert "klingon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["text", b"RIFFxxxx"])
+def test_a_file_that_is_no_audio_is_one_line(source: str | bytes, tmp_path: Path) -> None:
+    path = tmp_path / "notes.wav"
+    path.write_bytes(source.encode() if isinstance(source, str) else source)
+    with serving() as served:
+        ran = subprocess.run(
+            [*COMMAND, "connect", served.url, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    assert ran.returncode == 2
+    assert "notes.wav" in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1

@@ -1,0 +1,367 @@
+"""The client over connections that are cut, and over servers that are killed: every word comes once."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.tcp_relay import TcpRelay, relay_to
+from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, Word
+from streaming.client import Client, ClientEvent, ConnectionLostError, Reconnected, RefusedError, websocket_url
+from streaming.client.audio_buffer import AudioBuffer
+from streaming.client.deduplication import Deduplicator
+from streaming.events import Draft, Ended, Failed, Flushed, SpeechEnded, Words
+from streaming.server.access import Access
+from streaming.server.run import bound_socket
+from tests.streaming.serving import Served, serving, text_of, with_limits
+from tests.tones import random_words, speech_of
+
+SPEECH = speech_of(random_words(40, 1))
+PIECES = np.array_split(SPEECH.samples, 200)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serving() as served:
+        yield served
+
+
+async def _nothing(_: int) -> None: ...
+
+
+async def spoken(client: Client, on_piece: Callable[[int], Awaitable[None]] = _nothing) -> list[ClientEvent]:
+    """Speak, and return all events. on_piece: called before each piece, with its number."""
+    events = list[ClientEvent]()
+
+    async def speak() -> None:
+        for n, piece in enumerate(PIECES):
+            await on_piece(n)
+            await client.send(piece)
+            await asyncio.sleep(0)
+        client.end()
+
+    async with client:
+        speaking = asyncio.create_task(speak())
+        async for event in client:
+            events.append(event)
+        await speaking
+    return events
+
+
+def words_of(events: list[ClientEvent]) -> list[Word]:
+    return [word for event in events if isinstance(event, Words) for word in event.words]
+
+
+def test_all_that_is_said_comes_once(served: Served) -> None:
+    events = asyncio.run(spoken(Client(served.url)))
+    assert text_of(events) == SPEECH.text
+    assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
+
+
+def test_an_address_is_enough(served: Served) -> None:
+    for url in (f"ws://127.0.0.1:{served.port}", f"http://127.0.0.1:{served.port}/"):
+        assert text_of(asyncio.run(spoken(Client(url)))) == SPEECH.text
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "ws://", "ws://[", "ws://a:99999", ""])
+def test_what_is_no_address_is_told(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected a URL"):
+        websocket_url(url)
+
+
+def test_a_flush_is_answered(served: Served) -> None:
+    async def flushed() -> list[ClientEvent]:
+        events = list[ClientEvent]()
+        async with Client(served.url) as client:
+            await client.send(SPEECH.samples)
+            client.flush()
+            async for event in client:
+                events.append(event)
+                if isinstance(event, Flushed):
+                    client.end()
+        return events
+
+    events = asyncio.run(flushed())
+    assert events[-2] == Flushed(len(SPEECH.samples) / SAMPLE_RATE)
+    assert text_of(events) == SPEECH.text
+
+
+def test_refusals_are_errors() -> None:
+    with serving(max_sessions=1, access=Access("secret")) as served:
+        with pytest.raises(RefusedError, match="unauthorized"):
+            asyncio.run(spoken(Client(served.url)))
+        with pytest.raises(RefusedError, match="segment_length"):
+            asyncio.run(spoken(Client(served.url, token="secret", settings={"segment_length": 0.01})))
+        events = asyncio.run(spoken(Client(served.url, token="secret", settings={"language": "klingon"})))
+        assert isinstance(events[-1], Failed)
+        assert text_of(asyncio.run(spoken(Client(served.url, token="secret")))) == SPEECH.text
+
+
+def test_bad_audio_is_refused_where_it_comes_from(served: Served) -> None:
+    async def send() -> None:
+        async with Client(served.url) as client:
+            await client.send(np.array([np.nan], np.float32))
+
+    with pytest.raises(AudioFormatError):
+        asyncio.run(send())
+
+
+def test_a_server_that_is_not_there_is_told_at_once() -> None:
+    with bound_socket("127.0.0.1", 0) as nobody:
+        port = nobody.getsockname()[1]
+    with pytest.raises(ConnectionLostError, match=str(port)):
+        asyncio.run(spoken(Client(f"ws://127.0.0.1:{port}")))
+
+
+def test_a_server_that_does_not_come_back_is_given_up() -> None:
+    with serving(with_limits(drain_s=0)) as served:
+        client = Client(served.url, patience_s=0.3)
+
+        async def stop_at(n: int) -> None:
+            if n == 100:
+                await asyncio.to_thread(served.wait_for, lambda: client.session)
+                served.stop()
+
+        with pytest.raises((ConnectionLostError, RefusedError)):
+            asyncio.run(spoken(client, stop_at))
+
+
+def test_a_client_that_leaves_frees_its_place(served: Served) -> None:
+    async def leave() -> None:
+        async with Client(served.url) as client:
+            await client.send(SPEECH.samples)
+            async for event in client:
+                if isinstance(event, Words):
+                    return
+
+    asyncio.run(leave())
+    served.wait_for(lambda: not served.metrics().sessions_open)
+
+
+# Cut connections
+
+
+def test_a_first_connection_that_is_cut_before_a_word_is_tried_again(served: Served) -> None:
+    with relay_to(served.port) as line:
+        line.n_refused = 2
+        assert text_of(asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}")))) == SPEECH.text
+
+
+@pytest.mark.parametrize("cuts", [{100}, {1}, {199}, {20, 60, 61, 120, 180}])
+def test_a_cut_connection_loses_and_doubles_no_word(served: Served, cuts: set[int]) -> None:
+    with relay_to(served.port) as line:
+        client = Client(f"ws://127.0.0.1:{line.port}")
+
+        async def cut(n: int) -> None:
+            if n in cuts:
+                await asyncio.to_thread(served.wait_for, lambda: client.session)
+                line.pull()
+
+        events = asyncio.run(spoken(client, cut))
+    assert text_of(events) == SPEECH.text
+    assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
+    assert all(event.is_resumed for event in events if isinstance(event, Reconnected))
+
+
+def test_a_connection_that_stays_away_for_a_while_loses_and_doubles_no_word(served: Served) -> None:
+    with relay_to(served.port) as line:
+        client = Client(f"ws://127.0.0.1:{line.port}")
+
+        async def cut(n: int) -> None:
+            if n == 100:
+                await asyncio.to_thread(served.wait_for, lambda: client.session)
+                line.n_refused = 4
+                line.pull()
+
+        events = asyncio.run(spoken(client, cut))
+    assert line.n_refused == 0
+    assert text_of(events) == SPEECH.text
+    assert [event.is_resumed for event in events if isinstance(event, Reconnected)] == [True]
+
+
+def test_a_cut_while_the_last_words_come_is_made_good(served: Served) -> None:
+    async def listen(line: TcpRelay) -> list[ClientEvent]:
+        events = list[ClientEvent]()
+        async with Client(f"ws://127.0.0.1:{line.port}") as client:
+            await client.send(SPEECH.samples)
+            client.end()
+            async for event in client:
+                events.append(event)
+                if len(words_of(events)) in (10, 20, 30):
+                    line.pull()
+        return events
+
+    with relay_to(served.port) as line:
+        events = asyncio.run(listen(line))
+    assert text_of(events) == SPEECH.text
+
+
+def test_a_session_lost_by_staying_away_too_long_is_begun_anew() -> None:
+    with serving(with_limits(resume_s=0.0)) as served, relay_to(served.port) as line:
+
+        async def cut(n: int) -> None:
+            if n == 150:
+                await asyncio.to_thread(served.wait_for, lambda: served.metrics().words >= 10)
+                line.pull()
+
+        events = asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}"), cut))
+    assert [event for event in events if isinstance(event, Reconnected)] == [Reconnected(False, 0.0)]
+    assert text_of(events) == SPEECH.text
+    assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
+    times = [word.start_s for word in words_of(events)]
+    assert times == pytest.approx([start / SAMPLE_RATE for start in SPEECH.starts], abs=0.3)
+
+
+# Killed servers
+
+PROGRAM = """
+import asyncio, socket, sys
+from tests.streaming.serving import *
+with serving(listening=socket.create_server(("127.0.0.1", int(sys.argv[1])))) as served:
+    print(served.port, flush=True)
+    sys.stdin.read()
+"""
+
+
+def started(port: int = 0) -> tuple["subprocess.Popen[str]", int]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(port)],
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    return process, int(process.stdout.readline())
+
+
+@pytest.mark.parametrize("n_words", [1, 17, 30])
+def test_a_server_killed_in_mid_stream_and_started_again_loses_and_doubles_no_word(n_words: int) -> None:
+    processes = list[Any]()
+    first, port = started()
+    processes.append(first)
+
+    async def listen() -> list[ClientEvent]:
+        events = list[ClientEvent]()
+        async with Client(f"ws://127.0.0.1:{port}") as client:
+            async for event in _spoken_until_killed(client):
+                events.append(event)
+                if len(words_of(events)) >= n_words and len(processes) == 1:
+                    os.kill(first.pid, signal.SIGKILL)
+                    first.wait()
+                    second, _ = await asyncio.to_thread(started, port)
+                    processes.append(second)
+        return events
+
+    try:
+        events = asyncio.run(listen())
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    (back,) = [event for event in events if isinstance(event, Reconnected)]
+    assert not back.is_resumed
+    assert text_of(events) == SPEECH.text
+    assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
+
+
+async def _spoken_until_killed(client: Client) -> AsyncIterator[ClientEvent]:
+    await client.send(SPEECH.samples)
+    client.end()
+    async for event in client:
+        yield event
+
+
+# What is remembered
+
+
+@given(st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 30), st.just("back"), st.just("forget"))))
+def test_a_tape_plays_everything_in_order_from_any_kept_position(acts: list[Any]) -> None:
+    tape, written, played = AudioBuffer(), b"", b""
+    for act in acts:
+        if isinstance(act, bytes):
+            tape.write(act)
+            written += act
+        elif isinstance(act, int):
+            played = written[: tape.cursor] + tape.play(act)
+        elif act == "back":
+            tape.rewind((tape.start + tape.cursor) // 2)
+        else:
+            tape.forget((tape.start + tape.cursor) // 2)
+        played = written[: tape.cursor]
+        assert (tape.end, tape.n_unsent) == (len(written), len(written) - tape.cursor)
+        assert tape.start <= tape.cursor
+    tape.rewind(tape.start)
+    assert tape.play(len(written)) == written[tape.start :]
+    assert played == written[: len(played)]
+
+
+def word(text: str, start_s: float) -> Word:
+    return Word(text, start_s, start_s + 0.4, 1.0)
+
+
+def test_words_that_were_told_are_passed_over_and_times_go_on() -> None:
+    memory = Deduplicator()
+    memory.told(Words((word(" a", 10.0), word(" b", 10.5)), 12.0))
+    memory.told(SpeechEnded(11.0))
+    memory.told(Words((word(" c", 12.0),), 13.0))
+    assert memory.needed_from_s(20.0) == 11.0
+    memory.start_anew(11.0)
+    assert memory.told(Words((word(" c", 1.02),), 2.0)) is None
+    told = memory.told(Words((word(" c", 0.98), word(" d", 1.5)), 3.0))
+    assert told == Words((word(" d", 12.5),), 14.0)
+    assert memory.told(Ended(5.0)) == Ended(16.0)
+
+
+def test_words_heard_a_third_time_are_told_once_all_the_same() -> None:
+    memory = Deduplicator()
+    memory.told(Words((word(" a", 10.0), word(" b", 14.0)), 15.0))
+    for _ in range(2):
+        memory.start_anew(5.0)
+        assert memory.told(Draft(" a b")) is None
+        assert memory.told(Words((word(" a", 5.0),), 6.0)) is None
+        # The server is gone again before it comes to the second word.
+        memory.told(SpeechEnded(6.0))
+    assert memory.told(Words((word(" b", 9.0), word(" c", 10.0)), 11.0)) == Words((word(" c", 15.0),), 16.0)
+    assert memory.told(Draft(" d")) == Draft(" d")
+
+
+def test_a_last_word_that_is_heard_later_than_before_is_not_told_twice() -> None:
+    memory = Deduplicator()
+    memory.told(Words((word(" and", 9.5), word(" kept", 10.0)), 11.0))
+    memory.start_anew(0.0)
+    again = (word(" and", 9.6), word(" Kept,", 10.3), word(" kept", 10.9), word(" only", 11.5))
+    assert memory.told(Words(again, 12.0)) == Words(again[2:], 12.0)
+
+
+def test_punctuation_that_follows_a_known_word_is_passed_over() -> None:
+    memory = Deduplicator()
+    memory.told(Words((word(" and", 9.5), word(" kept", 10.0), word(".", 10.5)), 11.0))
+    memory.start_anew(0.0)
+    again = (word(" kept", 10.3), word(".", 11.0), word(" Only", 11.5), word(",", 12.0))
+    assert memory.told(Words(again[:2], 12.0)) is None
+    assert memory.told(Words(again[1:], 12.0)) == Words(again[2:], 12.0)
+
+
+def test_a_word_that_is_said_twice_is_told_twice() -> None:
+    memory = Deduplicator()
+    memory.told(Words((word(" had", 10.0),), 11.0))
+    memory.start_anew(0.0)
+    assert memory.told(Words((word(" had", 9.9),), 11.0)) is None
+    assert memory.told(Words((word(" had", 10.4),), 11.0)) == Words((word(" had", 10.4),), 11.0)
+
+
+def test_memory_is_bounded_also_when_nobody_speaks() -> None:
+    memory = Deduplicator()
+    assert memory.needed_from_s(3600.0) == 3510.0
+    memory.told(Words((word(" a", 3590.0),), 3600.0))
+    assert memory.needed_from_s(3600.0) == pytest.approx(3560.4)

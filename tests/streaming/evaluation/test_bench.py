@@ -1,0 +1,114 @@
+"""`simul-whisper bench` with genuine weights, short: the bounds on quality are generous, and there are none on time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from simul_whisper import SAMPLE_RATE
+from streaming.cli import main
+from streaming.evaluation.evaluation_log import NAMES, has_omnisteval
+from tests.sounds import NOT_SPEECH
+
+RECORDINGS = Path(__file__).parents[3] / "demos" / "recordings"
+FAST = ["--model", "tiny.en", "--padding-len", "3"]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our recordings, and sounds that nothing may be heard in."""
+    folder = tmp_path_factory.mktemp("manifest")
+    clips = [json.loads(line) for line in (RECORDINGS / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [clip | {"path": str(RECORDINGS / clip["path"])} for clip in clips]
+    for name in ("silence", "noise", "music"):
+        samples = NOT_SPEECH[name]
+        soundfile.write(folder / f"{name}.wav", samples, SAMPLE_RATE)
+        row = {"id": name, "path": f"{name}.wav", "lang": "none", "kind": "sound", "duration_s": len(samples)}
+        rows.append(row | {"transcript": ""})
+    (folder / "manifest.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return folder
+
+
+def bench(manifest: Path, folder: Path, *flags: str) -> dict[str, Any]:
+    kept = folder / "bench.json"
+    assert main(["bench", str(manifest), *FAST, "--json", str(kept), *flags]) == 0
+    figures: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return figures
+
+
+THROUGH = pytest.mark.parametrize("flags", [[], ["--vad"]], ids=["engine", "session"])
+
+
+@THROUGH
+def test_the_recordings_are_heard_to_the_last_word(
+    flags: list[str], manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = bench(manifest, tmp_path, "--only-lang", "en", *flags)
+    assert figures["groups"].keys() == {"en/long", "en/short"}
+    for group in figures["groups"].values():
+        assert group["wer"] <= 8
+        assert group["wer_offline"] <= 8
+    assert (figures["overall"]["loops"], figures["overall"]["lost_last_words"]) == (0, 0)
+    assert bool(figures["voice"]) == bool(flags)
+    out = capsys.readouterr().out
+    assert all(f"\n{name} " in out for name in figures["groups"])
+    assert "WER" in out
+    assert "CER" not in out
+
+
+@THROUGH
+def test_nothing_is_heard_where_nobody_speaks(flags: list[str], manifest: Path, tmp_path: Path) -> None:
+    overall = bench(manifest, tmp_path, "--only-lang", "none", "--no-offline", *flags)["overall"]
+    assert overall["clips"] == 3
+    assert (overall["words_without_speech"], overall["loops"]) == (0, 0)
+
+
+def test_foresight_is_a_bound_of_what_can_be_had(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--only-kind", "short", "--no-offline", "--chunk", "2", "--foresight"]
+    group = bench(manifest, tmp_path, *flags)["groups"]["en/short"]
+    assert group["wer_foreseen"] <= 8
+    assert group["laal_end_s"] < group["laal_chunk_s"]
+    assert group["laal_earliest_s"] < group["laal_s"]
+    assert "earliest" in capsys.readouterr().out
+
+
+def test_the_logs_are_kept_and_scored(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = tmp_path / "logs"
+    figures = bench(manifest, tmp_path, "--only-kind", "short", "--no-offline", "--log", str(logs))
+    group = figures["groups"]["en/short"]
+    assert (logs / "en-short" / "hypotheses.jsonl").is_file()
+    assert group.keys() >= set(NAMES)
+    assert (group["yaal_s"] is not None) == has_omnisteval()
+    out, err = capsys.readouterr()
+    assert "YAAL" in out
+    assert ("pip install OmniSTEval" in err) != has_omnisteval()
+
+
+def test_without_omnisteval_the_logs_are_kept(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("streaming.evaluation.evaluation_log.find_spec", lambda _: None)
+    flags = ["--only-kind", "short", "--skip", "kettle", "--no-offline", "--log", str(tmp_path / "logs")]
+    figures = bench(manifest, tmp_path, *flags)
+    assert figures["groups"]["en/short"]["yaal_s"] is None
+    assert "pip install OmniSTEval" in capsys.readouterr().err
+    assert (tmp_path / "logs" / "en-short" / "score.sh").is_file()
+
+
+def test_foresight_is_that_of_the_engine_alone(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(manifest), "--foresight", "--vad"]) == 2
+    assert "--foresight" in capsys.readouterr().err
+
+
+def test_a_language_is_either_given_or_detected(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(manifest), "--language", "en", "--detect-language"]) == 2
+    assert "--detect-language" in capsys.readouterr().err
+
+
+def test_bench_refuses_what_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(tmp_path)]) == 2
+    assert "manifest.jsonl" in capsys.readouterr().err

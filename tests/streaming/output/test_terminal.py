@@ -1,0 +1,119 @@
+"""Captions as a terminal shows them, and as a pipe gets them."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import numpy as np
+from rich.console import Console
+
+from simul_whisper import Word
+from streaming.events import AudioDropped, Draft, Ended, Failed, Language, SpeechEnded, SpeechStarted, Words
+from streaming.output.formats import open_sink
+from streaming.output.terminal import PlainCaptions, ScreenCaptions, open_screen
+
+WIDTH = 40
+LOUD = np.full(1600, 0.5, np.float32)
+
+
+def words(text: str, start_s: float = 0.0) -> Words:
+    said = tuple(Word(" " + w, start_s + 0.2 * i, start_s + 0.2 * (i + 1), 0.9) for i, w in enumerate(text.split()))
+    return Words(said, heard_s=said[-1].end_s)
+
+
+@contextmanager
+def screen() -> Iterator[tuple[ScreenCaptions, io.StringIO]]:
+    stream = io.StringIO()
+    console = Console(file=stream, width=WIDTH, height=20, force_terminal=True, color_system="standard")
+    with open_screen(console, clock=count().__next__) as captions:
+        yield captions, stream
+
+
+def left_on(stream: io.StringIO) -> list[str]:
+    """What stays on the screen: the lines, each after the last time that it was wiped out."""
+    lines = [""]
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\n|\r|[^\x1b\n\r]+", stream.getvalue()):
+        if part == "\n":
+            lines.append("")
+        elif part == "\x1b[1A":
+            lines.pop()
+        elif part == "\x1b[2K":
+            lines[-1] = ""
+        elif part[0] not in "\x1b\r":
+            lines[-1] += part
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def test_committed_text_is_firm_and_draft_is_dim() -> None:
+    with screen() as (captions, stream):
+        captions.show(words("The tide"))
+        captions.show(Draft(" is"))
+        assert "\x1b[1mThe tide\x1b[0m\x1b[2m is\x1b[0m" in stream.getvalue()
+
+
+def test_a_draft_is_gone_once_it_is_replaced() -> None:
+    with screen() as (captions, stream):
+        captions.show(Draft(" The tied"))
+        captions.show(words("The tide"))
+        captions.show(Draft(""))
+        assert left_on(stream)[0] == "The tide"
+
+
+def test_utterances_stay_on_the_screen_each_on_its_line() -> None:
+    with screen() as (captions, stream):
+        captions.show(words("The tide is rising."))
+        captions.show(SpeechEnded(1.0))
+        captions.show(words("So is the moon.", start_s=3.0))
+    assert left_on(stream) == ["The tide is rising.", "So is the moon."]
+
+
+def test_full_lines_scroll_away_whole() -> None:
+    text = " ".join(f"word{i}" for i in range(40))
+    with screen() as (captions, stream):
+        for i in range(40):
+            captions.show(words(f"word{i}", start_s=0.2 * i))
+            captions.hear(LOUD)
+    lines = left_on(stream)
+    assert " ".join(lines) == text
+    assert max(map(len, lines)) <= WIDTH
+    assert min(map(len, lines[:-1])) > WIDTH - 8
+
+
+def test_the_state_shows_level_latency_language_and_time() -> None:
+    with screen() as (captions, stream):
+        captions.hear(np.zeros(16_000, np.float32))
+        assert "▮" not in left_on(stream)[-1]
+        captions.show(SpeechStarted(0.5))
+        captions.show(Language("en"))
+        for _ in range(620):
+            captions.hear(LOUD)
+        captions.show(words("late", start_s=61.3))
+        captions.hear(LOUD)
+        state = left_on(stream)[-1]
+        assert re.fullmatch(r"● ▮{11}▯  01:03  1\.5 s behind  en", state)
+
+
+def test_what_goes_wrong_is_told_above_the_captions() -> None:
+    with screen() as (captions, stream):
+        captions.show(words("The tide"))
+        captions.show(AudioDropped(61.0, 63.5))
+        captions.show(Failed("engine", "the model is broken"))
+    assert left_on(stream) == [
+        "2.5 s of audio were dropped at 01:01:",
+        "this machine is too slow",
+        "The tide",
+        "the model is broken",
+    ]
+
+
+def test_in_a_pipe_there_are_plain_lines_and_notices_apart() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    captions = PlainCaptions(open_sink("text", out), err)
+    for event in (Draft(" no"), words("The tide"), words("is rising."), SpeechEnded(1.0), words("Yes."), Ended(2.0)):
+        captions.hear(LOUD)
+        captions.show(event)
+    captions.say("the microphone is lost")
+    assert out.getvalue() == "The tide is rising.\nYes.\n"
+    assert err.getvalue() == "simul-whisper: the microphone is lost\n"

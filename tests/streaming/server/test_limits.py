@@ -1,0 +1,96 @@
+"""Limits of a real server: connections, sessions, waiting, and how long each may last."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simul_whisper import ConfigError
+from streaming.events import Failed
+from streaming.protocols.native import Numbered
+from streaming.server.limits import Limits, RateLimiter
+from tests.streaming.serving import Served, Talker, s16, serving, text_of, with_limits
+from tests.streaming.talk import AUDIO, END, HELLO, SPEECH, told
+from tests.tones import random_words, speech_of
+
+
+def test_an_address_may_come_only_so_often() -> None:
+    now_s = 0.0
+    rate_limiter = RateLimiter(3, lambda: now_s)
+    assert [rate_limiter.lets_through("a") for _ in range(5)] == [True, True, True, False, False]
+    assert rate_limiter.lets_through("b")
+    now_s = 20.0
+    assert [rate_limiter.lets_through("a") for _ in range(2)] == [True, False]
+
+
+def test_too_many_connections_are_told_to_wait() -> None:
+    with serving(with_limits(connections_per_minute=2)) as served:
+        assert [told(served, HELLO, END)[1] for _ in range(3)] == [1000, 1000, 1013]
+
+
+def test_more_sessions_than_allowed_are_refused_and_a_place_is_free_again() -> None:
+    with serving(max_sessions=1) as served:
+        with Talker(served) as first:
+            first.say(HELLO)
+            first.ready()
+            messages, code = told(served, HELLO)
+            assert ([each.code for each in messages], code) == (["too_many_sessions"], 1013)
+            first.say(AUDIO, END)
+            assert text_of(first.rest()) == SPEECH.text
+        served.wait_for(lambda: not served.metrics().sessions_open)
+        assert told(served, HELLO, END)[1] == 1000
+
+
+def test_a_client_that_leaves_frees_its_place_at_once() -> None:
+    with serving(max_sessions=1) as served:
+        with Talker(served) as first:
+            first.say(HELLO)
+            first.ready()
+        served.wait_for(lambda: not served.metrics().sessions_open)
+        assert told(served, HELLO, END)[1] == 1000
+
+
+def test_a_client_that_vanishes_frees_its_place_when_it_may_not_come_back_any_more() -> None:
+    with serving(with_limits(resume_s=0.2), max_sessions=1) as served:
+        with Talker(served) as first:
+            first.say(HELLO, AUDIO)
+            first.ready()
+            first.cut()
+        served.wait_for(lambda: not served.metrics().sessions_open)
+        assert told(served, HELLO, END)[1] == 1000
+
+
+def test_silence_on_the_line_ends_the_session_with_its_words() -> None:
+    with serving(with_limits(idle_s=0.5)) as served:
+        messages, code = told(served, HELLO, AUDIO)
+    assert text_of(messages) == SPEECH.text
+    assert messages[-1].event.code == "idle"
+    assert code == 1008
+
+
+def test_a_session_ends_when_its_time_is_over() -> None:
+    with serving(with_limits(total_s=1.0)) as served, Talker(served) as talker:
+        talker.say(HELLO, AUDIO)
+        messages = talker.rest()
+    assert text_of(messages) == SPEECH.text
+    assert isinstance(messages[-1], Numbered)
+    assert isinstance(messages[-1].event, Failed)
+    assert messages[-1].event.code == "too_long"
+
+
+def test_who_says_nothing_is_not_waited_for() -> None:
+    with serving(with_limits(hello_s=0.2)) as served:
+        messages, code = told(served)
+    assert ([each.code for each in messages], code) == (["hello_expected"], 1008)
+
+
+def test_audio_that_comes_too_fast_waits_and_is_all_heard(served: Served) -> None:
+    long = speech_of(random_words(200, 3))
+    messages, _ = told(served, HELLO, *(s16(piece) for piece in np.array_split(long.samples, 20)), END)
+    assert text_of(messages) == long.text
+
+
+@pytest.mark.parametrize("bad", [{"max_connections": 0}, {"idle_s": float("nan")}, {"port": 1}, {"resume_s": -1}])
+def test_impossible_limits_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises((ConfigError, TypeError)):
+        Limits(**bad)

@@ -1,0 +1,302 @@
+"""The inference thread: turns, lateness, back-pressure, health and endings, over a model that never mishears.
+
+Clocks are turned by hand, and loading waits until the audio is there, so that the order of turns is known.
+"""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, ModelNotFoundError
+from simul_whisper.encoders import Features
+from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
+from simul_whisper.mel import Mel
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed
+from streaming.sessions.session import Session, SessionEndedError
+from streaming.sessions.worker import State, Worker, WorkerBusyError
+from streaming.settings import VoiceConfig
+from tests.conftest import Recording
+from tests.sounds import silence
+from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, text_of
+from tests.streaming.working import MODEL, SPEECH, HandClock, collected, made, running, said
+from tests.tones import ToneEncoder, speech_of
+
+# Turns
+
+
+def test_a_session_is_heard_as_it_is_without_a_worker() -> None:
+    with running(made()) as worker:
+        events = collected(said(worker.open(voice=OFF)))
+    session = Session(CONFIG, MODEL, OFF)
+    assert events == session.feed(SPEECH.samples) + session.end()
+    assert text_of(events) == SPEECH.text
+
+
+def test_eight_sessions_at_once_say_what_one_does(tiny: Model, captions: Recording) -> None:
+    config = AlignAttConfig(model_name="tiny.en", padding_len=1.0, segment_length=2.0)
+    samples = captions.samples[: 8 * SAMPLE_RATE]
+    worker = Worker(lambda: tiny, config, clock=HandClock())
+    handles = [said(worker.open(drafts=False), samples) for _ in range(8)]
+    with running(worker):
+        found = [collected(handle) for handle in handles]
+    session = Session(config, tiny, drafts=False)
+    assert found == [session.feed(samples) + session.end()] * 8
+
+
+def test_the_audio_that_waits_longest_is_next() -> None:
+    clock, turns = HandClock(), list[str]()
+    worker = made(clock=clock, late_s=100)
+    first = worker.open(voice=OFF, notify=lambda: turns.append("first"))
+    second = worker.open(voice=OFF, notify=lambda: turns.append("second"))
+    third = worker.open(voice=OFF, notify=lambda: turns.append("third"))
+    for clock.now_s in (1, 2, 3, 4):
+        second.submit(silence(1))
+        clock.now_s += 0.5
+        first.submit(silence(1))
+    third.submit(silence(4))
+    with running(worker):
+        worker.stop(PATIENCE_S)
+    assert turns[:7] == ["second", "first", "second", "first", "second", "first", "second"]
+
+
+def test_late_audio_is_decoded_together_and_says_the_same() -> None:
+    def n_inferences(lateness_s: float) -> int:
+        clock = HandClock()
+        worker = made(clock=clock, late_s=1.0)
+        handle = said(worker.open(voice=OFF))
+        clock.now_s = lateness_s
+        with running(worker):
+            assert text_of(collected(handle)) == SPEECH.text
+            return worker.metrics().inference.n
+
+    assert n_inferences(0.0) >= 10
+    assert n_inferences(1.5) <= 3
+
+
+def test_audio_may_come_while_others_are_heard() -> None:
+    with running(made()) as worker:
+        handles = [worker.open(voice=OFF) for _ in range(4)]
+        for piece in np.array_split(SPEECH.samples, 50):
+            for handle in handles:
+                handle.submit(piece)
+        for handle in handles:
+            handle.end()
+        assert [text_of(collected(handle)) for handle in handles] == [SPEECH.text] * 4
+
+
+def test_a_flush_comes_where_it_was_asked_for() -> None:
+    worker, middle = made(), SPEECH.starts[7]
+    handle = worker.open(voice=OFF)
+    handle.submit(SPEECH.samples[:middle])
+    handle.flush()
+    handle.flush()
+    said(handle, SPEECH.samples[middle:])
+    with pytest.raises(SessionEndedError):
+        handle.flush()
+    with running(worker):
+        events = collected(handle)
+    (flushed,) = [n for n, event in enumerate(events) if isinstance(event, Flushed)]
+    assert events[flushed] == Flushed(middle / SAMPLE_RATE)
+    assert len(text_of(events[:flushed]).split()) == 7
+    assert text_of(events) == SPEECH.text
+
+
+# Back-pressure
+
+
+def test_a_full_session_takes_what_it_has_room_for_and_tells_when_there_is_room_again() -> None:
+    told = threading.Event()
+    worker = made(buffer_s=2.0)
+    handle = worker.open(voice=OFF, notify=told.set)
+    rest = SPEECH.samples
+    taken = handle.submit(rest)
+    assert taken == 2 * SAMPLE_RATE
+    assert handle.submit(rest[taken:]) == 0
+    with running(worker):
+        rest = rest[taken:]
+        while len(rest):
+            assert told.wait(PATIENCE_S)
+            told.clear()
+            rest = rest[handle.submit(rest) :]
+        handle.end()
+        assert text_of(collected(handle)) == SPEECH.text
+
+
+def test_what_overflows_is_told() -> None:
+    worker = made(buffer_s=4.0)
+    handle = worker.open(voice=OFF)
+    assert handle.submit(SPEECH.samples, drop_oldest=True) == len(SPEECH.samples)
+    handle.end()
+    with running(worker):
+        events = collected(handle)
+        lost_s = len(SPEECH.samples) / SAMPLE_RATE - 4.0
+        assert events[0] == AudioDropped(0.0, lost_s)
+        assert worker.metrics().dropped_s == pytest.approx(lost_s)
+    words = text_of(events).split()
+    assert len(words) >= 7
+    assert words[-7:] == SPEECH.text.split()[-7:]
+
+
+def test_a_reader_that_never_collects_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streaming.sessions.handle.MAX_EVENTS", 3)
+    with running(made()) as worker:
+        slow, good = worker.open(voice=OFF), worker.open(voice=OFF)
+        said(slow)
+        assert text_of(collected(said(good))) == SPEECH.text
+        worker.stop(PATIENCE_S)
+    events = slow.events()
+    assert len(events) <= 5 + 3
+    assert isinstance(events[-1], Failed)
+    assert events[-1].code == "slow_reader"
+    assert worker.metrics().sessions_failed == 1
+
+
+# Health
+
+
+def test_ready_is_said_only_after_an_inference() -> None:
+    may_load, seen = threading.Event(), list[State]()
+
+    class Watching(ToneEncoder):
+        def encode(self, mel: Mel) -> Features:
+            seen.append(worker.health().state)
+            assert worker.health().is_alive
+            return super().encode(mel)
+
+    def load() -> Model:
+        may_load.wait(PATIENCE_S)
+        return replace(MODEL, encoder=FallbackEncoder(EncoderStatus("tones"), Watching))
+
+    worker = Worker(load, CONFIG)
+    assert (worker.health().is_alive, worker.health().is_ready) == (False, False)
+    worker.start()
+    handle = said(worker.open(voice=OFF))
+    assert (worker.health().is_alive, worker.health().is_ready) == (True, False)
+    may_load.set()
+    assert worker.wait_ready(PATIENCE_S).is_ready
+    assert seen[0] is State.LOADING
+    assert text_of(collected(handle)) == SPEECH.text
+    worker.stop()
+    assert (worker.health().state, worker.health().is_alive) == (State.STOPPED, False)
+    assert not worker.health().is_ready
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_worker_and_its_sessions() -> None:
+    def load() -> Model:
+        raise ModelNotFoundError("no such model")
+
+    worker = Worker(load, CONFIG)
+    handle = worker.open()
+    with running(worker):
+        health = worker.wait_ready(PATIENCE_S)
+        assert (health.state, health.is_ready) == (State.FAILED, False)
+        assert health.message == "no such model"
+        assert collected(handle) == [Failed("stopped", health.message)]
+        with pytest.raises(WorkerBusyError, match="no such model"):
+            worker.open()
+
+
+def test_what_was_done_is_counted() -> None:
+    with running(made()) as worker:
+        events = collected(said(worker.open(voice=OFF)))
+        metrics = worker.metrics()
+    n_words = len(SPEECH.words)
+    assert text_of(events) == SPEECH.text
+    assert metrics.audio_s == pytest.approx(len(SPEECH.samples) / SAMPLE_RATE)
+    assert (metrics.sessions_opened, metrics.sessions_open, metrics.words) == (1, 0, n_words)
+    assert metrics.word_delay.n == n_words
+    assert metrics.queue_delay.n == metrics.inference.n >= 10
+    assert metrics.compute_s == pytest.approx(metrics.inference.sum_s)
+    assert metrics.step.n > n_words
+
+
+# Endings
+
+
+def test_draining_hears_what_was_submitted_and_refuses_more() -> None:
+    with running(made()) as worker:
+        handle = worker.open(voice=OFF)
+        handle.submit(SPEECH.samples)
+        worker.stop(PATIENCE_S)
+        events = handle.events()
+        assert text_of(events) == SPEECH.text
+        assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
+        assert handle.submit(silence(1)) == SAMPLE_RATE
+        with pytest.raises(WorkerBusyError, match="stopping"):
+            worker.open()
+
+
+@pytest.mark.parametrize("is_started", [True, False])
+def test_stopping_at_once_fails_what_is_open(is_started: bool) -> None:
+    worker = made()
+    handle = worker.open(voice=OFF)
+    if is_started:
+        worker.start()
+        worker.wait_ready(PATIENCE_S)
+    worker.stop()
+    worker.stop()
+    assert handle.events()[-1] == Failed("stopped", "the worker was stopped")
+    assert not worker.health().is_alive
+
+
+def test_many_short_sessions_leave_nothing_behind() -> None:
+    descriptors = Path("/proc/self/fd")
+
+    def open_things() -> tuple[int, int]:
+        gc.collect()
+        return threading.active_count(), len(list(descriptors.iterdir())) if descriptors.exists() else 0
+
+    before = open_things()
+    short = speech_of([1, 2])
+    with running(made()) as worker:
+        for n in range(200):
+            handle = worker.open(replace(CONFIG, padding_len=0.0), OFF if n % 4 else VoiceConfig())
+            handle.submit(short.samples)
+            if n % 10 == 9:
+                handle.close()
+                continue
+            handle.end()
+            assert text_of(collected(handle)) == (short.text if n % 4 else "")
+        sessions = [each for each in gc.get_objects() if isinstance(each, Session)]
+        assert len(sessions) <= 2
+    assert open_things() == before
+
+
+def test_an_event_loop_is_woken() -> None:
+    async def listen(worker: Worker) -> list[Event]:
+        loop, woken, events = asyncio.get_running_loop(), asyncio.Event(), list[Event]()
+
+        def notify() -> None:
+            loop.call_soon_threadsafe(woken.set)
+
+        handle = said(worker.open(voice=OFF, notify=notify))
+        while not (events and isinstance(events[-1], Ended | Failed)):
+            await asyncio.wait_for(woken.wait(), PATIENCE_S)
+            woken.clear()
+            events += handle.events()
+        return events
+
+    with running(made()) as worker:
+        assert text_of(asyncio.run(listen(worker))) == SPEECH.text
+
+
+def test_a_program_may_exit_as_soon_as_the_worker_has_stopped() -> None:
+    program = """
+import numpy as np
+from simul_whisper import AlignAttConfig, load_model
+from streaming.sessions.worker import Worker
+config = AlignAttConfig(model_name="tiny.en", padding_len=1.0)
+worker = Worker(lambda: load_model(config), config)
+worker.start()
+print(worker.wait_ready(100).state.value)
+worker.stop()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ready\n", "")

@@ -1,0 +1,198 @@
+"""The page as a user meets it: a browser that hears a recording, and a real server that may die."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from streaming.audio.files import read_audio
+from streaming.evaluation.scoring import word_edits
+from tests.streaming.web.browser import browser
+
+CAPTIONS = Path(__file__).parents[3] / "demos" / "recordings" / "captions.flac"
+SPOKEN = CAPTIONS.with_suffix(".txt").read_text("utf-8")
+SPOKEN_S = 10.6
+FAST = ["--model", "tiny.en", "--padding-len", "3", "--decoder-device", "cpu"]
+PATIENCE_MS = 60_000
+
+
+class Server:
+    """`serve` in a process of its own, always on the same port."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as any_free:
+            self.port = any_free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.start()
+
+    def start(self, *flags: str) -> None:
+        command = [sys.executable, "-m", "streaming.cli", "serve", *FAST, "--port", str(self.port), *flags]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self._process.stderr
+        while "ready" not in (line := self._process.stderr.readline()):
+            assert line, "the server ended"
+
+    def kill(self) -> None:
+        """As nobody expects it."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(60)
+        assert self._process.stderr
+        self._process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "heard.wav"
+    soundfile.write(path, read_audio(CAPTIONS), 16_000, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(heard: Path) -> Iterator[Any]:
+    with browser(heard) as started:
+        yield started
+
+
+@pytest.fixture
+def server(chromium: Any) -> Iterator[Server]:  # noqa: ARG001
+    started = Server()
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+class Reader:
+    """Somebody in front of the page."""
+
+    def __init__(self, chromium: Any, address: str) -> None:
+        self.page = chromium.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(address)
+        self.page.select_option("[name=language]", "en")
+
+    def choose(self, file: Path, pace: str) -> None:
+        self.page.get_by_text("File", exact=True).first.click()
+        self.page.set_input_files("[name=file]", file)
+        self.page.select_option("[name=pace]", pace)
+
+    def start(self) -> None:
+        self.page.click("#start")
+
+    def wait_for(self, words: str) -> None:
+        self.page.locator(".committed", has_text=words).first.wait_for()
+
+    def wait_for_phase(self, phase: str) -> None:
+        self.page.locator(f"html[data-phase={phase}]").wait_for()
+
+    @property
+    def recorded_s(self) -> int:
+        minutes, seconds = re.match(r"(\d+):(\d+)", self.page.inner_text("#time")).groups()  # type: ignore[union-attr]
+        return 60 * int(minutes) + int(seconds)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.page.locator("#text p").all_inner_texts())
+
+    @property
+    def error_rate(self) -> float:
+        rate = word_edits(SPOKEN, self.text, "en").rate
+        assert rate is not None
+        return rate
+
+    def saved(self, format_name: str) -> str:
+        with self.page.expect_download() as download:
+            self.page.click(f"[data-format={format_name}]")
+        return Path(download.value.path()).read_text("utf-8")
+
+
+@pytest.fixture
+def reader(chromium: Any, server: Server) -> Iterator[Reader]:
+    opened = Reader(chromium, server.url)
+    yield opened
+    opened.page.close()
+    assert opened.errors == []
+
+
+def test_words_appear_while_somebody_speaks(reader: Reader) -> None:
+    reader.start()
+    reader.wait_for("screen")
+    assert reader.recorded_s < SPOKEN_S
+    assert reader.page.inner_text("#connection") == "Live"
+    reader.wait_for("back")
+    assert re.fullmatch(r"\d+\.\d s delay", reader.page.inner_text("#delay"))
+    reader.page.click("#stop")
+    reader.wait_for_phase("idle")
+    assert reader.error_rate <= 0.2
+    assert reader.page.locator(".draft").last.inner_text() == ""
+    assert reader.saved("txt").split() == reader.text.split()
+    assert reader.saved("vtt").startswith("WEBVTT\n\n1\n00:00:00.")
+    assert "\n2\n00:00:0" in reader.saved("srt")
+
+
+def test_a_server_that_was_killed_and_started_again_is_gone_on_with(reader: Reader, server: Server) -> None:
+    reader.start()
+    reader.wait_for("screen")
+    server.kill()
+    reader.page.locator("#notice").wait_for()
+    assert "cannot be reached" in reader.page.inner_text("#notice")
+    assert "screen" in reader.text
+    server.start()
+    reader.wait_for("back")
+    assert not reader.page.is_visible("#notice")
+    reader.page.click("#stop")
+    reader.wait_for_phase("idle")
+    assert reader.error_rate <= 0.2
+
+
+def test_a_file_goes_as_fast_as_it_can(reader: Reader) -> None:
+    reader.choose(CAPTIONS, "fast")
+    reader.start()
+    reader.wait_for("back")
+    reader.wait_for_phase("idle")
+    assert reader.error_rate <= 0.2
+    assert reader.page.inner_text("#time") == "0:10 / 0:10"
+
+
+def test_a_file_that_is_none_is_told_in_words(reader: Reader) -> None:
+    reader.choose(Path(__file__), "fast")
+    reader.start()
+    reader.page.get_by_text("cannot be read as sound").wait_for()
+    assert reader.page.is_enabled("#start")
+
+
+def test_what_the_server_cannot_do_is_told_in_words(reader: Reader) -> None:
+    reader.page.select_option("[name=language]", "de")
+    reader.start()
+    reader.page.get_by_text("The server cannot do this.").wait_for()
+    assert "can only transcribe English" in reader.page.inner_text("#problem-detail")
+    assert reader.page.is_enabled("#start")
+
+
+def test_a_token_can_be_typed_in(chromium: Any, server: Server) -> None:
+    server.kill()
+    server.start("--token", "open sesame & more")
+    reader = Reader(chromium, server.url)
+    reader.start()
+    reader.page.get_by_label("Access token").fill("open sesame & more")
+    reader.page.keyboard.press("Enter")
+    reader.wait_for("appear")
+    assert not reader.page.is_visible("#problem")
+    reader.page.close()
+
+
+def test_captions_alone_fill_the_screen(reader: Reader) -> None:
+    reader.page.click("#full-screen")
+    assert not reader.page.is_visible("footer")
+    assert reader.page.evaluate("document.getElementById('captions').clientHeight === innerHeight")
+    reader.page.click("#leave-full-screen")
+    assert reader.page.is_visible("footer")

@@ -1,0 +1,400 @@
+"""The page's own modules, run in the browser without a server: what they compute, and what they say to a socket."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import streaming
+from simul_whisper import Word
+from streaming.client.deduplication import Deduplicator
+from streaming.events import SpeechEnded, Words
+from streaming.output.formats import EventSink, open_sink
+from streaming.protocols.native import Ack, Code, End, Hello, Resume, parse_client
+from tests.streaming.web.browser import browser
+
+WEB = Path(streaming.__file__).parent / "web"
+RATE_BYTES = 32_000
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=WEB))
+    threading.Thread(target=server.serve_forever).start()
+    try:
+        with browser() as started:
+            # Playwright waits by eval, which the page forbids.
+            opened = started.new_page(bypass_csp=True)
+            opened.goto(f"http://127.0.0.1:{server.server_port}/")
+            yield opened
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+Client = Callable[..., Any]
+
+# A client over sockets that say what the test wants; it notes what it is told and what it sends.
+CLIENT = """
+async () => {
+  const { Client } = await import("/client.js");
+  const made = { sockets: [], events: [], states: [] };
+  made.client = new Client({
+    url: "ws://nowhere",
+    settings: { rate: 16000, language: "en", task: "transcribe" },
+    onEvent: (event) => made.events.push(event),
+    onState: (state, error) => made.states.push(error ? `${state} ${error.code}` : state),
+    openSocket: () => {
+      const socket = { bufferedAmount: 0, sent: [], closed: null };
+      socket.send = (data) => socket.sent.push(typeof data === "string" ? data : [data[0], data.length]);
+      socket.close = (code) => (socket.closed = code);
+      made.sockets.push(socket);
+      return socket;
+    },
+  });
+  globalThis.made = made;
+}
+"""
+
+
+class Talk:
+    """A client in the page, and the server's side of its latest socket."""
+
+    def __init__(self, page: Any) -> None:
+        self._page = page
+        page.evaluate(CLIENT)
+
+    def open(self) -> None:
+        self._page.evaluate("made.sockets.at(-1).onopen()")
+
+    def say(self, **message: Any) -> None:
+        self._page.evaluate("(message) => made.sockets.at(-1).onmessage({ data: JSON.stringify(message) })", message)
+
+    def ready(self, received_bytes: int = 0, session: str = "one", has_end: bool = False) -> None:
+        self.open()
+        self.say(type="ready", session=session, received_bytes=received_bytes, has_end=has_end, resume_s=30)
+
+    def word(self, seq: int, text: str, start_s: float) -> None:
+        word = {"text": text, "start_s": start_s, "end_s": start_s + 0.5, "probability": 1}
+        self.say(type="words", seq=seq, text=text, words=[word], heard_s=start_s + 1)
+
+    def cut(self) -> None:
+        """Lose the connection, and wait for the next attempt."""
+        n = self._page.evaluate("made.sockets.length")
+        self._page.evaluate("made.sockets.at(-1).onclose()")
+        self.wait_for_socket(n + 1)
+
+    def wait_for_socket(self, n: int) -> None:
+        self._page.wait_for_function(f"made.sockets.length === {n}")
+
+    def write_seconds(self, number: int, first: int = 0) -> None:
+        """Write seconds of audio, each made of its own number."""
+        script = (
+            "([n, from]) => { for (let i = from; i < from + n; i++) made.client.write(new Uint8Array(32000).fill(i)) }"
+        )
+        self._page.evaluate(script, [number, first])
+
+    def do(self, what: str) -> None:
+        self._page.evaluate(f"made.client.{what}()")
+
+    @property
+    def sent(self) -> list[Any]:
+        messages = self._page.evaluate("made.sockets.at(-1).sent")
+        return [parse_client(each) if isinstance(each, str) else tuple(each) for each in messages]
+
+    @property
+    def words(self) -> list[tuple[str, float]]:
+        events = self._page.evaluate("made.events")
+        return [(word["text"], word["start_s"]) for event in events for word in event.get("words", [])]
+
+    @property
+    def state(self) -> str:
+        state: str = self._page.evaluate("made.states.at(-1)")
+        return state
+
+
+@pytest.fixture
+def talk(page: Any) -> Iterator[Talk]:
+    started = Talk(page)
+    yield started
+    started.do("giveUp")
+
+
+def test_it_says_hello_and_sends_what_was_recorded_meanwhile(talk: Talk) -> None:
+    talk.write_seconds(2)
+    talk.ready()
+    talk.do("end")
+    hello, *rest = talk.sent
+    assert isinstance(hello, Hello)
+    assert hello.engine == {"language": "en", "task": "transcribe"}
+    assert rest == [(0, RATE_BYTES), (1, RATE_BYTES), End()]
+    talk.say(type="ended", seq=1, audio_s=2)
+    assert talk.state == "over"
+
+
+def test_a_lost_connection_is_resumed_and_events_are_told_once(talk: Talk) -> None:
+    talk.ready()
+    talk.write_seconds(3)
+    talk.say(type="received", received_bytes=RATE_BYTES)
+    talk.word(1, " one", 0)
+    talk.cut()
+    talk.write_seconds(1, first=3)
+    talk.ready(received_bytes=2 * RATE_BYTES)
+    talk.word(1, " one", 0)
+    talk.word(2, " two", 1)
+    assert talk.sent == [Resume("one", 3 * RATE_BYTES, 1), (2, RATE_BYTES), (3, RATE_BYTES)]
+    assert talk.words == [(" one", 0), (" two", 1)]
+
+
+def test_the_end_is_not_sent_twice(talk: Talk) -> None:
+    talk.ready()
+    talk.write_seconds(1)
+    talk.do("end")
+    talk.cut()
+    talk.ready(received_bytes=RATE_BYTES, has_end=True)
+    assert talk.sent == [Resume("one", RATE_BYTES, 0)]
+
+
+def test_a_missing_event_is_asked_for_again(talk: Talk) -> None:
+    talk.ready()
+    talk.word(1, " one", 0)
+    talk.word(3, " three", 2)
+    talk.wait_for_socket(2)
+    talk.ready()
+    assert talk.sent == [Resume("one", 0, 1)]
+    assert talk.words == [(" one", 0)]
+
+
+def test_events_are_acknowledged(talk: Talk) -> None:
+    talk.ready()
+    for seq in range(1, 51):
+        talk.word(seq, " word", seq)
+    assert talk.sent[-1] == Ack(50)
+
+
+def test_when_the_session_is_lost_a_new_one_hears_what_was_kept(talk: Talk) -> None:
+    talk.ready()
+    talk.write_seconds(30)
+    talk.word(1, " old", 20)
+    talk.say(type="received", received_bytes=30 * RATE_BYTES)
+    talk.cut()
+    talk.open()
+    talk.say(type="error", code=Code.UNKNOWN_SESSION.value, message="")
+    talk.ready(session="two")
+    hello, first, *_ = talk.sent
+    assert isinstance(hello, Hello)
+    kept_from_s = first[0]
+    assert 0 < kept_from_s <= 20
+    # What it hears again it may hear differently; what is new stands where it was spoken.
+    talk.word(1, " olt", 20 - kept_from_s)
+    talk.say(type="draft", seq=2, text=" new")
+    talk.word(3, " new", 22 - kept_from_s)
+    assert talk.words == [(" old", 20), (" new", 22)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_passes_over_the_words_that_other_clients_pass_over(page: Any, seed: int) -> None:
+    chance, memory, acts, expected = random.Random(seed), Deduplicator(), list[Any](), list[Any]()
+    for _ in range(12):
+        if chance.random() < 0.3:
+            acts.append(chance.choice([0.0, 1.0]))
+            memory.start_anew(acts[-1])
+            continue
+        starts = sorted(chance.uniform(0, 6) for _ in range(chance.randint(1, 4)))
+        words = tuple(Word(chance.choice([" One", " one,", " two", "."]), each, each + 0.3, 1.0) for each in starts)
+        acts.append({"type": "words", "words": [asdict(word) for word in words], "heard_s": 7.0})
+        told = memory.told(Words(words, 7.0))
+        expected.append([word.text for word in told.words] if isinstance(told, Words) else None)
+    script = """async (acts) => {
+      const { Deduplicator } = await import("/deduplication.js");
+      const memory = new Deduplicator();
+      const told = acts.map((act) => (typeof act === "number" ? memory.startAnew(act) : memory.told(act)));
+      return told.filter((each) => each !== undefined).map((each) => each && each.words.map((word) => word.text));
+    }"""
+    assert page.evaluate(script, acts) == expected
+
+
+@pytest.mark.parametrize("code", ["not_ready", "too_many_sessions", "stopping"])
+def test_it_comes_again_later(talk: Talk, code: str) -> None:
+    talk.open()
+    talk.say(type="error", code=code, message="")
+    assert talk.state == f"lost {code}"
+    talk.wait_for_socket(2)
+    talk.ready()
+    assert talk.state == "open"
+
+
+@pytest.mark.parametrize("code", ["config", "unauthorized", "origin", "of_the_future"])
+def test_it_stops_where_coming_again_is_no_use(talk: Talk, code: str) -> None:
+    talk.open()
+    talk.say(type="error", code=code, message="")
+    assert talk.state == f"over {code}"
+
+
+def test_every_code_that_stops_has_its_sentence(page: Any) -> None:
+    script = """async (codes) => {
+      const { after } = await import("/protocol.js");
+      const { problem, lostBecause } = await import("/sentences.js");
+      return codes.map((code) => [code, after(code), problem({ code }).title, lostBecause(code)]);
+    }"""
+    told = page.evaluate(script, [code.value for code in Code])
+    assert {code for code, then, _, _ in told if then != "stop"} == set(
+        "slow_reader not_ready too_many_connections too_many_sessions unknown_session resume_gap stopping overloaded "
+        "idle too_long".split()
+    )
+    assert all(title and because for _, _, title, because in told)
+
+
+def passages(seed: int) -> list[Words | SpeechEnded]:
+    """Made-up speech: pauses, long words, punctuation, several scripts."""
+    chance = random.Random(seed)
+    texts = (
+        " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve|,|?|..."
+    )
+    spoken = texts.split("|")
+    made: list[Words | SpeechEnded] = []
+    at_s = 0.0
+    for _ in range(60):
+        words = []
+        for _ in range(chance.randint(1, 4)):
+            start_s = at_s + chance.choice([0.0, 0.1, 1.5])
+            at_s = start_s + chance.choice([0.0, 0.25, 0.6])
+            words.append(Word(chance.choice(spoken), round(start_s, 3), round(at_s, 3), 1.0))
+        made.append(Words(tuple(words), at_s))
+        if chance.random() < 0.2:
+            made.append(SpeechEnded(at_s))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", ["srt", "vtt"])
+def test_subtitles_are_those_of_the_command_line(page: Any, name: str, seed: int) -> None:
+    stream = StringIO()
+    sink = EventSink(open_sink(name, stream))
+    words: list[dict[str, Any]] = []
+    for event in passages(seed):
+        sink.feed(event)
+        if isinstance(event, Words):
+            words += [{"text": word.text, "start_s": word.start_s, "end_s": word.end_s} for word in event.words]
+        else:
+            words[-1]["endsSpeech"] = True
+    sink.feed(SpeechEnded(0))
+    script = """async ([name, words]) => (await import("/subtitles.js")).FORMATS[name].write(words)"""
+    assert page.evaluate(script, [name, words]) == stream.getvalue()
+
+
+def test_samples_become_integers(page: Any) -> None:
+    script = "async (samples) => [...(await import('/pcm.js')).toInt16(Float32Array.from(samples))]"
+    assert page.evaluate(script, [0, 0.5, -1, 1, 2, -2]) == [0, 16384, -32768, 32767, 32767, -32768]
+
+
+CONTRASTS = """
+(theme) => {
+  document.documentElement.dataset.theme = theme;
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const light = (name) => {
+    canvas.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
+    canvas.fillRect(0, 0, 1, 1);
+    const linear = (each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+    const [red, green, blue] = [...canvas.getImageData(0, 0, 1, 1).data].map((each) => linear(each / 255));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  return (ink, page) => {
+    const [darker, lighter] = [light(ink), light(page)].sort((one, other) => one - other);
+    return (lighter + 0.05) / (darker + 0.05);
+  };
+}
+"""
+READ = ["ink", "quiet", "draft"]
+SEEN = ["control-line", "good", "warn", "stop", "accent"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everything_can_be_told_from_its_background(page: Any, theme: str) -> None:
+    """WCAG AA: 4.5 for text, 3 for what is not."""
+
+    def contrast(one: str, other: str) -> float:
+        ratio: float = page.evaluate(f"(([a, b]) => ({CONTRASTS})('{theme}')(a, b))", [f"--{one}", f"--{other}"])
+        return ratio
+
+    pairs = [(ink, ground, 4.5) for ink in READ for ground in ("page", "panel", "warn-page", "bad-page")]
+    pairs += [("on-accent", "accent", 4.5), ("stop", "panel", 4.5)]
+    pairs += [(seen, ground, 3.0) for seen in SEEN for ground in ("page", "panel")]
+    assert [(one, other) for one, other, least in pairs if contrast(one, other) < least] == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 820, 1280])
+@pytest.mark.parametrize("source", ["microphone", "file"])
+def test_nothing_is_wider_than_the_screen(page: Any, width: int, source: str) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.locator(f"[value={source}]").check(force=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = """(width) => [...document.querySelectorAll("button, select, label, h1, .connection")]
+      .filter((each) => each.checkVisibility())
+      .filter((each) => each.getBoundingClientRect().right > width || each.getBoundingClientRect().left < 0)
+      .map((each) => each.outerHTML)"""
+    assert page.evaluate(outside, width) == []
+
+
+MOVES = """async () => {
+  const { Captions } = await import("/captions.js");
+  const [frame, text, button] = ["captions", "text", "to-latest"].map((id) => document.getElementById(id));
+  document.getElementById("empty").hidden = true;
+  const captions = new Captions(frame, text, button);
+  captions.clear();
+  const positions = () =>
+    [...text.querySelectorAll(".committed")].map((each) => [each.offsetLeft, each.offsetTop].join());
+  let moved = 0;
+  let scrolledByDraft = 0;
+  for (let i = 0; i < 120; i++) {
+    const before = positions();
+    const top = frame.scrollTop;
+    captions.draft(" draft".repeat(i % 7), false);
+    scrolledByDraft += frame.scrollTop !== top;
+    captions.commit(` word${"s".repeat(i % 5)}`, i % 40 === 39);
+    moved += before.some((position, n) => position !== positions()[n]);
+  }
+  captions.clear();
+  return { moved, scrolledByDraft };
+}"""
+
+
+def test_captions_grow_and_never_move(page: Any) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.set_viewport_size({"width": 390, "height": 600})
+    assert page.evaluate(MOVES) == {"moved": 0, "scrolledByDraft": 0}
+
+
+SPOKEN_LANGUAGES = """async () => {
+  const { Captions } = await import("/captions.js");
+  const [frame, text, button] = ["captions", "text", "to-latest"].map((id) => document.getElementById(id));
+  const captions = new Captions(frame, text, button);
+  captions.commit(" Hello", false, "en");
+  captions.commit(" schön", false, "de");
+  captions.commit(" there", false);
+  const found = [...text.querySelectorAll(".committed")].map((each) => [each.textContent, each.getAttribute("lang")]);
+  captions.clear();
+  return found;
+}"""
+
+
+def test_captions_say_their_language(page: Any) -> None:
+    assert page.evaluate(SPOKEN_LANGUAGES) == [["Hello", "en"], [" schön", "de"], [" there", None]]
+
+
+def test_it_asks_nobody_else() -> None:
+    for path in WEB.iterdir():
+        outside = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in outside, path
+        assert "https://" not in outside, path
