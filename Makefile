@@ -1,10 +1,11 @@
-# `make demo` sets up and transcribes a recording while it plays; `make test` sets up and checks everything.
+# `make demo` sets up and transcribes a recording while it plays; `make test` sets up and checks everything;
+# `make docs` builds the documentation as a site, in site/.
 VENV = .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
 
-.PHONY: demo test recordings clean
+.PHONY: demo test docs recordings clean
 
 demo: $(READY)
 	$(BIN)/simul-whisper transcribe demos/recordings/lighthouse.flac --realtime --times
@@ -14,6 +15,9 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 recordings: $(READY)
 	$(BIN)/pip install --quiet ".[recordings]"
@@ -28,4 +32,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

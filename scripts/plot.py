@@ -1,6 +1,6 @@
 """Draw latency against word errors, a point for each setting, from what `simul-whisper bench --json` keeps.
 
-    python -m scripts.plot                                            # the README's picture, from its points
+    python -m scripts.plot                                            # the picture of docs/measured.md, from its points
     python -m scripts.plot default=default.json 'low latency=low.json'  # both anew, from these figures
 
 Needs Matplotlib, of the extra `bench`.
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from simul_whisper import ConfigError
 
-POINTS = Path(__file__).with_name("latency_wer.json")
+POINTS = Path(__file__).parents[1] / "docs" / "pictures" / "latency_wer.json"
 # Of middle lightness, to be read on white and on black.
 INK, POINT, LINE = "#7d8590", "#2f81f7", "#d29922"
 SIZE_INCHES = (7.2, 4.0)

@@ -1,7 +1,7 @@
 """Every setting of the engine: one field, one default, its check and its help text.
 
 A config may be changed freely until it is handed to `PaddedAlignAttWhisper`, which validates it and keeps a snapshot.
-Command-line flags, TOML keys and the table in the README are made from the fields.
+Command-line flags, TOML keys and the table in docs/settings.md are made from the fields.
 """
 
 import copy

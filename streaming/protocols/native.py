@@ -1,7 +1,7 @@
 """The WebSocket protocol `/v1/stream`, version 1: text and bytes in, messages out, and back. No I/O, no clock.
 
-The README describes it message by message. What a client sends is read strictly, so that a mistake is told at once;
-what a server sends is read leniently, so that a server may say more than a client knows.
+docs/protocols/native.md describes it message by message. What a client sends is read strictly, so that a mistake is
+told at once; what a server sends is read leniently, so that a server may say more than a client knows.
 """
 
 import json
