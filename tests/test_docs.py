@@ -34,8 +34,9 @@ from scripts.settings_tables import renewed
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, Update, load_model
 from streaming.cli import main
 from streaming.cli.options import configs_from
-from streaming.events import Event
+from streaming.events import Event, Reason
 from streaming.protocols import native
+from streaming.sessions.request import ENGINE_OPTIONS, VOICE_OPTIONS
 from tests.conftest import RECORDINGS, Recording
 from tests.doc_blocks import CLONE, DOCS, PAGES, README, Block, blocks
 from tests.listener import n_errors, text_of
@@ -46,7 +47,7 @@ NATIVE = DOCS / "protocols" / "native.md"
 ADDRESS = "127.0.0.1:8000"
 CLIP_S = 3
 # What listeners of one model may set differently; models that differ in nothing else are loaded once.
-FREE = {*native.ENGINE_OPTIONS, "language", "task"}
+FREE = set(ENGINE_OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -237,20 +238,18 @@ def test_json_can_be_read_and_messages_are_those_of_the_protocol(block: Block) -
 
 
 def is_message(line: str) -> bool:
+    """Whether the protocol has it, with all its keys."""
     with suppress(native.ProtocolError):
         return bool(native.parse_client(line))
-    return native.parse_server(line) is not None
+    said = native.parse_server(line)
+    return said is not None and json.loads(native.server_text(said)).keys() == json.loads(line).keys()
 
 
 def test_the_protocol_is_described_whole() -> None:
     text = NATIVE.read_text(encoding="utf-8")
-    options = text.split("### options")[1].split("## ")[0]
-    assert set(re.findall(r"`(\w+)`", options)) - {"keep", "drop"} == {
-        *native.ENGINE_OPTIONS,
-        *native.VOICE_OPTIONS,
-        "drafts",
-    }
-    assert first_cells(text) >= {code.value for code in native.Code}
+    options = set(re.findall(r"`(\w+)`", text.split("### options")[1].split("## ")[0])) - {"keep", "drop"}
+    assert options == {*ENGINE_OPTIONS, *VOICE_OPTIONS, "drafts"} - {"language", "task"}
+    assert first_cells(text) >= {reason.value for reason in Reason} - {"unknown"}
     examples = [line for block in blocks("json") if block.page == NATIVE for line in block.text.splitlines()]
     events = [said.event for said in map(native.parse_server, examples) if isinstance(said, native.Numbered)]
     assert {type(event) for event in events} == set(get_args(Event))
