@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from simul_whisper import ConfigError
 
-POINTS = Path(__file__).parents[1] / "docs" / "pictures" / "latency_wer.json"
+POINTS = Path(__file__).parents[1] / "docs" / "figures" / "latency_wer.json"
 # Of middle lightness, to be read on white and on black.
 INK, POINT, LINE = "#7d8590", "#2f81f7", "#d29922"
 SIZE_INCHES = (7.2, 4.0)

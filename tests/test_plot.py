@@ -86,5 +86,5 @@ def test_the_same_points_give_the_same_picture(folder: Path) -> None:
 
 def test_the_picture_of_the_documentation_shows_the_points_that_are_kept() -> None:
     picture = plot.POINTS.with_suffix(".svg")
-    assert f"](pictures/{picture.name})" in PAGE.read_text(encoding="utf-8")
+    assert f"](figures/{picture.name})" in PAGE.read_text(encoding="utf-8")
     assert all(f">{point.label}<" in picture.read_text(encoding="utf-8") for point in plot.read_points(plot.POINTS))
