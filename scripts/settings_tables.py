@@ -11,6 +11,7 @@ from typing import Any
 
 from simul_whisper import AlignAttConfig
 from streaming.cli.options import settings_table
+from streaming.output.cues import CaptionOptions
 from streaming.server.limits import Limits
 from streaming.settings import VoiceConfig, WorkerConfig
 
@@ -18,6 +19,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 TABLES: Mapping[str, type[Any]] = {
     "settings": AlignAttConfig,
     "voice settings": VoiceConfig,
+    "caption settings": CaptionOptions,
     "limits": Limits,
     "worker settings": WorkerConfig,
 }

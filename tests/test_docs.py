@@ -27,6 +27,7 @@ from types import CodeType
 from typing import Any, get_args
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -62,6 +63,7 @@ def folder(tmp_path: Path, captions: Recording, monkeypatch: pytest.MonkeyPatch)
     clip = captions.samples[: CLIP_S * SAMPLE_RATE]
     for name in ("talk.mp3", "rede.mp3", "talk.wav", "rede.wav"):
         soundfile.write(tmp_path / name, clip, SAMPLE_RATE)
+    soundfile.write(tmp_path / "call.wav", np.stack([clip, clip[::-1]], axis=1), SAMPLE_RATE)
     (tmp_path / "talk.raw").write_bytes(s16(clip))
     (tmp_path / "configs").symlink_to(CLONE / "configs")
     recordings = tmp_path / "demos" / "recordings"
@@ -265,6 +267,13 @@ def test_the_metrics_are_described_whole(served: Served) -> None:
         told = set(re.findall(r"^# TYPE simul_whisper_(\w+) ", answer.read().decode(), re.MULTILINE))
     text = (DOCS / "server.md").read_text(encoding="utf-8").split("## Metrics")[1].split("\n## ")[0]
     assert first_cells(text) == told
+
+
+def test_what_is_told_of_the_model_is_described(served: Served) -> None:
+    with urlopen(f"http://127.0.0.1:{served.port}/v1/model") as answer:
+        told = json.load(answer)
+    examples = [json.loads(block.text) for block in blocks("json") if block.page == DOCS / "server.md"]
+    assert [example.keys() for example in examples] == [told.keys()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
