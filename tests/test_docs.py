@@ -35,6 +35,7 @@ from scripts.settings_tables import renewed
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, Update, load_model
 from streaming.cli import main
 from streaming.cli.options import configs_from
+from streaming.client import RECOVERY, After
 from streaming.events import Event, Reason
 from streaming.protocols import native
 from streaming.sessions.request import ENGINE_OPTIONS, VOICE_OPTIONS
@@ -255,6 +256,16 @@ def test_the_protocol_is_described_whole() -> None:
     examples = [line for block in blocks("json") if block.page == NATIVE for line in block.text.splitlines()]
     events = [said.event for said in map(native.parse_server, examples) if isinstance(said, native.Numbered)]
     assert {type(event) for event in events} == set(get_args(Event))
+
+
+def test_how_clients_recover_is_that_of_the_table() -> None:
+    text = NATIVE.read_text(encoding="utf-8").split("### How our clients recover")[1].split("## ")[0]
+    rows = {
+        then: code for then, code in zip(After, re.findall(r"^\| (.*) \|.*\|$", text, re.MULTILINE)[2:], strict=True)
+    }
+    for then in (After.AGAIN, After.RENEW):
+        told = {code for code, after in RECOVERY.codes.items() if after is then} & {reason.value for reason in Reason}
+        assert set(re.findall(r"`(\w+)`", rows[then])) == told
 
 
 def first_cells(text: str) -> set[str]:
