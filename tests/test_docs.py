@@ -260,9 +260,7 @@ def test_the_protocol_is_described_whole() -> None:
 
 def test_how_clients_recover_is_that_of_the_table() -> None:
     text = NATIVE.read_text(encoding="utf-8").split("### How our clients recover")[1].split("## ")[0]
-    rows = {
-        then: code for then, code in zip(After, re.findall(r"^\| (.*) \|.*\|$", text, re.MULTILINE)[2:], strict=True)
-    }
+    rows = dict(zip(After, re.findall(r"^\| (.*) \|.*\|$", text, re.MULTILINE)[2:], strict=True))
     for then in (After.AGAIN, After.RENEW):
         told = {code for code, after in RECOVERY.codes.items() if after is then} & {reason.value for reason in Reason}
         assert set(re.findall(r"`(\w+)`", rows[then])) == told
