@@ -24,6 +24,7 @@ from simul_whisper.errors import (
     SimulWhisperError,
     WeightsError,
 )
+from simul_whisper.languages import language_code, language_names
 from simul_whisper.options import Option, check_options, from_mapping, option, option_of
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
@@ -99,6 +100,8 @@ __all__ = [
     "as_samples",
     "check_options",
     "from_mapping",
+    "language_code",
+    "language_names",
     "list_models",
     "load_model",
     "option",

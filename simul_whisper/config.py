@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from simul_whisper.audio import MAX_WINDOW_S, SAMPLE_RATE
 from simul_whisper.errors import ConfigError
+from simul_whisper.languages import language_code
 from simul_whisper.options import checked_value, from_mapping, option
 
 if sys.version_info >= (3, 11):
@@ -47,7 +48,7 @@ class SimulWhisperConfig:
 
     model_name: str = option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
     model_path: str = option("", "a model directory; wins over model_name")
-    language: str = option("auto", "auto, or a Whisper language code such as en")
+    language: str = option("auto", "the language spoken: auto, or a name or code such as German, de or de-DE")
     task: str = option(
         "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")
     )
@@ -75,10 +76,14 @@ class SimulWhisperConfig:
         return cls.from_mapping(read_toml(path), str(path))
 
     def validated(self: _Config) -> _Config:
-        """Return a checked copy, which later assignments to this one do not change. Raises ConfigError."""
+        """Return a checked copy, with the language as a code; later assignments to this one do not change it.
+
+        Raises ConfigError.
+        """
         snapshot = copy.deepcopy(self)
         for each in fields(snapshot):
             setattr(snapshot, each.name, checked_value(each, getattr(snapshot, each.name)))
+        snapshot.language = language_code(snapshot.language)
         return snapshot
 
 

@@ -14,7 +14,7 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.encoders import Features
-from simul_whisper.language import LanguageDetector
+from simul_whisper.language_detection import LanguageDetector
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model

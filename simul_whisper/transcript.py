@@ -8,8 +8,9 @@ import numpy as np
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from simul_whisper.committed_tokens import CommittedToken
+from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.timing import Timing
-from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES, Tokenizer
+from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.word import Word
 
 _LONGEST_TOKEN_SAMPLES = SAMPLE_RATE // 2
