@@ -18,8 +18,8 @@ PUBLIC = (
     "EncoderChange EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Progress ProgressHandler "
     "ShapeConversionError SimulWhisperConfig SimulWhisperError Stage StopReason TextDecoder Timing Update "
-    "WeightsError Word as_samples check_options from_mapping language_code language_names list_models load_model option "
-    "option_of read_toml release_thread"
+    "WeightsError Word as_samples check_options from_mapping language_code language_names list_models load_model "
+    "option option_of read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options progress timing mel tokenizer prompt alignatt loops committed_tokens transcript "

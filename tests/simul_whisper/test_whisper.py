@@ -57,6 +57,14 @@ def test_the_demo_prints_what_is_said(
     assert n_errors(captions.transcript, capsys.readouterr().out) <= 2
 
 
+def test_the_last_word_before_a_silence_ends_where_its_sound_ends(kettle: Recording, tiny: Model) -> None:
+    speech = kettle.samples[len(kettle.samples) - 5 * SAMPLE_RATE :]
+    silence = np.random.default_rng(0).standard_normal(5 * SAMPLE_RATE).astype(np.float32) * 1e-4
+    words = words_of(listen(PaddedAlignAttWhisper(AlignAttConfig(), tiny), every(1, np.concatenate([speech, silence]))))
+    assert "".join(word.text for word in words).endswith(" hot.")
+    assert words[-1].end_s <= 5.0
+
+
 def test_info_says_what_runs_where(tiny: Model) -> None:
     info = quick_listener(tiny).info
     assert isinstance(info, ModelInfo)
