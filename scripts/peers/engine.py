@@ -29,7 +29,7 @@ class Engine:
         )
         result = evaluate_clip(clip, self._model, self._config, offline=False)
         timing = timing_of([result])
-        decoding = Decoding(timing.prefill_s + sum(timing.step_s), len(timing.step_s))
+        decoding = Decoding(timing.language_s + timing.prefill_s + sum(timing.step_s), len(timing.step_s))
         return Heard(tuple(_piece(telling) for telling in result.tellings), decoding)
 
 

@@ -67,7 +67,7 @@ def verify(
     """
     samples = as_samples(samples)
     if not len(samples):
-        raise AudioFormatError("got no samples, expected speech to compare two encoders on")
+        raise AudioFormatError("there is no audio; comparing two encoders needs some speech")
     runtime = runtime or default_runtime() or REFERENCE
     found = describe(package)
     number_type = contents(package).number_type

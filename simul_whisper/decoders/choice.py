@@ -22,7 +22,9 @@ def choose_decoder(config: AlignAttConfig, weights: Weights) -> "MlxDecoder | On
         backend = "mlx" if is_mlx else "onnx"
     if backend == "onnx":
         if config.decoder_device == "gpu":
-            raise BackendError("decoder_backend = onnx runs on the CPU; use mlx for a GPU")
+            raise BackendError(
+                "decoder_backend = onnx runs only on the CPU, and decoder_device is gpu; use decoder_backend = mlx"
+            )
         try:
             from simul_whisper.decoders.onnx import OnnxDecoder
         except ImportError as error:

@@ -15,7 +15,7 @@ import numpy as np
 
 from simul_whisper.audio import SAMPLE_RATE
 from simul_whisper.coreml.conversion import Precision
-from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages
+from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages, package_at
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime, open_model, require_units, wants_neural_engine
 from simul_whisper.encoders import AudioEncoder, Features
@@ -27,6 +27,7 @@ from simul_whisper.weights.model import Dims, Weights
 if TYPE_CHECKING:
     from simul_whisper.coreml.description import Description
 
+_NO_PACKAGE = "Model not available"
 _PROBE_S = 4
 # Weights of four bits reach 30 dB. A package that does not say what it was made from must agree better: an encoder that
 # somebody has trained further is 20 to 40 dB away from its origin.
@@ -59,11 +60,14 @@ class Ready:
 class Preparation:
     """What to prepare, and where.
 
-    model: as the user calls it. path: of the package, or empty. weights: returns those that the decoder belongs to.
+    model: as the user calls it; names: all names it goes by. path: of the package; None where it must be looked up.
+    directory: of the weights. weights: returns those that the decoder belongs to.
     """
 
     model: str
-    path: str
+    names: tuple[str, ...]
+    path: str | None
+    directory: Path
     dims: Dims
     weights: Callable[[], Weights]
     compute_units: str
@@ -89,13 +93,19 @@ class Preparation:
         encoder, features = self._tried(opened, found)
         return Ready(encoder, found, model, features, is_known)
 
+    def check_possible(self) -> None:
+        """Raise CoreMLUnavailableError where waiting cannot help: without Core ML, or without any package to be had."""
+        self._runtime()
+        if self._find() is None and not is_on_hub(self.model):
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
+
     def needs_no_wait(self) -> bool:
         """Whether the package that is here need not be compiled. Raises CoreMLUnavailableError when it cannot run."""
         from simul_whisper.coreml.compilation import noted_model
 
         runtime, found = self._runtime(), self._find()
         if found is None:
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, "Model not available")
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
         return not wants_neural_engine(self.compute_units) or bool(noted_model(found, self.compute_units, runtime))
 
     def check_agreement(self, ready: Ready, reference: Features) -> None:
@@ -105,7 +115,7 @@ class Preparation:
         if psnr_db < least_db:
             raise CoreMLUnavailableError(
                 Stage.COREML_UNAVAILABLE,
-                f"Core ML's answer differs from the reference: got {psnr_db:.1f} dB, expected {least_db:g} or more",
+                f"Core ML's output differs from the reference: got {psnr_db:.1f} dB, expected at least {least_db:g} dB",
             )
 
     def _runtime(self) -> CoreMLRuntime:
@@ -122,19 +132,22 @@ class Preparation:
     def _find(self) -> "Description | None":
         """Return what the package here says of itself; None when there is none."""
         try:
-            candidates = local_packages(self.model, self.path)
+            candidates = [package_at(self.path)] if self.path else local_packages(self.names, self.directory)
         except SimulWhisperError as error:
             raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)) from error
         return self._described(candidates)
 
     def _described(self, candidates: list[Path]) -> "Description | None":
-        """Return the description of the first one that can be read."""
+        """Return the description of the first one that can be read and fits the model."""
         from simul_whisper.coreml.description import describe
+        from simul_whisper.encoders.coreml import input_and_output
 
         failure: CoreMLUnavailableError | None = None
         for candidate in candidates:
             try:
-                return describe(candidate)
+                found = describe(candidate)
+                input_and_output(found, self.dims)
+                return found
             except (SimulWhisperError, OSError) as error:
                 failure = failure or CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error))
         if failure:
@@ -147,7 +160,7 @@ class Preparation:
         except SimulWhisperError as error:
             raise CoreMLUnavailableError(Stage.DOWNLOAD_FAILED, str(error)) from error
         if found is None:
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, "Model not available")
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
         return found
 
     def _check_origin(self, found: "Description") -> None:
