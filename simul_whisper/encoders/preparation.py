@@ -5,7 +5,7 @@ It runs on any thread and touches no MLX. What goes wrong is a CoreMLUnavailable
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -19,7 +19,7 @@ from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packag
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime, open_model, require_units, wants_neural_engine
 from simul_whisper.encoders import AudioEncoder, Features
-from simul_whisper.errors import NeuralEngineNotAvailableError, SimulWhisperError
+from simul_whisper.errors import EncoderNotLoadedError, NeuralEngineNotAvailableError, SimulWhisperError
 from simul_whisper.mel import Mel, log_mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.weights.model import Dims, Weights
@@ -73,6 +73,7 @@ class Preparation:
     compute_units: str
     timeout_s: float
     runtime: CoreMLRuntime | None
+    _digests: dict[Precision, str] = field(default_factory=dict)
 
     def run(self, progress: ProgressHandler, cancelled: Event) -> Ready:
         """Return the encoder, after its first inference. Raises CoreMLUnavailableError."""
@@ -81,7 +82,6 @@ class Preparation:
         runtime = self._runtime()
         found = self._find() or self._described([self._fetched(progress)])
         assert found is not None
-        self._check_origin(found)
         model = noted_model(found, self.compute_units, runtime)
         is_known = model is not None
         try:
@@ -138,7 +138,7 @@ class Preparation:
         return self._described(candidates)
 
     def _described(self, candidates: list[Path]) -> "Description | None":
-        """Return the description of the first one that can be read and fits the model."""
+        """Return the description of the first one that can be read and belongs to the model."""
         from simul_whisper.coreml.description import describe
         from simul_whisper.encoders.coreml import input_and_output
 
@@ -147,6 +147,7 @@ class Preparation:
             try:
                 found = describe(candidate)
                 input_and_output(found, self.dims)
+                self._check_origin(found)
                 return found
             except (SimulWhisperError, OSError) as error:
                 failure = failure or CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error))
@@ -164,15 +165,16 @@ class Preparation:
         return found
 
     def _check_origin(self, found: "Description") -> None:
-        """Packages of ours say which weights they were made from."""
+        """Raise EncoderNotLoadedError for a package that says it was made from other weights, as ours do."""
         from simul_whisper.coreml.package import encoder_digest
 
-        said = found.metadata.get(_ORIGIN)
+        if (said := found.metadata.get(_ORIGIN)) is None:
+            return
         precision: Precision = "float32" if found.metadata.get("precision") == "float32" else "float16"
-        if said is not None and said != encoder_digest(self.weights(), precision):
-            raise CoreMLUnavailableError(
-                Stage.COREML_UNAVAILABLE, f"{found.path}: made from other weights than those of {self.model}"
-            )
+        if precision not in self._digests:
+            self._digests[precision] = encoder_digest(self.weights(), precision)
+        if said != self._digests[precision]:
+            raise EncoderNotLoadedError(f"{found.path}: made from other weights than those of {self.model}")
 
     def _compiled(
         self, runtime: CoreMLRuntime, found: "Description", progress: ProgressHandler, cancelled: Event

@@ -131,13 +131,16 @@ def test_a_package_that_is_missing_is_told_from_the_start(place: Place, hub: lis
 def test_a_package_is_found_by_the_models_name_and_beside_its_weights(
     place: Place, package: Path, weights: Weights, tmp_path: Path, folder: str
 ) -> None:
-    shutil.copytree(weights.directory, tmp_path / "weights")
-    note_model(describe(package), UNITS, DEVICE, package)
-    (tmp_path / folder).mkdir(exist_ok=True)
-    (tmp_path / folder / package.name).symlink_to(package)
-    # A stray one of another model is passed over.
-    model = place.load(DEVICE, model_path=str(tmp_path / "weights"), wait_for_compilation=True)
-    assert model.info.encoder_backend == "coreml", model.info.fallback_reason
+    directory = Path(shutil.copytree(weights.directory, tmp_path / "weights"))
+    # One of another model, which says so, is passed over.
+    another = Path(shutil.copytree(package, directory / "AnotherEncoder.mlpackage"))
+    specification = next(another.rglob("*.mlmodel"))
+    origin = describe(package).metadata["encoder_sha256"].encode()
+    specification.write_bytes(specification.read_bytes().replace(origin, b"0" * 64))
+    found = Path(shutil.copytree(package, tmp_path / folder / package.name)).absolute()
+    note_model(describe(found), UNITS, DEVICE, found)
+    info = place.load(device(), model_path=str(directory)).info
+    assert (info.encoder_backend, info.package_digest) == ("coreml", describe(found).digest), info.fallback_reason
 
 
 def test_warm_up_can_be_cancelled(place: Place, package: Path, captions: Recording) -> None:
