@@ -33,8 +33,9 @@ from simul_whisper.word import Word
 if TYPE_CHECKING:
     from simul_whisper.alignatt import StopReason
     from simul_whisper.blas import release_thread
-    from simul_whisper.decoders import TextDecoder
-    from simul_whisper.encoders import AudioEncoder
+    from simul_whisper.decoders import Step, TextDecoder
+    from simul_whisper.encoders import AudioEncoder, Features
+    from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import EncoderChange, Update
     from simul_whisper.weights import ModelEntry, list_models
@@ -43,10 +44,13 @@ if TYPE_CHECKING:
 _MODULES = {
     "AudioEncoder": "encoders",
     "EncoderChange": "transcript",
+    "Features": "encoders",
+    "Mel": "mel",
     "Model": "model",
     "ModelEntry": "weights",
     "ModelInfo": "model",
     "PaddedAlignAttWhisper": "whisper",
+    "Step": "decoders",
     "StopReason": "alignatt",
     "TextDecoder": "decoders",
     "Update": "transcript",
@@ -76,7 +80,9 @@ __all__ = [
     "EncoderChange",
     "EncoderError",
     "EncoderNotLoadedError",
+    "Features",
     "LastWord",
+    "Mel",
     "Model",
     "ModelEntry",
     "ModelError",
@@ -91,6 +97,7 @@ __all__ = [
     "SimulWhisperConfig",
     "SimulWhisperError",
     "Stage",
+    "Step",
     "StopReason",
     "TextDecoder",
     "Timing",

@@ -15,9 +15,9 @@ ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
 STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
-    "EncoderChange EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo "
+    "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Progress ProgressHandler "
-    "ShapeConversionError SimulWhisperConfig SimulWhisperError Stage StopReason TextDecoder Timing Update "
+    "ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TextDecoder Timing Update "
     "WeightsError Word as_samples check_options from_mapping language_code language_names list_models load_model "
     "option option_of read_toml release_thread"
 ).split()

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simul_whisper import AlignAttConfig, ConfigError, SimulWhisperConfig, language_code, language_names
@@ -62,6 +62,7 @@ def test_an_unknown_language_is_answered_with_the_nearest_three(written: str, ne
     assert str(found.value).count("(") == 3
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_is_written_is_a_code_or_refused(written: str) -> None:
     with suppress(ConfigError):
