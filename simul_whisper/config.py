@@ -1,7 +1,7 @@
 """Every setting of the engine: one field, one default, its check and its help text.
 
 A config may be changed freely until it is handed to `PaddedAlignAttWhisper`, which validates it and keeps a snapshot.
-Command-line flags, TOML keys and the table in the README are made from the fields.
+Command-line flags, TOML keys and the table in the docs are made from the fields.
 """
 
 import copy
@@ -122,7 +122,7 @@ class SimulWhisperConfig:
 
 @dataclass
 class AlignAttConfig(SimulWhisperConfig):
-    """Settings of the AlignAtt policy besides."""
+    """All settings of the engine: those above, and those of the AlignAtt policy."""
 
     frame_threshold: int = option(
         25, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500

@@ -26,7 +26,7 @@ _POLL_S = 0.05
 
 
 class CancelledError(EncoderNotLoadedError):
-    """Somebody no longer wanted it."""
+    """The compilation was stopped: nobody waits for it any more."""
 
 
 def noted_model(found: Description, compute_units: str, runtime: CoreMLRuntime) -> Path | None:

@@ -70,7 +70,7 @@ def hub_folder(
 
 @dataclass(frozen=True)
 class _Reporting:
-    """As what a download is reported, and to whom."""
+    """The stage that a download is reported as, and the handler it is reported to."""
 
     stage: Stage
     progress: ProgressHandler
