@@ -26,12 +26,16 @@ _Config = TypeVar("_Config", bound="SimulWhisperConfig")
 
 
 _BACKENDS = ("auto", "coreml", "mlx", "ctranslate2")
-_QUANTIZATIONS = ("auto", "float16", "int8", "int4")
+_QUANTIZATIONS = ("auto", "float16", "int8", "int4", "fastest")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
-    "max_performance": {"backend": "coreml", "quantization": "int4", "load_in_background": True},
+    "max_performance": {"backend": "coreml", "quantization": "fastest", "load_in_background": True},
     "mlx_only": {"backend": "mlx"},
 }
+"""Settings to start from.
+
+max_performance: Core ML, loaded in the background; where there is none, the fastest encoder and decoder of the machine.
+"""
 
 
 class LastWord(Enum):
@@ -75,7 +79,8 @@ class SimulWhisperConfig:
     decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
     quantization: str = option(
         "auto",
-        "precision of the weights in mlx and onnx; auto: int8 in onnx, float16 on a GPU, else float32",
+        "precision of the weights in mlx and onnx; auto: int8 in onnx, float16 on a GPU, else float32; "
+        "fastest: as auto, and int8 for decoders on a GPU",
         _QUANTIZATIONS,
     )
     fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, instead of failing")

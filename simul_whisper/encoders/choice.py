@@ -100,9 +100,9 @@ def _encoder(backend: str, config: AlignAttConfig, weights: Weights) -> AudioEnc
     if backend == "mlx":
         from simul_whisper.encoders.mlx import MlxEncoder
 
-        return MlxEncoder(
-            weights, config.decoder_device, config.quantization, fallback_to_float16=config.fallback_to_float16
-        )
+        # An encoder multiplies whole matrices, which fewer bits make no faster.
+        quantization = "auto" if config.quantization == "fastest" else config.quantization
+        return MlxEncoder(weights, config.decoder_device, quantization, fallback_to_float16=config.fallback_to_float16)
     if importlib.util.find_spec("ctranslate2") is None:
         raise BackendError(
             "ctranslate2 is not installed; pip install 'simul-whisper[cpu]', or use encoder_backend = mlx"

@@ -210,7 +210,7 @@ def test_settings_of_the_policy_are_unknown_to_its_base() -> None:
 
 def test_presets_are_settings_to_start_from() -> None:
     config = AlignAttConfig.preset("max_performance", language="de").validated()
-    assert (config.backend, config.quantization, config.load_in_background) == ("coreml", "int4", True)
+    assert (config.backend, config.quantization, config.load_in_background) == ("coreml", "fastest", True)
     assert config.language == "de"
     assert AlignAttConfig.preset("mlx_only").backend == "mlx"
     assert AlignAttConfig.preset("default") == AlignAttConfig()
