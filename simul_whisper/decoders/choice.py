@@ -42,8 +42,7 @@ def _quantization(config: AlignAttConfig, backend: str) -> str:
     """Return the quantization, with `fastest` resolved.
 
     A step on a GPU takes as long as its weights come from memory. Four bits are no faster in ONNX, and cost words: of
-    264 in English clips `base` has 19 wrong with ONNX's int8, 23 with its int4; of 209 `tiny.en` has 16 wrong with int8 in
-    ONNX or MLX, 20 with ONNX's int4, 18 with MLX's.
+    264 in English clips `base` has 19 wrong with int8 in ONNX, and 23 with int4.
     """
     if config.quantization != "fastest":
         return config.quantization
