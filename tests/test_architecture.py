@@ -133,7 +133,7 @@ LAYERS = {
     "audio": "ring pcm voice_activity files containers capture microphone",
     "sessions": "session handle metrics worker",
     "server": "limits access uvicorn_websocket resumable registry connection prometheus app run",
-    "client": "audio_buffer deduplication client",
+    "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "formats durable terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }

@@ -19,17 +19,6 @@ export function resume(session, sentBytes, seen) {
 export const end = () => JSON.stringify({ type: "end" });
 export const ack = (seen) => JSON.stringify({ type: "ack", seen });
 
-/** What to do after an error: come back to the session, go on with a new one, or stop. */
-export const After = Object.freeze({ RESUME: "resume", RENEW: "renew", STOP: "stop" });
-
-const RESUMED = ["slow_reader", "not_ready", "too_many_connections", "too_many_sessions"];
-const RENEWED = ["unknown_session", "resume_gap", "stopping", "stopped", "overloaded", "idle", "too_long"];
-
-export function after(code) {
-  if (RESUMED.includes(code)) return After.RESUME;
-  return RENEWED.includes(code) ? After.RENEW : After.STOP;
-}
-
 /** The address of the server that sent this page; a token stands in the page's own address or was typed in. */
 export function streamUrl(page, token) {
   const url = new URL(PATH, page);
