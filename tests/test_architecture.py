@@ -132,7 +132,7 @@ ROOMS = {
 LAYERS = {
     "audio": "ring pcm voice_activity files containers capture microphone",
     "sessions": "session handle metrics worker",
-    "server": "limits access uvicorn_websocket resumable registry connection prometheus app run",
+    "server": "limits access language_names uvicorn_websocket resumable registry connection prometheus app run",
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "formats durable terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",

@@ -43,7 +43,7 @@ class SessionRegistry:
 
     def __init__(self, worker: Worker, config: AlignAttConfig, voice: VoiceConfig, limits: Limits) -> None:
         self.worker, self.limits = worker, limits
-        self._config, self._voice = config, voice
+        self.config, self._voice = config, voice
         self._places: dict[str, _Place] = {}
         self.is_stopping = False
         self._changed = asyncio.Event()
@@ -53,7 +53,7 @@ class SessionRegistry:
     def open(self, hello: Hello, holder: Holder) -> ResumableSession:
         """Open a session. Raises ProtocolError."""
         self._check_open()
-        config = hello.config(self._config)
+        config = hello.config(self.config)
         voice = hello.voice_config(self._voice)
 
         def handle(notify: Callable[[], None]) -> SessionHandle:

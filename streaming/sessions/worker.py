@@ -53,13 +53,19 @@ class State(Enum):
 @dataclass(frozen=True)
 class Health:
     """is_alive: the thread runs. is_ready: it does, and a real inference has succeeded. busy_s: how long the present
-    inference has been running, 0 when none does. message: what has failed, else empty."""
+    inference has been running, 0 when none does. message: what has failed, else empty.
+
+    model, languages, tasks: its name, and what it can be asked for; empty before it is ready.
+    """
 
     state: State
     is_alive: bool
     is_ready: bool
     busy_s: float
     message: str
+    model: str = ""
+    languages: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
 class Worker:
@@ -83,6 +89,7 @@ class Worker:
         self._sessions: list[ScheduledSession] = []
         self._meter = Meter()
         self._state, self._message = State.LOADING, ""
+        self._model, self._languages, self._tasks = "", tuple[str, ...](), tuple[str, ...]()
         self._busy_since: float | None = None
         self._is_draining = self._is_aborted = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -132,7 +139,10 @@ class Worker:
         with self._lock:
             alive, busy_since = self._thread.is_alive(), self._busy_since
             busy_s = 0.0 if busy_since is None else self._clock() - busy_since
-            return Health(self._state, alive, alive and self._state is State.READY, busy_s, self._message)
+            is_ready = alive and self._state is State.READY
+            return Health(
+                self._state, alive, is_ready, busy_s, self._message, self._model, self._languages, self._tasks
+            )
 
     def metrics(self) -> Metrics:
         handles = [scheduled.handle for scheduled in self._open_sessions() if not scheduled.handle.is_over]
@@ -164,6 +174,7 @@ class Worker:
         try:
             model = self._load()
             self._warm_up(model)
+            self._note_abilities(model)
             self._enter(State.READY)
             while not self._is_done():
                 self._woken.wait()
@@ -193,6 +204,13 @@ class Worker:
         whisper.insert_audio(noise.astype(np.float32))
         if not whisper.infer(is_last=True).timing.windows:
             raise BackendError("got no inference when warming up, expected one")
+
+    def _note_abilities(self, model: Model) -> None:
+        is_multilingual = model.tokenizer.multilingual
+        with self._lock:
+            self._model = model.name
+            self._languages = model.tokenizer.languages if is_multilingual else ("en",)
+            self._tasks = ("transcribe", "translate") if is_multilingual else ("transcribe",)
 
     def _enter(self, state: State, message: str = "") -> None:
         with self._changed:

@@ -1,6 +1,7 @@
 /** The messages of the WebSocket protocol, version 1. No I/O. The README describes them one by one. */
 
-export const PATH = "/v1/stream";
+const STREAM = "/v1/stream";
+const MODEL = "/v1/model";
 const VERSION = 1;
 
 /** Close codes of ours: the session is given up, or will be come back to. */
@@ -19,10 +20,18 @@ export function resume(session, sentBytes, seen) {
 export const end = () => JSON.stringify({ type: "end" });
 export const ack = (seen) => JSON.stringify({ type: "ack", seen });
 
-/** The address of the server that sent this page; a token stands in the page's own address or was typed in. */
+/** The address of the server's stream. page: the address of this page; token: empty when none is known. */
 export function streamUrl(page, token) {
-  const url = new URL(PATH, page);
+  const url = addressed(STREAM, page, token);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  if (token) url.searchParams.set("token", token);
   return url.href;
+}
+
+/** Where the server tells what its model can do. */
+export const modelUrl = (page, token) => addressed(MODEL, page, token).href;
+
+function addressed(path, page, token) {
+  const url = new URL(path, page);
+  if (token) url.searchParams.set("token", token);
+  return url;
 }

@@ -3,7 +3,14 @@
 import { State } from "./client.js";
 import { lostBecause } from "./sentences.js";
 
-const WORDS = { idle: "Ready", [State.CONNECTING]: "Connecting …", [State.OPEN]: "Live", finishing: "Finishing …" };
+const WORDS = {
+  idle: "Ready",
+  finishing: "Finishing …",
+  [State.CONNECTING]: "Connecting …",
+  [State.OPEN]: "Live",
+  [State.LOST]: "Reconnecting …",
+};
+const WAITING = { not_ready: "The model is loading …", unreachable: "The server cannot be reached" };
 
 export class Status {
   #elements;
@@ -13,11 +20,11 @@ export class Status {
     this.#elements = elements;
   }
 
-  /** state: one of State, idle or finishing; code: why the connection is lost. */
+  /** state: one of State, idle, waiting or finishing; code: why the connection is lost, or what is waited for. */
   show(state, code = "") {
     const { connection, notice } = this.#elements;
     connection.dataset.state = state;
-    this.#write(connection, WORDS[state] ?? "Reconnecting …");
+    this.#write(connection, state === "waiting" ? WAITING[code] : WORDS[state]);
     notice.hidden = state !== State.LOST;
     if (state === State.LOST) this.#write(notice.firstElementChild, `${lostBecause(code)}; trying again.`);
   }

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import soundfile
 
+from simul_whisper.tokenizer import LANGUAGES
 from streaming.audio.files import read_audio
 from streaming.evaluation.scoring import word_edits
 from tests.streaming.web.browser import browser
@@ -72,13 +73,12 @@ def server(chromium: Any) -> Iterator[Server]:  # noqa: ARG001
 class Reader:
     """Somebody in front of the page."""
 
-    def __init__(self, chromium: Any, address: str) -> None:
-        self.page = chromium.new_page()
+    def __init__(self, chromium: Any, address: str, locale: str = "en-US") -> None:
+        self.page = chromium.new_page(locale=locale)
         self.page.set_default_timeout(PATIENCE_MS)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(address)
-        self.page.select_option("[name=language]", "en")
 
     def choose(self, file: Path, pace: str) -> None:
         self.page.get_by_text("File", exact=True).first.click()
@@ -170,23 +170,58 @@ def test_a_file_that_is_none_is_told_in_words(reader: Reader) -> None:
     assert reader.page.is_enabled("#start")
 
 
+def test_it_offers_what_the_model_has(reader: Reader, server: Server) -> None:
+    languages = reader.page.locator("[name=language] option")
+    languages.first.wait_for(state="attached")
+    assert languages.all_inner_texts() == ["English"]
+    assert not reader.page.is_visible("[name=task]")
+    server.kill()
+    server.start("--model", "base", "--language", "de", "--task", "translate")
+    # In the reader's language where the browser knows it: Chromium has no name for Bashkir.
+    other = Reader(reader.page.context.browser, server.url, "fr-FR")
+    names = other.page.locator("[name=language] option")
+    names.nth(98).wait_for(state="attached")
+    offered = dict(
+        zip(names.evaluate_all("all => all.map((each) => each.value)"), names.all_inner_texts(), strict=True)
+    )
+    assert offered.keys() == {"auto", *LANGUAGES[:99]}
+    assert (offered["de"], offered["jw"], offered["ba"]) == ("allemand", "javanais", "Bashkir")
+    assert not [code for code, name in offered.items() if name == code]
+    assert other.page.input_value("[name=language]") == "de"
+    assert other.page.input_value("[name=task]") == "translate"
+    other.page.close()
+
+
+def test_a_model_that_is_loading_is_waited_for(reader: Reader) -> None:
+    page = reader.page
+    page.route("**/v1/model", lambda route: route.fulfill(status=503, json={"message": "the model is loading"}))
+    page.reload()
+    page.get_by_text("The model is loading …").wait_for()
+    page.unroute("**/v1/model")
+    page.locator("[name=language] option").first.wait_for(state="attached")
+    assert page.inner_text("#connection") == "Ready"
+
+
 def test_what_the_server_cannot_do_is_told_in_words(reader: Reader) -> None:
-    reader.page.select_option("[name=language]", "de")
+    reader.page.locator("[name=language] option").first.wait_for(state="attached")
+    # As if the server had got another model since.
+    reader.page.evaluate("document.querySelector('[name=language]').replaceChildren(new Option('Deutsch', 'de'))")
     reader.start()
     reader.page.get_by_text("The server cannot do this.").wait_for()
     assert "can only transcribe English" in reader.page.inner_text("#problem-detail")
     assert reader.page.is_enabled("#start")
+    reader.page.locator("[name=language] option", has_text="English").wait_for(state="attached")
 
 
 def test_a_token_can_be_typed_in(chromium: Any, server: Server) -> None:
     server.kill()
     server.start("--token", "open sesame & more")
     reader = Reader(chromium, server.url)
-    reader.start()
     reader.page.get_by_label("Access token").fill("open sesame & more")
     reader.page.keyboard.press("Enter")
     reader.wait_for("appear")
     assert not reader.page.is_visible("#problem")
+    assert reader.page.locator("[name=language] option").all_inner_texts() == ["English"]
     reader.page.close()
 
 
