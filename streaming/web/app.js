@@ -71,6 +71,7 @@ async function learn() {
     isOffered = true;
     if (phase === "idle") status.show("idle");
   } catch (error) {
+    wait(error.code);
     showProblem(error);
   } finally {
     isAsking = false;

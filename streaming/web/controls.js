@@ -52,7 +52,7 @@ export class Controls {
     const { device } = this.#form.elements;
     const found = await microphones();
     const chosen = device.value;
-    device.replaceChildren(new Option("Default microphone", ""));
+    device.replaceChildren(new Option("System default", ""));
     for (const { deviceId, label } of found) if (deviceId !== "default") device.add(new Option(label, deviceId));
     device.value = [...device.options].some((option) => option.value === chosen) ? chosen : "";
     this.#form.querySelector("#device-field").dataset.isOne = String(device.options.length < 3);
@@ -67,7 +67,7 @@ export class Controls {
   #change(name) {
     const { file } = this.#form.elements;
     this.#form.dataset.source = this.choices.source;
-    this.#form.querySelector("#file-name").textContent = file.files[0]?.name ?? "Choose a file …";
+    this.#form.querySelector("#file-name").textContent = file.files[0]?.name ?? "Choose a file…";
     if (REMEMBERED.includes(name)) localStorage.setItem(name, this.choices[name]);
   }
 }

@@ -12,7 +12,7 @@ export async function askForModel(url, onWait) {
   for (;;) {
     const answer = await fetch(url).catch(() => null);
     if (answer?.ok) return answer.json();
-    if (answer?.status === 401) throw Object.assign(new Error("unauthorized"), { code: "unauthorized" });
+    if (answer?.status === 401) throw Object.assign(new Error(""), { code: "unauthorized" });
     onWait(answer?.status === 503 ? "not_ready" : "unreachable");
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
   }

@@ -5,12 +5,16 @@ import { lostBecause } from "./sentences.js";
 
 const WORDS = {
   idle: "Ready",
-  finishing: "Finishing …",
-  [State.CONNECTING]: "Connecting …",
+  finishing: "Finishing…",
+  [State.CONNECTING]: "Connecting…",
   [State.OPEN]: "Live",
-  [State.LOST]: "Reconnecting …",
+  [State.LOST]: "Reconnecting…",
 };
-const WAITING = { not_ready: "The model is loading …", unreachable: "The server cannot be reached" };
+const WAITING = {
+  not_ready: "Loading the model…",
+  unreachable: "The server cannot be reached",
+  unauthorized: "An access token is needed",
+};
 
 export class Status {
   #elements;
@@ -31,11 +35,14 @@ export class Status {
 
   /** Called several times a second. pending_s: audio that waits for the connection. */
   update({ position_s, duration_s, delay_s, pending_s }) {
-    const { delay, time, notice } = this.#elements;
+    const { connection, delay, time, notice } = this.#elements;
     const total = duration_s === null ? "" : ` / ${clock(duration_s)}`;
     this.#write(time, clock(position_s) + total);
-    this.#write(delay, delay_s === null ? "" : `${delay_s.toFixed(1)} s delay`);
-    this.#write(notice.lastElementChild, pending_s < 1 ? "" : `${Math.round(pending_s)} s of sound are kept for then.`);
+    // What it was before the connection was lost says nothing of how late the captions are now.
+    const isUnknown = delay_s === null || connection.dataset.state === State.LOST;
+    this.#write(delay, isUnknown ? "" : `${delay_s.toFixed(1)} s delay`);
+    const kept = `The last ${Math.round(pending_s)} s of audio are kept; the captions will catch up.`;
+    this.#write(notice.lastElementChild, pending_s < 1 ? "" : kept);
   }
 
   /** level: 0 to 1. */
