@@ -1,7 +1,5 @@
 """A real headless Chromium, for the tests of the page; they are skipped where it cannot be had."""
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,35 +14,19 @@ import streaming
 
 WEB = Path(streaming.__file__).parent / "web"
 
-# As root, which is how containers run, Chromium refuses to start with its sandbox.
-_FLAGS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-
-
-def chromium() -> str:
-    """Return its path; skip the test where there is none."""
-    found = next((path for path in map(shutil.which, _NAMES) if path), None)
-    if found is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    return found
+pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
 
 
 @contextmanager
 def browser(heard: Path | None = None) -> Iterator[Any]:
-    """Start it; heard: the WAV file that its microphone hears, once, from when it is opened."""
-    flags = list(_FLAGS)
-    if heard:
-        flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-        flags += [f"--use-file-for-fake-audio-capture={heard}%noloop"]
-    path = chromium()
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=flags)
-        try:
-            yield started
-        finally:
-            started.close()
+    """Start it, or skip the test; heard: the WAV file that its microphone hears, once, from when it is opened."""
+    from scripts.chromium import chromium, chromium_path
+
+    path = chromium_path()
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with chromium(path, heard) as started:
+        yield started
 
 
 class _Files(SimpleHTTPRequestHandler):
