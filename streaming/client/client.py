@@ -22,14 +22,12 @@ from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
 from streaming.client.deduplication import Deduplicator
 from streaming.client.recovery import RECOVERY, After, Recovery
-from streaming.events import AudioDropped, Ended, Event, Failed, Flushed
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason
 from streaming.protocols.native import (
     Ack,
     ClientMessage,
-    Code,
     End,
     Flush,
-    Hello,
     Numbered,
     ProtocolError,
     Ready,
@@ -40,6 +38,7 @@ from streaming.protocols.native import (
     client_text,
     parse_server,
 )
+from streaming.sessions.request import SessionRequest
 
 try:
     from anyio import move_on_after
@@ -80,7 +79,7 @@ class Client:
         recovery: Recovery = RECOVERY,
     ) -> None:
         self._url, self._token = websocket_url(url), token
-        self._hello = Hello(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts)
+        self._hello = SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts)
         self._recovery = recovery
         self._audio, self._told = AudioBuffer(), Deduplicator(recovery)
         self._session, self._session_start = "", 0
@@ -232,9 +231,9 @@ class Client:
         await self._say(socket, self._hello if is_new else Resume(self._session, sent, self._seen))
         ready = await self._next(socket)
         if isinstance(ready, Refused):
-            raise RefusedError(ready.code, ready.message)
+            raise RefusedError(ready.reason.value, ready.message)
         if not isinstance(ready, Ready):
-            raise ProtocolError(Code.BAD_JSON, "got another answer to the hello, expected ready")
+            raise ProtocolError(Reason.BAD_JSON, "got another answer to the hello, expected ready")
         self._check_kept()
         self._session, self._end_sent = ready.session, ready.has_end
         self._audio.rewind(self._session_start + ready.received_bytes)
@@ -326,7 +325,7 @@ class Client:
         with move_on_after(self._recovery.silent_s):
             text = await socket.recv()
         if isinstance(text, bytes):
-            raise ProtocolError(Code.BAD_JSON, "got bytes, expected text")
+            raise ProtocolError(Reason.BAD_JSON, "got bytes, expected text")
         if text is not None:
             return parse_server(text)
         if not self._is_open or self._is_ended or self._audio.cursor > self._received:
@@ -338,7 +337,7 @@ class Client:
         while not self._is_over:
             message = await self._next(socket)
             if isinstance(message, Refused):
-                raise RefusedError(message.code, message.message)
+                raise RefusedError(message.reason.value, message.message)
             if isinstance(message, Received):
                 self._received = self._session_start + message.received_bytes
                 received_s = self._received / _BYTES_PER_SECOND
@@ -351,9 +350,9 @@ class Client:
         if message.seq != self._seen + 1:
             raise ConnectionLostError("gap", f"got event {message.seq}, expected {self._seen + 1}")
         self._seen = message.seq
-        if isinstance(event, Failed) and self._recovery.after(event.code) is not After.STOP:
-            raise RefusedError(event.code, event.message)
-        told = self._told.told(event)
+        if isinstance(event, Failed) and self._recovery.after(event.reason.value) is not After.STOP:
+            raise RefusedError(event.reason.value, event.message)
+        told = self._told.told(event) if event else None
         while isinstance(told, Flushed) and self._flushes and self._flushes[0] <= _bytes(told.at_s + _MILLISECOND_S):
             self._flushes.popleft()
             self._n_flushes_sent = max(0, self._n_flushes_sent - 1)

@@ -16,11 +16,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from simul_whisper import Word
-from streaming.events import Ended, Failed, Words
+from streaming.events import Ended, Failed, Reason, Words
 from streaming.protocols.native import (
     Ack,
     ClientMessage,
-    Hello,
     Numbered,
     Ready,
     Refused,
@@ -29,6 +28,7 @@ from streaming.protocols.native import (
     parse_client,
     server_text,
 )
+from streaming.sessions.request import SessionRequest
 
 # When an error comes: to the first greeting, in an open session, as its last event, or to whoever comes back.
 MOMENTS = ("greeting", "session", "event", "return")
@@ -43,7 +43,7 @@ class ScriptedServer:
         self.heard = defaultdict[str, list[bytes]](list)
 
     def greetings(self, path: str) -> list[ClientMessage]:
-        return [each for each in self.said[path] if isinstance(each, Hello | Resume)]
+        return [each for each in self.said[path] if isinstance(each, SessionRequest | Resume)]
 
     async def hear(self, socket: ServerConnection) -> None:
         assert socket.request
@@ -55,20 +55,20 @@ class ScriptedServer:
         if n == 1:
             await self._play(socket, path, moment, code)
         elif n == 2 and moment == "return":
-            await _say(socket, Refused(code, ""))
+            await _say(socket, Refused(Reason(code), ""))
         else:
             await _say(socket, Ready("two", 0, False, 30), Numbered(seen + 1, Ended(0)))
 
     async def _play(self, socket: ServerConnection, path: str, moment: str, code: str) -> None:
         if moment == "greeting":
-            await _say(socket, Refused(code, ""))
+            await _say(socket, Refused(Reason(code), ""))
             return
         await _say(socket, Ready("one", 0, False, 30))
         match moment, code:
             case "session", _:
-                await _say(socket, _word(1), Refused(code, ""))
+                await _say(socket, _word(1), Refused(Reason(code), ""))
             case "event", _:
-                await _say(socket, _word(1), Numbered(2, Failed(code, "")))
+                await _say(socket, _word(1), Numbered(2, Failed(Reason(code), "")))
             case "return", _:
                 await _say(socket, _word(1))
                 socket.transport.abort()

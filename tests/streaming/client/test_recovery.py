@@ -11,13 +11,13 @@ import pytest
 
 from simul_whisper import SAMPLE_RATE
 from streaming.client import RECOVERY, After, Client, LostError, Recovery
-from streaming.events import AudioDropped, Ended, Failed, Words
-from streaming.protocols.native import Ack, Code, Hello, ProtocolError, Resume
+from streaming.events import AudioDropped, Ended, Failed, Reason, Words
+from streaming.protocols.native import Ack, ProtocolError, Resume
+from streaming.sessions.request import SessionRequest
 from tests.streaming.client.scripted_server import MOMENTS, ScriptedServer, as_json, scripted
 
 QUICK = replace(RECOVERY, delays_s=(0.01,))
-OF_SESSIONS = ("audio_format", "config", "engine", "internal", "stopped", "slow_reader")
-CODES = [*RECOVERY.codes, "of_the_future"]
+CODES = [reason.value for reason in Reason]
 
 # How a stream ended, and what audio was dropped.
 Outcome = tuple[str, list[tuple[float, float]]]
@@ -38,9 +38,15 @@ async def _stream(url: str, recovery: Recovery, seconds: int) -> Outcome:
                     client.end()
                 if isinstance(event, AudioDropped):
                     dropped.append((event.from_s, event.to_s))
-                outcome = event.code if isinstance(event, Failed) else "ended" if isinstance(event, Ended) else outcome
+                outcome = (
+                    event.reason.value
+                    if isinstance(event, Failed)
+                    else "ended"
+                    if isinstance(event, Ended)
+                    else outcome
+                )
         except (LostError, ProtocolError) as error:
-            outcome = error.code
+            outcome = error.code if isinstance(error, LostError) else error.reason.value
     return outcome, dropped
 
 
@@ -117,7 +123,9 @@ def outcomes(streams: Streams, server: ScriptedServer, paths: Sequence[str], rec
     """How each stream ended, and how it greeted after the first time: a new hello, or a resume."""
     told = streams([server.url + path for path in paths], recovery, 0)
     ends = [outcome for outcome, _ in told]
-    kinds = [[type(each).__name__.lower() for each in server.greetings(path)[1:]] for path in paths]
+    kinds = [
+        ["resume" if isinstance(each, Resume) else "hello" for each in server.greetings(path)[1:]] for path in paths
+    ]
     return dict(zip([path.split("/")[-1] for path in paths], zip(ends, kinds, strict=True), strict=True))
 
 
@@ -134,7 +142,7 @@ def expected(moment: str, code: str) -> tuple[str, list[str]]:
 
 def test_every_code_has_its_row() -> None:
     own = {"unreachable", "silent", "gap", "full"}
-    assert {code.value for code in Code} | set(OF_SESSIONS) | own == set(RECOVERY.codes)
+    assert {*CODES, *own} == set(RECOVERY.codes)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -182,4 +190,4 @@ def test_when_too_much_is_kept_the_oldest_is_dropped_and_told(streams: Streams, 
     ((outcome, dropped),) = streams([server.url + "/own/full"], little, 7)
     # The word that was told ends at 1.5 s.
     assert (outcome, dropped) == ("ended", [(1.5, 3)])
-    assert [type(each) for each in server.greetings("/own/full")] == [Hello, Hello]
+    assert [type(each) for each in server.greetings("/own/full")] == [SessionRequest, SessionRequest]

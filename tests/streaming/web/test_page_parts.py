@@ -10,9 +10,10 @@ import pytest
 
 from simul_whisper import Word
 from streaming.client.deduplication import Deduplicator
-from streaming.events import SpeechEnded, Words
+from streaming.events import Reason, SpeechEnded, Words
 from streaming.output.formats import EventSink, open_sink
-from streaming.protocols.native import Ack, Code, End, Hello, Resume, parse_client
+from streaming.protocols.native import Ack, End, Resume, parse_client
+from streaming.sessions.request import SessionRequest
 from tests.streaming.web.browser import WEB, open_web
 
 RATE_BYTES = 32_000
@@ -117,7 +118,7 @@ def test_it_says_hello_and_sends_what_was_recorded_meanwhile(talk: Talk) -> None
     talk.ready()
     talk.do("end")
     hello, *rest = talk.sent
-    assert isinstance(hello, Hello)
+    assert isinstance(hello, SessionRequest)
     assert hello.engine == {"language": "en", "task": "transcribe"}
     assert rest == [(0, RATE_BYTES), (1, RATE_BYTES), End()]
     talk.say(type="ended", seq=1, audio_s=2)
@@ -171,10 +172,10 @@ def test_when_the_session_is_lost_a_new_one_hears_what_was_kept(talk: Talk) -> N
     talk.say(type="received", received_bytes=30 * RATE_BYTES)
     talk.cut()
     talk.open()
-    talk.say(type="error", code=Code.UNKNOWN_SESSION.value, message="")
+    talk.say(type="error", code=Reason.UNKNOWN_SESSION.value, message="")
     talk.ready(session="two")
     hello, first, *_ = talk.sent
-    assert isinstance(hello, Hello)
+    assert isinstance(hello, SessionRequest)
     kept_from_s = first[0]
     assert 0 < kept_from_s <= 20
     # What it hears again it may hear differently; what is new stands where it was spoken.
