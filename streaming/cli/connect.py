@@ -17,7 +17,7 @@ from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.output.formats import FORMATS, open_sink
 
 if TYPE_CHECKING:
-    from streaming.client import Client, ClientEvent
+    from streaming.client import Client, ClientEvent, Disconnected, Reconnected
 
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _FAILED = 2
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 async def _connect(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
-    from streaming.client import Client, Reconnected
+    from streaming.client import Client, Disconnected, Reconnected
     from streaming.events import Failed
     from streaming.output.terminal import PlainCaptions
 
@@ -65,7 +65,7 @@ async def _connect(options: argparse.Namespace) -> int:
         _end_at_ctrl_c(speaking)
         try:
             async for last in client:
-                if isinstance(last, Reconnected):
+                if isinstance(last, Disconnected | Reconnected):
                     captions.say(_notice(last))
                 else:
                     captions.show(last)
@@ -76,10 +76,11 @@ async def _connect(options: argparse.Namespace) -> int:
     return _FAILED if isinstance(last, Failed) else 0
 
 
-def _notice(event: "ClientEvent") -> str:
-    from streaming.client import Reconnected
+def _notice(event: "Disconnected | Reconnected") -> str:
+    from streaming.client import Disconnected
 
-    assert isinstance(event, Reconnected)
+    if isinstance(event, Disconnected):
+        return f"{event.message}; trying again"
     if event.is_resumed:
         return "connected again; nothing is lost"
     return f"connected again, in a new session, which hears the audio from {event.from_s:.1f} s on"
@@ -91,7 +92,7 @@ async def _speak(client: "Client", options: argparse.Namespace) -> None:
     source = _source(options)
     try:
         async for samples in paced(source) if options.realtime else source:
-            await client.send(samples)
+            await client.send(samples, drop_oldest=options.source == "mic")
     finally:
         # Also when cancelled by Ctrl-C: what was heard is still written.
         client.end()

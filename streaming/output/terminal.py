@@ -158,7 +158,8 @@ class ScreenCaptions:
 
     def _state(self) -> Text:
         n_lit = round(_METER_CELLS * (1 - self._level_db / _QUIETEST_DB))
-        state = Text("● " if self._is_speech else "○ ", "red" if self._is_speech else "dim", no_wrap=True)
+        state = Text(no_wrap=True)
+        state.append("● " if self._is_speech else "○ ", "red" if self._is_speech else "dim")
         state.append("▮" * n_lit, "green")
         state.append("▯" * (_METER_CELLS - n_lit), "dim")
         latency = "" if self._latency_s is None else f"  {self._latency_s:.1f} s behind"
