@@ -144,8 +144,7 @@ LAYERS = {
     "audio": "ring pcm voice_activity files containers capture microphone",
     "sessions": "event_log request session inbox handle metrics pool scheduled worker",
     "stages": "stage",
-    "server": "limits access language_names uvicorn_websocket log_reader hosted registry resumable connection "
-    "prometheus app run",
+    "server": "limits access uvicorn_websocket log_reader hosted registry resumable connection prometheus app run",
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "formats durable terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",

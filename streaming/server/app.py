@@ -12,11 +12,11 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
+from simul_whisper import language_names
 from streaming.events import Reason
 from streaming.protocols.native import PATH
 from streaming.server.access import Access
 from streaming.server.connection import Connection
-from streaming.server.language_names import language_names
 from streaming.server.limits import RateLimiter
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
 from streaming.server.registry import SessionRegistry

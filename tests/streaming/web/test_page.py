@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from simul_whisper.tokenizer import LANGUAGES
+from simul_whisper.languages import LANGUAGES
 from streaming.audio.files import read_audio
 from streaming.evaluation.scoring import word_edits
 from tests.streaming.web.browser import browser
