@@ -130,11 +130,11 @@ ROOMS = {
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
-    "audio": "ring pcm voice_activity files containers capture microphone",
+    "audio": "ring pcm speech voice_activity gate files containers capture microphone",
     "sessions": "session handle metrics worker",
     "server": "limits access uvicorn_websocket resumable registry connection prometheus app run",
     "client": "audio_buffer deduplication client",
-    "output": "formats durable terminal live_captions",
+    "output": "cues formats durable standard_output terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 
@@ -200,7 +200,16 @@ def test_few_modules_know_the_web() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["events", "audio/pcm", "audio/ring", "audio/voice_activity", "sessions/session", "protocols/native"],
+    [
+        "events",
+        "audio/pcm",
+        "audio/ring",
+        "audio/gate",
+        "audio/speech",
+        "audio/voice_activity",
+        "sessions/session",
+        "protocols/native",
+    ],
 )
 def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
     modules = {module.split(".")[0] for module, _ in imports(ROOT / "streaming" / f"{name}.py")}

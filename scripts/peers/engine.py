@@ -7,7 +7,8 @@ from pathlib import Path
 from scripts.peers.job import Decoding, Heard, Job, Piece, Recording
 from simul_whisper import AlignAttConfig, load_model, read_toml
 from streaming.evaluation.manifest import Clip
-from streaming.evaluation.results import Telling, evaluate_clip, timing_of
+from streaming.evaluation.replay import Emission
+from streaming.evaluation.results import evaluate_clip, timing_of
 
 
 def settings(job: Job) -> AlignAttConfig:
@@ -30,8 +31,8 @@ class Engine:
         result = evaluate_clip(clip, self._model, self._config, offline=False)
         timing = timing_of([result])
         decoding = Decoding(timing.prefill_s + sum(timing.step_s), len(timing.step_s))
-        return Heard(tuple(_piece(telling) for telling in result.tellings), decoding)
+        return Heard(tuple(_piece(emission) for emission in result.emissions), decoding)
 
 
-def _piece(telling: Telling) -> Piece:
-    return Piece("".join(word.text for word in telling.words), telling.audio_s, telling.compute_s)
+def _piece(emission: Emission) -> Piece:
+    return Piece("".join(word.text for word in emission.words), emission.audio_s, emission.compute_s)

@@ -22,7 +22,8 @@ from simul_whisper import (
     Update,
     as_samples,
 )
-from streaming.audio.voice_activity import GateEvent, Offset, Onset, Speech, open_gate
+from streaming.audio.gate import open_gate
+from streaming.audio.speech import GateEvent, Offset, Onset, Speech
 from streaming.events import (
     AudioDropped,
     BackendChanged,
