@@ -15,7 +15,8 @@ _MAX_PAUSE_MS = 800
 _SENTENCE_ENDS = tuple(".?!…。？！।؟")
 _CLOSING_MARKS = "\"'”’»)]}」』）】"
 _SHORT_LETTERS = 3
-# What a break costs, in columns that would be given up to avoid it.
+# What a break costs, in columns by which lines may rather be uneven; a cue may rather leave three times as many unused.
+_UNUSED_PER_COST = 3
 _COST_AFTER_PUNCTUATION = 0
 _COST_BEFORE_SHORT_WORD = 6
 _COST_ELSEWHERE = 10
@@ -117,7 +118,7 @@ class CueBuilder:
 
         def cost(n: int) -> int:
             unused = full - _columns(_joined(self._open[:n]))
-            return unused + _break_cost(self._open[n - 1], self._open[n])
+            return unused // _UNUSED_PER_COST + _break_cost(self._open[n - 1], self._open[n])
 
         steady = [n for n in range(1, n_most) if _duration_ms(self._open[:n]) >= self._min_ms]
         return min([n_most, *reversed(steady)], key=cost)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import streaming
 from simul_whisper import Word
 from streaming.client.deduplication import Deduplicator
 from streaming.events import SpeechEnded, Words
-from streaming.output.formats import EventSink, open_sink
+from streaming.output.formats import open_format
 from streaming.protocols.native import Ack, Code, End, Hello, Resume, parse_client
 from tests.streaming.web.browser import browser
 
@@ -259,10 +258,10 @@ def test_every_code_that_stops_has_its_sentence(page: Any) -> None:
 def passages(seed: int) -> list[Words | SpeechEnded]:
     """Made-up speech: pauses, long words, punctuation, several scripts."""
     chance = random.Random(seed)
-    texts = (
-        " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve|,|?|..."
-    )
-    spoken = texts.split("|")
+    spoken = (
+        " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve| of the"
+        "| and|,|?|..."
+    ).split("|")
     made: list[Words | SpeechEnded] = []
     at_s = 0.0
     for _ in range(60):
@@ -280,18 +279,17 @@ def passages(seed: int) -> list[Words | SpeechEnded]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", ["srt", "vtt"])
 def test_subtitles_are_those_of_the_command_line(page: Any, name: str, seed: int) -> None:
-    stream = StringIO()
-    sink = EventSink(open_sink(name, stream))
+    written, expected = open_format(name), ""
     words: list[dict[str, Any]] = []
     for event in passages(seed):
-        sink.feed(event)
+        expected += written.feed(event)
         if isinstance(event, Words):
             words += [{"text": word.text, "start_s": word.start_s, "end_s": word.end_s} for word in event.words]
         else:
             words[-1]["endsSpeech"] = True
-    sink.feed(SpeechEnded(0))
+    expected += written.end()
     script = """async ([name, words]) => (await import("/subtitles.js")).FORMATS[name].write(words)"""
-    assert page.evaluate(script, [name, words]) == stream.getvalue()
+    assert page.evaluate(script, [name, words]) == expected
 
 
 def test_samples_become_integers(page: Any) -> None:
