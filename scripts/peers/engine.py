@@ -1,7 +1,9 @@
 """Our own engine, through the public names."""
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from scripts.peers.job import Decoding, Heard, Job, Piece, Recording
@@ -19,8 +21,7 @@ def settings(job: Job) -> AlignAttConfig:
 
 class Engine:
     def __init__(self, job: Job) -> None:
-        # CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses.
-        sys.modules["torch"] = None  # type: ignore[assignment]
+        _import_without_torch("ctranslate2")
         self._config = settings(job)
         self._model = load_model(self._config)
 
@@ -32,6 +33,15 @@ class Engine:
         timing = timing_of([result])
         decoding = Decoding(timing.prefill_s + sum(timing.step_s), len(timing.step_s))
         return Heard(tuple(_piece(emission) for emission in result.emissions), decoding)
+
+
+def _import_without_torch(name: str) -> None:
+    """CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses."""
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    with suppress(ImportError):
+        import_module(name)
+    # SciPy, which is imported later, looks whether it is there.
+    del sys.modules["torch"]
 
 
 def _piece(emission: Emission) -> Piece:
