@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, SimulWhisperError, load_model
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, SimulWhisperError
 from streaming.cli.bench_table import table
 from streaming.cli.options import (
     ProgressBar,
@@ -20,6 +20,7 @@ from streaming.evaluation.manifest import Clip, load_manifest
 from streaming.settings import VoiceConfig
 
 if TYPE_CHECKING:
+    from simul_whisper import Model
     from streaming.evaluation.results import ClipResult
 
 _BAD_INPUT = 2
@@ -86,7 +87,10 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> Model:
+def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> "Model":
+    # Here, because `--help` and bad flags do without the engine.
+    from simul_whisper import load_model
+
     bar = ProgressBar()
     try:
         model = load_model(config, bar, _reference_runtime() if options.coreml_reference else None)
@@ -119,7 +123,7 @@ def selected_clips(options: argparse.Namespace) -> list[Clip]:
 
 
 def _evaluated(
-    clips: list[Clip], model: Model, config: AlignAttConfig, voice: VoiceConfig, options: argparse.Namespace
+    clips: list[Clip], model: "Model", config: AlignAttConfig, voice: VoiceConfig, options: argparse.Namespace
 ) -> "tuple[list[ClipResult], int]":
     """Return the results of the clips that could be read, and the exit status."""
     from streaming.evaluation.results import evaluate_clip

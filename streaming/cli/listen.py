@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from simul_whisper import AlignAttConfig, BackendError, load_model
+from simul_whisper import AlignAttConfig, BackendError
 from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, configs_from
 from streaming.cli.output_options import add_output_options, format_from
 from streaming.output.durable import DurableText
@@ -107,6 +107,7 @@ def _captions(options: argparse.Namespace, config: AlignAttConfig) -> "Iterator[
 
 @contextmanager
 def _running_worker(config: AlignAttConfig) -> "Iterator[Worker]":
+    from simul_whisper import load_model
     from streaming.sessions.worker import Worker
 
     bar = ProgressBar()

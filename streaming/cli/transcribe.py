@@ -8,23 +8,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import AlignAttConfig, Model, SimulWhisperError, load_model
-from streaming.audio.files import audio_blocks, chunked
+from simul_whisper import AlignAttConfig, SimulWhisperError
 from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, session_configs_from
 from streaming.cli.output_files import Destination, destinations
 from streaming.cli.output_options import add_output_options, format_from
 from streaming.evaluation.metrics_log import MetricsLog
-from streaming.evaluation.replay import Emission, chunk_samples, replay, replay_realtime
 from streaming.events import Language
 from streaming.output.durable import DurableText, OutputError
 from streaming.output.formats import Format
-from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
+
+if TYPE_CHECKING:
+    from simul_whisper import Model
+    from streaming.evaluation.replay import Emission
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -60,16 +61,23 @@ def run(options: argparse.Namespace) -> int:
         log = (
             MetricsLog(files.enter_context(closing(DurableText(options.log, is_synced=False)))) if options.log else None
         )
-        bar = ProgressBar()
-        try:
-            model = load_model(config, bar)
-        finally:
-            bar.close()
+        model = _loaded(config)
         if log:
             log.model_loaded(model.info.load_duration_s)
         job = _Job(options, model, config, voice, log)
         statuses = [job.transcribe(source, place) for source, place in zip(options.files, places, strict=True)]
     return max(statuses)
+
+
+def _loaded(config: AlignAttConfig) -> "Model":
+    # Here and below, because `--help` and bad flags do without the engine.
+    from simul_whisper import load_model
+
+    bar = ProgressBar()
+    try:
+        return load_model(config, bar)
+    finally:
+        bar.close()
 
 
 class _Job:
@@ -78,7 +86,7 @@ class _Job:
     def __init__(
         self,
         options: argparse.Namespace,
-        model: Model,
+        model: "Model",
         config: AlignAttConfig,
         voice: VoiceConfig,
         log: MetricsLog | None,
@@ -113,14 +121,17 @@ class _Job:
             print(cost.summary(source, self._model), file=sys.stderr)
         return 0
 
-    def _emissions(self, source: str, interruption: "_Interruption") -> Iterator[Emission]:
+    def _emissions(self, source: str, interruption: "_Interruption") -> "Iterator[Emission]":
+        from streaming.evaluation.replay import chunk_samples, replay, replay_realtime
+        from streaming.sessions.session import Session
+
         session = Session(self._config, self._model, self._voice, drafts=False)
         chunks = interruption.until(_chunks(source, chunk_samples(self._config, self._voice)))
         if self._options.realtime:
             return replay_realtime(session, chunks, interruption.sleep)
         return replay(session, chunks, coalesce=not self._voice.vad)
 
-    def _write(self, emission: Emission, place: Destination, written: Format) -> None:
+    def _write(self, emission: "Emission", place: Destination, written: Format) -> None:
         emitted_s = emission.ready_s if self._options.realtime else emission.audio_s
         place.write("".join(written.feed(event, emitted_s) for event in emission.events))
         if self._log:
@@ -129,6 +140,8 @@ class _Job:
 
 def _chunks(source: str, n_samples: int) -> Chunks:
     """Yield what the user has named, in pieces of `n_samples`. Raises AudioFormatError."""
+    from streaming.audio.files import audio_blocks, chunked
+
     return chunked(audio_blocks(Path(source)), n_samples)
 
 
@@ -185,7 +198,7 @@ class _Cost:
         self._compute_s = 0.0
         self._lags_s: list[float] = []
 
-    def add(self, emission: Emission) -> None:
+    def add(self, emission: "Emission") -> None:
         self.audio_s = emission.audio_s
         self._compute_s += emission.compute_s
         self._lags_s += [emission.ready_s - word.end_s for word in emission.words if word.is_spoken]
@@ -193,7 +206,7 @@ class _Cost:
             if isinstance(event, Language):
                 self._language = event.language
 
-    def summary(self, source: str, model: Model) -> str:
+    def summary(self, source: str, model: "Model") -> str:
         info, mean_lag = model.info, sum(self._lags_s) / max(1, len(self._lags_s))
         parts = [
             f"{Path(source).name}: {self.audio_s:.1f} s, language {self._language or 'unknown'}",
