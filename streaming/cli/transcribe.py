@@ -26,6 +26,7 @@ from streaming.settings import VoiceConfig
 if TYPE_CHECKING:
     from simul_whisper import Model
     from streaming.evaluation.replay import Emission
+    from streaming.sessions.session import Session
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -95,12 +96,15 @@ class _Job:
 
     def transcribe(self, source: str, place: Destination) -> int:
         """Stream one file and return its exit status; the others are still done when it is bad."""
+        from streaming.sessions.session import Session
+
+        session = Session(self._config, self._model, self._voice, drafts=False)
         language = None if self._config.language == "auto" else self._config.language
         written = format_from(self._options, language, file=source if place.is_shared else None)
         cost, interruption = _Cost(language), _Interruption()
         try:
             with interruption:
-                for emission in self._emissions(source, interruption):
+                for emission in self._emissions(session, source, interruption):
                     if self._log and not cost.audio_s:
                         self._log.start(source)
                     self._write(emission, place, written)
@@ -121,11 +125,9 @@ class _Job:
             print(cost.summary(source, self._model), file=sys.stderr)
         return 0
 
-    def _emissions(self, source: str, interruption: "_Interruption") -> "Iterator[Emission]":
+    def _emissions(self, session: "Session", source: str, interruption: "_Interruption") -> "Iterator[Emission]":
         from streaming.evaluation.replay import chunk_samples, replay, replay_realtime
-        from streaming.sessions.session import Session
 
-        session = Session(self._config, self._model, self._voice, drafts=False)
         chunks = interruption.until(_chunks(source, chunk_samples(self._config, self._voice)))
         if self._options.realtime:
             return replay_realtime(session, chunks, interruption.sleep)

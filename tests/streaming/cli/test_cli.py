@@ -60,7 +60,7 @@ def test_a_bad_file_is_one_line_and_the_others_are_still_done(
     ],
 )
 def test_bad_flags_are_one_line_and_status_2(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transcribe", CAPTIONS, *flags]) == 2
+    assert main(["transcribe", CAPTIONS, CAPTIONS, *flags]) == 2
     err = capsys.readouterr().err
     assert said in err
     assert len(err.strip().splitlines()) == 1
