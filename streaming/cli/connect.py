@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError
-from streaming.output.formats import FORMATS, open_sink
+from streaming.cli.output_options import add_output_options, format_from
 
 if TYPE_CHECKING:
     from streaming.client import Client, ClientEvent, Disconnected, Reconnected
@@ -33,8 +33,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("source", metavar="FILE|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
     parser.add_argument("--language", default="", help="a Whisper language code, or auto (default: the server's)")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
-    parser.add_argument("--times", action="store_true", help="with --format text: a line per passage, with its times")
+    add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
     parser.add_argument("--token", default="", help=f"the server's; better given as ${_TOKEN}")
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
@@ -55,9 +54,8 @@ async def _connect(options: argparse.Namespace) -> int:
 
     named = {"language": options.language, "task": options.task}
     settings = {name: value for name, value in named.items() if value}
-    sink = open_sink(options.format, sys.stdout, with_times=options.times)
     language = None if options.language in ("", "auto") else options.language
-    captions = PlainCaptions(sink, sys.stderr, language)
+    captions = PlainCaptions(format_from(options, language), sys.stdout, sys.stderr)
     token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
     async with Client(options.url, token=token, settings=settings, drafts=False) as client:

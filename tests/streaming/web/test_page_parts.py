@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from io import StringIO
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from simul_whisper import Word
 from streaming.client.deduplication import Deduplicator
 from streaming.events import Reason, SpeechEnded, Words
-from streaming.output.formats import EventSink, open_sink
+from streaming.output.formats import open_format
 from streaming.protocols.native import Ack, End, Resume, parse_client
 from streaming.sessions.request import SessionRequest
 from tests.streaming.web.browser import WEB, open_web
@@ -222,10 +221,10 @@ def test_every_code_has_its_sentence(page: Any) -> None:
 def passages(seed: int) -> list[Words | SpeechEnded]:
     """Made-up speech: pauses, long words, punctuation, several scripts."""
     chance = random.Random(seed)
-    texts = (
-        " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve|,|?|..."
-    )
-    spoken = texts.split("|")
+    spoken = (
+        " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve| of the"
+        "| and|,|?|..."
+    ).split("|")
     made: list[Words | SpeechEnded] = []
     at_s = 0.0
     for _ in range(60):
@@ -243,18 +242,17 @@ def passages(seed: int) -> list[Words | SpeechEnded]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", ["srt", "vtt"])
 def test_subtitles_are_those_of_the_command_line(page: Any, name: str, seed: int) -> None:
-    stream = StringIO()
-    sink = EventSink(open_sink(name, stream))
+    written, expected = open_format(name), ""
     words: list[dict[str, Any]] = []
     for event in passages(seed):
-        sink.feed(event)
+        expected += written.feed(event)
         if isinstance(event, Words):
             words += [{"text": word.text, "start_s": word.start_s, "end_s": word.end_s} for word in event.words]
         else:
             words[-1]["endsSpeech"] = True
-    sink.feed(SpeechEnded(0))
+    expected += written.end()
     script = """async ([name, words]) => (await import("/subtitles.js")).FORMATS[name].write(words)"""
-    assert page.evaluate(script, [name, words]) == stream.getvalue()
+    assert page.evaluate(script, [name, words]) == expected
 
 
 def test_samples_become_integers(page: Any) -> None:
