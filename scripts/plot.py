@@ -87,10 +87,10 @@ def read_figures(argument: str, group: str | None) -> Point:
         raise ConfigError(f"got {argument!r}, expected LABEL=FILE")
     figures = json.loads(Path(name).read_text(encoding="utf-8"))
     if group and group not in figures["groups"]:
-        raise ConfigError(f"{name}: got no group {group}, expected one of {', '.join(figures['groups'])}")
+        raise ConfigError(f"{name}: there is no group {group}; there are {', '.join(figures['groups'])}")
     found = figures["groups"][group] if group else figures["overall"]
     if found["laal_s"] is None or found["wer"] is None:
-        raise ConfigError(f"{name}: got no LAAL or no WER: no words were scored")
+        raise ConfigError(f"{name}: there is no LAAL or no WER, because no words were scored")
     measured = {each.name: found[each.name] for each in fields(Point) if each.name in found}
     return Point(label, **measured)
 

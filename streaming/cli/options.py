@@ -48,7 +48,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add --config and a flag for every setting of the engine."""
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
-    start.add_argument("--preset", choices=list(PRESETS), default="default", help="settings to start from, as by name")
+    start.add_argument("--preset", choices=list(PRESETS), default="default", help="named settings to start from")
     add_options(parser, AlignAttConfig, "settings of the engine")
 
 
