@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, ConfigError
+from simul_whisper import SAMPLE_RATE, ConfigError, language_code
 from streaming.output.formats import FORMATS, open_sink
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("connect", help="stream a file or a microphone to a server")
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("source", metavar="FILE|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
-    parser.add_argument("--language", default="", help="a Whisper language code, or auto (default: the server's)")
+    parser.add_argument("--language", default="", help="such as German or de, or auto (default: the server's)")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
     parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
     parser.add_argument("--times", action="store_true", help="with --format text: a line per passage, with its times")
@@ -56,8 +56,8 @@ async def _connect(options: argparse.Namespace) -> int:
     named = {"language": options.language, "task": options.task}
     settings = {name: value for name, value in named.items() if value}
     sink = open_sink(options.format, sys.stdout, with_times=options.times)
-    language = None if options.language in ("", "auto") else options.language
-    captions = PlainCaptions(sink, sys.stderr, language)
+    code = language_code(options.language or "auto")
+    captions = PlainCaptions(sink, sys.stderr, None if code == "auto" else code)
     token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
     async with Client(options.url, token=token, settings=settings, drafts=False) as client:

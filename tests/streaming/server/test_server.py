@@ -99,7 +99,7 @@ def test_what_was_received_is_told(served: Served) -> None:
 
 
 def test_what_only_the_model_can_refuse_is_the_last_event(served: Served) -> None:
-    messages, code = told(served, client_text(SessionRequest(engine={"language": "klingon"})), AUDIO, END)
+    messages, code = told(served, client_text(SessionRequest(engine={"language": "yue"})), AUDIO, END)
     assert messages[-1].event.reason.value == "config"
     assert code == 1008
 
