@@ -141,12 +141,12 @@ ROOMS = {
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
-    "audio": "ring pcm voice_activity files containers capture microphone",
+    "audio": "ring pcm speech voice_activity gate files containers capture microphone",
     "sessions": "event_log request session inbox handle metrics pool scheduled worker",
     "stages": "stage",
     "server": "limits access uvicorn_websocket log_reader hosted registry resumable connection prometheus app run",
-    "client": "audio_buffer deduplication client",
-    "output": "formats durable terminal live_captions",
+    "client": "recovery address audio_buffer deduplication connection_events client",
+    "output": "cues formats durable standard_output terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 
@@ -220,6 +220,8 @@ def test_few_modules_know_the_web() -> None:
         "settings",
         "audio/pcm",
         "audio/ring",
+        "audio/gate",
+        "audio/speech",
         "audio/voice_activity",
         "sessions/session",
         "sessions/request",

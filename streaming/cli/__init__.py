@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from simul_whisper import SimulWhisperError
 from streaming.cli import bench, connect, coreml, listen, load, models, serve, transcribe
+from streaming.output.standard_output import checked_output
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
@@ -25,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (transcribe, listen, serve, connect, load, bench, models, coreml):
         module.add_command(commands)
-    options = parser.parse_args(arguments)
     try:
-        status: int = options.run(options)
+        with checked_output():
+            options = parser.parse_args(arguments)
+            status: int = options.run(options)
     except SimulWhisperError as error:
         print(f"simul-whisper: {error}", file=sys.stderr)
         return _USAGE_ERROR
@@ -35,6 +37,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has seen enough.
-        sys.stdout = None
         return 0
     return status
