@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 _BAD_INPUT = 2
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("bench", help="measure quality, delay and cost on recordings with references")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument(
         "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"

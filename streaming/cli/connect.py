@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ _POLL_S = 0.2
 Samples = NDArray[np.float32]
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("connect", help="stream a file or a microphone to a server")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("source", metavar="FILE|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
     parser.add_argument("--language", default="", help="such as German or de, or auto (default: the server's)")

@@ -24,8 +24,7 @@ _INTERRUPTED = 130
 _POLL_S = 0.2
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("listen", help="live captions of a microphone")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
     parser.add_argument("--list-devices", action="store_true", help="show the microphones there are, and end")
     add_output_options(parser)

@@ -34,8 +34,7 @@ _INTERRUPTED = 130
 Chunks = Iterator[NDArray[np.float32]]
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("transcribe", help="transcribe or translate audio files, streamed")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, mp3, ogg, m4a, mp4, webm ...")
     parser.add_argument("--realtime", action="store_true", help="at the pace of speech; late chunks are taken together")
     add_output_options(parser)

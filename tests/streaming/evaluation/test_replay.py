@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, PaddedAlignAttWhisper
 from streaming.audio.files import chunked
 from streaming.evaluation.replay import Emission, chunk_samples, replay, replay_realtime
-from streaming.events import Ended
+from streaming.events import Recognised
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
 from tests.tones import random_words, speech_of, tone_model
@@ -36,7 +36,7 @@ def text_of(emissions: list[Emission]) -> str:
 def test_every_chunk_is_given_once_and_the_end_with_the_last() -> None:
     emissions = list(replay(session(), silence(1.0, 1.0, 0.3)))
     assert [emission.audio_s for emission in emissions] == pytest.approx([1.0, 2.0, 2.3])
-    assert [Ended(2.3) in emission.events for emission in emissions] == [False, False, True]
+    assert [Recognised(2.3) in emission.events for emission in emissions] == [False, False, True]
 
 
 def test_however_the_audio_is_cut_all_is_heard() -> None:
