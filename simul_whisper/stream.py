@@ -35,13 +35,13 @@ _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 class TokenUpdate:
     """What one pass decided.
 
-    tokens: committed now. draft: tokens read but held back. word_end_sample: where the last word ends; None while a
-    later token may extend it. keep_from_sample: where the next window may start.
+    tokens: committed now. draft: tokens that would be next, but are held back. word_end_sample: where the last word
+    ends; None while a later token may extend it. keep_from_sample: where the next window may start.
     """
 
     tokens: tuple[CommittedToken, ...]
     stop: StopReason
-    draft: tuple[int, ...]
+    draft: tuple[CommittedToken, ...]
     word_end_sample: int | None
     keep_from_sample: int
     timing: Timing
@@ -118,7 +118,7 @@ class Stream:
         return TokenUpdate(
             tokens=self._commit(accepted[:n], window.start_sample),
             stop=stop,
-            draft=tuple(token.token for token in accepted[n:]),
+            draft=_on_the_clock(accepted[n:], window.start_sample),
             word_end_sample=self._word_end(next_token, window),
             keep_from_sample=self._keep_from(window),
             timing=Timing(mel_s, encode_s, language_s + found.prefill_s, found.step_s, watch.total(), 1),
@@ -227,9 +227,7 @@ class Stream:
         return window.start_sample + following.frame * SAMPLES_PER_FRAME
 
     def _commit(self, tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:
-        entries = tuple(
-            CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
-        )
+        entries = _on_the_clock(tokens, start_sample)
         self._committed.commit(entries)
         return entries
 
@@ -245,3 +243,10 @@ class Stream:
         keep_from = self._committed.best_cut(window.end_sample - self._longest_samples, latest)
         self._context.scroll(self._committed.cut(keep_from))
         return keep_from
+
+
+def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:
+    """Return tokens of a window that starts there, each with the sample it was read from."""
+    return tuple(
+        CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
+    )

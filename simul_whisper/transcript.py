@@ -1,6 +1,7 @@
 """From committed tokens to words with times, and what a listener is told after each call."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +29,8 @@ class EncoderChange:
 class Update:
     """What one call of `infer` found out.
 
-    words: committed now, never to change. draft: text that may still change. stop: why the last pass ended.
+    words: committed now, never to change. draft_words: what follows them and may still change, draft: its text.
+    stop: why the last pass ended.
     audio_end_s: audio up to here has been decoded. keep_from_sample: audio before it will not be needed again.
     encoder_change: None as long as the same encoder runs.
     """
@@ -42,6 +44,7 @@ class Update:
     is_last: bool
     encoder_change: EncoderChange | None = None
     timing: Timing = field(default_factory=Timing)
+    draft_words: tuple[Word, ...] = ()
 
     @property
     def text(self) -> str:
@@ -69,6 +72,12 @@ class Transcript:
         if ended and "\ufffd" not in self._text():
             words += self.end(word_end_sample)
         return words
+
+    def preview(self, draft: Sequence[CommittedToken], language: str | None) -> list[Word]:
+        """Return the words that would follow if the draft were committed and nothing came after it."""
+        trial = copy(self)
+        trial._open = list(self._open)
+        return [*trial.feed(draft, language, None), *trial.end()]
 
     def end(self, word_end_sample: int | None = None) -> list[Word]:
         """Return the last word, if one is open; half a character at its end is left out."""

@@ -75,12 +75,13 @@ class PaddedAlignAttWhisper:
             words += self._transcript.end()
         return self._update(words, passes, is_last=is_last)
 
-    def refresh_segment(self, start_sample: int | None = None) -> None:
+    def refresh_segment(self, start_sample: int | None = None) -> tuple[Word, ...]:
         """Begin the next utterance: the text so far becomes context, the clock goes on.
 
         start_sample: where on the clock the next audio stands, when audio between is left out; by default it follows
         the audio inserted so far. Audio that `infer(is_last=True)` has not decoded is given up. A language detected
         without certainty, because the utterance was short, is detected anew; one that was certain may still change.
+        Returns the last word, if it was committed and `infer` has not returned it, because it might have gone on.
         Raises AudioFormatError for a position before the end of the audio inserted so far.
         """
         end_sample = self._window.end_sample + self._n_pending
@@ -92,6 +93,7 @@ class PaddedAlignAttWhisper:
         self._window = AudioChunk(np.zeros(0, np.float32), end_sample if start_sample is None else start_sample)
         self._pending.clear()
         self._ended = True
+        return tuple(self._transcript.end())
 
     @property
     def _n_pending(self) -> int:
@@ -117,9 +119,11 @@ class PaddedAlignAttWhisper:
         self._window = AudioChunk(self._window.samples[n_dropped:], keep_from_sample)
 
     def _update(self, words: list[Word], passes: list[TokenUpdate], *, is_last: bool) -> Update:
+        draft = self._transcript.preview(passes[-1].draft, self._stream.text_language) if passes else []
         return Update(
             words=tuple(words),
-            draft=self.model.tokenizer.decode(list(passes[-1].draft)).rstrip("\ufffd") if passes else "",
+            draft="".join(word.text for word in draft),
+            draft_words=tuple(draft),
             stop=passes[-1].stop if passes else StopReason.WAITING,
             language=self.language,
             audio_end_s=self._window.end_sample / SAMPLE_RATE,

@@ -1,8 +1,51 @@
-"""What a listener is told: frozen records, with times in seconds since the start of the stream."""
+"""What every stage reports: frozen records, with times in seconds since the start of the stream.
+
+Utterances are numbered from 1; without voice activity there is one, and another after each flush.
+"""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from simul_whisper import Word
+
+
+class Reason(Enum):
+    """Why a session, a connection or a request is refused or over: the one vocabulary of all protocols."""
+
+    # What was asked for cannot be had.
+    AUDIO_FORMAT = "audio_format"
+    CONFIG = "config"
+    UNAUTHORIZED = "unauthorized"
+    ORIGIN = "origin"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    TOO_MANY_SESSIONS = "too_many_sessions"
+    NOT_READY = "not_ready"
+    # A message that the protocol does not allow.
+    BAD_JSON = "bad_json"
+    UNKNOWN_TYPE = "unknown_type"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_VALUE = "bad_value"
+    UNSUPPORTED_VERSION = "unsupported_version"
+    HELLO_EXPECTED = "hello_expected"
+    HELLO_TWICE = "hello_twice"
+    AFTER_END = "after_end"
+    MESSAGE_TOO_BIG = "message_too_big"
+    # The session goes on elsewhere, or is not known any more.
+    REPLACED = "replaced"
+    UNKNOWN_SESSION = "unknown_session"
+    RESUME_GAP = "resume_gap"
+    # Somebody was too slow or too long.
+    IDLE = "idle"
+    TOO_LONG = "too_long"
+    OVERLOADED = "overloaded"
+    SLOW_READER = "slow_reader"
+    # The server ends, or has made a mistake.
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    ENGINE = "engine"
+    INTERNAL = "internal"
+    # Told by a newer server than this client.
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -11,6 +54,7 @@ class Words:
 
     words: tuple[Word, ...]
     heard_s: float
+    utterance: int = 1
 
     @property
     def text(self) -> str:
@@ -19,14 +63,35 @@ class Words:
 
 @dataclass(frozen=True)
 class Draft:
-    """Text after the committed words that may still change; it replaces the draft before, and may be empty."""
+    """What follows the committed words and may still change; it replaces the draft before, and may be empty."""
 
-    text: str
+    words: tuple[Word, ...]
+    utterance: int = 1
+
+    @property
+    def text(self) -> str:
+        return "".join(word.text for word in self.words)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Words in another language, never to change: of the speech between two times. target: its language code."""
+
+    target: str
+    words: tuple[Word, ...]
+    source_start_s: float
+    source_end_s: float
+    utterance: int = 1
+
+    @property
+    def text(self) -> str:
+        return "".join(word.text for word in self.words)
 
 
 @dataclass(frozen=True)
 class SpeechStarted:
     at_s: float
+    utterance: int = 1
 
 
 @dataclass(frozen=True)
@@ -34,6 +99,7 @@ class SpeechEnded:
     """All words of the utterance have been committed."""
 
     at_s: float
+    utterance: int = 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +107,7 @@ class Language:
     """The language that is decoded from here on: a Whisper code."""
 
     language: str
+    utterance: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,23 +135,46 @@ class Flushed:
 
 
 @dataclass(frozen=True)
+class Cleared:
+    """A clear was asked for here; audio before it that was not decoded yet never will be."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Everything was recognised; other stages may still have something to say. audio_s: how long the stream was."""
+
+    audio_s: float
+
+
+@dataclass(frozen=True)
 class Failed:
-    """The session is over, by an error.
+    """The session is over, by an error."""
 
-    code: `audio_format`, `config`, `engine`, `internal`, `stopped` or `slow_reader`.
-    """
-
-    code: str
+    reason: Reason
     message: str
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The session is over, and everything was heard. audio_s: how long the stream was."""
+    """The session is over, and all stages are done. audio_s: how long the stream was."""
 
     audio_s: float
 
 
 Event = (
-    Words | Draft | SpeechStarted | SpeechEnded | Language | AudioDropped | BackendChanged | Flushed | Failed | Ended
+    Words
+    | Draft
+    | Translation
+    | SpeechStarted
+    | SpeechEnded
+    | Language
+    | AudioDropped
+    | BackendChanged
+    | Flushed
+    | Cleared
+    | Recognised
+    | Failed
+    | Ended
 )

@@ -121,8 +121,9 @@ ROOMS = {
     "settings": "",
     "audio": "settings",
     "sessions": "events settings audio",
+    "stages": "events settings sessions/event_log",
     "protocols": "events settings sessions/request",
-    "server": "events settings audio sessions protocols",
+    "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
     "evaluation": "events settings audio sessions protocols client output",
@@ -131,8 +132,9 @@ ROOMS = {
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
     "audio": "ring pcm voice_activity files containers capture microphone",
-    "sessions": "session handle metrics worker",
-    "server": "limits access uvicorn_websocket resumable registry connection prometheus app run",
+    "sessions": "event_log request session inbox handle metrics pool scheduled worker",
+    "stages": "stage",
+    "server": "limits access uvicorn_websocket log_reader hosted registry resumable connection prometheus app run",
     "client": "audio_buffer deduplication client",
     "output": "formats durable terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
@@ -195,12 +197,24 @@ def test_few_modules_know_the_web() -> None:
     }
     clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}
     assert importers("websockets") == {*clients, "streaming/server/uvicorn_websocket.py"}
-    assert importers("prometheus_client") == {"streaming/server/prometheus.py"}
+    users = {
+        f"streaming/{name}.py" for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "server/prometheus")
+    }
+    assert importers("prometheus_client") == users
 
 
 @pytest.mark.parametrize(
     "name",
-    ["events", "audio/pcm", "audio/ring", "audio/voice_activity", "sessions/session", "protocols/native"],
+    [
+        "events",
+        "settings",
+        "audio/pcm",
+        "audio/ring",
+        "audio/voice_activity",
+        "sessions/session",
+        "sessions/request",
+        "protocols/native",
+    ],
 )
 def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
     modules = {module.split(".")[0] for module, _ in imports(ROOT / "streaming" / f"{name}.py")}

@@ -52,7 +52,7 @@ def test_a_client_prints_words_over_a_connection_that_is_cut(
     with serving() as served, relay_to(served.port) as line:
 
         def cut() -> None:
-            served.wait_for(lambda: served.metrics().words)
+            served.wait_for(lambda: served.count("words_total"))
             line.pull()
 
         cutting = threading.Thread(target=cut)

@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_samples
 from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.deduplication import Deduplicator
-from streaming.events import Ended, Event, Failed, Flushed
+from streaming.events import Ended, Event, Failed, Flushed, Reason
 from streaming.protocols.native import (
     PATH,
     Ack,
     ClientMessage,
-    Code,
     End,
     Flush,
-    Hello,
     Numbered,
     ProtocolError,
     Ready,
@@ -39,6 +37,7 @@ from streaming.protocols.native import (
     client_text,
     parse_server,
 )
+from streaming.sessions.request import SessionRequest
 
 try:
     from websockets.asyncio.client import ClientConnection, connect
@@ -105,7 +104,7 @@ class Client:
         unsent_s: float = 60.0,
     ) -> None:
         self._url, self._token = websocket_url(url), token
-        self._hello = Hello(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts)
+        self._hello = SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts)
         self._patience_s, self._most_unsent = patience_s, round(unsent_s * _BYTES_PER_SECOND)
         self._audio, self._told = AudioBuffer(), Deduplicator()
         self._session, self._session_start = "", 0
@@ -224,9 +223,9 @@ class Client:
         await self._say(socket, self._hello if is_new else Resume(self._session, sent, self._seen))
         ready = _parsed(await socket.recv())
         if isinstance(ready, Refused):
-            raise RefusedError(ready.code, ready.message)
+            raise RefusedError(ready.reason.value, ready.message)
         if not isinstance(ready, Ready):
-            raise ProtocolError(Code.BAD_JSON, "got another answer to the hello, expected ready")
+            raise ProtocolError(Reason.BAD_JSON, "got another answer to the hello, expected ready")
         self._session, self._end_sent = ready.session, ready.has_end
         self._audio.rewind(self._session_start + ready.received_bytes)
         self._n_flushes_sent = sum(each < self._audio.cursor for each in self._flushes)
@@ -288,7 +287,7 @@ class Client:
             self._reached_at = asyncio.get_running_loop().time()
             message = _parsed(text)
             if isinstance(message, Refused):
-                raise RefusedError(message.code, message.message)
+                raise RefusedError(message.reason.value, message.message)
             if isinstance(message, Received):
                 received_s = (self._session_start + message.received_bytes) / _BYTES_PER_SECOND
                 self._audio.forget(_bytes(min(received_s, self._told.needed_from_s(received_s))))
@@ -299,11 +298,11 @@ class Client:
     async def _hear(self, message: Numbered) -> bool:
         """Take an event; True after the last."""
         event = message.event
-        if isinstance(event, Failed) and event.code in _SESSION_LOST:
-            raise RefusedError(event.code, event.message)
+        if isinstance(event, Failed) and event.reason.value in _SESSION_LOST:
+            raise RefusedError(event.reason.value, event.message)
         assert message.seq == self._seen + 1
         self._seen = message.seq
-        told = self._told.told(event)
+        told = self._told.told(event) if event else None
         while isinstance(told, Flushed) and self._flushes and self._flushes[0] <= _bytes(told.at_s + _MILLISECOND_S):
             self._flushes.popleft()
             self._n_flushes_sent = max(0, self._n_flushes_sent - 1)
@@ -350,7 +349,7 @@ def _is_local(url: str) -> bool:
 
 def _parsed(text: str | bytes) -> ServerMessage | None:
     if isinstance(text, bytes):
-        raise ProtocolError(Code.BAD_JSON, "got bytes, expected text")
+        raise ProtocolError(Reason.BAD_JSON, "got bytes, expected text")
     return parse_server(text)
 
 

@@ -5,7 +5,7 @@ from itertools import dropwhile
 from typing import TypeVar
 
 from simul_whisper import Word
-from streaming.events import Draft, Event, SpeechEnded, Words
+from streaming.events import Draft, Event, SpeechEnded, Translation, Words
 
 # So much before the last word is played again where there was no silence.
 _BEFORE_WORD_S = 30.0
@@ -79,7 +79,7 @@ def _are_same(word: Word, other: Word) -> bool:
 
 def _shifted(event: _Told, by_s: float) -> _Told:
     times = {each.name: getattr(event, each.name) + by_s for each in fields(event) if each.name.endswith("_s")}
-    if isinstance(event, Words):
+    if isinstance(event, Words | Draft | Translation):
         words = tuple(replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s) for word in event.words)
         return replace(event, words=words, **times)
     return replace(event, **times)

@@ -25,18 +25,18 @@ from websockets.exceptions import ConnectionClosed
 
 from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.client import Client, paced, websocket_url
-from streaming.events import Ended, Words
+from streaming.events import Ended, Event, Failed, Words
 from streaming.protocols.native import (
     Ack,
     ClientMessage,
     End,
     Flush,
-    Hello,
     Numbered,
     Refused,
     client_text,
     parse_server,
 )
+from streaming.sessions.request import SessionRequest
 
 _PIECE_SAMPLES = SAMPLE_RATE // 10
 IN_TIME_S = 2.5
@@ -95,7 +95,7 @@ async def listen(url: str, samples: Samples, token: str = "", *, realtime: bool 
             if isinstance(event, Words):
                 text += event.text
                 delays += [time.monotonic() - started_at - word.end_s for word in event.words if word.is_spoken]
-            elif not isinstance(event, Ended) and hasattr(event, "code"):
+            elif isinstance(event, Failed):
                 raise ConfigError(f"the session failed: {event}")
         await speaking
     return Listening(text, tuple(delays), time.monotonic() - spoken_at)
@@ -143,7 +143,7 @@ async def fuzz(url: str, n_messages: int, seed: int, token: str = "") -> Counter
     while n_left > 0:
         messages = [_malformed(chance) for _ in range(min(n_left, chance.randint(1, 4)))]
         n_left -= len(messages)
-        hello = [client_text(Hello())] if chance.random() < 0.7 else []
+        hello = [client_text(SessionRequest())] if chance.random() < 0.7 else []
         async with connect(websocket_url(url), additional_headers=headers, compression=None, proxy=None) as socket:
             with suppress(ConnectionClosed):
                 for message in [*hello, *messages, client_text(End()), client_text(End())]:
@@ -159,13 +159,20 @@ async def _answer(socket: Any) -> str:
         async for text in socket:
             message = parse_server(text)
             if isinstance(message, Refused):
-                said = message.code
+                said = message.reason.value
             elif isinstance(message, Numbered):
-                said = "ended" if isinstance(message.event, Ended) else getattr(message.event, "code", said)
+                said = _ending(message.event) or said
     return said if said != "nothing" else f"closed {socket.close_code}"
 
 
-_GOOD: tuple[ClientMessage, ...] = (Hello(engine={"language": "en"}, voice={"vad": True}), Flush(), End(), Ack(1))
+def _ending(event: Event | None) -> str:
+    if isinstance(event, Failed):
+        return event.reason.value
+    return "ended" if isinstance(event, Ended) else ""
+
+
+_REQUEST = SessionRequest(engine={"language": "en"}, voice={"vad": True})
+_GOOD: tuple[ClientMessage, ...] = (_REQUEST, Flush(), End(), Ack(1))
 _VALUES: tuple[Any, ...] = (None, -1, 0, 2**70, 1e300, "", "\ud800", [], {}, [[]], True, "hello", "0" * 400)
 
 

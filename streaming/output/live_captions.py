@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 from simul_whisper import SAMPLE_RATE
 from streaming.audio.capture import BlocksLost, Capture, CaptureEvent, DeviceBack, DeviceLost, Heard
-from streaming.events import Event
+from streaming.events import Event, Failed
 from streaming.output.durable import DurableText, OutputError
 from streaming.output.formats import EventSink, Sink
 from streaming.output.terminal import Captions
-from streaming.sessions.handle import SessionHandle
+from streaming.sessions.pool import SessionHandle
 
 _TURN_S = 0.1
 
@@ -45,18 +45,15 @@ def listen(
     record: Record | None = None,
 ) -> bool:
     """Show, and keep, what is heard until `is_stopped`, and then the rest; return whether the session ended well."""
-    turn = _Turn(handle, captions, record)
-    while not is_stopped() and not handle.is_over:
+    turn, cursor = _Turn(handle, captions, record), handle.log.cursor()
+    while not is_stopped() and not handle.log.is_over:
         turn.take(capture.read(_TURN_S))
-        turn.tell(handle.events())
+        turn.tell(cursor.read())
     turn.take(capture.end())
     handle.end()
-    is_over = False
-    while not is_over:
-        # Asked before the events are, so that the last ones are told.
-        is_over = handle.is_over
-        turn.tell(handle.events(_TURN_S))
-    return not handle.has_failed
+    while not cursor.is_done:
+        turn.tell(cursor.read(_TURN_S))
+    return not isinstance(handle.log.last, Failed)
 
 
 class _Turn:

@@ -108,8 +108,8 @@ class ScreenCaptions:
                 if ends_s:
                     self._latency_s = max(0.0, self._n_samples / SAMPLE_RATE - ends_s[-1])
                 self._firm = self._scrolled((self._firm + event.text).lstrip())
-            case Draft(text):
-                self._draft = text
+            case Draft():
+                self._draft = event.text
             case Language(language):
                 self._language = language
             case SpeechStarted():

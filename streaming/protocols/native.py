@@ -6,108 +6,49 @@ what a server sends is read leniently, so that a server may say more than a clie
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from enum import Enum
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NoReturn
 
-from simul_whisper import AlignAttConfig, AudioFormatError, ConfigError, SimulWhisperError, Word
+from simul_whisper import AlignAttConfig, AudioFormatError, Word
 from streaming import events
-from streaming.events import Event, Words
+from streaming.events import Event, Reason, Words
+from streaming.sessions.request import ENGINE_OPTIONS, VOICE_OPTIONS, Refusal, SessionRequest
 from streaming.settings import PcmFormat, VoiceConfig
 
 PATH = "/v1/stream"
 VERSION = 1
 MAX_CONTROL_BYTES = 16_384
 CONTAINER = "container"
-# Decoding is shared by all: nobody may ask for it more often than this.
-MIN_SEGMENT_S = 0.2
-
-ENGINE_OPTIONS = (
-    "init_prompt static_init_prompt max_context_tokens audio_min_len audio_max_len segment_length frame_threshold "
-    "rewind_threshold last_word hold_probability hold_len nonspeech_prob max_tokens_per_second language_min_len "
-    "padding_len window_min_len decoder_type beam_size"
-).split()
-VOICE_OPTIONS = [each.name for each in fields(VoiceConfig)]
-_LAST_WORDS = ("keep", "drop")
+# Of the engine's, these stand beside the options.
+_NAMED_OPTIONS = ("language", "task")
 _SHOWN_CHARS = 80
-
-
-class Code(Enum):
-    """Why a connection or a session is over, besides the codes of `events.Failed`."""
-
-    BAD_JSON = "bad_json"
-    UNKNOWN_TYPE = "unknown_type"
-    UNKNOWN_KEY = "unknown_key"
-    BAD_VALUE = "bad_value"
-    UNSUPPORTED_VERSION = "unsupported_version"
-    HELLO_EXPECTED = "hello_expected"
-    HELLO_TWICE = "hello_twice"
-    AFTER_END = "after_end"
-    MESSAGE_TOO_BIG = "message_too_big"
-    AUDIO_FORMAT = "audio_format"
-    CONFIG = "config"
-    UNAUTHORIZED = "unauthorized"
-    ORIGIN = "origin"
-    TOO_MANY_CONNECTIONS = "too_many_connections"
-    TOO_MANY_SESSIONS = "too_many_sessions"
-    NOT_READY = "not_ready"
-    STOPPING = "stopping"
-    UNKNOWN_SESSION = "unknown_session"
-    RESUME_GAP = "resume_gap"
-    REPLACED = "replaced"
-    IDLE = "idle"
-    TOO_LONG = "too_long"
-    OVERLOADED = "overloaded"
-    SLOW_READER = "slow_reader"
-    INTERNAL = "internal"
 
 
 # Come again later (1013), the server goes (1012), it is the server's fault (1011); the rest is the client's (1008).
 _CLOSE_CODES = {
-    "too_many_connections": 1013,
-    "too_many_sessions": 1013,
-    "not_ready": 1013,
-    "overloaded": 1013,
-    "stopping": 1012,
-    "message_too_big": 1009,
-    "engine": 1011,
-    "stopped": 1011,
-    "internal": 1011,
+    Reason.TOO_MANY_CONNECTIONS: 1013,
+    Reason.TOO_MANY_SESSIONS: 1013,
+    Reason.NOT_READY: 1013,
+    Reason.OVERLOADED: 1013,
+    Reason.STOPPING: 1012,
+    Reason.MESSAGE_TOO_BIG: 1009,
+    Reason.ENGINE: 1011,
+    Reason.STOPPED: 1011,
+    Reason.INTERNAL: 1011,
 }
 CLOSE_NORMAL, CLOSE_REFUSED = 1000, 1008
 
 
-def close_code(code: str) -> int:
-    """Return the WebSocket close code that goes with the code of an error."""
-    return _CLOSE_CODES.get(code, CLOSE_REFUSED)
+def close_code(reason: Reason) -> int:
+    """Return the WebSocket close code that goes with a reason."""
+    return _CLOSE_CODES.get(reason, CLOSE_REFUSED)
 
 
-class ProtocolError(SimulWhisperError):
-    """The other side broke the protocol, or may not do what it asks. code: one of `Code`, as text."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code.value
+class ProtocolError(Refusal):
+    """The other side broke the protocol."""
 
 
 # What a client says
-
-
-@dataclass(frozen=True)
-class Hello:
-    """A new session. audio: what the binary messages are; None: pieces of a container. engine, voice: settings."""
-
-    audio: PcmFormat | None = field(default_factory=PcmFormat)
-    engine: Mapping[str, Any] = field(default_factory=dict)
-    voice: Mapping[str, Any] = field(default_factory=dict)
-    drafts: bool = True
-
-    def config(self, defaults: AlignAttConfig) -> AlignAttConfig:
-        """Return the server's settings changed by the client's. Raises ConfigError."""
-        return replace(defaults, **self.engine).validated()
-
-    def voice_config(self, defaults: VoiceConfig) -> VoiceConfig:
-        return replace(defaults, **self.voice)
 
 
 @dataclass(frozen=True)
@@ -125,6 +66,11 @@ class Flush:
 
 
 @dataclass(frozen=True)
+class Clear:
+    """Give up what was sent and is not decoded yet; the session goes on."""
+
+
+@dataclass(frozen=True)
 class End:
     """No audio follows."""
 
@@ -136,7 +82,7 @@ class Ack:
     seen: int
 
 
-ClientMessage = Hello | Resume | Flush | End | Ack
+ClientMessage = SessionRequest | Resume | Flush | Clear | End | Ack
 
 
 def parse_client(text: str) -> ClientMessage:
@@ -144,20 +90,20 @@ def parse_client(text: str) -> ClientMessage:
     message = _object(text)
     kind = message.pop("type", None)
     if not isinstance(kind, str) or kind not in _PARSERS:
-        _refuse(Code.UNKNOWN_TYPE, f"got type {_shown(kind)}, expected one of {', '.join(_PARSERS)}")
+        _refuse(Reason.UNKNOWN_TYPE, f"got type {_shown(kind)}, expected one of {', '.join(_PARSERS)}")
     return _PARSERS[kind](message)
 
 
 def _object(text: str) -> dict[str, Any]:
     if len(text) > MAX_CONTROL_BYTES:
-        _refuse(Code.MESSAGE_TOO_BIG, f"got {len(text)} characters of JSON, expected at most {MAX_CONTROL_BYTES}")
+        _refuse(Reason.MESSAGE_TOO_BIG, f"got {len(text)} characters of JSON, expected at most {MAX_CONTROL_BYTES}")
     try:
         # Python's reader also takes NaN, and numbers too long to be turned into text again.
         message = json.loads(text, parse_constant=_not_json, parse_int=_whole)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(Code.BAD_JSON, f"got {_shown(text)}, expected JSON: {_shown(str(error))}") from error
+        raise ProtocolError(Reason.BAD_JSON, f"got {_shown(text)}, expected JSON: {_shown(str(error))}") from error
     if not isinstance(message, dict):
-        _refuse(Code.BAD_JSON, f"got {_shown(message)}, expected a JSON object")
+        _refuse(Reason.BAD_JSON, f"got {_shown(message)}, expected a JSON object")
     return message
 
 
@@ -171,10 +117,10 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def _hello(message: dict[str, Any]) -> Hello | Resume:
+def _hello(message: dict[str, Any]) -> SessionRequest | Resume:
     version = message.pop("version", None)
     if type(version) is not int or version != VERSION:
-        _refuse(Code.UNSUPPORTED_VERSION, f"got version {_shown(version)}, expected {VERSION}")
+        _refuse(Reason.UNSUPPORTED_VERSION, f"got version {_shown(version)}, expected {VERSION}")
     if "resume" in message:
         resume = _section(message, "resume")
         _check_keys("hello", message, ())
@@ -183,54 +129,58 @@ def _hello(message: dict[str, Any]) -> Hello | Resume:
     options = _section(message, "options")
     drafts = options.pop("drafts", True)
     if type(drafts) is not bool:
-        _refuse(Code.BAD_VALUE, f"got drafts {_shown(drafts)}, expected true or false")
-    engine: dict[str, Any] = {name: message.pop(name) for name in ("language", "task") if name in message}
-    _check_keys("hello", message, ("type", "version", "format", "language", "task", "options", "resume"))
-    _check_keys("options", options, (*ENGINE_OPTIONS, *VOICE_OPTIONS, "drafts"), known=True)
-    engine |= {name: value for name, value in options.items() if name in ENGINE_OPTIONS}
+        _refuse(Reason.BAD_VALUE, f"got drafts {_shown(drafts)}, expected true or false")
+    engine: dict[str, Any] = {name: message.pop(name) for name in _NAMED_OPTIONS if name in message}
+    targets = _targets(message)
+    _check_keys("hello", message, ("type", "version", "format", "language", "task", "targets", "options", "resume"))
+    names = [name for name in ENGINE_OPTIONS if name not in _NAMED_OPTIONS]
+    _check_keys("options", options, (*names, *VOICE_OPTIONS, "drafts"), known=True)
+    engine |= {name: value for name, value in options.items() if name in names}
     voice = {name: value for name, value in options.items() if name in VOICE_OPTIONS}
-    return _checked(Hello(audio, engine, voice, drafts))
+    return _checked(SessionRequest(audio, engine, voice, targets, drafts))
 
 
-def _checked(hello: Hello) -> Hello:
+def _checked(request: SessionRequest) -> SessionRequest:
     """Refuse what no server takes, whatever its own settings are."""
-    segment_s = hello.engine.get("segment_length", MIN_SEGMENT_S)
     try:
-        hello.config(AlignAttConfig())
-        hello.voice_config(VoiceConfig())
-        if segment_s < MIN_SEGMENT_S:
-            raise ConfigError(f"got segment_length = {segment_s}, expected at least {MIN_SEGMENT_S}")
-        if hello.engine.get("last_word", "drop") not in _LAST_WORDS:
-            raise ConfigError(f"got last_word = {hello.engine['last_word']!r}, expected {' or '.join(_LAST_WORDS)}")
-    except ConfigError as error:
-        raise ProtocolError(Code.CONFIG, _shown(str(error), 300)) from error
-    return hello
+        request.engine_config(AlignAttConfig())
+        request.voice_config(VoiceConfig())
+    except Refusal as refusal:
+        raise ProtocolError(refusal.reason, _shown(str(refusal), 300)) from refusal
+    return request
+
+
+def _targets(message: dict[str, Any]) -> tuple[str, ...]:
+    targets = message.pop("targets", [])
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        _refuse(Reason.BAD_VALUE, f"got targets {_shown(targets)}, expected a list of languages")
+    return tuple(targets)
 
 
 def _audio(audio: dict[str, Any]) -> PcmFormat | None:
     _check_keys("format", audio, ("encoding", "rate", "channels"), known=True)
     if audio.get("encoding") == CONTAINER:
         if len(audio) > 1:
-            _refuse(Code.UNKNOWN_KEY, "got rate or channels of a container, expected it to tell them itself")
+            _refuse(Reason.UNKNOWN_KEY, "got rate or channels of a container, expected it to tell them itself")
         return None
     if not isinstance(audio.get("encoding", ""), str):
-        _refuse(Code.AUDIO_FORMAT, f"got encoding {_shown(audio['encoding'])}, expected text")
+        _refuse(Reason.AUDIO_FORMAT, f"got encoding {_shown(audio['encoding'])}, expected text")
     try:
         return PcmFormat(**audio)
     except AudioFormatError as error:
-        raise ProtocolError(Code.AUDIO_FORMAT, f"{_shown(str(error), 300)}, or the encoding {CONTAINER}") from error
+        raise ProtocolError(Reason.AUDIO_FORMAT, f"{_shown(str(error), 300)}, or the encoding {CONTAINER}") from error
 
 
 def _resume(resume: dict[str, Any]) -> Resume:
     session = resume.pop("session", None)
     if not isinstance(session, str):
-        _refuse(Code.BAD_VALUE, f"got session {_shown(session)}, expected text")
+        _refuse(Reason.BAD_VALUE, f"got session {_shown(session)}, expected text")
     sent_bytes, seen = _count(resume, "sent_bytes"), _count(resume, "seen")
     _check_keys("resume", resume, ("session", "sent_bytes", "seen"))
     return Resume(session, sent_bytes, seen)
 
 
-def _bare(message: dict[str, Any], kind: type[Flush | End]) -> Flush | End:
+def _bare(message: dict[str, Any], kind: type[Flush | Clear | End]) -> Flush | Clear | End:
     _check_keys(kind.__name__.lower(), message, ())
     return kind()
 
@@ -244,6 +194,7 @@ def _ack(message: dict[str, Any]) -> Ack:
 _PARSERS: Mapping[str, Callable[[dict[str, Any]], ClientMessage]] = {
     "hello": _hello,
     "flush": lambda message: _bare(message, Flush),
+    "clear": lambda message: _bare(message, Clear),
     "end": lambda message: _bare(message, End),
     "ack": _ack,
 }
@@ -252,14 +203,14 @@ _PARSERS: Mapping[str, Callable[[dict[str, Any]], ClientMessage]] = {
 def _section(message: dict[str, Any], name: str) -> dict[str, Any]:
     section = message.pop(name, {})
     if not isinstance(section, dict):
-        _refuse(Code.BAD_VALUE, f"got {name} {_shown(section)}, expected an object")
+        _refuse(Reason.BAD_VALUE, f"got {name} {_shown(section)}, expected an object")
     return section
 
 
 def _count(message: dict[str, Any], name: str) -> int:
     count = message.pop(name, None)
     if type(count) is not int or count < 0:
-        _refuse(Code.BAD_VALUE, f"got {name} {_shown(count)}, expected a whole number from 0")
+        _refuse(Reason.BAD_VALUE, f"got {name} {_shown(count)}, expected a whole number from 0")
     return count
 
 
@@ -267,11 +218,12 @@ def _check_keys(where: str, message: dict[str, Any], expected: tuple[str, ...], 
     """Refuse keys; known: those expected are still in the message, else they were taken out of it."""
     unknown = next((key for key in message if not (known and key in expected)), None)
     if unknown is not None:
-        _refuse(Code.UNKNOWN_KEY, f"got {_shown(unknown)} in {where}, expected {', '.join(expected) or 'nothing else'}")
+        known_keys = ", ".join(expected) or "nothing else"
+        _refuse(Reason.UNKNOWN_KEY, f"got {_shown(unknown)} in {where}, expected {known_keys}")
 
 
-def _refuse(code: Code, message: str) -> NoReturn:
-    raise ProtocolError(code, message)
+def _refuse(reason: Reason, message: str) -> NoReturn:
+    raise ProtocolError(reason, message)
 
 
 def _shown(value: Any, most_chars: int = _SHOWN_CHARS) -> str:
@@ -283,12 +235,13 @@ def _shown(value: Any, most_chars: int = _SHOWN_CHARS) -> str:
 
 def client_text(message: ClientMessage) -> str:
     """Write what a client says."""
-    if isinstance(message, Hello):
+    if isinstance(message, SessionRequest):
         audio = {"encoding": CONTAINER} if message.audio is None else asdict(message.audio)
-        named = {name: value for name, value in message.engine.items() if name in ("language", "task")}
+        named = {name: value for name, value in message.engine.items() if name in _NAMED_OPTIONS}
         options = {name: value for name, value in message.engine.items() if name not in named}
         options |= message.voice if message.drafts else {**message.voice, "drafts": False}
-        said = {"type": "hello", "version": VERSION, "format": audio, **named, "options": options}
+        targets = {"targets": list(message.targets)} if message.targets else {}
+        said = {"type": "hello", "version": VERSION, "format": audio, **named, **targets, "options": options}
     elif isinstance(message, Resume):
         said = {"type": "hello", "version": VERSION, "resume": asdict(message)}
     else:
@@ -321,17 +274,17 @@ class Received:
 
 @dataclass(frozen=True)
 class Numbered:
-    """An event of the session; numbers count from 1."""
+    """An event of the session; numbers count from 1. event: None for one of a type that is not known here."""
 
     seq: int
-    event: Event
+    event: Event | None
 
 
 @dataclass(frozen=True)
 class Refused:
     """The connection, and the session if there is one, is over by an error that is no event of the session."""
 
-    code: str
+    reason: Reason
     message: str
 
 
@@ -340,16 +293,21 @@ ServerMessage = Ready | Received | Numbered | Refused
 _EVENTS: Mapping[str, type[Any]] = {
     "words": Words,
     "draft": events.Draft,
+    "translation": events.Translation,
     "speech_started": events.SpeechStarted,
     "speech_ended": events.SpeechEnded,
     "language": events.Language,
     "dropped": events.AudioDropped,
     "backend": events.BackendChanged,
     "flushed": events.Flushed,
+    "cleared": events.Cleared,
+    "recognised": events.Recognised,
     "ended": events.Ended,
     "error": events.Failed,
 }
 _OTHERS: Mapping[str, type[Any]] = {"ready": Ready, "received": Received, "error": Refused}
+_WITH_WORDS = (Words, events.Draft, events.Translation)
+_WITH_REASON = (events.Failed, Refused)
 # A server older than the language of words does not tell it.
 _WORD_KEYS = tuple(each.name for each in fields(Word) if each.name != "language")
 _NAMES = {kind: name for name, kind in [*_EVENTS.items(), *_OTHERS.items()]}
@@ -361,8 +319,11 @@ def server_text(message: ServerMessage) -> str:
     said: dict[str, Any] = {"type": _NAMES[type(inner)]}
     if isinstance(message, Numbered):
         said["seq"] = message.seq
-    if isinstance(inner, Words):
+    if isinstance(inner, _WITH_WORDS):
         said["text"] = inner.text
+    if isinstance(inner, _WITH_REASON):
+        return json.dumps({**said, "code": inner.reason.value, "message": inner.message})
+    assert inner is not None
     return json.dumps(_rounded({**said, **asdict(inner)}))
 
 
@@ -378,17 +339,29 @@ def parse_server(text: str) -> ServerMessage | None:
     """Read what a server says; None for a message of a type unknown here. Raises ProtocolError when it is damaged."""
     try:
         said = json.loads(text)
-        numbered = "seq" in said
-        kind = (_EVENTS if numbered else _OTHERS).get(said["type"])
-        if kind is None:
-            return None
-        values = {each.name: said[each.name] for each in fields(kind)}
-        if kind is Words:
-            values["words"] = tuple(
-                Word(**{name: word[name] for name in _WORD_KEYS}, language=word.get("language"))
-                for word in said["words"]
-            )
-        inner = kind(**values)
-        return Numbered(said["seq"], inner) if numbered else inner
+        is_numbered = "seq" in said
+        kind = (_EVENTS if is_numbered else _OTHERS).get(said["type"])
+        inner = _record(kind, said) if kind else None
+        return Numbered(said["seq"], inner) if is_numbered else inner
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ProtocolError(Code.BAD_JSON, f"got {_shown(text)}, expected a message of version {VERSION}") from error
+        raise ProtocolError(
+            Reason.BAD_JSON, f"got {_shown(text)}, which is no message of protocol version {VERSION}"
+        ) from error
+
+
+def _record(kind: type[Any], said: Mapping[str, Any]) -> Any:
+    """Return what a message says; what an older server does not tell yet is left at its default."""
+    if kind in _WITH_REASON:
+        return kind(_reason(said["code"]), said["message"])
+    if kind is events.Draft and "words" not in said:
+        said = {**said, "words": [{"text": said["text"], **dict.fromkeys(_WORD_KEYS[1:], 0.0)}]}
+    values = {each.name: said[each.name] for each in fields(kind) if each.name in said or each.default is MISSING}
+    if kind in _WITH_WORDS:
+        values["words"] = tuple(
+            Word(**{name: word[name] for name in _WORD_KEYS}, language=word.get("language")) for word in said["words"]
+        )
+    return kind(**values)
+
+
+def _reason(code: str) -> Reason:
+    return Reason(code) if code in {each.value for each in Reason} else Reason.UNKNOWN

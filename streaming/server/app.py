@@ -12,12 +12,15 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from streaming.protocols.native import PATH, Code, ProtocolError
+from streaming.events import Reason
+from streaming.protocols.native import PATH
 from streaming.server.access import Access
 from streaming.server.connection import Connection
 from streaming.server.limits import RateLimiter
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
 from streaming.server.registry import SessionRegistry
+from streaming.server.resumable import ResumableSessions
+from streaming.sessions.request import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -26,27 +29,28 @@ _PAGE = Path(__file__).parents[1] / "web"
 _HUNG_S = 120.0
 
 
-class _Door:
-    """The endpoints. Everything but the page and health asks for the token."""
+class _Endpoints:
+    """Everything but the page and health asks for the token."""
 
     def __init__(self, registry: SessionRegistry, access: Access) -> None:
         self._registry, self._access = registry, access
         self._rate_limiter = RateLimiter(registry.limits.connections_per_minute, time.monotonic)
-        self._numbers = PrometheusMetrics(registry)
+        self._metrics = PrometheusMetrics(registry)
+        self._sessions = ResumableSessions(registry)
 
     async def stream(self, socket: WebSocket) -> None:
         # Browsers show their pages no reason for a refused handshake, so it is accepted, and the reason told.
         await socket.accept()
-        connection = Connection(socket, self._registry)
+        connection = Connection(socket, self._registry, self._sessions)
         self._registry.n_connections += 1
         try:
             self._check(socket)
             await connection.run()
-        except ProtocolError as error:
+        except Refusal as error:
             await connection.refuse(error)
         except Exception:
             logger.exception("a connection has failed")
-            await connection.refuse(ProtocolError(Code.INTERNAL, "the server made a mistake; its log says more"))
+            await connection.refuse(Refusal(Reason.INTERNAL, "the server made a mistake; its log says more"))
         finally:
             self._registry.n_connections -= 1
 
@@ -54,18 +58,23 @@ class _Door:
         address = socket.client.host if socket.client else ""
         if not self._rate_limiter.lets_through(address):
             n = self._registry.limits.connections_per_minute
-            raise ProtocolError(Code.TOO_MANY_CONNECTIONS, f"got more than {n} a minute from {address}; wait a little")
+            raise Refusal(
+                Reason.TOO_MANY_CONNECTIONS, f"more than {n} connections a minute came from {address}; wait a little"
+            )
         if not self._access.allows_origin(socket.headers):
-            raise ProtocolError(Code.ORIGIN, "got a page from elsewhere, expected our own; see serve --origin")
+            raise Refusal(
+                Reason.ORIGIN,
+                "this page comes from elsewhere and may not connect; the server can allow it with --origin",
+            )
         if not self._knows_token(socket):
-            raise ProtocolError(Code.UNAUTHORIZED, "got no token or a wrong one, expected the server's")
+            raise Refusal(Reason.UNAUTHORIZED, "the token is missing or wrong")
 
     def _knows_token(self, connection: HTTPConnection) -> bool:
         return self._access.knows_token(connection.headers, connection.query_params)
 
     async def health(self, _: Request) -> Response:
         """Status 200 when ready; `live` says whether the server need not be started anew."""
-        health = self._registry.worker.health()
+        health = self._registry.pool.health()
         is_live = health.is_alive and health.busy_s < _HUNG_S
         told = {
             "live": is_live,
@@ -79,7 +88,7 @@ class _Door:
     async def metrics(self, request: Request) -> Response:
         if not self._knows_token(request):
             return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer"})
-        return Response(self._numbers.page(), headers={"Content-Type": CONTENT_TYPE})
+        return Response(self._metrics.page(), headers={"Content-Type": CONTENT_TYPE})
 
 
 class _Page(StaticFiles):
@@ -97,11 +106,11 @@ async def _no_page(_: Request) -> Response:
 
 def create_app(registry: SessionRegistry, access: Access | None = None) -> Starlette:
     """Return the application that serves the sessions of `registry`; run it with `ws=UvicornWebSocket`."""
-    door = _Door(registry, access or Access())
+    endpoints = _Endpoints(registry, access or Access())
     routes: list[BaseRoute] = [
-        WebSocketRoute(PATH, door.stream),
-        Route("/health", door.health),
-        Route("/metrics", door.metrics),
+        WebSocketRoute(PATH, endpoints.stream),
+        Route("/health", endpoints.health),
+        Route("/metrics", endpoints.metrics),
     ]
     has_page = (_PAGE / "index.html").is_file()
     routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))

@@ -10,14 +10,13 @@ from typing import Any
 from anyio import fail_after, move_on_after
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from streaming.events import Failed
+from streaming.events import Failed, Reason
 from streaming.protocols.native import (
     CLOSE_NORMAL,
     Ack,
-    Code,
+    Clear,
     End,
     Flush,
-    Hello,
     ProtocolError,
     Ready,
     Received,
@@ -29,8 +28,9 @@ from streaming.protocols.native import (
     server_text,
 )
 from streaming.server.registry import SessionRegistry
-from streaming.server.resumable import ResumableSession
+from streaming.server.resumable import ResumableSession, ResumableSessions
 from streaming.server.uvicorn_websocket import give_up
+from streaming.sessions.request import Refusal, SessionRequest
 
 # Whoever closes like this does not come back; any other end is an accident.
 _LEFT_FOR_GOOD = (1000, 1001, 1002, 1003, 1007, 1009)
@@ -51,14 +51,15 @@ class _SlowReaderError(Exception):
 class Connection:
     """It has been let in; `run` it to its end."""
 
-    def __init__(self, socket: WebSocket, registry: SessionRegistry) -> None:
+    def __init__(self, socket: WebSocket, registry: SessionRegistry, sessions: ResumableSessions) -> None:
         self._socket, self._registry, self._limits = socket, registry, registry.limits
+        self._sessions = sessions
         self._replaced, self._released = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         try:
             session, seen = await self._welcome()
-        except ProtocolError as error:
+        except Refusal as error:
             await self.refuse(error)
         except _Gone:
             pass
@@ -72,64 +73,66 @@ class Connection:
         self._replaced.set()
         await self._released.wait()
 
-    async def refuse(self, error: ProtocolError) -> None:
+    async def refuse(self, error: Refusal) -> None:
         """Say why, and close."""
-        self._registry.errors[error.code] += 1
+        self._registry.errors[error.reason.value] += 1
         with suppress(_Gone, _SlowReaderError):
-            await self._send(Refused(error.code, str(error)))
-            await self._close(close_code(error.code), error.code)
+            await self._send(Refused(error.reason, str(error)))
+            await self._close(close_code(error.reason), error.reason.value)
 
     async def _welcome(self) -> tuple[ResumableSession, int]:
         """Hear the hello and find the session; return it with the number of the last event that the client has."""
         message = await self._receive(self._limits.hello_s)
         if message is None:
-            raise ProtocolError(Code.HELLO_EXPECTED, f"got nothing for {self._limits.hello_s:g} s, expected hello")
+            raise ProtocolError(
+                Reason.HELLO_EXPECTED, f"nothing came for {self._limits.hello_s:g} s; the first message must be hello"
+            )
         said = parse_client(message) if isinstance(message, str) else None
-        if isinstance(said, Hello):
-            return self._registry.open(said, self), 0
+        if isinstance(said, SessionRequest):
+            return self._sessions.open(said, self), 0
         if isinstance(said, Resume):
-            return await self._registry.resume(said, self), said.seen
-        raise ProtocolError(Code.HELLO_EXPECTED, f"got {type(said).__name__ if said else 'audio'}, expected hello")
+            return await self._sessions.resume(said, self), said.seen
+        raise ProtocolError(Reason.HELLO_EXPECTED, "the first message must be hello")
 
     async def _hold(self, session: ResumableSession, seen: int) -> None:
         """Serve the session, and say what becomes of it afterwards."""
         try:
             await self._serve(session, seen)
-        except ProtocolError as error:
-            if error.code == Code.REPLACED.value:
-                self._registry.leave(session)
+        except Refusal as error:
+            if error.reason is Reason.REPLACED:
+                self._sessions.leave(session)
             else:
-                self._registry.drop(session)
+                self._sessions.drop(session)
             self._released.set()
             await self.refuse(error)
         except _SlowReaderError:
-            self._registry.errors[Code.SLOW_READER.value] += 1
-            self._registry.leave(session)
-            give_up(self._socket, close_code(Code.SLOW_READER.value), Code.SLOW_READER.value)
+            self._registry.errors[Reason.SLOW_READER.value] += 1
+            self._sessions.leave(session)
+            give_up(self._socket, close_code(Reason.SLOW_READER), Reason.SLOW_READER.value)
         except _Gone as gone:
             if gone.is_for_good:
-                self._registry.drop(session)
+                self._sessions.drop(session)
             else:
-                self._registry.leave(session)
+                self._sessions.leave(session)
         except BaseException:
-            self._registry.drop(session)
+            self._sessions.drop(session)
             raise
         else:
             await self._end(session)
 
     async def _end(self, session: ResumableSession) -> None:
         """All events have been sent."""
-        last = session.last
-        self._registry.leave(session)
+        last = session.hosted.log.last
+        self._sessions.leave(session)
         if isinstance(last, Failed):
-            self._registry.errors[last.code] += 1
+            self._registry.errors[last.reason.value] += 1
         with suppress(_Gone, _SlowReaderError):
-            code = close_code(last.code) if isinstance(last, Failed) else CLOSE_NORMAL
-            await self._close(code, last.code if isinstance(last, Failed) else "ended")
+            code = close_code(last.reason) if isinstance(last, Failed) else CLOSE_NORMAL
+            await self._close(code, last.reason.value if isinstance(last, Failed) else "ended")
 
     async def _serve(self, session: ResumableSession, seen: int) -> None:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
-        await self._send(Ready(session.name, session.received_bytes, session.has_end, self._limits.resume_s))
+        await self._send(Ready(session.name, session.received_bytes, session.hosted.has_end, self._limits.resume_s))
         writer = asyncio.create_task(self._write(session, seen))
         tasks = [writer, asyncio.create_task(self._read(session)), asyncio.create_task(self._wait_replaced())]
         try:
@@ -143,16 +146,18 @@ class Connection:
 
     async def _wait_replaced(self) -> None:
         await self._replaced.wait()
-        raise ProtocolError(Code.REPLACED, "the session goes on in another connection")
+        raise ProtocolError(Reason.REPLACED, "the session goes on in another connection")
 
     # What the client says
 
     async def _read(self, session: ResumableSession) -> None:
         while True:
-            message = await self._receive(None if session.has_end else self._limits.idle_s)
+            message = await self._receive(None if session.hosted.has_end else self._limits.idle_s)
             if message is None:
-                session.stop(Code.IDLE, f"got nothing for {self._limits.idle_s:g} s, expected audio or a message")
-            elif session.is_stopped:
+                session.hosted.stop(
+                    Reason.IDLE, f"nothing came for {self._limits.idle_s:g} s, neither audio nor a message"
+                )
+            elif session.hosted.is_stopped:
                 continue
             elif isinstance(message, bytes):
                 await self._take(session, message)
@@ -162,38 +167,40 @@ class Connection:
     async def _take(self, session: ResumableSession, data: bytes) -> None:
         if len(data) > self._limits.max_message:
             raise ProtocolError(
-                Code.MESSAGE_TOO_BIG, f"got {len(data)} bytes of audio, expected at most {self._limits.max_message}"
+                Reason.MESSAGE_TOO_BIG, f"got {len(data)} bytes of audio, expected at most {self._limits.max_message}"
             )
-        if not data and session.has_end:
-            raise ProtocolError(Code.AFTER_END, "got audio after the end, expected a new session")
-        for piece in session.pieces(data):
-            session.feed(piece)
+        if not data and session.hosted.has_end:
+            raise ProtocolError(Reason.AFTER_END, "audio came after the end of the session; open a new one")
+        for piece in session.hosted.pieces(data):
+            await session.feed(piece)
             await self._find_room(session)
 
     async def _obey(self, session: ResumableSession, text: str) -> None:
         said = parse_client(text)
-        if isinstance(said, Hello | Resume):
-            raise ProtocolError(Code.HELLO_TWICE, "got a second hello, expected audio")
+        if isinstance(said, SessionRequest | Resume):
+            raise ProtocolError(Reason.HELLO_TWICE, "a second hello came; one connection has one session")
         if isinstance(said, Ack):
             session.acknowledge(said.seen)
             return
         if isinstance(said, Flush):
-            session.flush()
+            session.hosted.flush()
+        elif isinstance(said, Clear):
+            session.hosted.clear()
         elif isinstance(said, End):
-            session.end()
+            await session.hosted.end()
         await self._find_room(session)
 
     async def _find_room(self, session: ResumableSession) -> None:
         """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
         session.news.set()
-        while session.is_full:
-            session.room.clear()
+        while session.hosted.is_full:
+            session.hosted.room.clear()
             try:
                 with fail_after(self._limits.stall_s):
-                    await session.room.wait()
+                    await session.hosted.room.wait()
             except TimeoutError as error:
-                message = f"got no room for audio for {self._limits.stall_s:g} s; try again later"
-                raise ProtocolError(Code.OVERLOADED, message) from error
+                message = f"there was no room for more audio for {self._limits.stall_s:g} s; try again later"
+                raise ProtocolError(Reason.OVERLOADED, message) from error
 
     async def _receive(self, timeout_s: float | None) -> str | bytes | None:
         """Return what came; None when nothing did for so long. Raises _Gone."""
@@ -214,12 +221,11 @@ class Connection:
         n_told = session.received_bytes
         while True:
             session.news.clear()
-            session.collect()
             for numbered in session.after(seen):
                 await self._send(numbered)
                 seen = numbered.seq
-                session.sent(seen)
-            if session.last:
+            if seen == session.hosted.log.n_appended and session.hosted.log.is_over:
+                session.hosted.settle()
                 return
             if session.received_bytes - n_told >= session.bytes_per_receipt:
                 n_told = session.received_bytes

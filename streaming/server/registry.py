@@ -1,158 +1,110 @@
-"""The sessions of a server: opened, left by a lost connection, come back to, ended, drained."""
+"""The sessions of a server, by whatever protocol they came: opened, ended when they last too long, drained."""
 
 import asyncio
-import secrets
+import functools
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from anyio import move_on_after
 
-from simul_whisper import AlignAttConfig, ConfigError
-from streaming.protocols.native import Code, Hello, ProtocolError, Resume
+from simul_whisper import AlignAttConfig
+from streaming.events import Reason
+from streaming.server.hosted import HostedSession
 from streaming.server.limits import Limits
-from streaming.server.resumable import ResumableSession
-from streaming.sessions.handle import SessionHandle
-from streaming.sessions.worker import Worker, WorkerBusyError
+from streaming.sessions.pool import InferencePool
+from streaming.sessions.request import Refusal, SessionRequest
 from streaming.settings import VoiceConfig
+from streaming.stages.stage import Stage, run_stage
 
-# Sessions that are over, kept for clients that lost the connection before the last events.
-_MOST_OVER = 64
-
-
-class Holder(Protocol):
-    """A connection that has a session."""
-
-    async def let_go(self) -> None:
-        """Give the session up for another connection."""
+_LOOK_S = 0.2
 
 
-@dataclass
-class _Place:
-    """A session; holder: None while its client is away, until `away` calls."""
-
-    session: ResumableSession
-    total: asyncio.TimerHandle
-    holder: Holder | None
-    away: asyncio.TimerHandle | None = None
+def no_stages(request: SessionRequest) -> Iterable[Stage]:
+    """Return the stages of a server that has none but recognition. Raises Refusal when others are asked for."""
+    if request.targets:
+        raise Refusal(Reason.CONFIG, f"this server does not translate into {', '.join(request.targets)}")
+    return ()
 
 
 class SessionRegistry:
-    """config, voice: of sessions that ask for nothing else. It belongs to one event loop."""
+    """config, voice: of sessions that ask for nothing else. It belongs to one event loop.
 
-    def __init__(self, worker: Worker, config: AlignAttConfig, voice: VoiceConfig, limits: Limits) -> None:
-        self.worker, self.limits = worker, limits
-        self._config, self._voice = config, voice
-        self._places: dict[str, _Place] = {}
+    stages: returns those that a session has besides recognition, one that reads another after it; raises Refusal.
+    """
+
+    def __init__(
+        self,
+        pool: InferencePool,
+        config: AlignAttConfig,
+        voice: VoiceConfig,
+        limits: Limits,
+        stages: Callable[[SessionRequest], Iterable[Stage]] = no_stages,
+    ) -> None:
+        self.pool, self.limits = pool, limits
+        self._config, self._voice, self._stages = config, voice, stages
+        # Each session, and what ends it when it lasts too long.
+        self._sessions: dict[HostedSession, asyncio.TimerHandle] = {}
         self.is_stopping = False
         self._changed = asyncio.Event()
         self.n_connections = 0
         self.errors: Counter[str] = Counter()
 
-    def open(self, hello: Hello, holder: Holder) -> ResumableSession:
-        """Open a session. Raises ProtocolError."""
+    def open(self, request: SessionRequest) -> HostedSession:
+        """Open a session. Raises Refusal."""
         self._check_open()
-        config = hello.config(self._config)
-        voice = hello.voice_config(self._voice)
-
-        def handle(notify: Callable[[], None]) -> SessionHandle:
-            return self.worker.open(config, voice, drafts=hello.drafts, notify=notify)
-
-        try:
-            session = ResumableSession(secrets.token_urlsafe(16), hello.audio, handle)
-        except ConfigError as error:
-            raise ProtocolError(Code.CONFIG, str(error)) from error
-        except WorkerBusyError as error:
-            raise ProtocolError(Code.TOO_MANY_SESSIONS, str(error)) from error
-        total = asyncio.get_running_loop().call_later(
-            self.limits.total_s,
-            session.stop,
-            Code.TOO_LONG,
-            f"the session has lasted {self.limits.total_s:g} s, no longer is allowed",
-        )
-        self._places[session.name] = _Place(session, total, holder)
+        config, voice = request.engine_config(self._config), request.voice_config(self._voice)
+        stages = list(self._stages(request))
+        handle = self.pool.open(config, voice, drafts=request.drafts)
+        for stage in stages:
+            run_stage(handle.log, stage)
+        session = HostedSession(handle, request.audio)
+        message = f"the session has lasted {self.limits.total_s:g} s, and no longer is allowed"
+        stop = functools.partial(session.stop, Reason.TOO_LONG, message)
+        self._sessions[session] = asyncio.get_running_loop().call_later(self.limits.total_s, stop)
         return session
 
-    def _check_open(self) -> None:
-        if self.is_stopping:
-            raise ProtocolError(Code.STOPPING, "the server is being stopped, expected to be asked before")
-        health = self.worker.health()
-        if not health.is_ready:
-            reason = health.message or f"the model is {health.state.value}"
-            raise ProtocolError(Code.NOT_READY, f"{reason}; try again later")
-
-    async def resume(self, resume: Resume, holder: Holder) -> ResumableSession:
-        """Give a session to a new connection, which another may have to let go for. Raises ProtocolError."""
-        place = self._known(resume.session)
-        while place.holder is not None:
-            await place.holder.let_go()
-            place = self._known(resume.session)
-        if resume.sent_bytes < place.session.received_bytes:
-            received = place.session.received_bytes
-            raise ProtocolError(Code.BAD_VALUE, f"got sent_bytes {resume.sent_bytes}, expected {received} or more")
-        place.session.collect()
-        place.session.after(resume.seen)
-        if place.away:
-            place.away.cancel()
-        place.holder, place.away = holder, None
-        return place.session
-
-    def _known(self, name: str) -> _Place:
-        place = self._places.get(name)
-        if place is None:
-            raise ProtocolError(Code.UNKNOWN_SESSION, "got a session that is unknown or forgotten, expected a new one")
-        return place
-
-    def leave(self, session: ResumableSession) -> None:
-        """The connection is lost: the client may come back for a while."""
-        place = self._places[session.name]
-        place.holder = None
-        if session.is_delivered:
-            self.drop(session)
-            return
-        place.away = asyncio.get_running_loop().call_later(self.limits.resume_s, self.drop, session)
-        over = [each.session for each in self._places.values() if each.holder is None and each.session.last]
-        for each in over[:-_MOST_OVER]:
-            self.drop(each)
-        self._changed.set()
-
-    def drop(self, session: ResumableSession) -> None:
+    def close(self, session: HostedSession) -> None:
         """Forget a session, whether it is over or not."""
-        place = self._places.pop(session.name, None)
-        if place is None:
-            return
-        place.total.cancel()
-        if place.away:
-            place.away.cancel()
-        session.close()
+        timer = self._sessions.pop(session, None)
+        if timer:
+            timer.cancel()
+            session.close()
+        self.changed()
+
+    def changed(self) -> None:
+        """A session is over, or has no reader any more."""
         self._changed.set()
 
     @property
     def n_away(self) -> int:
         """How many sessions wait for their client to come back."""
-        return sum(place.holder is None and place.session.last is None for place in self._places.values())
+        return sum(not session.has_reader and not session.log.is_over for session in self._sessions)
 
     async def drain(self, drain_s: float, hurry_s: float = 10.0) -> None:
         """Open no more; let sessions end by themselves for `drain_s`; then stop them, which may take `hurry_s`."""
         self.is_stopping = True
         if await self._emptied(drain_s):
             return
-        for place in list(self._places.values()):
-            place.session.stop(Code.STOPPING, "the server is being stopped")
+        for session in list(self._sessions):
+            session.stop(Reason.STOPPING, "the server is being stopped")
         await self._emptied(hurry_s)
+
+    def _check_open(self) -> None:
+        if self.is_stopping:
+            raise Refusal(Reason.STOPPING, "the server is being stopped; no new session can be opened")
+        health = self.pool.health()
+        if not health.is_ready:
+            reason = health.message or f"the model is {health.state.value}"
+            raise Refusal(Reason.NOT_READY, f"{reason}; try again later")
 
     async def _emptied(self, timeout_s: float) -> bool:
         """Wait until each session is over and its client has been told, or has gone."""
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
-        while any(place.holder is not None or place.session.last is None for place in self._places.values()):
-            self._changed.clear()
-            for place in self._places.values():
-                if place.holder is None:
-                    place.session.collect()
-            with move_on_after(min(1.0, until - loop.time())) as waiting:
-                await self._changed.wait()
-            if waiting.cancelled_caught and loop.time() >= until:
+        while any(session.has_reader or not session.log.is_over for session in self._sessions):
+            if loop.time() >= until:
                 return False
+            self._changed.clear()
+            with move_on_after(min(_LOOK_S, until - loop.time())):
+                await self._changed.wait()
         return True

@@ -1,105 +1,50 @@
-"""What a worker counts, as plain data that any exporter can read."""
+"""What a pool counts, as Prometheus reads it."""
 
-import threading
-from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 _DELAY_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 30.0)
 _STEP_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_NAMESPACE = "simul_whisper"
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """counts: one for each bound, of what is at most that and above the one before, and one for what is above all."""
+class SessionMetrics:
+    """Sums since it was made, in a registry of its own, so that pools in one process do not share counts.
 
-    bounds_s: tuple[float, ...]
-    counts: tuple[int, ...]
-    sum_s: float = 0.0
-
-    @classmethod
-    def empty(cls, bounds_s: tuple[float, ...]) -> "Histogram":
-        return cls(bounds_s, (0,) * (len(bounds_s) + 1))
-
-    @property
-    def n(self) -> int:
-        return sum(self.counts)
-
-    def with_values(self, values_s: Iterable[float]) -> "Histogram":
-        """Return a histogram that holds these too."""
-        counts, sum_s = list(self.counts), self.sum_s
-        for value in values_s:
-            counts[bisect_left(self.bounds_s, value)] += 1
-            sum_s += value
-        return Histogram(self.bounds_s, tuple(counts), sum_s)
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Sums since the worker was made; `sessions_open` and `waiting_audio_s` are of this moment.
-
-    audio_s: taken from all sessions, silence included. compute_s: spent in the engine. dropped_s: audio never heard.
-    queue_delay: how long audio that was due waited for its turn. inference, step: what a call of the engine and a
-    step of its decoder took. word_delay: from the moment that a word had arrived to that of its event.
+    Any thread may add and read.
     """
 
-    sessions_open: int = 0
-    sessions_opened: int = 0
-    sessions_refused: int = 0
-    sessions_failed: int = 0
-    waiting_audio_s: float = 0.0
-    audio_s: float = 0.0
-    compute_s: float = 0.0
-    dropped_s: float = 0.0
-    words: int = 0
-    queue_delay: Histogram = field(default_factory=lambda: Histogram.empty(_DELAY_BOUNDS_S))
-    inference: Histogram = field(default_factory=lambda: Histogram.empty(_DELAY_BOUNDS_S))
-    step: Histogram = field(default_factory=lambda: Histogram.empty(_STEP_BOUNDS_S))
-    word_delay: Histogram = field(default_factory=lambda: Histogram.empty(_DELAY_BOUNDS_S))
-
-
-class Meter:
-    """Sums up; any thread may add and read."""
-
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._metrics = Metrics()
+        self._registry = CollectorRegistry()
+        self.sessions_open = self._gauge("sessions_open", "sessions that are not over")
+        self.waiting_audio_s = self._gauge("waiting_audio_seconds", "audio received and not yet taken")
+        self.sessions_opened = self._counter("sessions_opened", "sessions opened")
+        self.sessions_refused = self._counter("sessions_refused", "sessions refused, because too many were open")
+        self.sessions_failed = self._counter("sessions_failed", "sessions that ended with an error")
+        self.audio_s = self._counter("audio_seconds", "audio taken, silence included")
+        self.compute_s = self._counter("compute_seconds", "time spent in the engine")
+        self.dropped_s = self._counter("dropped_audio_seconds", "audio that was never heard")
+        self.words = self._counter("words", "words committed")
+        self.queue_delay_s = self._histogram("queue_delay_seconds", "how long audio that was due waited for its turn")
+        self.inference_s = self._histogram("inference_seconds", "what one call of the engine took")
+        self.step_s = self._histogram("decoder_step_seconds", "what one step of the decoder took", _STEP_BOUNDS_S)
+        self.word_delay_s = self._histogram("word_delay_seconds", "from the arrival of a word's audio to its event")
 
-    def add(
-        self,
-        *,
-        opened: int = 0,
-        refused: int = 0,
-        failed: int = 0,
-        audio_s: float = 0.0,
-        dropped_s: float = 0.0,
-    ) -> None:
-        with self._lock:
-            now = self._metrics
-            self._metrics = replace(
-                now,
-                sessions_opened=now.sessions_opened + opened,
-                sessions_refused=now.sessions_refused + refused,
-                sessions_failed=now.sessions_failed + failed,
-                audio_s=now.audio_s + audio_s,
-                dropped_s=now.dropped_s + dropped_s,
-            )
+    def read(self) -> tuple[Metric, ...]:
+        """Return all families, without the times at which they were created."""
+        return tuple(_without_created(family) for family in self._registry.collect())
 
-    def add_inference(
-        self, *, queue_delay_s: float, inference_s: float, step_s: Iterable[float], word_delays_s: list[float]
-    ) -> None:
-        with self._lock:
-            now = self._metrics
-            self._metrics = replace(
-                now,
-                compute_s=now.compute_s + inference_s,
-                words=now.words + len(word_delays_s),
-                queue_delay=now.queue_delay.with_values([queue_delay_s]),
-                inference=now.inference.with_values([inference_s]),
-                step=now.step.with_values(step_s),
-                word_delay=now.word_delay.with_values(word_delays_s),
-            )
+    def _gauge(self, name: str, about: str) -> Gauge:
+        return Gauge(name, about, namespace=_NAMESPACE, registry=self._registry)
 
-    def read(self, *, sessions_open: int, waiting_audio_s: float) -> Metrics:
-        with self._lock:
-            return replace(self._metrics, sessions_open=sessions_open, waiting_audio_s=waiting_audio_s)
+    def _counter(self, name: str, about: str) -> Counter:
+        return Counter(name, about, namespace=_NAMESPACE, registry=self._registry)
+
+    def _histogram(self, name: str, about: str, bounds_s: Iterable[float] = _DELAY_BOUNDS_S) -> Histogram:
+        return Histogram(name, about, namespace=_NAMESPACE, registry=self._registry, buckets=tuple(bounds_s))
+
+
+def _without_created(family: Metric) -> Metric:
+    family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+    return family

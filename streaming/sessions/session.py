@@ -20,17 +20,19 @@ from simul_whisper import (
     SimulWhisperError,
     Timing,
     Update,
+    Word,
     as_samples,
 )
 from streaming.audio.voice_activity import GateEvent, Offset, Onset, Speech, open_gate
 from streaming.events import (
     AudioDropped,
     BackendChanged,
+    Cleared,
     Draft,
-    Ended,
     Event,
     Flushed,
     Language,
+    Recognised,
     SpeechEnded,
     SpeechStarted,
     Words,
@@ -56,12 +58,17 @@ class _Decode:
 
     samples: NDArray[np.float32]
     start_sample: int
+    utterance: int
     is_first: bool
     is_last: bool
 
     @property
     def end_sample(self) -> int:
         return self.start_sample + len(self.samples)
+
+
+class _GiveUp:
+    """The utterance that was being decoded is given up; its last word, if committed, is told."""
 
 
 class Session:
@@ -79,15 +86,21 @@ class Session:
         self._gate = open_gate(self._voice)
         self._segment_samples = round(config.segment_length * SAMPLE_RATE)
         self._most_at_once = round(config.audio_max_len * SAMPLE_RATE) // 2
-        self._plan: deque[_Decode | Event] = deque()
+        self._plan: deque[_Decode | _GiveUp | Event] = deque()
         # What was taken of the utterance that is open, and not planned yet; None between utterances.
         self._held: NDArray[np.float32] | None = None
         self._held_start = 0
         self._is_first = True
+        # The number of the utterance that was planned last, and of the one that was decoded last.
+        self._planned_utterance = self._utterance = 0
+        # Whether the latter was begun and not decoded to its end.
+        self._is_decoding = False
         self._end_sample = 0
         self._is_ended = False
         self._language = self._whisper.language if config.language != "auto" else None
-        self._draft = ""
+        self._draft: tuple[Word, ...] = ()
+        self._heard_s = 0.0
+        self._heard_s = 0.0
 
     def feed(self, samples: NDArray[np.float32]) -> list[Event]:
         """Take audio, decode all that is due, and return what is new."""
@@ -95,7 +108,7 @@ class Session:
         return self._all_steps()
 
     def end(self) -> list[Event]:
-        """Nothing follows: decode the rest. The last event is `Ended`."""
+        """Nothing follows: decode the rest. The last event is `Recognised`."""
         self.finish()
         return self._all_steps()
 
@@ -128,18 +141,41 @@ class Session:
         self._plan.append(Flushed(self._end_sample / SAMPLE_RATE))
         self._gate = open_gate(self._voice, self._end_sample)
 
+    def clear(self, n_samples: int = 0) -> None:
+        """Give up what was taken and is not decoded yet, and the next `n_samples`; the stream goes on.
+
+        Also after the end, when no samples follow.
+        """
+        was_over = self.is_over
+        self._plan_speech(self._gate.end())
+        self._close()
+        self._end_sample += n_samples
+        given_up: list[_Decode | _GiveUp | Event] = [_GiveUp()] if self._is_decoding else []
+        kept = [each for each in self._plan if not isinstance(each, _Decode | _GiveUp | Recognised)]
+        self._plan = deque([*given_up, *kept])
+        if not was_over:
+            self._plan.append(Cleared(self._end_sample / SAMPLE_RATE))
+        if self._is_ended and not was_over:
+            self._plan.append(Recognised(self._end_sample / SAMPLE_RATE))
+        self._gate = open_gate(self._voice, self._end_sample)
+
     def finish(self) -> None:
         """Nothing follows; decode nothing yet."""
         self._check_not_ended()
         self._is_ended = True
         self._plan_speech(self._gate.end())
         self._close()
-        self._plan.append(Ended(self._end_sample / SAMPLE_RATE))
+        self._plan.append(Recognised(self._end_sample / SAMPLE_RATE))
 
     @property
     def is_due(self) -> bool:
         """Whether `step` has something to do."""
         return bool(self._plan)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything was recognised."""
+        return self._is_ended and not self._plan
 
     @property
     def due_sample(self) -> int | None:
@@ -166,6 +202,8 @@ class Session:
                 update = self._decoded(task, coalesce=coalesce)
                 timing = update.timing
                 events += self._news(update)
+            elif isinstance(task, _GiveUp):
+                events += self._given_up()
             else:
                 events.append(task)
         return Turn(tuple(events), timing)
@@ -178,23 +216,24 @@ class Session:
 
     def _check_not_ended(self) -> None:
         if self._is_ended:
-            raise SessionEndedError("got more after the end, expected a new session")
+            raise SessionEndedError("audio came after the end of the session; open a new one")
 
     def _plan_speech(self, heard: Iterable[GateEvent]) -> None:
         for event in heard:
             if isinstance(event, Onset):
-                self._plan.append(SpeechStarted(event.sample / SAMPLE_RATE))
+                self._plan.append(SpeechStarted(event.sample / SAMPLE_RATE, self._planned_utterance + 1))
             elif isinstance(event, Speech):
                 self._plan_segments(event)
             else:
                 assert isinstance(event, Offset)
                 self._close()
-                self._plan.append(SpeechEnded(event.sample / SAMPLE_RATE))
+                self._plan.append(SpeechEnded(event.sample / SAMPLE_RATE, self._planned_utterance))
 
     def _plan_segments(self, speech: Speech) -> None:
         """Plan to decode each whole segment; hold what is left."""
         if self._held is None:
             self._held, self._held_start, self._is_first = np.zeros(0, np.float32), speech.start_sample, True
+            self._planned_utterance += 1
         joined, n = np.concatenate([self._held, speech.samples]), self._segment_samples
         n_whole = len(joined) - len(joined) % n
         for start in range(0, n_whole, n):
@@ -202,7 +241,7 @@ class Session:
         self._held = joined[n_whole:].copy()
 
     def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool) -> None:
-        self._plan.append(_Decode(samples, self._held_start, self._is_first, is_last))
+        self._plan.append(_Decode(samples, self._held_start, self._planned_utterance, self._is_first, is_last))
         self._held_start += len(samples)
         self._is_first = False
 
@@ -213,6 +252,7 @@ class Session:
             self._held = None
 
     def _decoded(self, task: _Decode, *, coalesce: bool) -> Update:
+        self._utterance = task.utterance
         if task.is_first:
             self._whisper.refresh_segment(task.start_sample)
         self._whisper.insert_audio(task.samples)
@@ -225,7 +265,14 @@ class Session:
             self._plan.popleft()
             self._whisper.insert_audio(task.samples)
             n += len(task.samples)
+        self._is_decoding = not task.is_last
         return self._whisper.infer(is_last=task.is_last)
+
+    def _given_up(self) -> list[Event]:
+        """Leave the utterance as it is, and return its last word if that had been committed."""
+        words, heard_s = self._whisper.refresh_segment(), self._heard_s
+        self._is_decoding = False
+        return [*self._told_words(words, heard_s), *self._told_draft(())]
 
     def _news(self, update: Update) -> list[Event]:
         events = list[Event]()
@@ -234,11 +281,17 @@ class Session:
             events.append(BackendChanged(change.before, change.after, change.reason))
         if update.language not in (None, self._language):
             assert update.language is not None
-            events.append(Language(update.language))
+            events.append(Language(update.language, self._utterance))
             self._language = update.language
-        if update.words:
-            events.append(Words(update.words, update.audio_end_s))
-        if self._drafts and update.draft != self._draft:
-            events.append(Draft(update.draft))
-            self._draft = update.draft
-        return events
+        self._heard_s = update.audio_end_s
+        return [*events, *self._told_words(update.words, self._heard_s), *self._told_draft(update.draft_words)]
+
+    def _told_words(self, words: tuple[Word, ...], heard_s: float) -> list[Event]:
+        return [Words(words, heard_s, self._utterance)] if words else []
+
+    def _told_draft(self, words: tuple[Word, ...]) -> list[Event]:
+        """Times alone that have changed are no news."""
+        if not self._drafts or [each.text for each in words] == [each.text for each in self._draft]:
+            return []
+        self._draft = words
+        return [Draft(words, self._utterance)]

@@ -4,13 +4,14 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Metric
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -31,6 +32,12 @@ OFF = VoiceConfig(vad=False)
 MANY = Limits(connections_per_minute=100_000, drain_s=0)
 
 
+def counted(families: Iterable[Metric]) -> dict[str, float]:
+    """The values of what a pool counts, by name."""
+    samples = [sample for family in families for sample in family.samples if "le" not in sample.labels]
+    return {sample.name.removeprefix("simul_whisper_"): sample.value for sample in samples}
+
+
 class Served:
     """A server that runs."""
 
@@ -43,8 +50,9 @@ class Served:
     def stop(self) -> None:
         self._server.stop_soon()
 
-    def metrics(self) -> Any:
-        return self.registry.worker.metrics()
+    def count(self, name: str) -> float:
+        """What the pool has counted."""
+        return counted(self.registry.pool.metrics())[name]
 
     def wait_for(self, is_so: Any) -> None:
         """Look again until it is so."""

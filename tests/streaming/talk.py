@@ -5,11 +5,12 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from streaming.protocols.native import End, Flush, Hello, client_text
+from streaming.protocols.native import End, Flush, client_text
+from streaming.sessions.request import SessionRequest
 from tests.streaming.serving import Served, Talker, s16
 from tests.tones import random_words, speech_of
 
-HELLO, END, FLUSH = client_text(Hello()), client_text(End()), client_text(Flush())
+HELLO, END, FLUSH = client_text(SessionRequest()), client_text(End()), client_text(Flush())
 SPEECH = speech_of(random_words(20, 1))
 AUDIO = s16(SPEECH.samples)
 PIECES = [AUDIO[at : at + 4001] for at in range(0, len(AUDIO), 4001)]

@@ -6,8 +6,9 @@ from typing import Any
 
 from simul_whisper import Model
 from simul_whisper.audio import Samples
-from streaming.events import Ended, Event, Failed
-from streaming.sessions.handle import SessionHandle
+from streaming.events import Ended, Event, Recognised
+from streaming.sessions.event_log import Cursor
+from streaming.sessions.pool import SessionHandle
 from streaming.sessions.worker import Worker
 from streaming.settings import WorkerConfig
 from tests.streaming.serving import CONFIG, PATIENCE_S
@@ -37,14 +38,22 @@ def made(model: Model = MODEL, clock: HandClock | None = None, **options: Any) -
     return Worker(lambda: model, CONFIG, WorkerConfig(**options), clock or HandClock())
 
 
-def collected(handle: SessionHandle) -> list[Event]:
+def collected(handle: SessionHandle, cursor: Cursor | None = None) -> list[Event]:
     """All events up to the last."""
-    events = list[Event]()
-    while not events or not isinstance(events[-1], Ended | Failed):
-        new = handle.events(PATIENCE_S)
+    events, cursor = list[Event](), cursor or handle.log.cursor()
+    while not cursor.is_done:
+        new = cursor.read(PATIENCE_S)
         assert new, "nothing came"
         events += new
+    cursor.close()
     return events
+
+
+def ended(events: list[Event]) -> list[Event]:
+    """What a session tells, and that it is over."""
+    last = events[-1]
+    assert isinstance(last, Recognised)
+    return [*events, Ended(last.audio_s)]
 
 
 def said(handle: SessionHandle, samples: Samples = SPEECH.samples) -> SessionHandle:

@@ -23,6 +23,7 @@ from streaming.events import Draft, Ended, Failed, Flushed, SpeechEnded, Words
 from streaming.server.access import Access
 from streaming.server.run import bound_socket
 from tests.streaming.serving import Served, serving, text_of, with_limits
+from tests.streaming.told import draft
 from tests.tones import random_words, speech_of
 
 SPEECH = speech_of(random_words(40, 1))
@@ -91,7 +92,7 @@ def test_a_flush_is_answered(served: Served) -> None:
         return events
 
     events = asyncio.run(flushed())
-    assert events[-2] == Flushed(len(SPEECH.samples) / SAMPLE_RATE)
+    assert events[-3] == Flushed(len(SPEECH.samples) / SAMPLE_RATE)
     assert text_of(events) == SPEECH.text
 
 
@@ -144,7 +145,7 @@ def test_a_client_that_leaves_frees_its_place(served: Served) -> None:
                     return
 
     asyncio.run(leave())
-    served.wait_for(lambda: not served.metrics().sessions_open)
+    served.wait_for(lambda: not served.count("sessions_open"))
 
 
 # Cut connections
@@ -210,7 +211,7 @@ def test_a_session_lost_by_staying_away_too_long_is_begun_anew() -> None:
 
         async def cut(n: int) -> None:
             if n == 150:
-                await asyncio.to_thread(served.wait_for, lambda: served.metrics().words >= 10)
+                await asyncio.to_thread(served.wait_for, lambda: served.count("words_total") >= 10)
                 line.pull()
 
         events = asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}"), cut))
@@ -327,12 +328,15 @@ def test_words_heard_a_third_time_are_told_once_all_the_same() -> None:
     memory.told(Words((word(" a", 10.0), word(" b", 14.0)), 15.0))
     for _ in range(2):
         memory.start_anew(5.0)
-        assert memory.told(Draft(" a b")) is None
+        assert memory.told(draft(" a b")) is None
         assert memory.told(Words((word(" a", 5.0),), 6.0)) is None
         # The server is gone again before it comes to the second word.
         memory.told(SpeechEnded(6.0))
     assert memory.told(Words((word(" b", 9.0), word(" c", 10.0)), 11.0)) == Words((word(" c", 15.0),), 16.0)
-    assert memory.told(Draft(" d")) == Draft(" d")
+    told = memory.told(draft(" d"))
+    assert isinstance(told, Draft)
+    # Its times are those of the stream, too.
+    assert [(each.text, each.start_s) for each in told.words] == [(" d", 6.0)]
 
 
 def test_a_last_word_that_is_heard_later_than_before_is_not_told_twice() -> None:

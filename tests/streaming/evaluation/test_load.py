@@ -9,7 +9,7 @@ import pytest
 from simul_whisper import ConfigError
 from streaming.audio.ring import RingBuffer
 from streaming.evaluation.load import _malformed, fuzz, listen, listen_in_a_row, listen_together, upkeep
-from streaming.protocols.native import Code
+from streaming.events import Reason
 from tests.streaming.serving import serving
 from tests.tones import random_words, speech_of
 
@@ -39,9 +39,9 @@ def test_nonsense_beside_a_good_session_is_refused_by_name_and_leaves_nothing() 
     with serving() as served:
         text, answers = asyncio.run(both(served.url))
         served.wait_for(lambda: not served.registry.n_connections)
-        assert served.metrics().sessions_open == 0
+        assert served.count("sessions_open") == 0
     assert text == SPEECH.text
-    assert set(answers) <= {"ended", *(code.value for code in Code)} - {"internal"}
+    assert set(answers) <= {"ended", *(code.value for code in Reason)} - {"internal"}
     assert sum(answers.values()) > 100
 
 
@@ -51,7 +51,7 @@ def test_sessions_broken_off_leave_their_buffers_without_the_garbage_collector()
     try:
         with serving() as served:
             asyncio.run(fuzz(served.url, 200, seed=2))
-            served.wait_for(lambda: not served.registry.n_connections and not served.metrics().sessions_open)
+            served.wait_for(lambda: not served.registry.n_connections and not served.count("sessions_open"))
             served.wait_for(lambda: RingBuffer not in map(type, gc.get_objects()))
     finally:
         gc.enable()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper import ConfigError, StopReason, Update, Word
-from streaming.events import Draft, Ended, Event, Language, SpeechEnded, SpeechStarted, Words
+from streaming.events import Ended, Event, Language, SpeechEnded, SpeechStarted, Words
 from streaming.output.formats import (
     FORMATS,
     MAX_CUE_LINES,
@@ -19,6 +19,7 @@ from streaming.output.formats import (
     EventSink,
     open_sink,
 )
+from tests.streaming.told import draft
 
 
 def update(*words: Word, audio_end_s: float = 0.0, language: str | None = "en") -> Update:
@@ -190,7 +191,7 @@ def test_the_size_of_the_pieces_never_changes_the_sum(words: list[Word], cut: in
 SESSION: list[Event] = [
     SpeechStarted(0.0),
     Language("en"),
-    Draft(" The tied"),
+    draft(" The tied"),
     Words(tuple(words_of("The tide is")), heard_s=1.0),
     Words(tuple(words_of("rising", start_s=0.9)), heard_s=2.0),
     SpeechEnded(1.5),

@@ -9,12 +9,13 @@ import pytest
 
 from simul_whisper import Word
 from streaming.audio.capture import Capture, Inbox
-from streaming.events import Ended, Failed, Words
+from streaming.events import Failed, Reason, Recognised, Words
 from streaming.output.durable import DurableText
 from streaming.output.formats import open_sink
 from streaming.output.live_captions import Record, listen
 from streaming.output.terminal import PlainCaptions
-from streaming.sessions.handle import SessionHandle
+from streaming.sessions.handle import ThreadHandle
+from streaming.sessions.inbox import AudioInbox
 from streaming.settings import PcmFormat
 
 
@@ -36,7 +37,8 @@ class Room:
     def __init__(self) -> None:
         self.microphone = Microphone()
         self.capture = Capture(self.microphone, clock=lambda: 0.0)
-        self.handle = SessionHandle(16_000, lambda: 0.0, wake=lambda: None, notify=lambda: None)
+        self.inbox = AudioInbox(16_000, lambda: 0.0)
+        self.handle = ThreadHandle(self.inbox, wake=lambda: None)
         self.out, self.err = io.StringIO(), io.StringIO()
 
     def listen(self, *script: Callable[[], object], record: Record | None = None) -> bool:
@@ -45,7 +47,7 @@ class Room:
         def is_stopped() -> bool:
             step = next(steps, None)
             if step is None:
-                self.handle.put([Ended(1.0)])
+                self.handle.tell([Recognised(1.0)])
                 return True
             step()
             return False
@@ -58,7 +60,7 @@ class Room:
         self.microphone.inbox.put(bytes(2 * n_samples))
 
     def say(self, text: str) -> None:
-        self.handle.put([Words((Word(" " + text, 0.0, 0.5, 0.9),), heard_s=1.0)])
+        self.handle.tell([Words((Word(" " + text, 0.0, 0.5, 0.9),), heard_s=1.0)])
         # So that the turn does not wait for the device.
         self.speak(160)
 
@@ -66,7 +68,7 @@ class Room:
 def test_audio_goes_in_and_words_come_out() -> None:
     room = Room()
     ended_well = room.listen(lambda: room.speak(1600), lambda: room.say("one"), lambda: room.say("two"))
-    pulled = room.handle.pull(16_000)
+    pulled = room.inbox.pull(16_000)
     assert ended_well
     assert room.out.getvalue() == "one two\n"
     assert pulled is None or len(pulled.samples) == 1600 + 320
@@ -75,7 +77,7 @@ def test_audio_goes_in_and_words_come_out() -> None:
 def test_a_device_that_cannot_wait_overruns_the_oldest_audio() -> None:
     room = Room()
     room.listen(lambda: room.speak(40_000))
-    pulled = room.handle.pull(16_000)
+    pulled = room.inbox.pull(16_000)
     assert pulled is not None
     assert (len(pulled.samples), pulled.n_lost) == (16_000, 24_000)
 
@@ -89,7 +91,7 @@ def test_a_lost_device_is_told_and_the_captions_go_on() -> None:
 
 def test_a_session_that_fails_ends_it_badly() -> None:
     room = Room()
-    assert not room.listen(lambda: room.say("one"), lambda: room.handle.put([Failed("engine", "it is broken")]))
+    assert not room.listen(lambda: room.say("one"), lambda: room.handle.tell([Failed(Reason.ENGINE, "it is broken")]))
     assert room.out.getvalue() == "one\n"
     assert "it is broken" in room.err.getvalue()
 

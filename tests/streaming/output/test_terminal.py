@@ -10,9 +10,10 @@ import numpy as np
 from rich.console import Console
 
 from simul_whisper import Word
-from streaming.events import AudioDropped, Draft, Ended, Failed, Language, SpeechEnded, SpeechStarted, Words
+from streaming.events import AudioDropped, Ended, Failed, Language, Reason, SpeechEnded, SpeechStarted, Words
 from streaming.output.formats import open_sink
 from streaming.output.terminal import PlainCaptions, ScreenCaptions, open_screen
+from tests.streaming.told import draft
 
 WIDTH = 40
 LOUD = np.full(1600, 0.5, np.float32)
@@ -49,15 +50,15 @@ def left_on(stream: io.StringIO) -> list[str]:
 def test_committed_text_is_firm_and_draft_is_dim() -> None:
     with screen() as (captions, stream):
         captions.show(words("The tide"))
-        captions.show(Draft(" is"))
+        captions.show(draft(" is"))
         assert "\x1b[1mThe tide\x1b[0m\x1b[2m is\x1b[0m" in stream.getvalue()
 
 
 def test_a_draft_is_gone_once_it_is_replaced() -> None:
     with screen() as (captions, stream):
-        captions.show(Draft(" The tied"))
+        captions.show(draft(" The tied"))
         captions.show(words("The tide"))
-        captions.show(Draft(""))
+        captions.show(draft(""))
         assert left_on(stream)[0] == "The tide"
 
 
@@ -99,7 +100,7 @@ def test_what_goes_wrong_is_told_above_the_captions() -> None:
     with screen() as (captions, stream):
         captions.show(words("The tide"))
         captions.show(AudioDropped(61.0, 63.5))
-        captions.show(Failed("engine", "the model is broken"))
+        captions.show(Failed(Reason.ENGINE, "the model is broken"))
     assert left_on(stream) == [
         "2.5 s of audio were dropped at 01:01:",
         "this machine is too slow",
@@ -111,7 +112,7 @@ def test_what_goes_wrong_is_told_above_the_captions() -> None:
 def test_in_a_pipe_there_are_plain_lines_and_notices_apart() -> None:
     out, err = io.StringIO(), io.StringIO()
     captions = PlainCaptions(open_sink("text", out), err)
-    for event in (Draft(" no"), words("The tide"), words("is rising."), SpeechEnded(1.0), words("Yes."), Ended(2.0)):
+    for event in (draft(" no"), words("The tide"), words("is rising."), SpeechEnded(1.0), words("Yes."), Ended(2.0)):
         captions.hear(LOUD)
         captions.show(event)
     captions.say("the microphone is lost")

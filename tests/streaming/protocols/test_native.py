@@ -13,25 +13,27 @@ from simul_whisper import AlignAttConfig, Word
 from streaming.events import (
     AudioDropped,
     BackendChanged,
+    Cleared,
     Draft,
     Ended,
     Event,
     Failed,
     Flushed,
     Language,
+    Reason,
+    Recognised,
     SpeechEnded,
     SpeechStarted,
+    Translation,
     Words,
 )
 from streaming.protocols.native import (
-    ENGINE_OPTIONS,
     VERSION,
     Ack,
+    Clear,
     ClientMessage,
-    Code,
     End,
     Flush,
-    Hello,
     Numbered,
     ProtocolError,
     Ready,
@@ -45,33 +47,39 @@ from streaming.protocols.native import (
     parse_server,
     server_text,
 )
+from streaming.sessions.request import ENGINE_OPTIONS, SessionRequest
 from streaming.settings import PcmFormat, VoiceConfig
 
 SAID: list[ClientMessage] = [
-    Hello(),
-    Hello(None, {"language": "de", "task": "translate", "beam_size": 2}, {"vad": False}, drafts=False),
-    Hello(PcmFormat("mulaw", 8000, 2)),
+    SessionRequest(),
+    SessionRequest(None, {"language": "de", "task": "translate", "beam_size": 2}, {"vad": False}, drafts=False),
+    SessionRequest(PcmFormat("mulaw", 8000, 2)),
     Resume("abc", 96_000, 7),
+    SessionRequest(targets=("de", "fr")),
     Flush(),
+    Clear(),
     End(),
     Ack(3),
 ]
 EVENTS: list[Event] = [
     Words((Word(" Hello", 0.125, 0.5, 0.75, "en"), Word(" naïve 🙂", 0.5, 1.0, 1.0)), 2.0),
-    Draft(" and"),
+    Draft((Word(" and", 1.0, 1.25, 0.5, "en"),), 2),
+    Translation("de", (Word(" Hallo", 0.125, 0.5, 0.75, "de"),), 0.0, 0.5),
     SpeechStarted(0.5),
     SpeechEnded(1.5),
     Language("de"),
     AudioDropped(1.0, 2.0),
     BackendChanged("coreml", "mlx", "it failed"),
     Flushed(3.0),
+    Cleared(3.5),
+    Recognised(4.0),
     Ended(4.0),
-    Failed("engine", "it failed"),
+    Failed(Reason.ENGINE, "it failed"),
 ]
 TOLD: list[ServerMessage] = [
     Ready("abc", 0, False, 30.0),
     Received(96_000),
-    Refused("idle", "nothing came"),
+    Refused(Reason.IDLE, "nothing came"),
     *(Numbered(n, event) for n, event in enumerate(EVENTS, 1)),
 ]
 
@@ -87,19 +95,29 @@ def test_what_a_server_says_is_understood(message: ServerMessage) -> None:
 
 
 def test_all_but_the_version_may_be_left_out() -> None:
-    assert parse_client('{"type": "hello", "version": 1}') == Hello()
+    assert parse_client('{"type": "hello", "version": 1}') == SessionRequest()
 
 
 def test_what_is_not_asked_for_is_as_the_server_has_it() -> None:
     defaults, voice = AlignAttConfig(language="fr", beam_size=3), VoiceConfig(vad_silence=2.0)
-    hello = Hello(engine={"beam_size": 2}, voice={"vad": False})
-    assert hello.config(defaults) == replace(defaults, beam_size=2)
+    hello = SessionRequest(engine={"beam_size": 2}, voice={"vad": False})
+    assert hello.engine_config(defaults) == replace(defaults, beam_size=2)
     assert hello.voice_config(voice) == replace(voice, vad=False)
 
 
 def test_a_client_passes_over_what_it_does_not_know() -> None:
-    assert parse_server('{"type": "weather", "seq": 3}') is None
-    assert parse_server('{"type": "draft", "seq": 3, "text": "a", "colour": "red"}') == Numbered(3, Draft("a"))
+    assert parse_server('{"type": "weather"}') is None
+    assert parse_server('{"type": "weather", "seq": 3}') == Numbered(3, None)
+    flushed = '{"type": "flushed", "seq": 3, "at_s": 1.5, "colour": "red"}'
+    assert parse_server(flushed) == Numbered(3, Flushed(1.5))
+    assert parse_server('{"type": "error", "code": "moon", "message": "full"}') == Refused(Reason.UNKNOWN, "full")
+
+
+def test_an_older_server_tells_a_draft_as_text() -> None:
+    told = parse_server('{"type": "draft", "seq": 3, "text": " a b"}')
+    assert isinstance(told, Numbered)
+    assert isinstance(told.event, Draft)
+    assert told.event.text == " a b"
 
 
 def test_a_word_says_its_language() -> None:
@@ -118,56 +136,56 @@ def said(**values: Any) -> str:
 
 
 BAD = [
-    ("", Code.BAD_JSON),
-    ("hello", Code.BAD_JSON),
-    ('{"type": "hello", "version": NaN}', Code.BAD_JSON),
-    ('{"type": "ack", "seen": ' + "9" * 5000 + "}", Code.BAD_JSON),
-    ("[" * 16_000, Code.BAD_JSON),
-    ("[]", Code.BAD_JSON),
-    ("null", Code.BAD_JSON),
-    (" " * 20_000, Code.MESSAGE_TOO_BIG),
-    ("{}", Code.UNKNOWN_TYPE),
-    ('{"type": ["hello"]}', Code.UNKNOWN_TYPE),
-    ('{"type": "ready"}', Code.UNKNOWN_TYPE),
-    ('{"type": "hello"}', Code.UNSUPPORTED_VERSION),
-    ('{"type": "hello", "version": 2}', Code.UNSUPPORTED_VERSION),
-    ('{"type": "hello", "version": true}', Code.UNSUPPORTED_VERSION),
-    ('{"type": "hello", "version": 1.0}', Code.UNSUPPORTED_VERSION),
-    (said(colour="red"), Code.UNKNOWN_KEY),
-    (said(**{"\ud800": 1}), Code.UNKNOWN_KEY),
-    (said(format={"bits": 16}), Code.UNKNOWN_KEY),
-    (said(format={"encoding": "container", "rate": 16000}), Code.UNKNOWN_KEY),
-    (said(options={"model_path": "/etc"}), Code.UNKNOWN_KEY),
-    (said(options={"vad_speed": 1}), Code.UNKNOWN_KEY),
-    (said(resume={"session": "a", "sent_bytes": 0, "seen": 0}, language="en"), Code.UNKNOWN_KEY),
-    (said(format=[]), Code.BAD_VALUE),
-    (said(options="none"), Code.BAD_VALUE),
-    (said(options={"drafts": 1}), Code.BAD_VALUE),
-    (said(resume={}), Code.BAD_VALUE),
-    (said(resume={"session": "a", "sent_bytes": -1, "seen": 0}), Code.BAD_VALUE),
-    (said(resume={"session": "a", "sent_bytes": 1.5, "seen": 0}), Code.BAD_VALUE),
-    ('{"type": "ack"}', Code.BAD_VALUE),
-    ('{"type": "end", "now": true}', Code.UNKNOWN_KEY),
-    (said(format={"encoding": "s24le"}), Code.AUDIO_FORMAT),
-    (said(format={"encoding": {}}), Code.AUDIO_FORMAT),
-    (said(format={"rate": 0}), Code.AUDIO_FORMAT),
-    (said(format={"rate": "16000"}), Code.AUDIO_FORMAT),
-    (said(format={"channels": 50}), Code.AUDIO_FORMAT),
-    (said(language=7), Code.CONFIG),
-    (said(task="sing"), Code.CONFIG),
-    (said(options={"beam_size": 1000}), Code.CONFIG),
-    (said(options={"padding_len": 10**17}), Code.CONFIG),
-    (said(options={"vad_silence": "long"}), Code.CONFIG),
-    (said(options={"segment_length": 0.02}), Code.CONFIG),
-    (said(options={"last_word": "cif"}), Code.CONFIG),
+    ("", Reason.BAD_JSON),
+    ("hello", Reason.BAD_JSON),
+    ('{"type": "hello", "version": NaN}', Reason.BAD_JSON),
+    ('{"type": "ack", "seen": ' + "9" * 5000 + "}", Reason.BAD_JSON),
+    ("[" * 16_000, Reason.BAD_JSON),
+    ("[]", Reason.BAD_JSON),
+    ("null", Reason.BAD_JSON),
+    (" " * 20_000, Reason.MESSAGE_TOO_BIG),
+    ("{}", Reason.UNKNOWN_TYPE),
+    ('{"type": ["hello"]}', Reason.UNKNOWN_TYPE),
+    ('{"type": "ready"}', Reason.UNKNOWN_TYPE),
+    ('{"type": "hello"}', Reason.UNSUPPORTED_VERSION),
+    ('{"type": "hello", "version": 2}', Reason.UNSUPPORTED_VERSION),
+    ('{"type": "hello", "version": true}', Reason.UNSUPPORTED_VERSION),
+    ('{"type": "hello", "version": 1.0}', Reason.UNSUPPORTED_VERSION),
+    (said(colour="red"), Reason.UNKNOWN_KEY),
+    (said(**{"\ud800": 1}), Reason.UNKNOWN_KEY),
+    (said(format={"bits": 16}), Reason.UNKNOWN_KEY),
+    (said(format={"encoding": "container", "rate": 16000}), Reason.UNKNOWN_KEY),
+    (said(options={"model_path": "/etc"}), Reason.UNKNOWN_KEY),
+    (said(options={"vad_speed": 1}), Reason.UNKNOWN_KEY),
+    (said(resume={"session": "a", "sent_bytes": 0, "seen": 0}, language="en"), Reason.UNKNOWN_KEY),
+    (said(format=[]), Reason.BAD_VALUE),
+    (said(options="none"), Reason.BAD_VALUE),
+    (said(options={"drafts": 1}), Reason.BAD_VALUE),
+    (said(resume={}), Reason.BAD_VALUE),
+    (said(resume={"session": "a", "sent_bytes": -1, "seen": 0}), Reason.BAD_VALUE),
+    (said(resume={"session": "a", "sent_bytes": 1.5, "seen": 0}), Reason.BAD_VALUE),
+    ('{"type": "ack"}', Reason.BAD_VALUE),
+    ('{"type": "end", "now": true}', Reason.UNKNOWN_KEY),
+    (said(format={"encoding": "s24le"}), Reason.AUDIO_FORMAT),
+    (said(format={"encoding": {}}), Reason.AUDIO_FORMAT),
+    (said(format={"rate": 0}), Reason.AUDIO_FORMAT),
+    (said(format={"rate": "16000"}), Reason.AUDIO_FORMAT),
+    (said(format={"channels": 50}), Reason.AUDIO_FORMAT),
+    (said(language=7), Reason.CONFIG),
+    (said(task="sing"), Reason.CONFIG),
+    (said(options={"beam_size": 1000}), Reason.CONFIG),
+    (said(options={"padding_len": 10**17}), Reason.CONFIG),
+    (said(options={"vad_silence": "long"}), Reason.CONFIG),
+    (said(options={"segment_length": 0.02}), Reason.CONFIG),
+    (said(options={"last_word": "cif"}), Reason.CONFIG),
 ]
 
 
 @pytest.mark.parametrize(("text", "code"), BAD, ids=[f"{n}-{code.value}" for n, (_, code) in enumerate(BAD)])
-def test_what_is_not_as_described_is_refused_by_name(text: str, code: Code) -> None:
+def test_what_is_not_as_described_is_refused_by_name(text: str, code: Reason) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_client(text)
-    assert caught.value.code == code.value
+    assert caught.value.reason is code
     assert len(str(caught.value)) < 700
     assert str(caught.value).isascii()
 
@@ -202,9 +220,8 @@ def _understood_or_refused(text: str) -> None:
     try:
         message = parse_client(text)
     except ProtocolError as error:
-        message = Refused(error.code, str(error))
+        message = Refused(error.reason, str(error))
     if isinstance(message, Refused):
-        assert message.code in [each.value for each in Code]
         assert parse_server(server_text(message)) == message
     else:
         assert parse_client(client_text(message)) == message
@@ -217,12 +234,14 @@ def test_a_damaged_answer_is_understood_or_an_error_of_its_own(text: str) -> Non
 
 
 def test_every_refusal_has_a_close_code() -> None:
-    assert {code.value: close_code(code.value) for code in Code if close_code(code.value) != 1008} == {
+    assert {reason.value: close_code(reason) for reason in Reason if close_code(reason) != 1008} == {
         "too_many_connections": 1013,
         "too_many_sessions": 1013,
         "not_ready": 1013,
         "overloaded": 1013,
         "stopping": 1012,
         "message_too_big": 1009,
+        "engine": 1011,
+        "stopped": 1011,
         "internal": 1011,
     }

@@ -25,8 +25,8 @@ def test_the_token_opens_the_door(headers: dict[str, str], query: str, is_in: bo
         served.url += query
         with Talker(served, additional_headers=headers) as talker:
             talker.say(HELLO, END)
-            (last,) = talker.rest()
-        code = "ended" if isinstance(last, Numbered) else last.code
+            last = talker.rest()[-1]
+        code = "ended" if isinstance(last, Numbered) else last.reason.value
         assert (code, talker.close_code) == (("ended", 1000) if is_in else ("unauthorized", 1008))
         assert get(served, f"/metrics{query}", headers)[0] == (200 if is_in else 401)
         assert get(served, "/health")[0] == 200
@@ -58,5 +58,5 @@ def test_pages_from_elsewhere_are_kept_out(access: Access, origin: str | None, h
 
 def test_a_page_from_elsewhere_is_told_so(served: Served) -> None:
     with Talker(served, origin="http://evil.example") as talker:
-        assert [each.code for each in talker.rest() if isinstance(each, Refused)] == ["origin"]
+        assert [each.reason.value for each in talker.rest() if isinstance(each, Refused)] == ["origin"]
         assert talker.close_code == 1008

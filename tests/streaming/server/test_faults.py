@@ -19,15 +19,16 @@ from simul_whisper import SAMPLE_RATE
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.mel import Mel
-from streaming.events import Ended, Failed
-from streaming.protocols.native import Code, End, Flush, Hello, Numbered, Received, Refused, client_text
+from streaming.events import Ended, Failed, Reason
+from streaming.protocols.native import End, Flush, Numbered, Received, Refused, client_text
 from streaming.server.resumable import ResumableSession
+from streaming.sessions.request import SessionRequest
 from tests.streaming.serving import CONFIG, Served, Talker, s16, serving, text_of, with_limits
 from tests.tones import ToneEncoder, heard, random_words, speech_of, tone_model
 
-HELLO, END, FLUSH = client_text(Hello()), client_text(End()), client_text(Flush())
+HELLO, END, FLUSH = client_text(SessionRequest()), client_text(End()), client_text(Flush())
 F32 = '{"type": "hello", "version": 1, "format": {"encoding": "f32le"}}'
-CONTAINER = client_text(Hello(None))
+CONTAINER = client_text(SessionRequest(None))
 SPEECH = speech_of(random_words(20, 1))
 AUDIO = s16(SPEECH.samples)
 HALF = len(AUDIO) // 2
@@ -92,7 +93,7 @@ def test_each_mistake_gets_its_name_and_others_are_untouched(served: Served, nam
         talker.say(*messages)
         last = talker.rest()[-1]
         assert isinstance(last, Refused)
-        assert last.code == code
+        assert last.reason.value == code
         assert talker.close_code in (1008, 1009)
 
 
@@ -168,7 +169,7 @@ def test_inference_that_raises_in_one_session_leaves_the_others() -> None:
             unlucky.say(HELLO, s16(speech_of([1, 2, trap, 3]).samples), END)
             last = unlucky.rest()[-1]
             assert isinstance(last, Numbered)
-            assert last.event == Failed("internal", "RuntimeError: trapped")
+            assert last.event == Failed(Reason.INTERNAL, "RuntimeError: trapped")
             assert unlucky.close_code == 1011
         neighbour.say(s16(safe.samples[50_000:]), END)
         assert text_of(neighbour.rest()) == safe.text
@@ -222,14 +223,14 @@ def test_audio_that_nobody_decodes_waits_outside_and_then_gets_overloaded() -> N
                 sender.start()
                 received, refused = _received_until_refused(talker)
                 sender.join()
-                assert (refused.code, talker.close_code) == (Code.OVERLOADED.value, 1013)
+                assert (refused.reason, talker.close_code) == (Reason.OVERLOADED, 1013)
         finally:
             may_encode.set()
         # The buffer, half a window, and what is handed on at once.
         assert received <= s16_bytes(30 + 7.5 + 2 + 1) < sum(offered)
         # The client was made to wait: what it could send more is in the buffers of the two sockets.
         assert sum(offered) < received + 32_000_000
-        served.wait_for(lambda: not served.metrics().sessions_open)
+        served.wait_for(lambda: not served.count("sessions_open"))
         with Talker(served) as talker:
             talker.say(HELLO, AUDIO, END)
             assert text_of(talker.rest()) == SPEECH.text
@@ -259,9 +260,10 @@ def s16_bytes(duration_s: float) -> int:
 def test_a_client_killed_in_the_middle_leaves_nothing_behind() -> None:
     with serving(with_limits(resume_s=0.0)) as served:
         streams = n_streams()
-        with Talker(served) as warm:
-            warm.say(HELLO, AUDIO, END)
-            warm.rest()
+        for hello in (HELLO, CONTAINER):
+            with Talker(served) as warm:
+                warm.say(hello, AUDIO, END)
+                warm.rest()
         before = open_things()
         for n in range(20):
             with Talker(served) as talker:
@@ -269,7 +271,7 @@ def test_a_client_killed_in_the_middle_leaves_nothing_behind() -> None:
                 talker.ready()
                 talker.say(AUDIO[: n * 10_000])
                 talker.cut()
-        served.wait_for(lambda: not served.metrics().sessions_open and not served.registry.n_connections)
+        served.wait_for(lambda: not served.count("sessions_open") and not served.registry.n_connections)
         served.wait_for(lambda: open_things() <= before)
         assert n_streams() <= streams
 
@@ -327,7 +329,7 @@ def test_anything_ends_well_or_with_a_name(served: Served, messages: list[str | 
         last: Any = talker.rest()[-1]
         # The session may be over before the second end is read.
         is_well = isinstance(last, Numbered) and isinstance(last.event, Ended)
-        code = last.code if isinstance(last, Refused) else getattr(last.event, "code", "")
-        assert is_well or code in [each.value for each in Code]
+        code = getattr(last if isinstance(last, Refused) else last.event, "reason", Reason.UNKNOWN).value
+        assert is_well or code in [each.value for each in Reason]
         assert code != "internal"
         assert talker.close_code in ((1000,) if is_well else (1008, 1009))

@@ -57,7 +57,7 @@ def test_a_connection_that_hangs_is_replaced(served: Served) -> None:
         session = first.ready().session
         with resumed(served, session, 0, 0) as second:
             second.ready()
-            assert [each.code for each in first.rest() if isinstance(each, Refused)] == ["replaced"]
+            assert [each.reason.value for each in first.rest() if isinstance(each, Refused)] == ["replaced"]
             second.say(AUDIO, END)
             assert text_of(second.rest()) == SPEECH.text
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_come_back_to_is_told(served: Served) -> None:
         with resumed(served, session, sent_bytes, seen) as talker:
             (refused,) = talker.rest()
             assert isinstance(refused, Refused)
-            return refused.code
+            return refused.reason.value
 
     with Talker(served) as first:
         first.say(HELLO)

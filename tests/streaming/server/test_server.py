@@ -12,13 +12,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from simul_whisper import AlignAttConfig, ConfigError, Model
-from streaming.events import Draft, Failed, Flushed, Words
-from streaming.protocols.native import Hello, Numbered, Received, client_text
+from streaming.events import Draft, Failed, Flushed, Reason, Words
+from streaming.protocols.native import Numbered, Received, client_text
 from streaming.server.run import Server, Tls, bound_socket
+from streaming.sessions.request import SessionRequest
 from streaming.sessions.session import Session
 from tests.conftest import Recording
 from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, Served, Talker, s16, serving, text_of, with_limits
 from tests.streaming.talk import AUDIO, END, FLUSH, HELLO, PIECES, SPEECH, get, told
+from tests.streaming.working import ended
 from tests.tones import tone_model
 
 # Sessions
@@ -32,7 +34,7 @@ def test_a_session_over_the_wire_says_what_it_says_without_one(served: Served) -
     assert [event.text for event in expected if isinstance(event, Words)] == [
         each.event.text for each in messages if isinstance(each.event, Words)
     ]
-    assert messages[-1].event == expected[-1]
+    assert [each.event for each in messages[-2:]] == ended(expected[-1:])
     assert [each.seq for each in messages] == [*range(1, len(messages) + 1)]
     assert code == 1000
 
@@ -59,15 +61,15 @@ def test_a_container_is_decoded_as_it_comes(served: Served, tmp_path: Path) -> N
     soundfile.write(tmp_path / "speech.flac", SPEECH.samples, 16_000)
     data = (tmp_path / "speech.flac").read_bytes()
     messages, _ = told(
-        served, client_text(Hello(None)), *(data[at : at + 9999] for at in range(0, len(data), 9999)), END
+        served, client_text(SessionRequest(None)), *(data[at : at + 9999] for at in range(0, len(data), 9999)), END
     )
     assert text_of(messages) == SPEECH.text
 
 
 def test_drafts_are_told_only_if_asked_for(served: Served) -> None:
     slow = {"hold_probability": 1.0}
-    with_drafts, _ = told(served, client_text(Hello(engine=slow)), AUDIO, END)
-    without, _ = told(served, client_text(Hello(engine=slow, drafts=False)), AUDIO, END)
+    with_drafts, _ = told(served, client_text(SessionRequest(engine=slow)), AUDIO, END)
+    without, _ = told(served, client_text(SessionRequest(engine=slow, drafts=False)), AUDIO, END)
     assert any(isinstance(each.event, Draft) for each in with_drafts)
     assert not any(isinstance(each.event, Draft) for each in without)
 
@@ -97,8 +99,8 @@ def test_what_was_received_is_told(served: Served) -> None:
 
 
 def test_what_only_the_model_can_refuse_is_the_last_event(served: Served) -> None:
-    messages, code = told(served, client_text(Hello(engine={"language": "klingon"})), AUDIO, END)
-    assert messages[-1].event.code == "config"
+    messages, code = told(served, client_text(SessionRequest(engine={"language": "klingon"})), AUDIO, END)
+    assert messages[-1].event.reason.value == "config"
     assert code == 1008
 
 
@@ -113,7 +115,7 @@ def test_health_tells_ready_from_alive(served: Served) -> None:
         status, text = get(loading, "/health")
         assert (status, json.loads(text)["ready"], json.loads(text)["state"]) == (503, False, "loading")
         messages, code = told(loading, HELLO)
-        assert ([each.code for each in messages], code) == (["not_ready"], 1013)
+        assert ([each.reason.value for each in messages], code) == (["not_ready"], 1013)
 
 
 def test_the_page_of_counts_adds_up() -> None:
@@ -147,7 +149,7 @@ def test_a_server_that_stops_lets_sessions_finish_and_refuses_new_ones() -> None
         stopper.start()
         served.wait_for(lambda: served.registry.is_stopping)
         messages, code = told(served, HELLO)
-        assert ([each.code for each in messages], code) == (["stopping"], 1012)
+        assert ([each.reason.value for each in messages], code) == (["stopping"], 1012)
         talker.say(AUDIO, END)
         assert text_of(talker.rest()) == SPEECH.text
         assert talker.close_code == 1000
@@ -165,7 +167,7 @@ def test_sessions_that_do_not_finish_are_ended_with_their_words() -> None:
         served.stop()
         last = talker.rest()[-1]
     assert text_of(messages) == SPEECH.text
-    assert last == Numbered(len(messages) + 1, Failed("stopping", "the server is being stopped"))
+    assert last == Numbered(len(messages) + 2, Failed(Reason.STOPPING, "the server is being stopped"))
     assert talker.close_code == 1012
 
 

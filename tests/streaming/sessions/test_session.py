@@ -17,11 +17,12 @@ from streaming.evaluation.scoring import word_edits
 from streaming.events import (
     AudioDropped,
     BackendChanged,
+    Cleared,
     Draft,
-    Ended,
     Event,
     Flushed,
     Language,
+    Recognised,
     SpeechEnded,
     SpeechStarted,
     Words,
@@ -111,7 +112,7 @@ def test_events_come_in_the_order_of_the_stream() -> None:
             opened = event.at_s
         if isinstance(event, Words):
             assert event.words[0].start_s >= opened - 0.3
-    assert events[-1] == Ended(len(SPOKEN) / SAMPLE_RATE)
+    assert events[-1] == Recognised(len(SPOKEN) / SAMPLE_RATE)
 
 
 def test_words_do_not_wait_for_the_end_of_speech() -> None:
@@ -183,7 +184,7 @@ def test_lost_audio_is_told_and_what_is_around_it_is_heard(voice: VoiceConfig) -
     assert text_of(events) == first.text + second.text
     word = words_of(events)[len(first.words)]
     assert word.start_s == pytest.approx(lost_from + 5 + second.starts[0] / SAMPLE_RATE, abs=0.3)
-    assert events[-1] == Ended((len(first.samples) + len(second.samples)) / SAMPLE_RATE + 5)
+    assert events[-1] == Recognised((len(first.samples) + len(second.samples)) / SAMPLE_RATE + 5)
 
 
 @pytest.mark.parametrize("voice", [OFF, VoiceConfig()])
@@ -198,6 +199,67 @@ def test_a_flush_tells_all_words_so_far_and_the_stream_goes_on(voice: VoiceConfi
     rest = session.feed(second.samples) + session.end()
     assert "".join(event.text for event in of(Words, rest)) == second.text
     assert of(Words, rest)[0].words[0].start_s == pytest.approx(len(first.samples) / SAMPLE_RATE, abs=0.3)
+
+
+@pytest.mark.parametrize("voice", [OFF, VoiceConfig()])
+@pytest.mark.parametrize("cut_s", [0.5, 3.3, 6.0])
+def test_what_is_cleared_is_never_told_and_the_stream_goes_on(voice: VoiceConfig, cut_s: float) -> None:
+    first, second = speech_of(random_words(9, 5)), speech_of(random_words(4, 6))
+    session, cut = Session(CONFIG, MODEL, voice), round(cut_s * SAMPLE_RATE)
+    before = session.feed(first.samples[:cut])
+    session.take(first.samples[cut:])
+    session.clear(SAMPLE_RATE)
+    after = session.feed(second.samples) + session.end()
+    origin_s = len(first.samples) / SAMPLE_RATE + 1
+    # What had been decoded stands; its last word may come only now.
+    assert first.text.startswith(text_of(before))
+    assert of(Cleared, after) == [Cleared(origin_s)]
+    told = text_of(before) + text_of(after)
+    assert told.endswith(second.text)
+    assert first.text.startswith(told.removesuffix(second.text))
+    words = words_of(after)[-len(second.words) :]
+    starts = [origin_s + start / SAMPLE_RATE for start in second.starts]
+    assert [word.start_s for word in words] == pytest.approx(starts, abs=0.3)
+    assert not of(Draft, before) or of(Draft, before + after)[-1].text == ""
+    assert after[-1] == Recognised(origin_s + len(second.samples) / SAMPLE_RATE)
+
+
+def test_clearing_after_the_end_gives_up_the_rest() -> None:
+    session = Session(CONFIG, MODEL, OFF)
+    session.take(SPOKEN)
+    session.finish()
+    session.clear()
+    turns = list[Event]()
+    while session.is_due:
+        turn = session.step()
+        assert not turn.timing.windows
+        turns += turn.events
+    length_s = len(SPOKEN) / SAMPLE_RATE
+    assert turns == [Cleared(length_s), Recognised(length_s)]
+    session.clear()
+    assert not session.is_due
+
+
+def test_utterances_are_numbered_and_events_carry_theirs() -> None:
+    events = heard(Session(CONFIG, MODEL), [SPOKEN])
+    assert [event.utterance for event in of(SpeechStarted, events)] == [1, 2, 3]
+    assert [event.utterance for event in of(SpeechEnded, events)] == [1, 2, 3]
+    for number, speech in enumerate(UTTERANCES, 1):
+        assert "".join(event.text for event in of(Words, events) if event.utterance == number) == speech.text
+    assert {event.utterance for event in of(Draft, events)} <= {1, 2, 3}
+    without = heard(Session(CONFIG, MODEL, OFF), [SPOKEN])
+    assert {event.utterance for event in of(Words, without)} == {1}
+
+
+def test_a_draft_carries_words_and_their_times() -> None:
+    events = heard(Session(replace(CONFIG, frame_threshold=1, hold_probability=1.0), MODEL), [SPOKEN])
+    drafts = [event for event in of(Draft, events) if event.words]
+    assert drafts
+    told = {(word.text, round(word.start_s)) for word in words_of(events)}
+    assert {(word.text, round(word.start_s)) for draft in drafts for word in draft.words} & told
+    for draft in drafts:
+        assert draft.text == "".join(word.text for word in draft.words)
+        assert all(word.start_s < word.end_s for word in draft.words)
 
 
 def test_the_language_is_told_once_it_is_detected() -> None:
@@ -217,7 +279,7 @@ def test_a_change_of_backend_is_told_once() -> None:
 
 def test_after_the_end_there_is_no_more() -> None:
     session = Session(CONFIG, MODEL)
-    assert session.end() == [Ended(0.0)]
+    assert session.end() == [Recognised(0.0)]
     for more in (session.end, lambda: session.feed(silence(1)), lambda: session.drop(1)):
         with pytest.raises(SessionEndedError, match="after the end"):
             more()
@@ -245,7 +307,7 @@ def test_impossible_settings_are_refused_at_once() -> None:
 @pytest.mark.parametrize("name", NOT_SPEECH)
 def test_no_speech_is_no_text_and_costs_no_decoding(tiny: Model, name: str) -> None:
     events = heard(Session(TINY, tiny), np.array_split(NOT_SPEECH[name], 7))
-    assert events == [Ended(10.0)]
+    assert events == [Recognised(10.0)]
 
 
 def padded(recording: Recording) -> Samples:

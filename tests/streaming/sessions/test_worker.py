@@ -18,14 +18,17 @@ from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, ModelNotFoundError
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.mel import Mel
-from streaming.events import AudioDropped, Ended, Event, Failed, Flushed
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason
+from streaming.server.log_reader import LogReader
+from streaming.sessions.pool import State
+from streaming.sessions.request import Refusal
 from streaming.sessions.session import Session, SessionEndedError
-from streaming.sessions.worker import State, Worker, WorkerBusyError
+from streaming.sessions.worker import Worker
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
 from tests.sounds import silence
-from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, text_of
-from tests.streaming.working import MODEL, SPEECH, HandClock, collected, made, running, said
+from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
+from tests.streaming.working import MODEL, SPEECH, HandClock, collected, ended, made, running, said
 from tests.tones import ToneEncoder, speech_of
 
 # Turns
@@ -35,7 +38,7 @@ def test_a_session_is_heard_as_it_is_without_a_worker() -> None:
     with running(made()) as worker:
         events = collected(said(worker.open(voice=OFF)))
     session = Session(CONFIG, MODEL, OFF)
-    assert events == session.feed(SPEECH.samples) + session.end()
+    assert events == ended(session.feed(SPEECH.samples) + session.end())
     assert text_of(events) == SPEECH.text
 
 
@@ -47,15 +50,16 @@ def test_eight_sessions_at_once_say_what_one_does(tiny: Model, captions: Recordi
     with running(worker):
         found = [collected(handle) for handle in handles]
     session = Session(config, tiny, drafts=False)
-    assert found == [session.feed(samples) + session.end()] * 8
+    assert found == [ended(session.feed(samples) + session.end())] * 8
 
 
 def test_the_audio_that_waits_longest_is_next() -> None:
     clock, turns = HandClock(), list[str]()
     worker = made(clock=clock, late_s=100)
-    first = worker.open(voice=OFF, notify=lambda: turns.append("first"))
-    second = worker.open(voice=OFF, notify=lambda: turns.append("second"))
-    third = worker.open(voice=OFF, notify=lambda: turns.append("third"))
+    first, second, third = (worker.open(voice=OFF) for _ in range(3))
+    first.log.add_waker(lambda: turns.append("first"))
+    second.log.add_waker(lambda: turns.append("second"))
+    third.log.add_waker(lambda: turns.append("third"))
     for clock.now_s in (1, 2, 3, 4):
         second.submit(silence(1))
         clock.now_s += 0.5
@@ -67,14 +71,14 @@ def test_the_audio_that_waits_longest_is_next() -> None:
 
 
 def test_late_audio_is_decoded_together_and_says_the_same() -> None:
-    def n_inferences(lateness_s: float) -> int:
+    def n_inferences(lateness_s: float) -> float:
         clock = HandClock()
         worker = made(clock=clock, late_s=1.0)
         handle = said(worker.open(voice=OFF))
         clock.now_s = lateness_s
         with running(worker):
             assert text_of(collected(handle)) == SPEECH.text
-            return worker.metrics().inference.n
+            return counted(worker.metrics())["inference_seconds_count"]
 
     assert n_inferences(0.0) >= 10
     assert n_inferences(1.5) <= 3
@@ -111,22 +115,21 @@ def test_a_flush_comes_where_it_was_asked_for() -> None:
 # Back-pressure
 
 
-def test_a_full_session_takes_what_it_has_room_for_and_tells_when_there_is_room_again() -> None:
-    told = threading.Event()
+def test_a_full_session_takes_what_it_has_room_for_and_more_later() -> None:
     worker = made(buffer_s=2.0)
-    handle = worker.open(voice=OFF, notify=told.set)
+    handle = worker.open(voice=OFF)
     rest = SPEECH.samples
     taken = handle.submit(rest)
     assert taken == 2 * SAMPLE_RATE
     assert handle.submit(rest[taken:]) == 0
     with running(worker):
         rest = rest[taken:]
+        cursor, events = handle.log.cursor(), list[Event]()
         while len(rest):
-            assert told.wait(PATIENCE_S)
-            told.clear()
+            events += cursor.read(0.01)
             rest = rest[handle.submit(rest) :]
         handle.end()
-        assert text_of(collected(handle)) == SPEECH.text
+        assert text_of(events + collected(handle, cursor)) == SPEECH.text
 
 
 def test_what_overflows_is_told() -> None:
@@ -138,24 +141,10 @@ def test_what_overflows_is_told() -> None:
         events = collected(handle)
         lost_s = len(SPEECH.samples) / SAMPLE_RATE - 4.0
         assert events[0] == AudioDropped(0.0, lost_s)
-        assert worker.metrics().dropped_s == pytest.approx(lost_s)
+        assert counted(worker.metrics())["dropped_audio_seconds_total"] == pytest.approx(lost_s)
     words = text_of(events).split()
     assert len(words) >= 7
     assert words[-7:] == SPEECH.text.split()[-7:]
-
-
-def test_a_reader_that_never_collects_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streaming.sessions.handle.MAX_EVENTS", 3)
-    with running(made()) as worker:
-        slow, good = worker.open(voice=OFF), worker.open(voice=OFF)
-        said(slow)
-        assert text_of(collected(said(good))) == SPEECH.text
-        worker.stop(PATIENCE_S)
-    events = slow.events()
-    assert len(events) <= 5 + 3
-    assert isinstance(events[-1], Failed)
-    assert events[-1].code == "slow_reader"
-    assert worker.metrics().sessions_failed == 1
 
 
 # Health
@@ -198,23 +187,23 @@ def test_a_model_that_cannot_be_loaded_fails_the_worker_and_its_sessions() -> No
         health = worker.wait_ready(PATIENCE_S)
         assert (health.state, health.is_ready) == (State.FAILED, False)
         assert health.message == "no such model"
-        assert collected(handle) == [Failed("stopped", health.message)]
-        with pytest.raises(WorkerBusyError, match="no such model"):
+        assert collected(handle) == [Failed(Reason.STOPPED, health.message)]
+        with pytest.raises(Refusal, match="no such model"):
             worker.open()
 
 
 def test_what_was_done_is_counted() -> None:
     with running(made()) as worker:
         events = collected(said(worker.open(voice=OFF)))
-        metrics = worker.metrics()
+        n = counted(worker.metrics())
     n_words = len(SPEECH.words)
     assert text_of(events) == SPEECH.text
-    assert metrics.audio_s == pytest.approx(len(SPEECH.samples) / SAMPLE_RATE)
-    assert (metrics.sessions_opened, metrics.sessions_open, metrics.words) == (1, 0, n_words)
-    assert metrics.word_delay.n == n_words
-    assert metrics.queue_delay.n == metrics.inference.n >= 10
-    assert metrics.compute_s == pytest.approx(metrics.inference.sum_s)
-    assert metrics.step.n > n_words
+    assert n["audio_seconds_total"] == pytest.approx(len(SPEECH.samples) / SAMPLE_RATE)
+    assert (n["sessions_opened_total"], n["sessions_open"], n["words_total"]) == (1, 0, n_words)
+    assert n["word_delay_seconds_count"] == n_words
+    assert n["queue_delay_seconds_count"] == n["inference_seconds_count"] >= 10
+    assert n["compute_seconds_total"] == pytest.approx(n["inference_seconds_sum"])
+    assert n["decoder_step_seconds_count"] > n_words
 
 
 # Endings
@@ -225,11 +214,11 @@ def test_draining_hears_what_was_submitted_and_refuses_more() -> None:
         handle = worker.open(voice=OFF)
         handle.submit(SPEECH.samples)
         worker.stop(PATIENCE_S)
-        events = handle.events()
+        events = handle.log.cursor().read()
         assert text_of(events) == SPEECH.text
         assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
         assert handle.submit(silence(1)) == SAMPLE_RATE
-        with pytest.raises(WorkerBusyError, match="stopping"):
+        with pytest.raises(Refusal, match="being stopped"):
             worker.open()
 
 
@@ -242,7 +231,7 @@ def test_stopping_at_once_fails_what_is_open(is_started: bool) -> None:
         worker.wait_ready(PATIENCE_S)
     worker.stop()
     worker.stop()
-    assert handle.events()[-1] == Failed("stopped", "the worker was stopped")
+    assert handle.log.last == Failed(Reason.STOPPED, "the server was stopped")
     assert not worker.health().is_alive
 
 
@@ -260,7 +249,8 @@ def test_many_short_sessions_leave_nothing_behind() -> None:
             handle = worker.open(replace(CONFIG, padding_len=0.0), OFF if n % 4 else VoiceConfig())
             handle.submit(short.samples)
             if n % 10 == 9:
-                handle.close()
+                handle.clear()
+                handle.end()
                 continue
             handle.end()
             assert text_of(collected(handle)) == (short.text if n % 4 else "")
@@ -271,16 +261,13 @@ def test_many_short_sessions_leave_nothing_behind() -> None:
 
 def test_an_event_loop_is_woken() -> None:
     async def listen(worker: Worker) -> list[Event]:
-        loop, woken, events = asyncio.get_running_loop(), asyncio.Event(), list[Event]()
-
-        def notify() -> None:
-            loop.call_soon_threadsafe(woken.set)
-
-        handle = said(worker.open(voice=OFF, notify=notify))
-        while not (events and isinstance(events[-1], Ended | Failed)):
-            await asyncio.wait_for(woken.wait(), PATIENCE_S)
-            woken.clear()
-            events += handle.events()
+        events, handle = list[Event](), said(worker.open(voice=OFF))
+        reader = LogReader(handle.log)
+        while not reader.cursor.is_done:
+            await asyncio.wait_for(reader.news.wait(), PATIENCE_S)
+            reader.news.clear()
+            events += reader.cursor.read()
+        reader.close()
         return events
 
     with running(made()) as worker:

@@ -9,11 +9,11 @@ from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.mel import Mel
-from streaming.events import Failed
+from streaming.events import Ended, Failed, Reason
+from streaming.sessions.request import Refusal
 from streaming.sessions.session import SessionEndedError
-from streaming.sessions.worker import WorkerBusyError
 from tests.sounds import silence
-from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, text_of
+from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
 from tests.streaming.working import MODEL, SPEECH, collected, made, running, said
 from tests.tones import ToneEncoder, heard, random_words, speech_of
 
@@ -36,13 +36,13 @@ def test_a_session_whose_inference_raises_ends_and_the_others_go_on() -> None:
         trapped, free = worker.open(voice=OFF), worker.open(voice=OFF)
         free.submit(safe.samples[:50_000])
         said(trapped, speech_of([1, 2, Trapped.TRAP, 3]).samples)
-        assert collected(trapped)[-1] == Failed("internal", "RuntimeError: trapped")
+        assert collected(trapped)[-1] == Failed(Reason.INTERNAL, "RuntimeError: trapped")
         free.submit(safe.samples[50_000:])
         free.end()
         assert text_of(collected(free)) == safe.text
-        assert trapped.submit(silence(1)) == SAMPLE_RATE if not trapped.is_over else True
+        assert trapped.submit(silence(1)) == SAMPLE_RATE
         assert worker.health().is_ready
-        assert worker.metrics().sessions_failed == 1
+        assert counted(worker.metrics())["sessions_failed_total"] == 1
 
 
 def test_what_only_the_model_can_refuse_is_an_event() -> None:
@@ -50,7 +50,7 @@ def test_what_only_the_model_can_refuse_is_an_event() -> None:
         handle = worker.open(replace(CONFIG, language="klingon"))
         (event,) = collected(handle)
     assert isinstance(event, Failed)
-    assert event.code == "config"
+    assert event.reason is Reason.CONFIG
     assert "klingon" in event.message
 
 
@@ -68,26 +68,32 @@ def test_bad_audio_and_bad_settings_are_refused_where_they_come_from() -> None:
             handle.end()
 
 
-def test_a_listener_that_cannot_be_told_is_given_up() -> None:
+def test_a_listener_that_cannot_be_told_is_told_no_more() -> None:
+    n_told = 0
+
     def gone() -> None:
+        nonlocal n_told
+        n_told += 1
         raise RuntimeError("event loop is closed")
 
     with running(made()) as worker:
-        lost = said(worker.open(voice=OFF, notify=gone))
+        lost = worker.open(voice=OFF)
+        lost.log.add_waker(gone)
+        said(lost)
         assert text_of(collected(said(worker.open(voice=OFF)))) == SPEECH.text
         worker.stop(PATIENCE_S)
-    assert lost.is_over
-    assert lost.events() == []
+    assert n_told == 1
+    assert text_of(lost.log.cursor().read()) == SPEECH.text
 
 
 def test_a_listener_that_has_gone_frees_its_place() -> None:
     with running(made(max_sessions=1)) as worker:
         gone = worker.open(voice=OFF)
         gone.submit(SPEECH.samples)
-        with pytest.raises(WorkerBusyError, match="1 sessions open"):
+        with pytest.raises(Refusal, match="1 sessions are open"):
             worker.open()
-        gone.close()
-        gone.close()
+        gone.clear()
+        gone.end()
+        assert isinstance(collected(gone)[-1], Ended)
         assert text_of(collected(said(worker.open(voice=OFF)))) == SPEECH.text
-        assert gone.events() == []
-        assert worker.metrics().sessions_refused == 1
+        assert counted(worker.metrics())["sessions_refused_total"] == 1

@@ -15,9 +15,10 @@ import pytest
 import streaming
 from simul_whisper import Word
 from streaming.client.deduplication import Deduplicator
-from streaming.events import SpeechEnded, Words
+from streaming.events import Reason, SpeechEnded, Words
 from streaming.output.formats import EventSink, open_sink
-from streaming.protocols.native import Ack, Code, End, Hello, Resume, parse_client
+from streaming.protocols.native import Ack, End, Resume, parse_client
+from streaming.sessions.request import SessionRequest
 from tests.streaming.web.browser import browser
 
 WEB = Path(streaming.__file__).parent / "web"
@@ -136,7 +137,7 @@ def test_it_says_hello_and_sends_what_was_recorded_meanwhile(talk: Talk) -> None
     talk.ready()
     talk.do("end")
     hello, *rest = talk.sent
-    assert isinstance(hello, Hello)
+    assert isinstance(hello, SessionRequest)
     assert hello.engine == {"language": "en", "task": "transcribe"}
     assert rest == [(0, RATE_BYTES), (1, RATE_BYTES), End()]
     talk.say(type="ended", seq=1, audio_s=2)
@@ -190,10 +191,10 @@ def test_when_the_session_is_lost_a_new_one_hears_what_was_kept(talk: Talk) -> N
     talk.say(type="received", received_bytes=30 * RATE_BYTES)
     talk.cut()
     talk.open()
-    talk.say(type="error", code=Code.UNKNOWN_SESSION.value, message="")
+    talk.say(type="error", code=Reason.UNKNOWN_SESSION.value, message="")
     talk.ready(session="two")
     hello, first, *_ = talk.sent
-    assert isinstance(hello, Hello)
+    assert isinstance(hello, SessionRequest)
     kept_from_s = first[0]
     assert 0 < kept_from_s <= 20
     # What it hears again it may hear differently; what is new stands where it was spoken.
@@ -248,10 +249,10 @@ def test_every_code_that_stops_has_its_sentence(page: Any) -> None:
       const { problem, lostBecause } = await import("/sentences.js");
       return codes.map((code) => [code, after(code), problem({ code }).title, lostBecause(code)]);
     }"""
-    told = page.evaluate(script, [code.value for code in Code])
+    told = page.evaluate(script, [code.value for code in Reason])
     assert {code for code, then, _, _ in told if then != "stop"} == set(
-        "slow_reader not_ready too_many_connections too_many_sessions unknown_session resume_gap stopping overloaded "
-        "idle too_long".split()
+        "slow_reader not_ready too_many_connections too_many_sessions unknown_session resume_gap stopping stopped "
+        "overloaded idle too_long".split()
     )
     assert all(title and because for _, _, title, because in told)
 

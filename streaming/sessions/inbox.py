@@ -1,0 +1,141 @@
+"""What one listener has submitted and inference has not taken yet: audio, and marks where it is to be flushed or ended.
+
+Memory is fixed, nothing waits, and any thread may use it.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper import as_samples
+from streaming.audio.ring import RingBuffer
+from streaming.sessions.session import SessionEndedError
+
+# Arrivals are remembered no finer than this.
+_MARK_SAMPLES = 320
+# Of flushes that wait, the oldest beyond these are covered by the ones after them.
+_MAX_FLUSHES = 64
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """Audio for the inference thread, after `n_lost` samples that are gone.
+
+    n_cleared: before that, so many samples are given up, and what was pulled earlier too; None: nothing is.
+    is_flush: all up to here is to be decoded to its end. is_end: nothing follows.
+    """
+
+    samples: NDArray[np.float32]
+    n_lost: int
+    n_cleared: int | None
+    is_flush: bool
+    is_end: bool
+
+
+class AudioInbox:
+    """clock: monotonic seconds; it measures how long audio waits, and decides nothing."""
+
+    def __init__(self, capacity_samples: int, clock: Callable[[], float]) -> None:
+        self._lock = threading.Lock()
+        self._ring = RingBuffer(capacity_samples)
+        self._clock = clock
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=2 * capacity_samples // _MARK_SAMPLES + 2)
+        self._flushes: deque[int] = deque(maxlen=_MAX_FLUSHES)
+        self._pulled_sample = 0
+        self._clear_at: int | None = None
+        self._is_ended = self._is_draining = False
+        self._opened_at = clock()
+
+    # The listener's end
+
+    def submit(self, samples: NDArray[np.float32], *, drop_oldest: bool) -> int:
+        """As `SessionHandle.submit`; while draining, audio is passed over."""
+        checked = as_samples(samples)
+        with self._lock:
+            self._check_open("audio")
+            if self._is_draining:
+                return len(checked)
+            taken = checked if drop_oldest else checked[: self._ring.room]
+            self._ring.write(taken)
+            self._note_arrival()
+            return len(taken)
+
+    def flush(self) -> None:
+        with self._lock:
+            self._check_open("a flush")
+            if not self._flushes or self._flushes[-1] != self._ring.end_sample:
+                self._flushes.append(self._ring.end_sample)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._clear_at = self._ring.end_sample
+
+    def end(self) -> None:
+        with self._lock:
+            self._check_open("an end")
+            self._is_ended = True
+
+    def drain(self) -> None:
+        """Take no more audio; what was taken will be heard."""
+        with self._lock:
+            self._is_draining = True
+
+    def _check_open(self, what: str) -> None:
+        if self._is_ended:
+            raise SessionEndedError(f"{what} came after the end of the session; open a new one")
+
+    # The inference thread's end
+
+    def pull(self, most_samples: int) -> Pulled | None:
+        """Return the oldest audio, at most so much; None when there is nothing new."""
+        with self._lock:
+            n_cleared = self._give_up()
+            start, end = max(self._pulled_sample, self._ring.start_sample), self._ring.end_sample
+            stop = min(end, start + most_samples, *(max(start, each) for each in self._flushes))
+            is_end = (self._is_ended or self._is_draining) and stop == end
+            is_flush = bool(self._flushes) and self._flushes[0] <= stop
+            if stop == self._pulled_sample and not is_end and not is_flush and n_cleared is None:
+                return None
+            while self._flushes and self._flushes[0] <= stop:
+                self._flushes.popleft()
+            samples, n_lost = self._ring.read(start, stop), start - self._pulled_sample
+            self._ring.release(stop)
+            self._pulled_sample = stop
+            return Pulled(samples, n_lost, n_cleared, is_flush, is_end)
+
+    def _give_up(self) -> int | None:
+        """Skip what came before the last clear, if there was one since the last pull; return how many samples."""
+        clear_at, self._clear_at = self._clear_at, None
+        if clear_at is None:
+            return None
+        n_cleared = clear_at - self._pulled_sample
+        self._pulled_sample = clear_at
+        return n_cleared
+
+    @property
+    def wants_clear(self) -> bool:
+        """Whether what waits is to be given up."""
+        return self._clear_at is not None
+
+    def arrived_at(self, sample: int) -> float:
+        """Return when the audio before `sample` had arrived, on the clock. Ask for later and later samples."""
+        with self._lock:
+            while len(self._arrivals) > 1 and self._arrivals[0][0] < sample:
+                self._arrivals.popleft()
+            return self._arrivals[0][1] if self._arrivals else self._opened_at
+
+    @property
+    def waiting_samples(self) -> int:
+        """How much audio waits to be pulled."""
+        with self._lock:
+            return len(self._ring)
+
+    def _note_arrival(self) -> None:
+        arrival = (self._ring.end_sample, self._clock())
+        if len(self._arrivals) > 1 and arrival[0] - self._arrivals[-2][0] < _MARK_SAMPLES:
+            self._arrivals.pop()
+        self._arrivals.append(arrival)

@@ -1,0 +1,89 @@
+"""Where inference happens, as servers and programs see it: a thread here, actors elsewhere.
+
+Nothing here keeps it from being in another process: what goes in and out is data, and no clock is shared.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Metric
+
+from simul_whisper import AlignAttConfig
+from streaming.events import Failed
+from streaming.sessions.event_log import EventLog
+from streaming.settings import VoiceConfig
+
+
+class State(Enum):
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Health:
+    """is_alive: the thread runs. is_ready: it does, and a real inference has succeeded. busy_s: how long the present
+    inference has been running, 0 when none does. message: what has failed, else empty."""
+
+    state: State
+    is_alive: bool
+    is_ready: bool
+    busy_s: float
+    message: str
+
+
+class SessionHandle(Protocol):
+    """The listener's end of a session. Any thread may use it, and nothing waits for inference."""
+
+    @property
+    def log(self) -> EventLog:
+        """All that is told, to be read with cursors."""
+        ...
+
+    def submit(self, samples: NDArray[np.float32], *, drop_oldest: bool = False) -> int:
+        """Hand over float32 (n,) mono 16 kHz; return how many samples were taken: fewer than n means "I am full".
+
+        Offer the rest a little later. With `drop_oldest`, for devices that cannot wait, all are taken, and audio that
+        nobody has heard may be lost for it; an event will say which. After the session is over, audio is passed over.
+        Raises AudioFormatError, which changes nothing, and SessionEndedError after `end`.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Decode what was submitted to its end; `Flushed` follows. Raises SessionEndedError after `end`."""
+        ...
+
+    def clear(self) -> None:
+        """Give up what was submitted and not decoded yet; `Cleared` follows. Also after `end`."""
+        ...
+
+    def end(self, failed: Failed | None = None) -> None:
+        """Nothing follows; the rest will be decoded. The last event is `Ended`, or `failed` in its place.
+
+        Raises SessionEndedError the second time.
+        """
+        ...
+
+
+class InferencePool(Protocol):
+    """Opens sessions, and says how it is."""
+
+    def open(
+        self, config: AlignAttConfig | None = None, voice: VoiceConfig | None = None, *, drafts: bool = True
+    ) -> SessionHandle:
+        """Open a session; audio may be submitted at once, ready or not. config: None for the pool's own.
+
+        Raises ConfigError for impossible settings and Refusal. What only the model can refuse, such as a language it
+        lacks, comes as a `Failed` event.
+        """
+        ...
+
+    def health(self) -> Health: ...
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return what is counted, as Prometheus reads it."""
+        ...

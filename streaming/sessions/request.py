@@ -1,0 +1,72 @@
+"""What a client may ask for, below every protocol, and the refusal of what it may not have. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from simul_whisper import AlignAttConfig, ConfigError, SimulWhisperError
+from streaming.events import Reason
+from streaming.settings import PcmFormat, VoiceConfig
+
+# Decoding is shared by all: nobody may ask for it more often than this.
+MIN_SEGMENT_S = 0.2
+ENGINE_OPTIONS = (
+    "language task init_prompt static_init_prompt max_context_tokens audio_min_len audio_max_len segment_length "
+    "frame_threshold rewind_threshold last_word hold_probability hold_len nonspeech_prob max_tokens_per_second "
+    "language_min_len padding_len window_min_len decoder_type beam_size"
+).split()
+VOICE_OPTIONS = [each.name for each in fields(VoiceConfig)]
+# CIF needs a file, and clients name no files of the server.
+_LAST_WORDS = ("keep", "drop")
+
+
+class Refusal(SimulWhisperError):  # noqa: N818
+    """The answer to a request that cannot be granted."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class SessionRequest:
+    """A session that somebody asks for.
+
+    audio: how it comes; None: in pieces of a container. engine, voice: settings that differ from the server's, of those
+    in ENGINE_OPTIONS and VOICE_OPTIONS. targets: languages to translate into. drafts: whether text that may still
+    change is told too.
+    """
+
+    audio: PcmFormat | None = field(default_factory=PcmFormat)
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    voice: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    drafts: bool = True
+
+    def engine_config(self, defaults: AlignAttConfig) -> AlignAttConfig:
+        """Return the server's settings changed by the client's. Raises Refusal when they do not go together."""
+        _check_names("engine", self.engine, ENGINE_OPTIONS)
+        segment_s, last_word = self.engine.get("segment_length"), self.engine.get("last_word")
+        try:
+            config = replace(defaults, **self.engine).validated()
+            if segment_s is not None and segment_s < MIN_SEGMENT_S:
+                raise ConfigError(f"got segment_length = {segment_s}, expected at least {MIN_SEGMENT_S}")
+            if last_word is not None and last_word not in _LAST_WORDS:
+                raise ConfigError(f"got last_word = {last_word!r}, expected {' or '.join(_LAST_WORDS)}")
+        except ConfigError as error:
+            raise Refusal(Reason.CONFIG, str(error)) from error
+        return config
+
+    def voice_config(self, defaults: VoiceConfig) -> VoiceConfig:
+        """Return the server's settings of voice activity changed by the client's. Raises Refusal."""
+        _check_names("voice", self.voice, VOICE_OPTIONS)
+        try:
+            return replace(defaults, **self.voice)
+        except ConfigError as error:
+            raise Refusal(Reason.CONFIG, str(error)) from error
+
+
+def _check_names(kind: str, values: Mapping[str, Any], known: list[str]) -> None:
+    unknown = next((name for name in values if name not in known), None)
+    if unknown is not None:
+        raise Refusal(Reason.CONFIG, f"{unknown!r} is no {kind} setting that clients may change: {', '.join(known)}")

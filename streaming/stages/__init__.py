@@ -1,0 +1,1 @@
+"""What makes more of a session's events: translation, speech. Events in, events out."""

@@ -1,0 +1,58 @@
+"""A stage of a session, and the thread that runs it beside the others."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from typing import Protocol
+
+from simul_whisper import SimulWhisperError
+from streaming.events import Event, Failed, Reason
+from streaming.sessions.event_log import EventLog
+
+logger = logging.getLogger(__name__)
+
+_TURN_S = 1.0
+
+
+class Stage(Protocol):
+    """Events in, events out. It is given all events of the session, its own included, and passes over most of them."""
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        """Return what an event brings, which may be nothing."""
+        ...
+
+    def flush(self) -> Iterable[Event]:
+        """Nothing follows: return what is held."""
+        ...
+
+
+def run_stage(log: EventLog, stage: Stage) -> threading.Thread:
+    """Run a stage on a thread of its own, which ends with the session.
+
+    Stages are run in the order in which one reads the other; each is flushed once all before it have finished. What a
+    stage raises ends the session.
+    """
+    n_before = log.n_writers
+    log.add_writer()
+    thread = threading.Thread(target=_run, args=(log, stage, n_before), name=type(stage).__name__, daemon=True)
+    thread.start()
+    return thread
+
+
+def _run(log: EventLog, stage: Stage, n_before: int) -> None:
+    cursor = log.cursor()
+    try:
+        is_last = False
+        while not is_last and not log.is_over:
+            # Asked before the events are read, so that none comes after them.
+            is_last = log.n_finished >= n_before
+            for event in cursor.read(_TURN_S, n_finished=n_before):
+                log.append(stage.feed(event))
+        log.append(stage.flush())
+        log.finish()
+    except Exception as error:
+        if not isinstance(error, SimulWhisperError):
+            logger.exception("a stage has failed")
+        log.append([Failed(Reason.ENGINE, f"{type(stage).__name__}: {error}")])
+    finally:
+        cursor.close()

@@ -1,0 +1,49 @@
+"""What clients may ask for: refused by name, whatever it is that it does not go together with."""
+
+from typing import Any
+
+import pytest
+
+from simul_whisper import AlignAttConfig
+from streaming.events import Reason
+from streaming.sessions.request import ENGINE_OPTIONS, Refusal, SessionRequest
+from streaming.settings import VoiceConfig
+
+
+def test_what_is_asked_for_changes_the_servers_settings() -> None:
+    request = SessionRequest(engine={"language": "de", "beam_size": 2}, voice={"vad_silence": 2.0})
+    config = request.engine_config(AlignAttConfig(frame_threshold=30))
+    assert (config.language, config.beam_size, config.frame_threshold) == ("de", 2, 30)
+    assert request.voice_config(VoiceConfig(vad_threshold=0.7)) == VoiceConfig(vad_silence=2.0, vad_threshold=0.7)
+
+
+@pytest.mark.parametrize(
+    ("engine", "defaults"),
+    [
+        ({"segment_length": 3.0}, {"audio_max_len": 5.0}),
+        ({"audio_max_len": 5.0}, {"segment_length": 4.0}),
+        ({"segment_length": 0.1}, {}),
+        ({"last_word": "cif"}, {}),
+        ({"beam_size": 1000}, {}),
+        ({"task": "sing"}, {}),
+        ({"model_path": "/etc"}, {}),
+    ],
+)
+def test_the_impossible_is_refused_also_where_only_the_server_makes_it_so(
+    engine: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        SessionRequest(engine=engine).engine_config(AlignAttConfig(**defaults))
+    assert refused.value.reason is Reason.CONFIG
+    assert next(iter(engine)) in str(refused.value)
+
+
+@pytest.mark.parametrize("voice", [{"vad_silence": 99}, {"vad": 1}, {"loud": True}])
+def test_impossible_voice_activity_is_refused(voice: dict[str, Any]) -> None:
+    with pytest.raises(Refusal, match=next(iter(voice))) as refused:
+        SessionRequest(voice=voice).voice_config(VoiceConfig())
+    assert refused.value.reason is Reason.CONFIG
+
+
+def test_clients_name_no_files_and_no_machines() -> None:
+    assert not [name for name in ENGINE_OPTIONS if "path" in name or "backend" in name or "model" in name]

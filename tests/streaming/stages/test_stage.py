@@ -1,0 +1,109 @@
+"""Stages beside recognition: what they add comes in its own time, and the session waits for them."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from simul_whisper import Word
+from streaming.events import Ended, Event, Failed, Reason, Recognised, SpeechEnded, Translation, Words
+from streaming.sessions.event_log import EventLog
+from streaming.stages.stage import run_stage
+from tests.streaming.serving import OFF, PATIENCE_S, text_of
+from tests.streaming.working import SPEECH, collected, made, running, said
+
+
+@dataclass
+class Backwards:
+    """Translates every word into its letters backwards, but not before it may, and the last one only when flushed."""
+
+    may_go_on: threading.Event = field(default_factory=threading.Event)
+    held: list[Word] = field(default_factory=list)
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        if isinstance(event, Words):
+            self.held += event.words
+        return []
+
+    def flush(self) -> Iterable[Event]:
+        self.may_go_on.wait(PATIENCE_S)
+        words = tuple(Word(" " + word.text.strip()[::-1], word.start_s, word.end_s, 1.0, "xx") for word in self.held)
+        return [Translation("xx", words, words[0].start_s, words[-1].end_s)]
+
+
+@dataclass
+class Shouting:
+    """Reads what another stage writes."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        if isinstance(event, Translation) and event.target == "xx":
+            self.heard.append(event.text)
+            word = Word(event.text.upper(), event.source_start_s, event.source_end_s, 1.0)
+            return [Translation("loud", (word,), event.source_start_s, event.source_end_s)]
+        return []
+
+    def flush(self) -> Iterable[Event]:
+        return []
+
+
+class Broken:
+    def feed(self, event: Event) -> Iterable[Event]:
+        raise RuntimeError(f"no {type(event).__name__}")
+
+    def flush(self) -> Iterable[Event]:
+        return []
+
+
+def test_a_late_event_comes_after_the_last_word_and_before_the_end() -> None:
+    stage = Backwards()
+    with running(made()) as worker:
+        handle = worker.open(voice=OFF)
+        run_stage(handle.log, stage)
+        said(handle)
+        cursor, events = handle.log.cursor(), list[Event]()
+        while not any(isinstance(event, Recognised) for event in events):
+            events += cursor.read(PATIENCE_S)
+        assert text_of(events) == SPEECH.text
+        assert not handle.log.is_over
+        stage.may_go_on.set()
+        late = collected(handle, cursor)
+    translation, end = late
+    assert isinstance(translation, Translation)
+    assert translation.text == "".join(f" {word.strip()[::-1]}" for word in SPEECH.text.split())
+    assert isinstance(end, Ended)
+
+
+def test_one_stage_reads_another_to_its_last_event() -> None:
+    first, second = Backwards(), Shouting()
+    first.may_go_on.set()
+    with running(made()) as worker:
+        handle = worker.open(voice=OFF)
+        threads = [run_stage(handle.log, stage) for stage in (first, second)]
+        events = collected(said(handle))
+        for thread in threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+    translated = [event for event in events if isinstance(event, Translation)]
+    assert [event.target for event in translated] == ["xx", "loud"]
+    assert second.heard == [translated[0].text]
+    assert isinstance(events[-1], Ended)
+
+
+def test_a_stage_that_fails_ends_the_session_with_its_reason() -> None:
+    log = EventLog()
+    log.add_writer()
+    thread = run_stage(log, Broken())
+    log.append([SpeechEnded(1.0)])
+    thread.join(PATIENCE_S)
+    assert log.last == Failed(Reason.ENGINE, "Broken: no SpeechEnded")
+
+
+def test_a_stage_ends_with_a_session_that_fails() -> None:
+    log = EventLog()
+    log.add_writer()
+    thread = run_stage(log, Shouting())
+    log.append([Failed(Reason.STOPPED, "the server was stopped")])
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert log.n_finished == 0 or log.is_over
