@@ -1,7 +1,9 @@
 """Our own engine, through the public names."""
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from scripts.peers.job import Decoding, Heard, Job, Piece, Recording
@@ -20,6 +22,10 @@ class Engine:
     def __init__(self, job: Job) -> None:
         # CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses.
         sys.modules["torch"] = None  # type: ignore[assignment]
+        with suppress(ImportError):
+            import_module("ctranslate2")
+        # SciPy, which comes later, takes what is listed for what is there.
+        del sys.modules["torch"]
         self._config = settings(job)
         self._model = load_model(self._config)
 

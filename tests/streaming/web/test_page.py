@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,15 @@ PATIENCE_MS = 60_000
 class Server:
     """`serve` in a process of its own, always on the same port."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as any_free:
             self.port = any_free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
+        self._flags = flags
         self.start()
 
-    def start(self, *flags: str) -> None:
-        command = [sys.executable, "-m", "streaming.cli", "serve", *FAST, "--port", str(self.port), *flags]
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streaming.cli", "serve", *FAST, "--port", str(self.port), *self._flags]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr
         while "ready" not in (line := self._process.stderr.readline()):
@@ -45,6 +47,15 @@ class Server:
         self._process.wait(60)
         assert self._process.stderr
         self._process.stderr.close()
+
+
+@contextmanager
+def serving(*flags: str) -> Iterator[Server]:
+    started = Server(*flags)
+    try:
+        yield started
+    finally:
+        started.kill()
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +71,10 @@ def chromium(heard: Path) -> Iterator[Any]:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(chromium: Any) -> Iterator[Server]:  # noqa: ARG001
-    started = Server()
-    try:
+    with serving() as started:
         yield started
-    finally:
-        started.kill()
 
 
 class Reader:
@@ -178,16 +186,15 @@ def test_what_the_server_cannot_do_is_told_in_words(reader: Reader) -> None:
     assert reader.page.is_enabled("#start")
 
 
-def test_a_token_can_be_typed_in(chromium: Any, server: Server) -> None:
-    server.kill()
-    server.start("--token", "open sesame & more")
-    reader = Reader(chromium, server.url)
-    reader.start()
-    reader.page.get_by_label("Access token").fill("open sesame & more")
-    reader.page.keyboard.press("Enter")
-    reader.wait_for("appear")
-    assert not reader.page.is_visible("#problem")
-    reader.page.close()
+def test_a_token_can_be_typed_in(chromium: Any) -> None:
+    with serving("--token", "open sesame & more") as server:
+        reader = Reader(chromium, server.url)
+        reader.start()
+        reader.page.get_by_label("Access token").fill("open sesame & more")
+        reader.page.keyboard.press("Enter")
+        reader.wait_for("appear")
+        assert not reader.page.is_visible("#problem")
+        reader.page.close()
 
 
 def test_captions_alone_fill_the_screen(reader: Reader) -> None:
