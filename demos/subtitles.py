@@ -9,7 +9,7 @@ from pathlib import Path
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, load_model
 from streaming.audio.files import audio_blocks, chunked
 from streaming.output.durable import DurableText
-from streaming.output.formats import EventSink, open_sink
+from streaming.output.formats import open_format
 from streaming.sessions.session import Session
 
 
@@ -19,12 +19,14 @@ def main() -> None:
     config = AlignAttConfig(model_name="base", task=task)
     session = Session(config, load_model(config), drafts=False)
     file = DurableText(path.with_suffix(".srt"))
-    subtitles = EventSink(open_sink("srt", file))
+    subtitles = open_format("srt")
     for chunk in chunked(audio_blocks(path), SAMPLE_RATE):
         for event in session.feed(chunk):
-            subtitles.feed(event)
+            file.write(subtitles.feed(event))
+        file.flush()
     for event in session.end():
-        subtitles.feed(event)
+        file.write(subtitles.feed(event))
+    file.flush()
     file.close()
     print(path.with_suffix(".srt"))
 

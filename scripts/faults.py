@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scripts.tcp_relay import relay_to
 from simul_whisper import SAMPLE_RATE
 from streaming.audio.files import chunked, read_audio
-from streaming.client import Client, Reconnected, RefusedError
+from streaming.client import RECOVERY, Client, Reconnected, RefusedError
 from streaming.evaluation.load import upkeep
 from streaming.events import Words
 
@@ -132,7 +132,7 @@ async def listen(server: Server, plan: Plan, fault: Fault | None = None, port: i
 async def refusal(server: Server) -> str:
     """Return the code with which a session is refused; empty when it is not."""
     try:
-        async with Client(server.url) as client:
+        async with Client(server.url, recovery=replace(RECOVERY, patience_s=0)) as client:
             client.end()
             async for _ in client:
                 pass
@@ -171,7 +171,7 @@ async def slow_reader(server: Server, plan: Plan) -> Outcome:
     with relay_to(server.port) as line:
         slow = listen(server, plan, lambda: asyncio.to_thread(line.hold_answers, plan.unread_s), line.port)
         heard = await asyncio.gather(slow, listen(server, plan))
-    return heard, not any(each.is_resumed for each in heard)
+    return heard, not heard[1].is_resumed
 
 
 async def too_many(server: Server, plan: Plan) -> Outcome:

@@ -24,6 +24,7 @@ from simul_whisper.errors import (
     SimulWhisperError,
     WeightsError,
 )
+from simul_whisper.languages import language_code, language_names
 from simul_whisper.options import Option, check_options, from_mapping, option, option_of
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
@@ -32,8 +33,9 @@ from simul_whisper.word import Word
 if TYPE_CHECKING:
     from simul_whisper.alignatt import StopReason
     from simul_whisper.blas import release_thread
-    from simul_whisper.decoders import TextDecoder
-    from simul_whisper.encoders import AudioEncoder
+    from simul_whisper.decoders import Step, TextDecoder
+    from simul_whisper.encoders import AudioEncoder, Features
+    from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import EncoderChange, Update
     from simul_whisper.weights import ModelEntry, list_models
@@ -42,10 +44,13 @@ if TYPE_CHECKING:
 _MODULES = {
     "AudioEncoder": "encoders",
     "EncoderChange": "transcript",
+    "Features": "encoders",
+    "Mel": "mel",
     "Model": "model",
     "ModelEntry": "weights",
     "ModelInfo": "model",
     "PaddedAlignAttWhisper": "whisper",
+    "Step": "decoders",
     "StopReason": "alignatt",
     "TextDecoder": "decoders",
     "Update": "transcript",
@@ -75,7 +80,9 @@ __all__ = [
     "EncoderChange",
     "EncoderError",
     "EncoderNotLoadedError",
+    "Features",
     "LastWord",
+    "Mel",
     "Model",
     "ModelEntry",
     "ModelError",
@@ -90,6 +97,7 @@ __all__ = [
     "SimulWhisperConfig",
     "SimulWhisperError",
     "Stage",
+    "Step",
     "StopReason",
     "TextDecoder",
     "Timing",
@@ -99,6 +107,8 @@ __all__ = [
     "as_samples",
     "check_options",
     "from_mapping",
+    "language_code",
+    "language_names",
     "list_models",
     "load_model",
     "option",

@@ -12,7 +12,8 @@ from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from simul_whisper.cif import WordBoundary
 from simul_whisper.config import AlignAttConfig, LastWord
 from simul_whisper.encoders import Features
-from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES, Tokenizer
+from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
+from simul_whisper.tokenizer import Tokenizer
 
 # A token that two passes agree on may be this much less likely.
 _AGREED_PART = 0.5

@@ -1,7 +1,7 @@
 """Every setting of the engine: one field, one default, its check and its help text.
 
 A config may be changed freely until it is handed to `PaddedAlignAttWhisper`, which validates it and keeps a snapshot.
-Command-line flags, TOML keys and the table in the README are made from the fields.
+Command-line flags, TOML keys and the table in the docs are made from the fields.
 """
 
 import copy
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from simul_whisper.audio import MAX_WINDOW_S, SAMPLE_RATE
 from simul_whisper.errors import ConfigError
+from simul_whisper.languages import language_code
 from simul_whisper.options import checked_value, from_mapping, option
 
 if sys.version_info >= (3, 11):
@@ -25,12 +26,16 @@ _Config = TypeVar("_Config", bound="SimulWhisperConfig")
 
 
 _BACKENDS = ("auto", "coreml", "mlx", "ctranslate2")
-_QUANTIZATIONS = ("auto", "float16", "int8", "int4")
+_QUANTIZATIONS = ("auto", "float16", "int8", "int4", "fastest")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
-    "max_performance": {"backend": "coreml", "quantization": "int4", "load_in_background": True},
+    "max_performance": {"backend": "coreml", "quantization": "fastest", "load_in_background": True},
     "mlx_only": {"backend": "mlx"},
 }
+"""Settings to start from.
+
+max_performance: Core ML, loaded in the background; where there is none, the fastest encoder and decoder of the machine.
+"""
 
 
 class LastWord(Enum):
@@ -43,18 +48,18 @@ class LastWord(Enum):
 
 @dataclass
 class SimulWhisperConfig:
-    """Settings of any simultaneous policy over Whisper."""
+    """Settings of any simultaneous policy over Whisper, and of what runs the model."""
 
     model_name: str = option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
-    model_path: str = option("", "a model directory; wins over model_name")
-    language: str = option("auto", "auto, or a Whisper language code such as en")
+    model_path: str = option("", "a directory with a model, in place of model_name")
+    language: str = option("auto", "the language spoken: auto, or a name or code such as German, de or de-DE")
     task: str = option(
         "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")
     )
     decoder_type: str = option("greedy", "how tokens are searched", ("greedy", "beam"))
     beam_size: int = option(5, "hypotheses kept by the beam decoder", low=1, high=16)
     init_prompt: str = option("", "text that came before the stream; it scrolls away as text is committed")
-    static_init_prompt: str = option("", "text kept in front of the context for ever: names and terms")
+    static_init_prompt: str = option("", "text always kept in front of the context, such as names and terms")
     max_context_tokens: int = option(
         60, "tokens of committed text, older than the window, shown to the decoder", low=0, high=220
     )
@@ -63,6 +68,34 @@ class SimulWhisperConfig:
     )
     audio_max_len: float = option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
     segment_length: float = option(1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S)
+    backend: str = option("auto", "what runs encoder and decoder, where it can", _BACKENDS)
+    encoder_backend: str = option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
+    encoder_compute_type: str = option(
+        "auto", "precision of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
+    )
+    decoder_backend: str = option(
+        "auto", "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx", ("auto", "mlx", "onnx")
+    )
+    decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
+    quantization: str = option(
+        "auto",
+        "precision of the weights in mlx and onnx; auto: int8 in onnx, float16 on a GPU, else float32; "
+        "fastest: as auto, and int8 for decoders on a GPU",
+        _QUANTIZATIONS,
+    )
+    fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, instead of failing")
+    load_in_background: bool = option(False, "start with another encoder while Core ML gets ready")
+    wait_for_compilation: bool | None = option(
+        None, "wait while Core ML compiles for this device, minutes at first; unset: only if coreml was asked for"
+    )
+    compile_timeout: float = option(600.0, "seconds after which compiling for Core ML is given up", low=1, high=86400)
+    use_coreml_encoder: bool = option(False, "older way to write encoder_backend = coreml")
+    coreml_encoder_path: str | None = option(
+        None, "a Core ML encoder, .mlpackage or .mlmodelc; unset: looked up beside the weights and by the model's name"
+    )
+    coreml_compute_units: str = option(
+        "ALL", "what Core ML may run on", ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")
+    )
 
     @classmethod
     def from_mapping(cls: type[_Config], values: Mapping[str, Any], source: str = "settings") -> _Config:
@@ -75,16 +108,26 @@ class SimulWhisperConfig:
         return cls.from_mapping(read_toml(path), str(path))
 
     def validated(self: _Config) -> _Config:
-        """Return a checked copy, which later assignments to this one do not change. Raises ConfigError."""
+        """Return a checked copy, with the language as a code; later assignments to this one do not change it.
+
+        Raises ConfigError.
+        """
         snapshot = copy.deepcopy(self)
         for each in fields(snapshot):
             setattr(snapshot, each.name, checked_value(each, getattr(snapshot, each.name)))
+        snapshot.language = language_code(snapshot.language)
+        if snapshot.use_coreml_encoder:
+            if snapshot.encoder_backend not in ("auto", "coreml"):
+                raise ConfigError(
+                    f"use_coreml_encoder contradicts encoder_backend = {snapshot.encoder_backend}; leave one out"
+                )
+            snapshot.encoder_backend, snapshot.use_coreml_encoder = "coreml", False
         return snapshot
 
 
 @dataclass
 class AlignAttConfig(SimulWhisperConfig):
-    """Settings of the AlignAtt policy and of the engine that runs it."""
+    """All settings of the engine: those above, and those of the AlignAtt policy."""
 
     frame_threshold: int = option(
         25, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500
@@ -93,19 +136,23 @@ class AlignAttConfig(SimulWhisperConfig):
         200, "frames that attention may jump back before a pass is discarded", low=1, high=1500
     )
     last_word: str = option(
-        "drop", "an unfinished last word is kept, dropped, or judged by CIF", [e.value for e in LastWord]
+        "drop",
+        "what becomes of an unfinished last word: keep it, drop it, or let CIF weights decide",
+        [e.value for e in LastWord],
     )
     cif_ckpt_path: str = option("", "end-of-word (CIF) weights for last_word = cif: .npz, .safetensors or .pt")
-    never_fire: bool | None = option(None, "older name: true is last_word = keep; false is cif with weights, else drop")
+    never_fire: bool | None = option(
+        None, "older way to write last_word: true is keep; false is cif with weights, else drop"
+    )
     hold_probability: float = option(
-        0.6, "probability below which a new token waits until a second pass reads it too; 0 = never", low=0, high=1
+        0.6, "probability below which a new token waits until a second pass reads it too; 0: never", low=0, high=1
     )
     hold_len: float = option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
     nonspeech_prob: float = option(
-        0.35, "no-speech probability below which a window is never taken for silent; 1 = no window is", low=0, high=1
+        0.35, "no-speech probability below which a window is never taken for silence; 1: never", low=0, high=1
     )
     max_tokens_per_second: float = option(
-        12.0, "tokens per second of undecided audio above which text is a loop", low=1, high=100
+        12.0, "tokens per second of new audio above which text is taken for a loop", low=1, high=100
     )
     language_min_len: float = option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
     padding_len: float = option(
@@ -114,33 +161,8 @@ class AlignAttConfig(SimulWhisperConfig):
     window_min_len: float = option(
         12.0, "seconds of audio and silence that the encoder gets at least", low=0, high=MAX_WINDOW_S
     )
-    backend: str = option("auto", "what runs the model, as far as it can", _BACKENDS)
-    encoder_backend: str = option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
-    encoder_compute_type: str = option(
-        "auto", "number type of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
-    )
-    decoder_backend: str = option(
-        "auto", "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx", ("auto", "mlx", "onnx")
-    )
-    decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
-    quantization: str = option(
-        "auto",
-        "numbers of the weights of mlx and onnx; auto: float16 on a GPU, else float32, and int8 in onnx",
-        _QUANTIZATIONS,
-    )
-    fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, not fail")
     alignment_heads: Sequence[Sequence[int]] = option(
         (), "[[layer, head], ...] in place of the model's own alignment heads"
-    )
-    load_in_background: bool = option(False, "start with another encoder while Core ML gets ready")
-    wait_for_compilation: bool | None = option(
-        None, "wait while Core ML compiles for this device, minutes at first; unset: only if coreml was asked for"
-    )
-    compile_timeout: float = option(600.0, "seconds after which compilation is given up", low=1, high=86400)
-    use_coreml_encoder: bool = option(False, "older name of encoder_backend = coreml")
-    coreml_encoder_path: str = option("", "a Core ML encoder, .mlpackage or .mlmodelc")
-    coreml_compute_units: str = option(
-        "ALL", "what Core ML may run on", ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")
     )
 
     @classmethod
@@ -152,10 +174,13 @@ class AlignAttConfig(SimulWhisperConfig):
 
     def validated(self) -> "AlignAttConfig":
         snapshot = super().validated()
-        snapshot._resolve_older_names()
+        if snapshot.never_fire is not None:
+            otherwise = LastWord.CIF if snapshot.cif_ckpt_path else LastWord.DROP
+            snapshot.last_word = (LastWord.KEEP if snapshot.never_fire else otherwise).value
+            snapshot.never_fire = None
         if snapshot.last_word == LastWord.CIF.value and not snapshot.cif_ckpt_path:
             raise ConfigError(
-                "last_word = cif needs cif_ckpt_path, and there are no public weights for large-v3 and turbo"
+                "last_word = cif needs cif_ckpt_path, a file of CIF weights; large-v3 and turbo have none in public"
             )
         if snapshot.audio_min_len > snapshot.audio_max_len:
             raise ConfigError(
@@ -171,18 +196,10 @@ class AlignAttConfig(SimulWhisperConfig):
         if len(pairs) < len(snapshot.alignment_heads) or not all(
             isinstance(part, int) for pair in pairs for part in pair
         ):
-            raise ConfigError(f"got alignment_heads {snapshot.alignment_heads}, expected [[layer, head], ...]")
+            raise ConfigError(
+                f"got alignment_heads {snapshot.alignment_heads}, expected [[layer, head], ...] in whole numbers"
+            )
         return snapshot
-
-    def _resolve_older_names(self) -> None:
-        if self.never_fire is not None:
-            otherwise = LastWord.CIF if self.cif_ckpt_path else LastWord.DROP
-            self.last_word = (LastWord.KEEP if self.never_fire else otherwise).value
-            self.never_fire = None
-        if self.use_coreml_encoder:
-            if self.encoder_backend not in ("auto", "coreml"):
-                raise ConfigError(f"use_coreml_encoder contradicts encoder_backend = {self.encoder_backend}")
-            self.encoder_backend, self.use_coreml_encoder = "coreml", False
 
     @property
     def n_beams(self) -> int:

@@ -1,7 +1,7 @@
 """A loaded model: frozen, and shared by all its listeners."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from simul_whisper.blas import BLAS
@@ -9,8 +9,9 @@ from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.choice import choose_decoder
+from simul_whisper.encoders import AudioEncoder
 from simul_whisper.encoders.choice import choose_encoder
-from simul_whisper.encoders.fallback import FallbackEncoder
+from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import mel_filters
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
@@ -18,6 +19,8 @@ from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
 from simul_whisper.weights.model import Dims
 
+# The backend of an encoder that the program brought itself.
+_OWN = "own"
 # Weights, encoder, decoder.
 _LOADING_STEPS = 3
 
@@ -29,7 +32,7 @@ class ModelInfo:
     encoder, decoder: descriptions. encoder_backend: mlx, ctranslate2 or coreml; requested_backend: the setting.
     did_fallback: Core ML was asked for, or would have been taken, and another encoder runs; fallback_reason: why.
     ane_compiled: Core ML runs, compiled for this device. compute_units, package_digest: of the Core ML model that runs.
-    load_duration_s: seconds that loading took.
+    load_duration_s: seconds that loading took. languages: codes of those that the model can transcribe.
     """
 
     name: str
@@ -44,6 +47,7 @@ class ModelInfo:
     ane_compiled: bool
     compute_units: str
     package_digest: str
+    languages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,19 @@ class Model:
             ane_compiled=status.ane_compiled,
             compute_units=status.compute_units,
             package_digest=status.package_digest,
+            languages=self.tokenizer.languages if self.tokenizer.multilingual else ("en",),
         )
+
+    def using(self, encoder: AudioEncoder | None = None, decoder: TextDecoder | None = None) -> "Model":
+        """Return this model with an encoder or a decoder of your own in place of the one loaded."""
+        model = self
+        if encoder is not None:
+            given = encoder
+            model = replace(model, encoder=FallbackEncoder(EncoderStatus(_OWN, _OWN), lambda: given))
+            model.encoder.load()
+        if decoder is not None:
+            model = replace(model, decoder=decoder, decoder_description=type(decoder).__name__)
+        return model
 
     def warmup(self, cancelled: Event | None = None) -> ModelInfo:
         """Get everything ready for the first window: Core ML where it may run, and one window through the model.

@@ -6,7 +6,8 @@ Command-line flags, TOML keys and the tables of the docs are made from the field
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_origin
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from simul_whisper.errors import ConfigError
 
@@ -77,11 +78,11 @@ def _is_within(given: Any, known: Option) -> bool:
 
 
 def _expected(annotation: Any, known: Option) -> str:
-    if annotation is bool:
-        return "true or false"
+    if isinstance(annotation, UnionType):
+        annotation = get_args(annotation)[0]
     if annotation is float:
         return _range(known) or "a number"
-    return getattr(annotation, "__name__", str(annotation))
+    return {bool: "true or false", int: "a whole number", str: "text"}.get(annotation, "a list")
 
 
 def _range(known: Option) -> str:

@@ -55,7 +55,7 @@ def _quantized(network: Any, quantization: str, *, expanded: bool, or_float16: b
     if any(width % _QUANTIZATION_GROUP for width in widths):
         reason = f"widths {', '.join(map(str, widths))} are not all multiples of {_QUANTIZATION_GROUP}"
         if not or_float16:
-            raise BackendError(f"cannot make the weights {quantization}: {reason}; use quantization = float16")
+            raise BackendError(f"the weights cannot be {quantization}: {reason}; use quantization = float16")
         return f"float16, not {quantization}: {reason}"
     if not expanded:
         nn.quantize(network, _QUANTIZATION_GROUP, _BITS[quantization])

@@ -62,7 +62,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best hypothesis of a pass, and what the pass cost.
+    """The best hypothesis of a pass, and the seconds of each decoder step after the one that read the prompt.
 
     no_speech: the probability that the window holds no speech. described: that of describing a sound next, as in
     "[music]", if that might be written.
@@ -71,7 +71,6 @@ class SearchResult:
     best: Hypothesis
     no_speech: float
     described: float
-    prefill_s: float
     step_s: tuple[float, ...]
 
 
@@ -182,17 +181,18 @@ class BeamSearch:
         reading = _Reading(self._decoder, features, content_frames, prompt)
         no_speech = float(np.exp(log_softmax(reading.start_logits)[self._tokenizer.no_speech]))
         described = self._filter.described(reading.logits[0])
-        prefill_s = watch.lap()
-        step_s: list[float] = []
+        # Of the prompt, and of each step after it; choosing what follows is a part of either.
+        spent_s = [0.0]
         beams, first = _Beams([Hypothesis()], []), not prompt.has_text
         while True:
             parents = self._extend(beams, reading.logits, reading.frames, stop, first=first)
+            spent_s[-1] += watch.lap()
             if not beams.live or len(beams.ended) >= self._n_beams:
                 break
             if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.live], parents):
-                step_s.append(watch.lap())
+                spent_s.append(0.0)
             first = False
-        return SearchResult(_best(beams.ended), no_speech, described, prefill_s, tuple(step_s))
+        return SearchResult(_best(beams.ended), no_speech, described, tuple(spent_s[1:]))
 
     def _extend(
         self,

@@ -1,12 +1,13 @@
 """One listener: windows of audio in, committed tokens out.
 
-Holds what belongs to one stream and nothing that is shared: the committed of tokens read from the window, and the text
+Holds what belongs to one stream and nothing that is shared: the committed tokens read from the window, and the text
 before it. The caller keeps the audio, from `keep_from_sample` on. The model is only used.
 """
 
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
@@ -14,13 +15,15 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.encoders import Features
-from simul_whisper.language import LanguageDetector
+from simul_whisper.language_detection import LanguageDetector
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model
 from simul_whisper.prompt import Context
 from simul_whisper.search import BeamSearch, Hypothesis, Prompt, SearchResult
 from simul_whisper.timing import Stopwatch, Timing
+
+logger = logging.getLogger(__name__)
 
 # Positions of the decoder's 448 that are kept for new tokens, and then for text before the window.
 _ROOM_FOR_NEW_TOKENS = 96
@@ -104,25 +107,27 @@ class Stream:
         features = self._model.encoder.encode(mel)[: mel.content_frames + self._silence_frames]
         encode_s = watch.lap()
         may_write = self._hears_language(features, mel.content_frames, window, final=final)
-        language_s = watch.lap()
+        timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
         if not may_write:
-            timing = Timing(mel_s, encode_s, language_s, total_s=watch.total(), windows=1)
-            return TokenUpdate((), StopReason.WAITING, (), None, self._keep_from(window), timing)
+            waiting = TokenUpdate((), StopReason.WAITING, (), None, self._keep_from(window), timing)
+            return _timed(waiting, watch)
         rule = self._stop_rule(window, mel.content_frames, final=final)
         found = self._search.run(features, mel.content_frames, self._prompt(), rule)
+        timing = replace(timing, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
         n = self._commit_rule.n_committed(accepted, following, self.text_language, features, mel.content_frames)
         n = len(accepted) if final else n
         next_token = accepted[n] if n < len(accepted) else following
-        return TokenUpdate(
+        decided = TokenUpdate(
             tokens=self._commit(accepted[:n], window.start_sample),
             stop=stop,
             draft=_on_the_clock(accepted[n:], window.start_sample),
             word_end_sample=self._word_end(next_token, window),
             keep_from_sample=self._keep_from(window),
-            timing=Timing(mel_s, encode_s, language_s + found.prefill_s, found.step_s, watch.total(), 1),
+            timing=timing,
         )
+        return _timed(decided, watch)
 
     @property
     def language(self) -> str | None:
@@ -243,6 +248,15 @@ class Stream:
         keep_from = self._committed.best_cut(window.end_sample - self._longest_samples, latest)
         self._context.scroll(self._committed.cut(keep_from))
         return keep_from
+
+
+def _timed(update: TokenUpdate, watch: Stopwatch) -> TokenUpdate:
+    """Return the update of a pass that is over, with what it took, and log that."""
+    timing = replace(update.timing, commit_s=watch.lap(), total_s=watch.total())
+    if logger.isEnabledFor(logging.DEBUG):
+        for stage, stage_s in timing.stages():
+            logger.debug("%s %.3f ms", stage, 1000 * stage_s)
+    return replace(update, timing=timing)
 
 
 def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:

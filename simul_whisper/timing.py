@@ -1,18 +1,24 @@
 """Where the time of a call goes."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds spent by stage; `step_s` holds one entry per decoder step, `windows` counts decoding passes."""
+    """Seconds spent by stage; together the stages are `total_s`.
+
+    language_s: hearing which language is spoken. prefill_s: the prompt, until the first new token is chosen.
+    step_s: one entry per decoder step. commit_s: deciding what stands. windows: how many decoding passes this was.
+    """
 
     mel_s: float = 0.0
     encode_s: float = 0.0
+    language_s: float = 0.0
     prefill_s: float = 0.0
     step_s: tuple[float, ...] = ()
+    commit_s: float = 0.0
     total_s: float = 0.0
     windows: int = 0
 
@@ -20,13 +26,22 @@ class Timing:
     def sum_of(cls, timings: Iterable["Timing"]) -> "Timing":
         parts = list(timings)
         return cls(
-            sum(part.mel_s for part in parts),
-            sum(part.encode_s for part in parts),
-            sum(part.prefill_s for part in parts),
-            tuple(step for part in parts for step in part.step_s),
-            sum(part.total_s for part in parts),
-            sum(part.windows for part in parts),
+            mel_s=sum(part.mel_s for part in parts),
+            encode_s=sum(part.encode_s for part in parts),
+            language_s=sum(part.language_s for part in parts),
+            prefill_s=sum(part.prefill_s for part in parts),
+            step_s=tuple(step for part in parts for step in part.step_s),
+            commit_s=sum(part.commit_s for part in parts),
+            total_s=sum(part.total_s for part in parts),
+            windows=sum(part.windows for part in parts),
         )
+
+    def stages(self) -> Iterator[tuple[str, float]]:
+        """Yield the name and the seconds of every stage, in the order in which they ran."""
+        yield from (("mel", self.mel_s), ("encode", self.encode_s), ("language", self.language_s))
+        yield ("prefill", self.prefill_s)
+        yield from ((f"step {n}", step_s) for n, step_s in enumerate(self.step_s, 1))
+        yield ("commit", self.commit_s)
 
 
 class Stopwatch:

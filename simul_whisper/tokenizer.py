@@ -10,14 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as BpeTokenizer
 
 from simul_whisper.errors import ConfigError, WeightsError
-
-# In the order of their token ids; fixed by Whisper's training. Cantonese came with large-v3.
-LANGUAGES = tuple(
-    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
-    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
-    "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()
-)
-LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+from simul_whisper.languages import LANGUAGES, language_names
 
 _ENGLISH_VOCABULARY = 51864
 _N_TIMESTAMPS = 1501
@@ -64,8 +57,8 @@ class Tokenizer:
         n_languages = n_vocab - _N_TIMESTAMPS - self.sot - 7
         if not 1 <= n_languages <= len(LANGUAGES) or self._bpe.token_to_id("<|endoftext|>") != self.eot:
             raise WeightsError(
-                f"{file}: end of text is {self._bpe.token_to_id('<|endoftext|>')}, expected {self.eot} "
-                f"for a vocabulary of {n_vocab}; this tokenizer belongs to another model"
+                f"{file}: belongs to another model: got end of text {self._bpe.token_to_id('<|endoftext|>')}, "
+                f"expected {self.eot} for a vocabulary of {n_vocab}"
             )
         self.languages = LANGUAGES[:n_languages]
         first_task = self.sot + 1 + n_languages
@@ -79,12 +72,18 @@ class Tokenizer:
 
     def sot_sequence(self, language: str, task: str) -> list[int]:
         """Return the tokens that start a transcript without timestamps. Raises ConfigError for what the model lacks."""
+        asked = f"{language_names()[language]} ({language})"
         if not self.multilingual:
-            if language != "en" or task != "transcribe":
-                raise ConfigError(f"got language {language}, task {task}; this model can only transcribe English")
-            return [self.sot, self.no_timestamps]
+            if (language, task) == ("en", "transcribe"):
+                return [self.sot, self.no_timestamps]
+            wish = "translate" if language == "en" else f"write down {asked}"
+            raise ConfigError(
+                f"this model can only transcribe English, so it cannot {wish}; use a multilingual model, such as base"
+            )
         if language not in self.languages:
-            raise ConfigError(f"got language {language}, expected auto or one of {', '.join(self.languages)}")
+            raise ConfigError(
+                f"this model does not know {asked}; use one that does, such as large-v3 or large-v3-turbo"
+            )
         task_token = self.translate if task == "translate" else self.transcribe
         return [self.sot, self.language_tokens[self.languages.index(language)], task_token, self.no_timestamps]
 

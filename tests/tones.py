@@ -183,5 +183,5 @@ def _peak(frame: int, n_frames: int) -> NDArray[np.float32]:
 def tone_model(language: str = "en", name: str = "base", decoder: TextDecoder | None = None) -> Model:
     tokenizer = tokenizer_of(name)
     dims = Dims(N_MELS, 1500, 1, 1, 1, tokenizer.n_vocab, 448, 1, 1, 1)
-    slot = FallbackEncoder(EncoderStatus("tones"), ToneEncoder)
-    return Model("tones", dims, tokenizer, slot, decoder or ToneDecoder(tokenizer, language), "tones", 0.0)
+    encoder = FallbackEncoder(EncoderStatus("tones"), ToneEncoder)
+    return Model("tones", dims, tokenizer, encoder, decoder or ToneDecoder(tokenizer, language), "tones", 0.0)

@@ -9,7 +9,8 @@ from pathlib import Path
 from scripts.peers.job import Decoding, Heard, Job, Piece, Recording
 from simul_whisper import AlignAttConfig, load_model, read_toml
 from streaming.evaluation.manifest import Clip
-from streaming.evaluation.results import Telling, evaluate_clip, timing_of
+from streaming.evaluation.replay import Emission
+from streaming.evaluation.results import evaluate_clip, timing_of
 
 
 def settings(job: Job) -> AlignAttConfig:
@@ -20,12 +21,16 @@ def settings(job: Job) -> AlignAttConfig:
 
 class Engine:
     def __init__(self, job: Job) -> None:
+<<<<<<< HEAD
         # CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses.
         sys.modules["torch"] = None  # type: ignore[assignment]
         with suppress(ImportError):
             import_module("ctranslate2")
         # SciPy, which comes later, takes what is listed for what is there.
         del sys.modules["torch"]
+=======
+        _import_without_torch("ctranslate2")
+>>>>>>> main
         self._config = settings(job)
         self._model = load_model(self._config)
 
@@ -35,9 +40,18 @@ class Engine:
         )
         result = evaluate_clip(clip, self._model, self._config, offline=False)
         timing = timing_of([result])
-        decoding = Decoding(timing.prefill_s + sum(timing.step_s), len(timing.step_s))
-        return Heard(tuple(_piece(telling) for telling in result.tellings), decoding)
+        decoding = Decoding(timing.language_s + timing.prefill_s + sum(timing.step_s), len(timing.step_s))
+        return Heard(tuple(_piece(emission) for emission in result.emissions), decoding)
 
 
-def _piece(telling: Telling) -> Piece:
-    return Piece("".join(word.text for word in telling.words), telling.audio_s, telling.compute_s)
+def _import_without_torch(name: str) -> None:
+    """CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses."""
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    with suppress(ImportError):
+        import_module(name)
+    # SciPy, which is imported later, looks whether it is there.
+    del sys.modules["torch"]
+
+
+def _piece(emission: Emission) -> Piece:
+    return Piece("".join(word.text for word in emission.words), emission.audio_s, emission.compute_s)

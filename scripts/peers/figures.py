@@ -7,10 +7,12 @@ from typing import Any
 
 from scripts.peers.job import Outcome, Piece, Report
 from scripts.peers.systems import BOUND, OURS
-from simul_whisper import AlignAttConfig, Timing, Word
+from simul_whisper import AlignAttConfig, Word
 from streaming.evaluation.figures import report
 from streaming.evaluation.manifest import Clip
-from streaming.evaluation.results import ClipResult, Telling
+from streaming.evaluation.replay import Emission
+from streaming.evaluation.results import ClipResult
+from streaming.events import Words
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,18 @@ def _result(clip: Clip, outcome: Outcome) -> ClipResult:
         text_lang=clip.lang,
         offline=None,
         is_detected=False,
-        tellings=tuple(_tellings(outcome.heard.pieces)),
+        emissions=tuple(_emissions(outcome.heard.pieces)),
     )
 
 
-def _tellings(pieces: Iterable[Piece]) -> Iterator[Telling]:
+def _emissions(pieces: Iterable[Piece]) -> Iterator[Emission]:
     """Yield the pieces as if each chunk had come when it was spoken."""
     ready_s = 0.0
     for piece in pieces:
         ready_s = max(piece.audio_s, ready_s) + piece.compute_s
         # Not every peer tells the times and probabilities of words, and no figure needs them.
         words = (Word(piece.text, nan, nan, nan),)
-        yield Telling(words, piece.audio_s, ready_s, piece.compute_s, Timing(), language=None)
+        yield Emission((Words(words, piece.audio_s),), piece.audio_s, ready_s, piece.compute_s)
 
 
 def _decode_ms(heard: Report) -> float | None:

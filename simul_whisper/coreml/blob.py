@@ -47,7 +47,9 @@ class BlobFile:
         header = self._slice(offset, _HEADER_BYTES, "a header")
         sentinel = int(header[:4].view(np.uint32)[0])
         if sentinel != _SENTINEL:
-            raise WeightsError(f"{self._path}: got {sentinel:#x} at byte {offset}, expected {_SENTINEL:#x}; damaged")
+            raise WeightsError(
+                f"{self._path}: got {sentinel:#x} at byte {offset}, expected {_SENTINEL:#x}; the file is damaged"
+            )
         size, start = (int(value) for value in header[8:24].view(np.uint64))
         return self._slice(start, size, "a tensor")
 

@@ -26,7 +26,7 @@ _POLL_S = 0.05
 
 
 class CancelledError(EncoderNotLoadedError):
-    """Somebody no longer wanted it."""
+    """The compilation was stopped: nobody waits for it any more."""
 
 
 def noted_model(found: Description, compute_units: str, runtime: CoreMLRuntime) -> Path | None:
@@ -49,7 +49,9 @@ def compile_in_child(runtime: CoreMLRuntime, found: Description, compute_units: 
     Raises CancelledError soon after `cancelled` is set, and EncoderNotLoadedError when it fails.
     """
     if getattr(sys, "frozen", False) or not sys.executable:
-        raise EncoderNotLoadedError("a program without a Python interpreter cannot compile; open a compiled model")
+        raise EncoderNotLoadedError(
+            "compiling for this device needs a Python interpreter, and this program has none; give it a .mlmodelc"
+        )
     directory = _directory(found, compute_units, runtime)
     command = [sys.executable, "-m", __name__, runtime.name, str(found.path.resolve()), compute_units, str(directory)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

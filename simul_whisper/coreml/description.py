@@ -68,7 +68,9 @@ def describe(path: Path) -> Description:
     and BackendError when coremltools is needed and missing.
     """
     if not path.exists():
-        raise ModelNotFoundError(f"{path}: no such Core ML model; convert one, or fetch it")
+        raise ModelNotFoundError(
+            f"{path}: no such Core ML model; make it with `simul-whisper coreml convert`, or `fetch` it"
+        )
     if path.suffix not in (PACKAGE_SUFFIX, COMPILED_SUFFIX) or not path.is_dir():
         kind = "folder" if path.is_dir() else "file"
         raise WeightsError(f"{path}: got a {kind}, expected a folder named *{PACKAGE_SUFFIX} or *{COMPILED_SUFFIX}")
@@ -138,15 +140,17 @@ def compiled_metadata(path: Path) -> dict[str, Any]:
     file = path / "metadata.json"
     if not file.exists():
         raise WeightsError(
-            f"{file} is missing, expected the description that Apple's compiler writes; without it the names and "
-            "shapes of this model can be read on a Mac only: use one with it, or the .mlpackage"
+            f"{file} is missing; without this description, which Apple's compiler writes, the names and shapes of "
+            "the model can be read only on a Mac. Use a copy that has it, or the .mlpackage"
         )
     try:
         content = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{file}: got no JSON ({error}), expected what Apple's compiler writes; damaged") from error
+        raise WeightsError(
+            f"{file}: not valid JSON ({error}); the model is damaged, convert or fetch it again"
+        ) from error
     if not (isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict)):
-        raise WeightsError(f"{file}: got JSON that is no list of one object, expected what Apple's compiler writes")
+        raise WeightsError(f"{file}: not a description that Apple's compiler writes, which is a list of one object")
     model: dict[str, Any] = content[0]
     return model
 
@@ -156,11 +160,11 @@ def _schema(path: Path, content: dict[str, Any], name: str) -> tuple[Feature, ..
         features = tuple(_schema_feature(each) for each in content[name])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{path / 'metadata.json'}: got no usable {name} ({type(error).__name__}: {error}), expected features "
-            "with name, shape and dataType"
+            f"{path / 'metadata.json'}: {name} cannot be understood ({type(error).__name__}: {error}); each "
+            "entry needs name, shape and dataType"
         ) from error
     if not features:
-        raise WeightsError(f"{path / 'metadata.json'}: got an empty {name}, expected a feature")
+        raise WeightsError(f"{path / 'metadata.json'}: {name} is empty; a model has at least one input and one output")
     return features
 
 

@@ -1,8 +1,9 @@
-"""Where the Core ML encoder of a model is: at a given path, beside the program, in the cache, or on the hub."""
+"""Where the Core ML encoder of a model is: at a path, beside weights or program, in the cache, or on the hub."""
 
 import re
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
@@ -10,27 +11,27 @@ from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
 from simul_whisper.progress import ProgressHandler, Stage, silent
 from simul_whisper.weights.cache import cache_home
 from simul_whisper.weights.hub import hub_folder
+from simul_whisper.weights.names import full_name
 
+_SUFFIXES = (COMPILED_SUFFIX, PACKAGE_SUFFIX)
 # Beside the program, and where a checkout of whisper.cpp keeps them.
 _LOCAL = (Path("models"), Path("whisper.cpp/models"))
 _WHISPER_CPP = "ggerganov/whisper.cpp"
 _WHISPERKIT = "argmaxinc/whisperkit-coreml"
 _WHISPERKIT_FOLDERS = {
     "large-v3-turbo": "openai_whisper-large-v3-v20240930",
-    "turbo": "openai_whisper-large-v3-v20240930",
-    "large": "openai_whisper-large-v3",
     "distil-large-v3": "distil-whisper_distil-large-v3",
 }
 # Names by which the hub's encoders are known, and whose copies of these models are the same; others are their own.
 _OWNERS = ("openai", "distil-whisper", "Systran", "mobiuslabsgmbh", "mlx-community")
-_ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large(-v[123])?|large-v3-turbo|turbo|distil-large-v3")
+_ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large-v[123]|large-v3-turbo|distil-large-v3")
 
 
 def short_name(model: str) -> str:
     """Return what files call a model: "base" for "openai/whisper-base" and for a directory "faster-whisper-base"."""
     name = model.rstrip("/").rpartition("/")[2]
     name = re.sub(r"^(faster-)?(distil-)?whisper-", lambda found: found[2] or "", name)
-    return re.sub(r"-(mlx|ct2)(-\w+bit|-q\d)?$", "", name)
+    return full_name(re.sub(r"-(mlx|ct2)(-\w+bit|-q\d)?$", "", name))
 
 
 def package_name(model: str) -> str:
@@ -42,23 +43,28 @@ def coreml_cache() -> Path:
     return cache_home() / "coreml"
 
 
-def local_packages(model: str, path: str = "") -> list[Path]:
-    """Return the encoder at `path`, or those found by the model's name, compiled ones first, as absolute paths.
+def package_at(path: str) -> Path:
+    """Return the absolute path of the encoder at `path`. Raises EncoderNotLoadedError when nothing is there."""
+    chosen = Path(path).expanduser().absolute()
+    if chosen.exists():
+        return chosen
+    raise EncoderNotLoadedError(f"{path}: no such Core ML model; expected a .mlpackage or .mlmodelc")
 
-    Raises EncoderNotLoadedError when `path` is given and nothing is there.
+
+def local_packages(models: Sequence[str], weights_directory: Path | None = None) -> list[Path]:
+    """Return the encoders that may belong to a model, as absolute paths, likely ones first, compiled before others.
+
+    These are the ones in the directory of its weights, and those that are named after one of `models`, its names.
     """
-    if path:
-        chosen = Path(path).expanduser()
-        if chosen.exists():
-            return [chosen.absolute()]
-        raise EncoderNotLoadedError(f"{path}: no such Core ML model; expected a .mlpackage or .mlmodelc")
-    stem = Path(package_name(model)).stem
-    candidates = [
-        (directory / f"{stem}{suffix}").absolute()
+    beside = sorted(weights_directory.glob("*")) if weights_directory else []
+    found = [each for suffix in _SUFFIXES for each in beside if each.name.lower().endswith(f"encoder{suffix}")]
+    found += [
+        directory / f"{Path(package_name(model)).stem}{suffix}"
+        for model in models
         for directory in (*_LOCAL, coreml_cache())
-        for suffix in (COMPILED_SUFFIX, PACKAGE_SUFFIX)
+        for suffix in _SUFFIXES
     ]
-    return [candidate for candidate in candidates if candidate.exists()]
+    return [each for each in dict.fromkeys(each.absolute() for each in found) if each.exists()]
 
 
 def is_on_hub(model: str) -> bool:

@@ -57,11 +57,15 @@ def read_spec(package: Path) -> Any:
     try:
         spec.ParseFromString(path.read_bytes())
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}; the package is not whole") from error
+        raise WeightsError(
+            f"{path}: cannot be read: {error.strerror}; the package is incomplete, convert or fetch it again"
+        ) from error
     except DecodeError as error:
-        raise WeightsError(f"{path}: got bytes that are no Core ML specification ({error}); damaged") from error
+        raise WeightsError(f"{path}: not a Core ML specification ({error}); the package is damaged") from error
     if not (spec.description.input and spec.description.output and spec.WhichOneof("Type")):
-        raise WeightsError(f"{path}: got no model with inputs and outputs, expected a Core ML specification; damaged")
+        raise WeightsError(
+            f"{path}: a Core ML specification without a model or its inputs and outputs; the package is damaged"
+        )
     return spec
 
 
@@ -74,11 +78,9 @@ def _spec_file(package: Path) -> Path:
         content = json.loads(manifest.read_text("utf-8"))
         return package / "Data" / str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except OSError as error:
-        raise WeightsError(
-            f"{manifest}: cannot be read ({error.strerror}), expected the manifest of an .mlpackage"
-        ) from error
+        raise WeightsError(f"{manifest}: the manifest of the package cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{manifest}: got no manifest that names a model, expected that of an .mlpackage") from error
+        raise WeightsError(f"{manifest}: the manifest of the package does not say where the model is") from error
 
 
 def check_blobs(package: Path, spec: Any) -> None:

@@ -20,7 +20,6 @@ from simul_whisper.coreml.reference import REFERENCE
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime, open_model
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.coreml import CoreMLEncoder
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.errors import AudioFormatError
 from simul_whisper.mel import Mel, log_mel
@@ -67,7 +66,7 @@ def verify(
     """
     samples = as_samples(samples)
     if not len(samples):
-        raise AudioFormatError("got no samples, expected speech to compare two encoders on")
+        raise AudioFormatError("there is no audio; comparing two encoders needs some speech")
     runtime = runtime or default_runtime() or REFERENCE
     found = describe(package)
     number_type = contents(package).number_type
@@ -79,7 +78,7 @@ def verify(
     windows = list(_windows(samples, weights.dims.n_mels))
     likeness = parity(_features(encoder, windows), _features(reference, windows))
     model = load_model(config, progress)
-    texts = [streamed_text(samples, with_encoder(model, each), config) for each in (reference, encoder)]
+    texts = [streamed_text(samples, model.using(encoder=each), config) for each in (reference, encoder)]
     return Verification(
         runtime="the reference runtime (NumPy)" if runtime is REFERENCE else f"Core ML ({config.coreml_compute_units})",
         number_type=number_type,
@@ -99,11 +98,6 @@ def _windows(samples: Samples, n_mels: int) -> Iterator[Mel]:
 
 def _features(encoder: AudioEncoder, windows: list[Mel]) -> Features:
     return np.concatenate([encoder.encode(window) for window in windows])
-
-
-def with_encoder(model: Model, encoder: AudioEncoder) -> Model:
-    """Return the model with another encoder, which nothing replaces when it fails."""
-    return replace(model, encoder=FallbackEncoder(EncoderStatus("given"), lambda: encoder))
 
 
 def streamed_text(samples: Samples, model: Model, config: AlignAttConfig) -> str:

@@ -47,31 +47,31 @@ class Graph:
 
 
 def audio_graph(weights: Weights) -> Graph:
-    """Return what gives the keys and values of cross-attention, in float32: few bits gain little there."""
-    dims, sheet = weights.dims, _Sheet(weights, "float32")
-    by_head = sheet.constant([-1, dims.n_text_head, dims.n_text_state // dims.n_text_head])
+    """Return the graph that makes the keys and values of cross-attention, in float32: fewer bits gain little there."""
+    dims, builder = weights.dims, _GraphBuilder(weights, "float32")
+    by_head = builder.constant([-1, dims.n_text_head, dims.n_text_state // dims.n_text_head])
     for n in range(dims.n_text_layer):
         for part, order in (("key", [1, 2, 0]), ("value", [1, 0, 2])):
-            heads = sheet.apply("Reshape", sheet.linear("features", f"blocks.{n}.cross_attn.{part}"), by_head)
-            sheet.apply("Transpose", heads, perm=order, output=f"audio_{part}s_{n}")
-    return sheet.graph({"features": 2}, _audio_names(dims))
+            heads = builder.apply("Reshape", builder.linear("features", f"blocks.{n}.cross_attn.{part}"), by_head)
+            builder.apply("Transpose", heads, perm=order, output=f"audio_{part}s_{n}")
+    return builder.graph({"features": 2}, _audio_names(dims))
 
 
 def text_graph(weights: Weights, quantization: str) -> Graph:
-    """Return what reads tokens. quantization: of its weights; int8, int4, float16 as float32, or float32."""
-    dims, sheet = weights.dims, _Sheet(weights, quantization)
+    """Return the graph that reads tokens. quantization: of its weights; int8, int4, float16 as float32, or float32."""
+    dims, builder = weights.dims, _GraphBuilder(weights, quantization)
     x, rows = "x", dict[Head, str]()
     for n in range(dims.n_text_layer):
-        x, attention = _block(sheet, x, n)
+        x, attention = _block(builder, x, n)
         for head in weights.alignment_heads:
             if head[0] == n:
-                rows[head] = sheet.apply("Gather", attention, sheet.constant([head[1]]), axis=1)
-    sheet.apply("Concat", *(rows[head] for head in weights.alignment_heads), axis=1, output="attention")
-    asked = sheet.norm(sheet.apply("Gather", x, "asked", axis=1), "ln")
-    sheet.apply("Identity", sheet.product(asked, sheet.tensor("token_embedding.weight")), output="logits")
+                rows[head] = builder.apply("Gather", attention, builder.constant([head[1]]), axis=1)
+    builder.apply("Concat", *(rows[head] for head in weights.alignment_heads), axis=1, output="attention")
+    asked = builder.norm(builder.apply("Gather", x, "asked", axis=1), "ln")
+    builder.apply("Identity", builder.product(asked, builder.tensor("token_embedding.weight")), output="logits")
     kept = {name: f"new_{name}" for name in _text_names(dims)}
     inputs = {"x": 3, "mask": 2, "asked": 1} | dict.fromkeys(kept, 4) | dict.fromkeys(_audio_names(dims), 3)
-    return sheet.graph(inputs, ["logits", "attention", *kept.values()], kept)
+    return builder.graph(inputs, ["logits", "attention", *kept.values()], kept)
 
 
 def _audio_names(dims: Dims) -> list[str]:
@@ -82,24 +82,24 @@ def _text_names(dims: Dims) -> list[str]:
     return [f"text_{part}_{n}" for n in range(dims.n_text_layer) for part in ("keys", "values")]
 
 
-def _block(sheet: "_Sheet", x: str, n: int) -> tuple[str, str]:
+def _block(builder: "_GraphBuilder", x: str, n: int) -> tuple[str, str]:
     """Layer number n. Returns its output, shaped like x, and its cross-attention, (n_beams, n_head, n, n_frames)."""
     block = f"blocks.{n}"
-    queries, keys, values = sheet.queries_keys_values(sheet.norm(x, f"{block}.attn_ln"), f"{block}.attn")
-    keys = sheet.apply("Concat", f"text_keys_{n}", keys, axis=2, output=f"new_text_keys_{n}")
-    values = sheet.apply("Concat", f"text_values_{n}", values, axis=2, output=f"new_text_values_{n}")
-    scores = sheet.apply("MatMul", queries, sheet.apply("Transpose", keys, perm=[0, 1, 3, 2]))
-    mixed, _ = sheet.mixed(sheet.apply("Add", scores, "mask"), values)
-    x = sheet.apply("Add", x, sheet.linear(mixed, f"{block}.attn.out"))
-    queries = sheet.queries(sheet.norm(x, f"{block}.cross_attn_ln"), f"{block}.cross_attn")
-    mixed, attention = sheet.mixed(sheet.apply("MatMul", queries, f"audio_keys_{n}"), f"audio_values_{n}")
-    x = sheet.apply("Add", x, sheet.linear(mixed, f"{block}.cross_attn.out"))
-    hidden = sheet.apply("Gelu", sheet.linear(sheet.norm(x, f"{block}.mlp_ln"), f"{block}.mlp1"))
-    return sheet.apply("Add", x, sheet.linear(hidden, f"{block}.mlp2")), attention
+    queries, keys, values = builder.queries_keys_values(builder.norm(x, f"{block}.attn_ln"), f"{block}.attn")
+    keys = builder.apply("Concat", f"text_keys_{n}", keys, axis=2, output=f"new_text_keys_{n}")
+    values = builder.apply("Concat", f"text_values_{n}", values, axis=2, output=f"new_text_values_{n}")
+    scores = builder.apply("MatMul", queries, builder.apply("Transpose", keys, perm=[0, 1, 3, 2]))
+    mixed, _ = builder.mixed(builder.apply("Add", scores, "mask"), values)
+    x = builder.apply("Add", x, builder.linear(mixed, f"{block}.attn.out"))
+    queries = builder.queries(builder.norm(x, f"{block}.cross_attn_ln"), f"{block}.cross_attn")
+    mixed, attention = builder.mixed(builder.apply("MatMul", queries, f"audio_keys_{n}"), f"audio_values_{n}")
+    x = builder.apply("Add", x, builder.linear(mixed, f"{block}.cross_attn.out"))
+    hidden = builder.apply("Gelu", builder.linear(builder.norm(x, f"{block}.mlp_ln"), f"{block}.mlp1"))
+    return builder.apply("Add", x, builder.linear(hidden, f"{block}.mlp2")), attention
 
 
-class _Sheet:
-    """A graph that is being drawn. A value is the name of what an operator gives."""
+class _GraphBuilder:
+    """Builds a graph node by node. A value is a name: that of an operator's output."""
 
     def __init__(self, weights: Weights, quantization: str) -> None:
         self._tensors, self._bits = weights.tensors, _BITS.get(quantization)
@@ -197,8 +197,8 @@ class _Sheet:
         """inputs: name -> number of dimensions."""
         taken = [_described(name, [None] * n) for name, n in inputs.items()]
         given = [_described(name, None) for name in outputs]
-        drawn = helper.make_graph(self._nodes, "decoder", taken, given, self._constants)
-        model = helper.make_model(drawn, opset_imports=_OPSETS, ir_version=_IR_VERSION)
+        built = helper.make_graph(self._nodes, "decoder", taken, given, self._constants)
+        model = helper.make_model(built, opset_imports=_OPSETS, ir_version=_IR_VERSION)
         return Graph(model.SerializeToString(), self._matrices, outputs, kept or {})
 
 

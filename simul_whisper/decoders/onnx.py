@@ -20,7 +20,7 @@ from simul_whisper.encoders import Features
 from simul_whisper.machine import processor_words
 from simul_whisper.weights.model import Weights
 
-# So many threads share a step at most: each part of it is short.
+# At most this many threads share a step, whose parts are short.
 _MOST_THREADS = 4
 _ERRORS_ONLY = 3
 # Processors without any of these would unpack all weights for each step, which takes a hundred times as long.
@@ -81,7 +81,7 @@ class _Runner:
         options.intra_op_num_threads = min(_n_cpus(), _MOST_THREADS)
         # Threads that wait spinning would take the cores from the encoder, and from other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # They would keep memory for each length of window and text.
+        # Either would keep memory for each length of window and text.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         options.log_severity_level = _ERRORS_ONLY

@@ -16,7 +16,7 @@ from simul_whisper.progress import ProgressHandler, Stage, silent
 from simul_whisper.weights.directory import load_directory
 from simul_whisper.weights.model import Weights
 
-_NOT_COMPILED = "not compiled for this device yet; warmup() does that, or wait_for_compilation"
+_NOT_COMPILED = "the Core ML encoder is not compiled for this device yet; call warmup(), or set wait_for_compilation"
 
 
 def choose_encoder(
@@ -36,33 +36,30 @@ def choose_encoder(
     backend = without if requested in ("auto", "coreml") else requested
     status = EncoderStatus(backend, requested)
     if not may_use_coreml:
-        encoder = _encoder(backend, config, weights)
-        slot = FallbackEncoder(status, lambda: encoder)
-        slot.load()
-        return slot
+        loaded = _encoder(backend, config, weights)
+        encoder = FallbackEncoder(status, lambda: loaded)
+        encoder.load()
+        return encoder
     current = _current(weights)
     preparation = _preparation(config, weights, current, runtime)
-    slot = FallbackEncoder(status, lambda: _encoder(backend, config, current()), preparation, progress)
-    if config.load_in_background:
-        slot.prepare()
-    else:
-        _begin_with_coreml(slot, preparation, config, must_wait=requested == "coreml")
-    slot.load()
-    return slot
-
-
-def _begin_with_coreml(
-    slot: FallbackEncoder, preparation: Preparation, config: AlignAttConfig, *, must_wait: bool
-) -> None:
-    """Take Core ML if it is compiled, or if compiling it is worth the wait."""
-    waits = must_wait if config.wait_for_compilation is None else config.wait_for_compilation
+    encoder = FallbackEncoder(status, lambda: _encoder(backend, config, current()), preparation, progress)
     try:
-        if not waits and not preparation.needs_no_wait():
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NOT_COMPILED)
+        preparation.check_possible()
+        if not config.load_in_background:
+            _check_worth_waiting(preparation, config, was_asked_for=requested == "coreml")
     except CoreMLUnavailableError as why:
-        slot.fall_back(why)
+        encoder.fall_back(why)
     else:
-        slot.warm_up(preparation.dims.n_mels)
+        encoder.prepare() if config.load_in_background else encoder.warm_up(preparation.dims.n_mels)
+    encoder.load()
+    return encoder
+
+
+def _check_worth_waiting(preparation: Preparation, config: AlignAttConfig, *, was_asked_for: bool) -> None:
+    """Raise CoreMLUnavailableError unless Core ML is compiled, or compiling it is worth the wait."""
+    waits = was_asked_for if config.wait_for_compilation is None else config.wait_for_compilation
+    if not waits and not preparation.needs_no_wait():
+        raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NOT_COMPILED)
 
 
 def _current(weights: Weights) -> Callable[[], Weights]:
@@ -77,7 +74,7 @@ def _current(weights: Weights) -> Callable[[], Weights]:
         try:
             return held() or load_directory(name, directory, heads)
         except OSError as error:
-            raise BackendError(f"{directory}: the weights are gone: {error.strerror}") from error
+            raise BackendError(f"{directory}: the weights are no longer there ({error.strerror})") from error
 
     return current
 
@@ -87,7 +84,10 @@ def _preparation(
 ) -> Preparation:
     return Preparation(
         model=config.model_path or config.model_name,
-        path=config.coreml_encoder_path and str(Path(config.coreml_encoder_path).expanduser().absolute()),
+        names=tuple(name for name in (config.model_path, config.model_name) if name),
+        # A program may change its working directory before the package is opened.
+        path=str(Path(config.coreml_encoder_path).expanduser().absolute()) if config.coreml_encoder_path else None,
+        directory=weights.directory.resolve(),
         dims=weights.dims,
         weights=current,
         compute_units=config.coreml_compute_units,
@@ -100,9 +100,9 @@ def _encoder(backend: str, config: AlignAttConfig, weights: Weights) -> AudioEnc
     if backend == "mlx":
         from simul_whisper.encoders.mlx import MlxEncoder
 
-        return MlxEncoder(
-            weights, config.decoder_device, config.quantization, fallback_to_float16=config.fallback_to_float16
-        )
+        # An encoder multiplies whole matrices, which fewer bits make no faster.
+        quantization = "auto" if config.quantization == "fastest" else config.quantization
+        return MlxEncoder(weights, config.decoder_device, quantization, fallback_to_float16=config.fallback_to_float16)
     if importlib.util.find_spec("ctranslate2") is None:
         raise BackendError(
             "ctranslate2 is not installed; pip install 'simul-whisper[cpu]', or use encoder_backend = mlx"

@@ -27,9 +27,7 @@ class CoreMLEncoder:
 
     def __init__(self, model: CoreMLModel, description: Description, dims: Dims, compute_units: str = "ALL") -> None:
         self._model, self._dims = model, dims
-        self._input = _only(description, description.inputs, "input")
-        self._output = _only(description, description.outputs, "output")
-        self._check(str(description.path))
+        self._input, self._output = input_and_output(description, dims)
         self._longest_first = sorted(self._input.shapes, key=lambda shape: shape[-1], reverse=True)
         self.description = f"coreml ({_number_type(description)}, {compute_units})"
 
@@ -66,28 +64,32 @@ class CoreMLEncoder:
             raise ShapeConversionError(f"output {self._output.name} of the Core ML encoder", expected, found.shape)
         features: Features = np.ascontiguousarray(found[0], np.float32)
         if not np.isfinite(features).all():
-            raise CoreMLInferenceError("Core ML answered what is not a number")
+            raise CoreMLInferenceError("Core ML returned features that are NaN or infinite")
         return features
 
-    def _check(self, source: str) -> None:
-        """Raise EncoderNotLoadedError unless mel bins, length and width are those of the decoder's model."""
-        dims = self._dims
-        shape = self._input.shapes[0] if self._input.shapes else ()
-        if self._input.dtype not in ("float16", "float32"):
-            raise EncoderNotLoadedError(f"{source}: got an input of {self._input.dtype}, expected float16 or float32")
-        if len(shape) not in (_CHANNELS_LAST, _CHANNELS_FIRST):
-            raise EncoderNotLoadedError(f"{source}: got an input of {shape}, expected (1, n_mels, n_hops)")
-        if shape[1] != dims.n_mels:
+
+def input_and_output(description: Description, dims: Dims) -> tuple[Feature, Feature]:
+    """Return what the model takes and what it returns.
+
+    Raises EncoderNotLoadedError unless mel bins, length and width are those of the decoder's model.
+    """
+    given, returned = _only(description, description.inputs, "input"), _only(description, description.outputs, "output")
+    source, shape = description.path, given.shapes[0] if given.shapes else ()
+    if given.dtype not in ("float16", "float32"):
+        raise EncoderNotLoadedError(f"{source}: got an input of {given.dtype}, expected float16 or float32")
+    if len(shape) not in (_CHANNELS_LAST, _CHANNELS_FIRST):
+        raise EncoderNotLoadedError(f"{source}: got an input of {shape}, expected (1, n_mels, n_hops)")
+    if shape[1] != dims.n_mels:
+        raise EncoderNotLoadedError(
+            f"{source}: belongs to another model: got an encoder of {shape[1]} mel bins, expected {dims.n_mels}"
+        )
+    for output in returned.shapes:
+        width = output[1] if len(output) == _CHANNELS_FIRST else output[-1]
+        if output and width != dims.n_audio_state:
             raise EncoderNotLoadedError(
-                f"{source}: got an encoder of {shape[1]} mel bins, expected {dims.n_mels}; it belongs to another model"
+                f"{source}: belongs to another model: got an encoder of width {width}, expected {dims.n_audio_state}"
             )
-        for output in self._output.shapes:
-            width = output[1] if len(output) == _CHANNELS_FIRST else output[-1]
-            if output and width != dims.n_audio_state:
-                raise EncoderNotLoadedError(
-                    f"{source}: got an encoder of width {width}, expected {dims.n_audio_state}; "
-                    "it belongs to another model"
-                )
+    return given, returned
 
 
 def _number_type(description: Description) -> str:
@@ -105,4 +107,4 @@ def _only(description: Description, features: tuple[Feature, ...], what: str) ->
         if len(found) == 1:
             return found[0]
     names = ", ".join(each.name for each in features) or "none"
-    raise EncoderNotLoadedError(f"{description.path}: got {what}s {names}, expected one: this is not an encoder")
+    raise EncoderNotLoadedError(f"{description.path}: not an encoder: got {what}s {names}, expected one")

@@ -1,5 +1,6 @@
 """The encoder in use, and what takes its place: Core ML once it is ready, another encoder when Core ML fails."""
 
+import logging
 import math
 import threading
 import time
@@ -12,6 +13,8 @@ from simul_whisper.encoders.preparation import CoreMLUnavailableError, Preparati
 from simul_whisper.errors import EncoderError
 from simul_whisper.mel import Mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
+
+logger = logging.getLogger(__name__)
 
 _COREML = "coreml"
 _POLL_S = 0.05
@@ -71,7 +74,7 @@ class _Job:
 
     def check_deadline(self) -> None:
         if self.result is None and time.monotonic() > self._deadline:
-            reason = f"got no Core ML model ready within {self._preparation.timeout_s:g} s"
+            reason = f"Core ML was not ready within {self._preparation.timeout_s:g} s, the compile_timeout"
             self.cancel(Stage.COMPILATION_FAILED, reason)
 
 
@@ -141,10 +144,13 @@ class FallbackEncoder:
         return self.encode(probe(n_mels))
 
     def fall_back(self, why: CoreMLUnavailableError) -> None:
-        """Go on without Core ML, and say so."""
-        self.status = replace(self._status_without, did_fallback=True, reason=str(why))
+        """Go on without Core ML, and say so, unless that was the state of things before."""
+        before, self.status = self.status, replace(self._status_without, did_fallback=True, reason=str(why))
+        if self.status == before:
+            return
         if self._coreml_runs:
             self._encoder, self._coreml_runs = None, False
+        logger.warning("Core ML does not run the encoder, %s does: %s", self.status.backend, why)
         self._progress(Progress(why.stage, str(why)))
 
     def _take_over_if_ready(self) -> None:

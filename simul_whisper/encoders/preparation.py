@@ -5,7 +5,7 @@ It runs on any thread and touches no MLX. What goes wrong is a CoreMLUnavailable
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -15,11 +15,11 @@ import numpy as np
 
 from simul_whisper.audio import SAMPLE_RATE
 from simul_whisper.coreml.conversion import Precision
-from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages
+from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages, package_at
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime, open_model, require_units, wants_neural_engine
 from simul_whisper.encoders import AudioEncoder, Features
-from simul_whisper.errors import NeuralEngineNotAvailableError, SimulWhisperError
+from simul_whisper.errors import EncoderNotLoadedError, NeuralEngineNotAvailableError, SimulWhisperError
 from simul_whisper.mel import Mel, log_mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.weights.model import Dims, Weights
@@ -27,6 +27,7 @@ from simul_whisper.weights.model import Dims, Weights
 if TYPE_CHECKING:
     from simul_whisper.coreml.description import Description
 
+_NO_PACKAGE = "Model not available"
 _PROBE_S = 4
 # Weights of four bits reach 30 dB. A package that does not say what it was made from must agree better: an encoder that
 # somebody has trained further is 20 to 40 dB away from its origin.
@@ -59,16 +60,20 @@ class Ready:
 class Preparation:
     """What to prepare, and where.
 
-    model: as the user calls it. path: of the package, or empty. weights: returns those that the decoder belongs to.
+    model: as the user calls it; names: all names it goes by. path: of the package; None where it must be looked up.
+    directory: of the weights. weights: returns those that the decoder belongs to.
     """
 
     model: str
-    path: str
+    names: tuple[str, ...]
+    path: str | None
+    directory: Path
     dims: Dims
     weights: Callable[[], Weights]
     compute_units: str
     timeout_s: float
     runtime: CoreMLRuntime | None
+    _digests: dict[Precision, str] = field(default_factory=dict)
 
     def run(self, progress: ProgressHandler, cancelled: Event) -> Ready:
         """Return the encoder, after its first inference. Raises CoreMLUnavailableError."""
@@ -77,7 +82,6 @@ class Preparation:
         runtime = self._runtime()
         found = self._find() or self._described([self._fetched(progress)])
         assert found is not None
-        self._check_origin(found)
         model = noted_model(found, self.compute_units, runtime)
         is_known = model is not None
         try:
@@ -89,13 +93,19 @@ class Preparation:
         encoder, features = self._tried(opened, found)
         return Ready(encoder, found, model, features, is_known)
 
+    def check_possible(self) -> None:
+        """Raise CoreMLUnavailableError where waiting cannot help: without Core ML, or without any package to be had."""
+        self._runtime()
+        if self._find() is None and not is_on_hub(self.model):
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
+
     def needs_no_wait(self) -> bool:
         """Whether the package that is here need not be compiled. Raises CoreMLUnavailableError when it cannot run."""
         from simul_whisper.coreml.compilation import noted_model
 
         runtime, found = self._runtime(), self._find()
         if found is None:
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, "Model not available")
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
         return not wants_neural_engine(self.compute_units) or bool(noted_model(found, self.compute_units, runtime))
 
     def check_agreement(self, ready: Ready, reference: Features) -> None:
@@ -105,7 +115,7 @@ class Preparation:
         if psnr_db < least_db:
             raise CoreMLUnavailableError(
                 Stage.COREML_UNAVAILABLE,
-                f"Core ML's answer differs from the reference: got {psnr_db:.1f} dB, expected {least_db:g} or more",
+                f"Core ML's output differs from the reference: got {psnr_db:.1f} dB, expected at least {least_db:g} dB",
             )
 
     def _runtime(self) -> CoreMLRuntime:
@@ -122,19 +132,23 @@ class Preparation:
     def _find(self) -> "Description | None":
         """Return what the package here says of itself; None when there is none."""
         try:
-            candidates = local_packages(self.model, self.path)
+            candidates = [package_at(self.path)] if self.path else local_packages(self.names, self.directory)
         except SimulWhisperError as error:
             raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)) from error
         return self._described(candidates)
 
     def _described(self, candidates: list[Path]) -> "Description | None":
-        """Return the description of the first one that can be read."""
+        """Return the description of the first one that can be read and belongs to the model."""
         from simul_whisper.coreml.description import describe
+        from simul_whisper.encoders.coreml import input_and_output
 
         failure: CoreMLUnavailableError | None = None
         for candidate in candidates:
             try:
-                return describe(candidate)
+                found = describe(candidate)
+                input_and_output(found, self.dims)
+                self._check_origin(found)
+                return found
             except (SimulWhisperError, OSError) as error:
                 failure = failure or CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error))
         if failure:
@@ -147,19 +161,20 @@ class Preparation:
         except SimulWhisperError as error:
             raise CoreMLUnavailableError(Stage.DOWNLOAD_FAILED, str(error)) from error
         if found is None:
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, "Model not available")
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
         return found
 
     def _check_origin(self, found: "Description") -> None:
-        """Packages of ours say which weights they were made from."""
+        """Raise EncoderNotLoadedError for a package that says it was made from other weights, as ours do."""
         from simul_whisper.coreml.package import encoder_digest
 
-        said = found.metadata.get(_ORIGIN)
+        if (said := found.metadata.get(_ORIGIN)) is None:
+            return
         precision: Precision = "float32" if found.metadata.get("precision") == "float32" else "float16"
-        if said is not None and said != encoder_digest(self.weights(), precision):
-            raise CoreMLUnavailableError(
-                Stage.COREML_UNAVAILABLE, f"{found.path}: made from other weights than those of {self.model}"
-            )
+        if precision not in self._digests:
+            self._digests[precision] = encoder_digest(self.weights(), precision)
+        if said != self._digests[precision]:
+            raise EncoderNotLoadedError(f"{found.path}: made from other weights than those of {self.model}")
 
     def _compiled(
         self, runtime: CoreMLRuntime, found: "Description", progress: ProgressHandler, cancelled: Event

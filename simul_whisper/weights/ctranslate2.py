@@ -134,7 +134,7 @@ class _Reader:
         """Advance, and return where the skipped bytes begin."""
         start, end = self._at, self._at + n_bytes
         if end > len(self._data):
-            raise WeightsError(f"{self._file}: truncated; found {len(self._data)} bytes, expected {end} or more")
+            raise WeightsError(f"{self._file}: truncated: got {len(self._data)} bytes, expected at least {end}")
         self._at = end
         return start
 

@@ -8,6 +8,7 @@ import re
 from itertools import product
 
 from simul_whisper.weights.model import Dims, Head, check_heads
+from simul_whisper.weights.names import full_name
 
 # ((n_text_layer, n_text_head, n_vocab), layer.head pairs)
 PUBLISHED = {
@@ -35,7 +36,6 @@ PUBLISHED = {
     "large-v3-turbo": ((4, 20, 51866), "2.4 2.11 3.3 3.6 3.11 3.14"),
 }
 
-_LATER_NAMES = {"large": "large-v3", "turbo": "large-v3-turbo"}
 _NAME = re.compile(
     r"(?:faster-)?(?:whisper-)?(?P<name>(?:tiny|base|small|medium)(?:\.en)?|large(?:-v\d(?:-turbo)?)?|turbo)"
     r"(?:-(?:mlx|ct2|fp16|fp32|bf16|float16|int8|q\d|\dbit))*"
@@ -50,7 +50,7 @@ def published_heads(name: str, dims: Dims) -> tuple[Head, ...]:
     found = _NAME.fullmatch(name.rpartition("/")[2])
     if not found:
         return ()
-    shape, pairs = PUBLISHED.get(_LATER_NAMES.get(found["name"], found["name"]), (None, ""))
+    shape, pairs = PUBLISHED.get(full_name(found["name"]), (None, ""))
     if shape != (dims.n_text_layer, dims.n_text_head, dims.n_vocab):
         return ()
     return tuple((int(layer), int(head)) for layer, head in (pair.split(".") for pair in pairs.split()))

@@ -70,7 +70,7 @@ def hub_folder(
 
 @dataclass(frozen=True)
 class _Reporting:
-    """As what a download is reported, and to whom."""
+    """The stage that a download is reported as, and the handler it is reported to."""
 
     stage: Stage
     progress: ProgressHandler
@@ -88,7 +88,11 @@ def _snapshot(
     except _FAILURES as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         is_missing = isinstance(error, RepositoryNotFoundError)
-        reason = "the hub has no such model, or not for you" if is_missing else f"it could not be downloaded ({said})"
+        reason = (
+            "the hub has no such model, or does not give it to you"
+            if is_missing
+            else f"it could not be downloaded ({said})"
+        )
         failure = _not_found(hub_id, reason)
         if reporting.stage is Stage.DOWNLOADING:
             reporting.progress(Progress(Stage.DOWNLOAD_FAILED, str(failure)))
@@ -124,7 +128,7 @@ def cached_ids(cache_dir: Path | None = None) -> list[str]:
 
 
 def _not_found(hub_id: str, reason: str) -> ModelNotFoundError:
-    return ModelNotFoundError(f"{hub_id}: {reason}; give a local directory, or an embedded model: tiny.en, base")
+    return ModelNotFoundError(f"{hub_id}: {reason}; use a local directory, or a model that pip installs: tiny.en, base")
 
 
 def _bars(hub_id: str, reporting: _Reporting) -> type[Any]:

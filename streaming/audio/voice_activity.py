@@ -1,20 +1,18 @@
 """Voice activity: which stretches of a stream are speech, by Silero's detector, and their audio.
 
-It knows samples and their positions, and nothing of models, text or threads. A gate takes audio and gives back speech;
-`VoiceGate` listens, `OpenGate` lets everything through.
+It knows samples and their positions, and nothing of models, text or threads.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, BackendError
 from streaming.audio.ring import RingBuffer
+from streaming.audio.speech import GateEvent, Offset, Onset, Speech
 from streaming.settings import VoiceConfig
 
 
@@ -47,58 +45,6 @@ except ImportError as error:
 CHUNK_SAMPLES = 512
 # Speech goes on at a lower probability than it begins with, or it would flicker.
 _HYSTERESIS = 0.15
-
-
-@dataclass(frozen=True)
-class Onset:
-    """Speech was first heard at `sample`; the audio that follows begins earlier, by the lead-in."""
-
-    sample: int
-
-
-@dataclass(frozen=True)
-class Speech:
-    """A contiguous piece of an utterance: float32 (n,), mono, 16 kHz, n > 0, from `start_sample` on."""
-
-    samples: NDArray[np.float32]
-    start_sample: int
-
-
-@dataclass(frozen=True)
-class Offset:
-    """Speech was last heard before `sample`; the utterance, with the silence that ended it, is over."""
-
-    sample: int
-
-
-GateEvent = Onset | Speech | Offset
-
-
-class Gate(Protocol):
-    """Audio in, utterances out: an Onset, pieces of Speech, an Offset, and again."""
-
-    def feed(self, samples: NDArray[np.float32]) -> list[GateEvent]:
-        """Take float32 (n,) mono 16 kHz, any n."""
-
-    def end(self) -> list[GateEvent]:
-        """Nothing follows: give back what is held, and close an utterance that is open."""
-
-
-class OpenGate:
-    """Takes everything for one endless utterance, without an onset or offset."""
-
-    def __init__(self, start_sample: int = 0) -> None:
-        self._sample = start_sample
-
-    def feed(self, samples: NDArray[np.float32]) -> list[GateEvent]:
-        if not len(samples):
-            return []
-        speech = Speech(samples, self._sample)
-        self._sample += len(samples)
-        return [speech]
-
-    def end(self) -> list[GateEvent]:
-        return []
 
 
 class VoiceGate:
@@ -177,8 +123,3 @@ class VoiceGate:
 
     def _limit(self, speaking: bool) -> float:
         return self._config.vad_threshold - _HYSTERESIS * speaking
-
-
-def open_gate(config: VoiceConfig, start_sample: int = 0) -> Gate:
-    """Return the gate that the settings ask for; positions count from `start_sample`."""
-    return VoiceGate(config, start_sample) if config.vad else OpenGate(start_sample)

@@ -3,13 +3,25 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from simul_whisper import SimulWhisperError
-from streaming.cli import bench, connect, coreml, listen, load, models, serve, transcribe
+from streaming.output.standard_output import checked_output
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
+_COMMANDS = {
+    "transcribe": "transcribe or translate audio files, streamed",
+    "listen": "live captions of a microphone",
+    "serve": "a server: WebSocket, caption page, health and metrics on one port",
+    "connect": "stream a file or a microphone to a server",
+    "load": "measure what a running server bears",
+    "bench": "measure quality, delay and cost on recordings with references",
+    "models": "list the models that can be loaded by name",
+    "coreml": "make and check Core ML packages of the encoder",
+}
+"""The module of each, of the same name, has `add_arguments`; it is imported when the command is given."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,15 +31,25 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser, with the flags of the command that is given; the other commands are only named."""
     parser = _Parser(prog="simul-whisper", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (transcribe, listen, serve, connect, load, bench, models, coreml):
-        module.add_command(commands)
-    options = parser.parse_args(arguments)
+    given = next((argument for argument in arguments if argument in _COMMANDS), None)
+    for name, about in _COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        if name == given:
+            import_module(f"{__name__}.{name}").add_arguments(command)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        status: int = options.run(options)
+        with checked_output():
+            options = parser_of(arguments).parse_args(arguments)
+            status: int = options.run(options)
     except SimulWhisperError as error:
         print(f"simul-whisper: {error}", file=sys.stderr)
         return _USAGE_ERROR
@@ -35,6 +57,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has seen enough.
-        sys.stdout = None
         return 0
     return status

@@ -8,27 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, SimulWhisperError, load_model
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, SimulWhisperError
 from streaming.cli.bench_table import table
 from streaming.cli.options import (
     ProgressBar,
     add_settings,
     add_voice_settings,
-    config_from,
-    configs_from,
-    has_voice_settings,
+    session_configs_from,
 )
 from streaming.evaluation.manifest import Clip, load_manifest
+from streaming.settings import VoiceConfig
 
 if TYPE_CHECKING:
+    from simul_whisper import Model
     from streaming.evaluation.results import ClipResult
-    from streaming.settings import VoiceConfig
 
 _BAD_INPUT = 2
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("bench", help="measure quality, delay and cost on recordings with references")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument(
         "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
@@ -53,9 +51,7 @@ def add_command(commands: Any) -> None:
         help="with --backend coreml: run the package in NumPy, on any machine, to measure what it writes",
     )
     add_settings(parser)
-    add_voice_settings(
-        parser, "With any of these, clips go through a session, as listeners get it; else to the engine alone."
-    )
+    add_voice_settings(parser, "With any of these, only speech is decoded, as for listeners; without, everything is.")
     parser.set_defaults(run=run)
 
 
@@ -71,17 +67,17 @@ def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
     from streaming.evaluation.figures import report
 
-    config, voice = configs_from(options) if has_voice_settings(options) else (config_from(options), None)
+    config, voice = session_configs_from(options)
     if options.detect_language and config.language != "auto":
         raise ConfigError(f"got --detect-language and language = {config.language!r}, expected one of the two")
-    if options.foresight and voice is not None:
+    if options.foresight and voice.vad:
         raise ConfigError("got --foresight and flags of voice activity, expected one of the two")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, config, voice, options)
-    figures = {"model": vars(model.info), "voice": voice and vars(voice), **report(results, config)}
+    figures = {"model": vars(model.info), "voice": vars(voice) if voice.vad else None, **report(results, config)}
     if options.log:
         _log(Path(options.log), results, figures["groups"])
     if options.json:
@@ -90,7 +86,10 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> Model:
+def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> "Model":
+    # Here, because `--help` and bad flags do without the engine.
+    from simul_whisper import load_model
+
     bar = ProgressBar()
     try:
         model = load_model(config, bar, _reference_runtime() if options.coreml_reference else None)
@@ -123,7 +122,7 @@ def selected_clips(options: argparse.Namespace) -> list[Clip]:
 
 
 def _evaluated(
-    clips: list[Clip], model: Model, config: AlignAttConfig, voice: "VoiceConfig | None", options: argparse.Namespace
+    clips: list[Clip], model: "Model", config: AlignAttConfig, voice: VoiceConfig, options: argparse.Namespace
 ) -> "tuple[list[ClipResult], int]":
     """Return the results of the clips that could be read, and the exit status."""
     from streaming.evaluation.results import evaluate_clip

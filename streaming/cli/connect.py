@@ -8,16 +8,16 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError
-from streaming.output.formats import FORMATS, open_sink
+from streaming.cli.output_options import add_output_options, format_from
 
 if TYPE_CHECKING:
-    from streaming.client import Client, ClientEvent
+    from streaming.client import Client, ClientEvent, Disconnected, Reconnected
 
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _FAILED = 2
@@ -27,14 +27,12 @@ _POLL_S = 0.2
 Samples = NDArray[np.float32]
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("connect", help="stream a file or a microphone to a server")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("source", metavar="FILE|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
     parser.add_argument("--language", default="", help="a Whisper language code, or auto (default: the server's)")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
-    parser.add_argument("--times", action="store_true", help="with --format text: a line per passage, with its times")
+    add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
     parser.add_argument("--token", default="", help=f"the server's; better given as ${_TOKEN}")
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
@@ -49,15 +47,14 @@ def run(options: argparse.Namespace) -> int:
 
 async def _connect(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
-    from streaming.client import Client, Reconnected
+    from streaming.client import Client, Disconnected, Reconnected
     from streaming.events import Failed
     from streaming.output.terminal import PlainCaptions
 
     named = {"language": options.language, "task": options.task}
     settings = {name: value for name, value in named.items() if value}
-    sink = open_sink(options.format, sys.stdout, with_times=options.times)
     language = None if options.language in ("", "auto") else options.language
-    captions = PlainCaptions(sink, sys.stderr, language)
+    captions = PlainCaptions(format_from(options, language), sys.stdout, sys.stderr)
     token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
     async with Client(options.url, token=token, settings=settings, drafts=False) as client:
@@ -65,7 +62,7 @@ async def _connect(options: argparse.Namespace) -> int:
         _end_at_ctrl_c(speaking)
         try:
             async for last in client:
-                if isinstance(last, Reconnected):
+                if isinstance(last, Disconnected | Reconnected):
                     captions.say(_notice(last))
                 else:
                     captions.show(last)
@@ -76,10 +73,11 @@ async def _connect(options: argparse.Namespace) -> int:
     return _FAILED if isinstance(last, Failed) else 0
 
 
-def _notice(event: "ClientEvent") -> str:
-    from streaming.client import Reconnected
+def _notice(event: "Disconnected | Reconnected") -> str:
+    from streaming.client import Disconnected
 
-    assert isinstance(event, Reconnected)
+    if isinstance(event, Disconnected):
+        return f"{event.message}; trying again"
     if event.is_resumed:
         return "connected again; nothing is lost"
     return f"connected again, in a new session, which hears the audio from {event.from_s:.1f} s on"
@@ -91,7 +89,7 @@ async def _speak(client: "Client", options: argparse.Namespace) -> None:
     source = _source(options)
     try:
         async for samples in paced(source) if options.realtime else source:
-            await client.send(samples)
+            await client.send(samples, drop_oldest=options.source == "mic")
     finally:
         # Also when cancelled by Ctrl-C: what was heard is still written.
         client.end()

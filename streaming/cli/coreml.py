@@ -18,8 +18,7 @@ _ABOUT_CONVERT = (
 )
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("coreml", help="make and check Core ML packages of the encoder")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     subcommands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_convert(subcommands)
     _add_fetch(subcommands)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from simul_whisper import AlignAttConfig, BackendError, load_model
+from simul_whisper import AlignAttConfig, BackendError
 from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, configs_from
+from streaming.cli.output_options import add_output_options, format_from
 from streaming.output.durable import DurableText
-from streaming.output.formats import FORMATS, open_sink
 
 if TYPE_CHECKING:
     from streaming.audio.microphone import Microphone
@@ -24,12 +24,10 @@ _INTERRUPTED = 130
 _POLL_S = 0.2
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("listen", help="live captions of a microphone")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
     parser.add_argument("--list-devices", action="store_true", help="show the microphones there are, and end")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
-    parser.add_argument("--times", action="store_true", help="with --format text: a line per passage, with its times")
+    add_output_options(parser)
     parser.add_argument("--output", metavar="FILE", help="write there, on the disk after each passage; captions go on")
     parser.add_argument("--translate", action="store_true", help="into English; the same as --task translate")
     add_voice_settings(parser)
@@ -88,13 +86,13 @@ def _language(config: AlignAttConfig) -> str | None:
 def _record(stack: ExitStack, options: argparse.Namespace, config: AlignAttConfig) -> "Record":
     from streaming.output.live_captions import Record
 
-    file = stack.enter_context(closing(DurableText(options.output)))
-    return Record(file, open_sink(options.format, file, with_times=options.times), _language(config))
+    written = format_from(options, _language(config))
+    return Record(stack.enter_context(closing(DurableText(options.output))), written)
 
 
 @contextmanager
 def _captions(options: argparse.Namespace, config: AlignAttConfig) -> "Iterator[Captions]":
-    """Captions for people on a terminal; else, or where another format is to be seen, what a sink writes."""
+    """Captions for people on a terminal; else, or where another format is to be seen, what that makes of them."""
     from streaming.output.terminal import PlainCaptions, is_screen, open_screen
 
     shown = "text" if options.output else options.format
@@ -102,12 +100,13 @@ def _captions(options: argparse.Namespace, config: AlignAttConfig) -> "Iterator[
         with open_screen(language=_language(config)) as screen:
             yield screen
     else:
-        sink = open_sink(shown, sys.stdout, with_times=options.times)
-        yield PlainCaptions(sink, sys.stderr, _language(config))
+        written = format_from(options, _language(config), name=shown)
+        yield PlainCaptions(written, sys.stdout, sys.stderr)
 
 
 @contextmanager
 def _running_worker(config: AlignAttConfig) -> "Iterator[Worker]":
+    from simul_whisper import load_model
     from streaming.sessions.worker import Worker
 
     bar = ProgressBar()

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simul_whisper import SAMPLE_RATE
 from streaming.audio.files import read_audio
@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 _BAD = 1
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser(
-        "load",
-        help="measure what a running server bears",
-        description="Measure what a running server bears. Start it with --connections-per-minute 100000: otherwise it "
-        "refuses most of the malformed messages at the door, unread.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measure what a running server bears. Start it with --connections-per-minute 100000: otherwise it refuses most "
+        "of the malformed messages at the door, unread."
     )
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("file", metavar="FILE", help="speech that every client streams")

@@ -1,13 +1,11 @@
 """`simul-whisper models`: what is embedded, cached and known."""
 
 import argparse
-from typing import Any
 
 from simul_whisper import ModelEntry, list_models
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("models", help="list the models that can be loaded by name")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 

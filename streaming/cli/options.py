@@ -63,11 +63,6 @@ def config_from(options: argparse.Namespace) -> AlignAttConfig:
     return _engine_from(options, engine)
 
 
-def has_voice_settings(options: argparse.Namespace) -> bool:
-    """Whether a flag of voice activity was given."""
-    return bool(_given(VoiceConfig, options))
-
-
 def configs_from(options: argparse.Namespace) -> tuple[AlignAttConfig, VoiceConfig]:
     """Return the validated settings of the engine and of voice activity: those of the file, changed by the flags.
 
@@ -78,6 +73,16 @@ def configs_from(options: argparse.Namespace) -> tuple[AlignAttConfig, VoiceConf
     return _engine_from(options, engine), replace(
         from_mapping(VoiceConfig, voice, source), **_given(VoiceConfig, options)
     )
+
+
+def session_configs_from(options: argparse.Namespace) -> tuple[AlignAttConfig, VoiceConfig]:
+    """Return what `configs_from` does where a flag of voice activity was given; else its gate is open.
+
+    Raises ConfigError.
+    """
+    if _given(VoiceConfig, options):
+        return configs_from(options)
+    return config_from(options), VoiceConfig(vad=False)
 
 
 def _given(settings: type[Any], options: argparse.Namespace) -> dict[str, Any]:

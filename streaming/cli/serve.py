@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simul_whisper import BackendError, ConfigError, load_model
 from streaming.cli.options import ProgressBar, add_options, add_settings, add_voice_settings, configs_from, options_from
@@ -19,8 +19,7 @@ _TOKEN = "SIMUL_WHISPER_TOKEN"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def add_command(commands: Any) -> None:
-    parser = commands.add_parser("serve", help="a server: WebSocket, caption page, health and metrics on one port")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
     parser.add_argument("--port", type=int, default=8000, help="0 is any that is free (default: 8000)")
     parser.add_argument("--token", help=f"what clients must know; better given as ${_TOKEN}, which nobody else can see")

@@ -16,6 +16,10 @@ class AudioBuffer:
     def n_unsent(self) -> int:
         return self.end - self.cursor
 
+    @property
+    def n_kept(self) -> int:
+        return len(self._kept)
+
     def write(self, data: bytes) -> None:
         self._kept += data
 
@@ -33,7 +37,15 @@ class AudioBuffer:
 
     def forget(self, before: int) -> None:
         """Keep nothing before that, but all that is unsent."""
-        n_gone = min(before, self.cursor) - self.start
+        self._drop(min(before, self.cursor))
+
+    def shorten(self, most_bytes: int) -> None:
+        """Give up the oldest audio, also if it is unsent, so that at most so much is kept."""
+        self._drop(self.end - most_bytes)
+        self.cursor = max(self.cursor, self.start)
+
+    def _drop(self, before: int) -> None:
+        n_gone = before - self.start
         if n_gone > 0:
             del self._kept[:n_gone]
             self.start += n_gone

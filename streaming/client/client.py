@@ -1,28 +1,29 @@
 """A client of the server, for programs: audio in, events out, over connections that come and go.
 
 It resumes its session when the connection was lost. When the session itself is lost, because the server was started
-anew, it opens another and plays it the audio again from the last silence, or half a minute before the last word; words
-that it has told already are passed over. A `Reconnected` event says so. It knows no files, devices or formats.
+anew, it opens another and plays it the audio again from the last silence, or from some time before the last word; words
+that it has told already are passed over. What is done after which error stands in `recovery`. `Disconnected` and
+`Reconnected` events say so. It knows no files, devices or formats.
 """
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_samples
+from streaming.client.address import is_local, websocket_url
 from streaming.client.audio_buffer import AudioBuffer
+from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
 from streaming.client.deduplication import Deduplicator
-from streaming.events import Ended, Event, Failed, Flushed, Reason
+from streaming.client.recovery import RECOVERY, After, Recovery
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason
 from streaming.protocols.native import (
-    PATH,
     Ack,
     ClientMessage,
     End,
@@ -40,6 +41,7 @@ from streaming.protocols.native import (
 from streaming.sessions.request import SessionRequest
 
 try:
+    from anyio import move_on_after
     from websockets.asyncio.client import ClientConnection, connect
     from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 except ImportError as error:
@@ -47,49 +49,23 @@ except ImportError as error:
 
 _BYTES_PER_SECOND = 2 * SAMPLE_RATE
 _PIECE_BYTES = _BYTES_PER_SECOND // 10
-_EVENTS_PER_ACK = 50
 _MOST_EVENTS = 1_000
-_RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-# Longer than a busy server leaves audio, and the pings behind it, unread.
-_PING_TIMEOUT_S = 90.0
-# The server has given the session up; and what may be better next time.
-_SESSION_LOST = ("unknown_session", "resume_gap", "stopping", "stopped", "overloaded")
-_COME_AGAIN = ("not_ready", "too_many_connections", "too_many_sessions")
-
-
+# Whoever closes with this comes back; 1000 gives the session up.
+_CLOSE_TO_RETURN = 4000
+_CLOSE_S = 1.0
 # What times are rounded to.
 _MILLISECOND_S = 0.001
 
 
-class RefusedError(SimulWhisperError):
-    """The server refuses. code: as in the protocol."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-
-
-class ConnectionLostError(SimulWhisperError):
-    """The server cannot be reached, at first or for longer than one is patient."""
-
-
-@dataclass(frozen=True)
-class Reconnected:
-    """The connection is back. is_resumed: the session goes on; else a new one hears the audio again from `from_s`."""
-
-    is_resumed: bool
-    from_s: float
-
-
-ClientEvent = Event | Reconnected
+ClientEvent = Event | Disconnected | Reconnected
 
 
 class Client:
     """One stream. Enter it with `async with`; `send` audio and `end` it, and meanwhile iterate over it for the events.
 
     settings: `language`, `task` and options of the engine, voice: those of voice activity, both as in the protocol.
-    patience_s: how long a server that was reached once is tried again. unsent_s: audio that may wait to be sent.
-    Iterating raises RefusedError and ConnectionLostError; else the last event is `Ended` or `Failed`.
+    recovery: the table, or one like it. Iterating raises RefusedError and ConnectionLostError; else the last event is
+    `Ended` or `Failed`.
     """
 
     def __init__(
@@ -100,19 +76,20 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         voice: Mapping[str, Any] | None = None,
         drafts: bool = True,
-        patience_s: float = 60.0,
-        unsent_s: float = 60.0,
+        recovery: Recovery = RECOVERY,
     ) -> None:
         self._url, self._token = websocket_url(url), token
         self._hello = SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts)
-        self._patience_s, self._most_unsent = patience_s, round(unsent_s * _BYTES_PER_SECOND)
-        self._audio, self._told = AudioBuffer(), Deduplicator()
+        self._recovery = recovery
+        self._audio, self._told = AudioBuffer(), Deduplicator(recovery)
         self._session, self._session_start = "", 0
-        self._seen = self._acknowledged = 0
+        self._received = self._seen = self._acknowledged = self._n_failures = 0
         self._flushes: deque[int] = deque()
         self._n_flushes_sent = 0
-        self._is_ended = self._end_sent = self._was_reached = self._had_session = self._is_over = False
-        self._reached_at = 0.0
+        self._is_ended = self._end_sent = self._is_open = self._had_session = self._is_over = False
+        self._reached_at, self._disconnected_by = -math.inf, ""
+        # From where audio was given up that the session has not heard; None while nothing was.
+        self._dropped_from: int | None = None
         self._changed, self._has_room = asyncio.Event(), asyncio.Event()
         self._events: asyncio.Queue[ClientEvent | SimulWhisperError] = asyncio.Queue(_MOST_EVENTS)
         self._task: asyncio.Task[None] | None = None
@@ -134,16 +111,21 @@ class Client:
         """The id of the session in the server's log; empty before the first greeting."""
         return self._session
 
-    async def send(self, samples: NDArray[np.float32]) -> None:
+    async def send(self, samples: NDArray[np.float32], *, drop_oldest: bool = False) -> None:
         """Send float32 (n,) mono 16 kHz in [-1, 1], any n; wait while too much is unsent. Raises AudioFormatError.
 
+        With `drop_oldest`, for devices that cannot wait, it never waits; when the server is away for so long that too
+        much is kept, the oldest audio is given up, and an `AudioDropped` event says which.
         After the last event, audio is passed over.
         """
         assert not self._is_ended, "send after end"
         whole = np.clip(np.round(as_samples(samples) * np.float32(32768)), -32768, 32767)
         self._audio.write(whole.astype("<i2").tobytes())
+        if drop_oldest:
+            self._shorten()
         self._changed.set()
-        while self._audio.n_unsent > self._most_unsent and self._task and not self._task.done():
+        most_unsent = math.inf if drop_oldest else self._recovery.most_unsent_s * _BYTES_PER_SECOND
+        while self._audio.n_unsent > most_unsent and self._task and not self._task.done():
             self._has_room.clear()
             await self._has_room.wait()
 
@@ -169,81 +151,114 @@ class Client:
     # The connection
 
     async def _run(self) -> None:
-        n_tries = 0
         try:
-            while not await self._connected():
-                is_fresh = asyncio.get_running_loop().time() - self._reached_at < _RETRY_S[-1]
-                n_tries = 0 if is_fresh else min(n_tries + 1, len(_RETRY_S) - 1)
-                await asyncio.sleep(_RETRY_S[n_tries])
+            while True:
+                try:
+                    await self._connect()
+                    return
+                except LostError as lost:
+                    delay_s = await self._recover(lost)
+                await asyncio.sleep(delay_s)
         except SimulWhisperError as error:
             await self._events.put(error)
         finally:
             self._has_room.set()
 
-    async def _connected(self) -> bool:
-        """Connect, and stay so; True when the stream is over. Raises RefusedError and ConnectionLostError."""
+    async def _recover(self, lost: LostError) -> float:
+        """Do what the table says; return how long to wait before the next connection. Raises what ends the stream."""
+        then = self._recovery.after(lost.code)
+        now, was_open = asyncio.get_running_loop().time(), self._is_open
+        if was_open:
+            self._is_open, self._reached_at = False, now
+        if then is After.STOP or now - self._reached_at > self._recovery.patience_s:
+            raise lost
+        is_forgotten = then is After.RENEW and self._session and not was_open
+        if then is After.RENEW:
+            self._start_anew()
+        if lost.code != self._disconnected_by:
+            self._disconnected_by = lost.code
+            await self._events.put(Disconnected(lost.code, str(lost)))
+        if is_forgotten:
+            return 0.0
+        self._n_failures += 1
+        return self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
+
+    async def _connect(self) -> None:
+        """Connect, and stay so until the stream is over. Raises LostError."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        proxy: Literal[True] | None = None if _is_local(self._url) else True
+        proxy: Literal[True] | None = None if is_local(self._url) else True
         try:
             async with connect(
-                self._url, additional_headers=headers, compression=None, ping_timeout=_PING_TIMEOUT_S, proxy=proxy
+                self._url,
+                additional_headers=headers,
+                compression=None,
+                proxy=proxy,
+                open_timeout=self._recovery.silent_s,
+                close_timeout=_CLOSE_S,
+                # Pings would wait behind audio that a busy server leaves unread; `silent_s` finds the dead ones.
+                ping_interval=None,
             ) as socket:
-                self._was_reached, self._reached_at = True, asyncio.get_running_loop().time()
+                self._note_contact()
                 try:
                     await self._greet(socket)
-                    return await self._talk(socket)
+                    await self._talk(socket)
                 except asyncio.CancelledError:
                     # Said like this, the server knows that nobody will come back.
                     await socket.close()
                     raise
+                except LostError:
+                    await socket.close(_CLOSE_TO_RETURN)
+                    raise
         except InvalidURI as error:
             raise ConfigError(f"got {self._url}, expected a URL such as ws://127.0.0.1:8000") from error
         except (OSError, InvalidHandshake, ConnectionClosed, asyncio.TimeoutError) as error:
-            if isinstance(error.__cause__, EOFError) and not self._was_reached:
+            if isinstance(error.__cause__, EOFError):
                 # Somebody was there, and was cut off before the first word.
-                self._was_reached, self._reached_at = True, asyncio.get_running_loop().time()
-            self._check_patience(f"{self._url}: {error or 'no answer'}")
-        except RefusedError as refused:
-            if refused.code in _SESSION_LOST and self._session:
-                self._start_anew()
-            elif refused.code not in _COME_AGAIN or not self._had_session:
-                raise
-            self._check_patience(str(refused))
-        return False
+                self._note_contact()
+            raise ConnectionLostError("unreachable", f"{self._url}: {error or 'no answer'}") from error
 
-    def _check_patience(self, reason: str) -> None:
-        """Raise when the server was never reached, or too long ago."""
-        if not self._was_reached or asyncio.get_running_loop().time() - self._reached_at > self._patience_s:
-            raise ConnectionLostError(reason)
+    def _note_contact(self) -> None:
+        """Patience begins with the first contact, and anew whenever an open connection is lost."""
+        if self._reached_at == -math.inf:
+            self._reached_at = asyncio.get_running_loop().time()
 
     async def _greet(self, socket: ClientConnection) -> None:
         """Open the session, or come back to it."""
+        if self._dropped_from is not None:
+            await self._tell_dropped(self._dropped_from)
         is_new = not self._session
         sent = self._audio.cursor - self._session_start
         await self._say(socket, self._hello if is_new else Resume(self._session, sent, self._seen))
-        ready = _parsed(await socket.recv())
+        ready = await self._next(socket)
         if isinstance(ready, Refused):
             raise RefusedError(ready.reason.value, ready.message)
         if not isinstance(ready, Ready):
             raise ProtocolError(Reason.BAD_JSON, "got another answer to the hello, expected ready")
+        self._check_kept()
         self._session, self._end_sent = ready.session, ready.has_end
         self._audio.rewind(self._session_start + ready.received_bytes)
+        self._received = self._audio.cursor
         self._n_flushes_sent = sum(each < self._audio.cursor for each in self._flushes)
+        self._is_open, self._n_failures, self._disconnected_by = True, 0, ""
         if self._had_session:
             await self._events.put(Reconnected(not is_new, self._audio.cursor / _BYTES_PER_SECOND))
         self._had_session = True
 
     def _start_anew(self) -> None:
-        """The session is lost: play the next one what was kept."""
+        """Play the next session what was kept."""
         self._session, self._seen, self._acknowledged = "", 0, 0
-        self._session_start = self._audio.start
+        self._session_start = self._received = self._audio.start
         self._audio.rewind(self._audio.start)
         self._told.start_anew(self._audio.start / _BYTES_PER_SECOND)
 
-    async def _talk(self, socket: ClientConnection) -> bool:
+    async def _talk(self, socket: ClientConnection) -> None:
+        """Return when the stream is over."""
         tasks = [asyncio.create_task(self._speak(socket)), asyncio.create_task(self._listen(socket))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0].done() and isinstance(tasks[0].exception(), ConnectionClosed):
+                # Why it was closed may still have to be read.
+                await asyncio.wait(tasks)
         finally:
             for task in tasks:
                 task.cancel()
@@ -252,12 +267,14 @@ class Client:
         for outcome in reversed(outcomes):
             if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
                 raise outcome
-        return outcomes[1] is True
+
+    # What is said
 
     async def _speak(self, socket: ClientConnection) -> None:
         while True:
             self._changed.clear()
             while self._audio.n_unsent:
+                self._check_kept()
                 await self._ask_for_flushes(socket)
                 until = next(iter(list(self._flushes)[self._n_flushes_sent :]), None)
                 await socket.send(self._audio.play(_PIECE_BYTES, until))
@@ -266,7 +283,7 @@ class Client:
             if self._is_ended and not self._end_sent:
                 self._end_sent = True
                 await self._say(socket, End())
-            if self._seen - self._acknowledged >= _EVENTS_PER_ACK:
+            if self._seen - self._acknowledged >= self._recovery.events_per_ack:
                 self._acknowledged = self._seen
                 await self._say(socket, Ack(self._seen))
             await self._changed.wait()
@@ -281,27 +298,60 @@ class Client:
     async def _say(self, socket: ClientConnection, message: ClientMessage) -> None:
         await socket.send(client_text(message))
 
-    async def _listen(self, socket: ClientConnection) -> bool:
-        """Return whether the stream is over; else the connection is."""
-        async for text in socket:
-            self._reached_at = asyncio.get_running_loop().time()
-            message = _parsed(text)
+    def _shorten(self) -> None:
+        if self._audio.n_kept <= self._recovery.most_kept_s * _BYTES_PER_SECOND:
+            return
+        if self._dropped_from is None:
+            self._dropped_from = self._audio.start
+        self._audio.shorten(2 * round(self._recovery.kept_when_full_s * SAMPLE_RATE))
+
+    def _check_kept(self) -> None:
+        """Raises ConnectionLostError when the session could only go on with a hole in its audio."""
+        if self._dropped_from is not None:
+            raise ConnectionLostError("full", "the server has fallen too far behind")
+
+    async def _tell_dropped(self, dropped_from: int) -> None:
+        self._dropped_from = None
+        from_s = max(dropped_from / _BYTES_PER_SECOND, self._told.heard_s)
+        self._start_anew()
+        if from_s < self._audio.start / _BYTES_PER_SECOND:
+            await self._events.put(AudioDropped(from_s, self._audio.start / _BYTES_PER_SECOND))
+
+    # What is heard
+
+    async def _next(self, socket: ClientConnection) -> ServerMessage | None:
+        """Return the server's next message; None for one of an unknown type, or when none came and none was owed."""
+        text = None
+        with move_on_after(self._recovery.silent_s):
+            text = await socket.recv()
+        if isinstance(text, bytes):
+            raise ProtocolError(Reason.BAD_JSON, "got bytes, expected text")
+        if text is not None:
+            return parse_server(text)
+        if not self._is_open or self._is_ended or self._audio.cursor > self._received:
+            raise ConnectionLostError("silent", f"{self._url}: no answer for {self._recovery.silent_s:g} s")
+        return None
+
+    async def _listen(self, socket: ClientConnection) -> None:
+        """Return when the stream is over."""
+        while not self._is_over:
+            message = await self._next(socket)
             if isinstance(message, Refused):
                 raise RefusedError(message.reason.value, message.message)
             if isinstance(message, Received):
-                received_s = (self._session_start + message.received_bytes) / _BYTES_PER_SECOND
+                self._received = self._session_start + message.received_bytes
+                received_s = self._received / _BYTES_PER_SECOND
                 self._audio.forget(_bytes(min(received_s, self._told.needed_from_s(received_s))))
-            elif isinstance(message, Numbered) and await self._hear(message):
-                return True
-        return False
+            elif isinstance(message, Numbered) and message.seq > self._seen:
+                await self._hear(message)
 
-    async def _hear(self, message: Numbered) -> bool:
-        """Take an event; True after the last."""
+    async def _hear(self, message: Numbered) -> None:
         event = message.event
-        if isinstance(event, Failed) and event.reason.value in _SESSION_LOST:
-            raise RefusedError(event.reason.value, event.message)
-        assert message.seq == self._seen + 1
+        if message.seq != self._seen + 1:
+            raise ConnectionLostError("gap", f"got event {message.seq}, expected {self._seen + 1}")
         self._seen = message.seq
+        if isinstance(event, Failed) and self._recovery.after(event.reason.value) is not After.STOP:
+            raise RefusedError(event.reason.value, event.message)
         told = self._told.told(event) if event else None
         while isinstance(told, Flushed) and self._flushes and self._flushes[0] <= _bytes(told.at_s + _MILLISECOND_S):
             self._flushes.popleft()
@@ -309,9 +359,8 @@ class Client:
         self._is_over = isinstance(told, Ended | Failed)
         if told:
             await self._events.put(told)
-        if self._seen - self._acknowledged >= _EVENTS_PER_ACK:
+        if self._seen - self._acknowledged >= self._recovery.events_per_ack:
             self._changed.set()
-        return self._is_over
 
 
 async def paced(source: AsyncIterator[NDArray[np.float32]]) -> AsyncIterator[NDArray[np.float32]]:
@@ -321,36 +370,6 @@ async def paced(source: AsyncIterator[NDArray[np.float32]]) -> AsyncIterator[NDA
         due_at += len(samples) / SAMPLE_RATE
         await asyncio.sleep(max(0.0, due_at - loop.time()))
         yield samples
-
-
-def websocket_url(url: str) -> str:
-    """Return the URL of the stream of a server; http is taken for ws, and the path may be left out.
-
-    Raises ConfigError.
-    """
-    try:
-        parts = urlsplit(url)
-        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-        is_complete = scheme in ("ws", "wss") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_complete = False
-    if not is_complete:
-        raise ConfigError(f"got {url}, expected a URL such as ws://127.0.0.1:8000")
-    return urlunsplit((scheme, parts.netloc, parts.path if parts.path != "/" and parts.path else PATH, parts.query, ""))
-
-
-def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _parsed(text: str | bytes) -> ServerMessage | None:
-    if isinstance(text, bytes):
-        raise ProtocolError(Reason.BAD_JSON, "got bytes, expected text")
-    return parse_server(text)
 
 
 def _bytes(time_s: float) -> int:

@@ -5,14 +5,8 @@ from itertools import dropwhile
 from typing import TypeVar
 
 from simul_whisper import Word
+from streaming.client.recovery import RECOVERY, Recovery
 from streaming.events import Draft, Event, SpeechEnded, Translation, Words
-
-# So much before the last word is played again where there was no silence.
-_BEFORE_WORD_S = 30.0
-# What a server has received longer ago it has decoded, or it was silence.
-_AFTER_RECEIPT_S = 90.0
-# A word that is heard again begins so near to where it began before; with another window its time differs a little.
-_SAME_WORD_S = 0.5
 
 _Told = TypeVar("_Told", bound=Event)
 
@@ -20,7 +14,8 @@ _Told = TypeVar("_Told", bound=Event)
 class Deduplicator:
     """What has been told, in seconds since the client's start, over sessions that each begin to count at 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, recovery: Recovery = RECOVERY) -> None:
+        self._recovery = recovery
         self._session_start_s = 0.0
         self._last_word_s = self._silence_s = self._told_before_s = 0.0
         self._is_catching_up = self._has_last = False
@@ -51,12 +46,16 @@ class Deduplicator:
     def _unknown(self, words: tuple[Word, ...]) -> tuple[Word, ...]:
         """Return the words that have not been told: those after the last one, which may be heard later than before."""
         for n, word in enumerate(words):
-            is_last = self._is_catching_up and self._last is not None and _are_same(word, self._last)
+            is_last = self._is_catching_up and self._last is not None and self._are_same(word, self._last)
             if (word.start_s + word.end_s) / 2 > self._told_before_s:
                 new = words[n + (is_last and not self._has_last) :]
                 return tuple(dropwhile(_is_mark, new)) if self._is_catching_up else new
             self._has_last |= is_last
         return ()
+
+    def _are_same(self, word: Word, other: Word) -> bool:
+        texts = [each.text.strip(" .,?!").lower() for each in (word, other)]
+        return texts[0] == texts[1] and abs(word.start_s - other.start_s) <= self._recovery.same_word_s
 
     def start_anew(self, from_s: float) -> None:
         """A new session hears the audio from here."""
@@ -65,16 +64,17 @@ class Deduplicator:
 
     def needed_from_s(self, received_s: float) -> float:
         """Return from where audio must be kept, so that a new session could be played it; received: by the server."""
-        return max(self._silence_s, self._last_word_s - _BEFORE_WORD_S, received_s - _AFTER_RECEIPT_S)
+        before_word_s = self._last_word_s - self._recovery.before_word_s
+        return max(self._silence_s, before_word_s, received_s - self._recovery.after_receipt_s)
+
+    @property
+    def heard_s(self) -> float:
+        """Up to where all has been told for certain: the last word, or the pause after it."""
+        return max(self._silence_s, self._last_word_s)
 
 
 def _is_mark(word: Word) -> bool:
     return not word.is_spoken
-
-
-def _are_same(word: Word, other: Word) -> bool:
-    texts = [each.text.strip(" .,?!").lower() for each in (word, other)]
-    return texts[0] == texts[1] and abs(word.start_s - other.start_s) <= _SAME_WORD_S
 
 
 def _shifted(event: _Told, by_s: float) -> _Told:

@@ -104,8 +104,8 @@ def _command_line(script: Path) -> str:
 def _log(log: MetricsLog, clips: Iterable[ClipResult]) -> None:
     for clip in clips:
         log.start(_source(clip))
-        for telling in clip.tellings:
-            log.chunk(telling.audio_s, telling.compute_s, telling.words)
+        for emission in clip.emissions:
+            log.chunk(emission.audio_s, emission.compute_s, emission.words)
 
 
 def _source(clip: ClipResult) -> str:

@@ -143,7 +143,7 @@ def _foreseen_laal_s(result: ClipResult, time: str) -> float | None:
 
 def _costs(results: Sequence[ClipResult]) -> dict[str, Any]:
     audio_s = sum(result.duration_s for result in results)
-    compute_s = sum(telling.compute_s for result in results for telling in result.tellings)
+    compute_s = sum(emission.compute_s for result in results for emission in result.emissions)
     timing = timing_of(results)
     return {
         "compute_per_audio_s": _rounded(compute_s / audio_s),

@@ -7,15 +7,15 @@ scorers are told so by `detokenizer_type: simuleval` and `latency_unit: spm` in 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from simul_whisper import Word
+from streaming.output.durable import Writable
 
 
 class MetricsLog:
     """Writes a line for each chunk of each recording, one recording after the other."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream = stream
         self._n_recordings = 0
 

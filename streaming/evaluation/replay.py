@@ -1,67 +1,53 @@
-"""Plays recorded audio to the engine, on the audio's own clock or in real time, and notes when each update came."""
+"""Plays recorded audio to a session, on the audio's own clock or in real time, and notes what it told and when."""
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, PaddedAlignAttWhisper, Update
-from streaming.events import Event
-
-if TYPE_CHECKING:
-    # Needs the extra `live`, which playing to the engine itself does not.
-    from streaming.sessions.session import Session, Turn
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Timing, Word
+from streaming.events import Event, Words
+from streaming.sessions.session import Session
+from streaming.settings import VoiceConfig
 
 Chunks = Iterator[NDArray[np.float32]]
+
+# What a device hands over at a time.
+_BLOCK_SAMPLES = SAMPLE_RATE // 10
 
 
 @dataclass(frozen=True)
 class Emission:
-    """An update and its times, in seconds since the audio started.
+    """What a session told after a chunk of audio, and its times, in seconds since the audio started.
 
-    audio_s: how much audio had been given. ready_s: when the update was there for a speaker who talks in real time.
-    compute_s: what it cost.
+    audio_s: how much audio had been given. ready_s: when the events were there for a speaker who talks in real time.
+    compute_s: what they cost; timing: of the decoding alone, by stage.
     """
 
-    update: Update
+    events: tuple[Event, ...]
     audio_s: float
     ready_s: float
     compute_s: float
-
-
-@dataclass(frozen=True)
-class SessionEmission:
-    """What a session told after a chunk, and what each of its inferences took; the times are those of an Emission."""
-
-    turns: "tuple[Turn, ...]"
-    audio_s: float
-    ready_s: float
-    compute_s: float
+    timing: Timing = field(default_factory=Timing)
 
     @property
-    def events(self) -> tuple[Event, ...]:
-        return tuple(event for turn in self.turns for event in turn.events)
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for event in self.events if isinstance(event, Words) for word in event.words)
 
 
-def replay(whisper: PaddedAlignAttWhisper, chunks: Chunks) -> Iterator[Emission]:
-    """Give chunk after chunk as fast as it goes; `ready_s` is computed as if each had come when it was spoken."""
-    ready_s, n_samples = 0.0, 0
-    for chunk, is_last in _marked(chunks):
-        whisper.insert_audio(chunk)
-        n_samples += len(chunk)
-        audio_s = n_samples / SAMPLE_RATE
-        started = time.perf_counter()
-        update = whisper.infer(is_last=is_last)
-        compute_s = time.perf_counter() - started
-        ready_s = max(audio_s, ready_s) + compute_s
-        yield Emission(update, audio_s, ready_s, compute_s)
+def chunk_samples(config: AlignAttConfig, voice: VoiceConfig) -> int:
+    """Return how much audio to give at a time: what a device hands over, or, with an open gate, what a pass decodes."""
+    return _BLOCK_SAMPLES if voice.vad else round(config.segment_length * SAMPLE_RATE)
 
 
-def replay_session(session: "Session", chunks: Chunks) -> Iterator[SessionEmission]:
-    """Give a session chunk after chunk, as `replay` gives them to the engine."""
+def replay(session: Session, chunks: Chunks, *, coalesce: bool = False) -> Iterator[Emission]:
+    """Give chunk after chunk as fast as it goes, and the end with the last one.
+
+    `ready_s` is computed as if each had come when it was spoken. coalesce: what a chunk makes due is decoded in one
+    pass: of an open gate, the last segment and the end, which else take two.
+    """
     ready_s, n_samples = 0.0, 0
     for chunk, is_last in _marked(chunks):
         n_samples += len(chunk)
@@ -70,33 +56,40 @@ def replay_session(session: "Session", chunks: Chunks) -> Iterator[SessionEmissi
         session.take(chunk)
         if is_last:
             session.finish()
-        turns: list[Turn] = []
-        while session.is_due:
-            turns.append(session.step())
+        events, timing = _all_due(session, coalesce=coalesce)
         compute_s = time.perf_counter() - started
         ready_s = max(audio_s, ready_s) + compute_s
-        yield SessionEmission(tuple(turns), audio_s, ready_s, compute_s)
+        yield Emission(events, audio_s, ready_s, compute_s, timing)
 
 
 def replay_realtime(
-    whisper: PaddedAlignAttWhisper, chunks: Chunks, sleep: Callable[[float], None] = time.sleep
+    session: Session, chunks: Chunks, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Emission]:
     """Give each chunk when it would have been spoken, which `sleep` waits for; late chunks are taken together."""
     audio_s, origin = 0.0, time.monotonic()
     marked = _marked(chunks)
     for chunk, is_last in marked:
-        whisper.insert_audio(chunk)
+        session.take(chunk)
         audio_s += len(chunk) / SAMPLE_RATE
         sleep(max(0.0, origin + audio_s - time.monotonic()))
         # The length of the next chunk is not known yet; it is at most that of this one.
         while not is_last and time.monotonic() >= origin + audio_s + len(chunk) / SAMPLE_RATE:
             late, is_last = next(marked)
-            whisper.insert_audio(late)
+            session.take(late)
             audio_s += len(late) / SAMPLE_RATE
+        if is_last:
+            session.finish()
         started = time.monotonic()
-        update = whisper.infer(is_last=is_last)
+        events, timing = _all_due(session, coalesce=True)
         ended = time.monotonic()
-        yield Emission(update, audio_s, ended - origin, ended - started)
+        yield Emission(events, audio_s, ended - origin, ended - started, timing)
+
+
+def _all_due(session: Session, *, coalesce: bool) -> tuple[tuple[Event, ...], Timing]:
+    turns = []
+    while session.is_due:
+        turns.append(session.step(coalesce=coalesce))
+    return tuple(event for turn in turns for event in turn.events), Timing.sum_of(turn.timing for turn in turns)
 
 
 def _marked(chunks: Chunks) -> Iterator[tuple[NDArray[np.float32], bool]]:

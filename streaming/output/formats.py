@@ -1,292 +1,216 @@
-"""Where words go: what was committed in, text on a stream out, at once and never taken back.
+"""The events of a session as text: to be read, as captions, or as rows for programs.
 
-`open_sink` chooses among text, jsonl, srt and vtt; `EventSink` feeds one with a session's events. It knows nothing of
-audio and models.
+`open_format` chooses among FORMATS. A format takes events and returns text, which is only ever added to; where that is
+written is somebody else's. It knows nothing of audio and models.
 """
 
 import json
-import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Protocol
+from typing import Any, Protocol
+from xml.sax.saxutils import escape, quoteattr
 
 from simul_whisper import ConfigError, Word
-from streaming.events import Ended, Event, Failed, Language, SpeechEnded, Words
+from streaming.events import Ended, Event, Failed, Language, Recognised, SpeechEnded, Words
+from streaming.output.cues import CaptionOptions, Cue, CueBuilder, continues_word
 
-MAX_LINE_COLUMNS = 42
-MAX_CUE_LINES = 2
-MAX_CUE_MS = 6000
-MAX_PAUSE_MS = 800
-
-FORMATS = ("text", "jsonl", "srt", "vtt")
-
-_SENTENCE_ENDS = tuple(".?!…。？！।؟")
-_CLOSING_MARKS = "\"'”’»)]}」』）】"
-
-
-class Writable(Protocol):
-    """What text is written to: any text stream, or a `DurableText`."""
-
-    def write(self, text: str, /) -> object: ...
-
-    def flush(self) -> object: ...
+# The names of the formats, and what the names of files in them end with.
+SUFFIXES: Mapping[str, str] = {
+    "text": ".txt",
+    "jsonl": ".jsonl",
+    "words-jsonl": ".words.jsonl",
+    "srt": ".srt",
+    "vtt": ".vtt",
+    "ttml": ".ttml",
+}
+FORMATS = tuple(SUFFIXES)
+# Times in these are those of one recording, so that two do not go into one file.
+CAPTION_FORMATS = ("srt", "vtt", "ttml")
+WORDS_SCHEMA = "transcript.words.v1"
 
 
-class Said(Protocol):
-    """Words committed together; an `Update` is that. audio_end_s: how much had been heard when they were decided."""
+class Format(Protocol):
+    """Takes the events of one session, in order."""
 
-    @property
-    def words(self) -> tuple[Word, ...]: ...
+    def feed(self, event: Event, emitted_s: float | None = None) -> str:
+        """Return what is to be written now; emitted_s: when `event` came, None for once its audio had been heard."""
 
-    @property
-    def language(self) -> str | None: ...
+    def end(self) -> str:
+        """No event follows: return what is still open, as after the events that end a session."""
 
     @property
-    def audio_end_s(self) -> float: ...
+    def tail(self) -> str:
+        """What a file needs to be whole, if it ends with the text so far; what is written next takes its place."""
 
 
-class Sink(Protocol):
-    """Takes what is said in one stream, in order."""
+def open_format(
+    name: str,
+    *,
+    times: bool = False,
+    captions: CaptionOptions | None = None,
+    language: str | None = None,
+    file: str | None = None,
+) -> Format:
+    """Return the format called `name`, one of FORMATS.
 
-    def feed(self, said: Said, emitted_s: float | None = None) -> None:
-        """Write the words; emitted_s: when they came, None for as soon as their audio had been heard."""
-
-    def end(self) -> None:
-        """Write what is still open, because nothing follows for now. The stream is left open, and more may follow."""
-
-
-def open_sink(name: str, stream: Writable, *, with_times: bool = False) -> Sink:
-    """Return the sink called `name`, one of FORMATS; with_times: text has a line with its times for each passage.
-
-    Raises ConfigError for another name.
+    times: text has a line with its times for each passage. language: what is decoded from the start, None when it is
+    detected. file: the name that rows bear where several recordings share an output. Raises ConfigError for another
+    name.
     """
     match name:
         case "text":
-            return TimedTextSink(stream) if with_times else TextSink(stream)
+            return TimedTextFormat() if times else TextFormat()
         case "jsonl":
-            return JsonlSink(stream)
+            return RowsFormat(_passage_rows, language, file)
+        case "words-jsonl":
+            return RowsFormat(_word_rows, language, file)
         case "srt":
-            return CaptionSink(stream, _srt)
+            return CaptionFormat(_srt, captions)
         case "vtt":
-            return CaptionSink(stream, _vtt, header="WEBVTT\n\n")
+            return CaptionFormat(_vtt, captions, header="WEBVTT\n\n")
+        case "ttml":
+            return TtmlFormat(captions, language)
     raise ConfigError(f"got the format {name!r}, expected one of {', '.join(FORMATS)}")
 
 
-@dataclass(frozen=True)
-class _Passage:
-    """A `Said` of a session."""
-
-    words: tuple[Word, ...]
-    language: str | None
-    audio_end_s: float
-
-
-class EventSink:
-    """Feeds a sink with the events of a session. language: what is decoded from the start, None when it is detected."""
-
-    def __init__(self, sink: Sink, language: str | None = None) -> None:
-        self._sink, self._language = sink, language
-
-    def feed(self, event: Event, emitted_s: float | None = None) -> None:
-        """Write what `event` says, which may be nothing; the end of speech closes lines and captions."""
-        if isinstance(event, Language):
-            self._language = event.language
-        elif isinstance(event, Words):
-            self._sink.feed(_Passage(event.words, self._language, event.heard_s), emitted_s)
-        elif isinstance(event, SpeechEnded | Ended | Failed):
-            self._sink.end()
+def _closes(event: Event) -> bool:
+    """Whether lines and captions end here."""
+    return isinstance(event, SpeechEnded | Ended | Failed)
 
 
 def _text_of(words: Iterable[Word]) -> str:
     return "".join(word.text for word in words)
 
 
-class _Line:
-    """A line that stays open, because more may come to it."""
+class TextFormat:
+    """The words as they come, in one flowing line for each utterance."""
 
-    def __init__(self, stream: Writable) -> None:
-        self._stream = stream
-        self.is_empty = True
+    tail = ""
 
-    def write(self, text: str) -> None:
-        self.is_empty = self.is_empty and not text
-        self._stream.write(text)
-        self._stream.flush()
+    def __init__(self) -> None:
+        self._is_open = False
 
-    def end(self) -> None:
-        if not self.is_empty:
-            self.write("\n")
-            self.is_empty = True
+    def feed(self, event: Event, emitted_s: float | None = None) -> str:  # noqa: ARG002
+        if isinstance(event, Words):
+            text = event.text if self._is_open else event.text.lstrip()
+            self._is_open = self._is_open or bool(text)
+            return text
+        return self.end() if _closes(event) else ""
 
-
-class TextSink:
-    """The words as they come, in one flowing line."""
-
-    def __init__(self, stream: Writable) -> None:
-        self._line = _Line(stream)
-
-    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        text = _text_of(said.words)
-        self._line.write(text.lstrip() if self._line.is_empty else text)
-
-    def end(self) -> None:
-        self._line.end()
+    def end(self) -> str:
+        was_open, self._is_open = self._is_open, False
+        return "\n" if was_open else ""
 
 
-class TimedTextSink:
+class TimedTextFormat:
     """A line `[start - end] words` for each passage that has words, in seconds.
 
     A line ends where the next one begins: its punctuation may come later.
     """
 
-    def __init__(self, stream: Writable) -> None:
-        self._line = _Line(stream)
+    tail = ""
 
-    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        late = [] if self._line.is_empty else list(takewhile(_continues, said.words))
-        self._line.write(_text_of(late))
-        words = said.words[len(late) :]
-        if words:
-            self._line.end()
-            self._line.write(f"[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] {_text_of(words).strip()}")
+    def __init__(self) -> None:
+        self._is_open = False
 
-    def end(self) -> None:
-        self._line.end()
+    def feed(self, event: Event, emitted_s: float | None = None) -> str:  # noqa: ARG002
+        if isinstance(event, Words):
+            late = list(takewhile(lambda word: continues_word(word.text), event.words)) if self._is_open else []
+            return _text_of(late) + self._line(event.words[len(late) :])
+        return self.end() if _closes(event) else ""
+
+    def end(self) -> str:
+        was_open, self._is_open = self._is_open, False
+        return "\n" if was_open else ""
+
+    def _line(self, words: Sequence[Word]) -> str:
+        if not words:
+            return ""
+        before, self._is_open = self.end(), True
+        return f"{before}[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] {_text_of(words).strip()}"
 
 
-class JsonlSink:
-    """A JSON object a line for each passage that has words; times in seconds."""
+class RowsFormat:
+    """JSON objects, one a line, at once; `rows_of` makes them of a passage, its language and when it came.
 
-    def __init__(self, stream: Writable) -> None:
-        self._stream = stream
+    Times are in seconds. file: what every row names as its recording; None: nothing.
+    """
 
-    def feed(self, said: Said, emitted_s: float | None = None) -> None:
-        if not said.words:
-            return
-        row = {
-            "emitted": _rounded(said.audio_end_s if emitted_s is None else emitted_s),
-            "language": said.language,
-            "text": _text_of(said.words),
-            "words": [
-                {
-                    "word": word.text,
-                    "start": _rounded(word.start_s),
-                    "end": _rounded(word.end_s),
-                    "probability": _rounded(word.probability),
-                    "language": word.language,
-                }
-                for word in said.words
-            ],
-        }
-        self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._stream.flush()
+    tail = ""
 
-    def end(self) -> None: ...
+    def __init__(
+        self,
+        rows_of: Callable[[Words, str | None, float], list[dict[str, Any]]],
+        language: str | None = None,
+        file: str | None = None,
+    ) -> None:
+        self._rows_of, self._language = rows_of, language
+        self._file = {} if file is None else {"file": file}
+
+    def feed(self, event: Event, emitted_s: float | None = None) -> str:
+        if isinstance(event, Language):
+            self._language = event.language
+        if not isinstance(event, Words) or not event.words:
+            return ""
+        rows = self._rows_of(event, self._language, event.heard_s if emitted_s is None else emitted_s)
+        return "".join(json.dumps(self._file | row, ensure_ascii=False) + "\n" for row in rows)
+
+    def end(self) -> str:
+        return ""
+
+
+def _passage_rows(passage: Words, language: str | None, emitted_s: float) -> list[dict[str, Any]]:
+    """A row for the whole passage."""
+    words = [_word_row(word) for word in passage.words]
+    return [{"emitted": _rounded(emitted_s), "language": language, "text": passage.text, "words": words}]
+
+
+def _word_rows(passage: Words, language: str | None, emitted_s: float) -> list[dict[str, Any]]:
+    """A row for each word, as docs/schemas/transcript.words.v1.json describes it."""
+    when = {"emitted": _rounded(emitted_s)}
+    rows = [{"schema": WORDS_SCHEMA, **_word_row(word), **when} for word in passage.words]
+    return [row | {"language": row["language"] or language} for row in rows]
+
+
+def _word_row(word: Word) -> dict[str, Any]:
+    return {
+        "word": word.text,
+        "start": _rounded(word.start_s),
+        "end": _rounded(word.end_s),
+        "probability": _rounded(word.probability),
+        "language": word.language,
+    }
 
 
 def _rounded(value: float) -> float:
     return round(value, 3)
 
 
-@dataclass(frozen=True)
-class Cue:
-    """A caption: its lines are shown from start_ms until end_ms."""
-
-    start_ms: int
-    end_ms: int
-    lines: tuple[str, ...]
-
-
-class CueBuilder:
-    """Groups words into cues: closed at the end of a sentence, at a pause, and before they grow too long.
-
-    Cues come in order, last a millisecond or longer and never overlap, whatever the times of the words.
-    """
-
-    def __init__(self) -> None:
-        self._open: list[Word] = []
-        self._last_end_ms = 0
-
-    def feed(self, words: Iterable[Word]) -> list[Cue]:
-        """Return the cues that are closed now."""
-        cues = []
-        for word in words:
-            if not word.text.strip():
-                continue
-            if self._open and not self._fits(word):
-                cues += self.end()
-            self._open.append(word)
-            if word.text.rstrip(_CLOSING_MARKS).endswith(_SENTENCE_ENDS):
-                cues += self.end()
-        return cues
-
-    def end(self) -> list[Cue]:
-        """Return the open cue, if there is one."""
-        if not self._open:
-            return []
-        start_ms = max(_milliseconds(self._open[0].start_s), self._last_end_ms)
-        end_ms = max(*(_milliseconds(word.end_s) for word in self._open), start_ms + 1)
-        cue = Cue(start_ms, end_ms, tuple(_wrapped(self._open)))
-        self._open, self._last_end_ms = [], end_ms
-        return [cue]
-
-    def _fits(self, word: Word) -> bool:
-        return _continues(word) or (
-            _milliseconds(word.start_s - self._open[-1].end_s) <= MAX_PAUSE_MS
-            and _milliseconds(word.end_s - self._open[0].start_s) <= MAX_CUE_MS
-            and len(_wrapped([*self._open, word])) <= MAX_CUE_LINES
-        )
-
-
-def _wrapped(words: Iterable[Word]) -> list[str]:
-    """Return the words in lines of at most MAX_LINE_COLUMNS, but for a word that is longer itself."""
-    lines = [""]
-    for word in words:
-        if lines[-1] and not _continues(word) and _columns(lines[-1] + word.text) > MAX_LINE_COLUMNS:
-            lines.append("")
-        lines[-1] = " ".join((lines[-1] + word.text).split())
-    return lines
-
-
-def _continues(word: Word) -> bool:
-    """Whether it is punctuation that belongs to the word before, so that no line may begin with it."""
-    category = unicodedata.category(word.text[0])
-    return category.startswith("P") and category not in ("Ps", "Pi")
-
-
-def _columns(text: str) -> int:
-    """The width on a screen, where East Asian characters take two columns and combining ones none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
-class CaptionSink:
+class CaptionFormat:
     """Captions, each written as soon as it is closed; written: a cue and its number, from 1, as text."""
 
-    def __init__(self, stream: Writable, written: Callable[[Cue, int], str], header: str = "") -> None:
-        self._stream = stream
-        self._written = written
-        self._cues = CueBuilder()
+    tail = ""
+
+    def __init__(
+        self, written: Callable[[Cue, int], str], captions: CaptionOptions | None = None, header: str = ""
+    ) -> None:
+        self._written, self._header = written, header
+        self._cues = CueBuilder(captions)
         self._n_cues = 0
-        self._stream.write(header)
 
-    def feed(self, said: Said, emitted_s: float | None = None) -> None:  # noqa: ARG002
-        self._write(self._cues.feed(said.words))
+    def feed(self, event: Event, emitted_s: float | None = None) -> str:  # noqa: ARG002
+        cues = self._cues.feed(event.words) if isinstance(event, Words) else []
+        return self._text([*cues, *self._cues.end()] if _closes(event) else cues)
 
-    def end(self) -> None:
-        self._write(self._cues.end())
+    def end(self) -> str:
+        return self._text(self._cues.end())
 
-    def _write(self, cues: list[Cue]) -> None:
-        for cue in cues:
-            self._n_cues += 1
-            self._stream.write(self._written(cue, self._n_cues))
-        self._stream.flush()
+    def _text(self, cues: Iterable[Cue]) -> str:
+        header, self._header = self._header, ""
+        first = self._n_cues + 1
+        texts = [self._written(cue, number) for number, cue in enumerate(cues, first)]
+        self._n_cues += len(texts)
+        return header + "".join(texts)
 
 
 def _srt(cue: Cue, number: int) -> str:
@@ -295,8 +219,76 @@ def _srt(cue: Cue, number: int) -> str:
 
 
 def _vtt(cue: Cue, number: int) -> str:
-    text = "\n".join(cue.lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = escape("\n".join(cue.lines))
     return f"{number}\n{_clock(cue.start_ms)} --> {_clock(cue.end_ms)}\n{text}\n\n"
+
+
+_TTML_HEADER = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="http://www.w3.org/ns/ttml#parameter" \
+xmlns:tts="http://www.w3.org/ns/ttml#styling" xml:lang={language} \
+ttp:contentProfiles="http://www.w3.org/ns/ttml/profile/imsc1.1/text">
+  <head>
+    <styling>
+      <style xml:id="caption" tts:fontFamily="proportionalSansSerif" tts:fontSize="100%" tts:lineHeight="125%" \
+tts:color="white" tts:backgroundColor="black" tts:textAlign="center"/>
+    </styling>
+    <layout>
+      <region xml:id="bottom" tts:origin="10% 70%" tts:extent="80% 25%" tts:displayAlign="after" \
+tts:showBackground="whenActive"/>
+    </layout>
+  </head>
+  <body region="bottom" style="caption">
+    <div>
+"""
+_TTML_FOOTER = """\
+    </div>
+  </body>
+</tt>
+"""
+
+
+class TtmlFormat:
+    """Captions in TTML, of the text profile of IMSC 1.1: https://www.w3.org/TR/ttml-imsc1.1/."""
+
+    def __init__(self, captions: CaptionOptions | None = None, language: str | None = None) -> None:
+        self._captions = CaptionFormat(_ttml, captions)
+        self._language = language
+        self._is_begun = self._is_over = False
+
+    def feed(self, event: Event, emitted_s: float | None = None) -> str:
+        if isinstance(event, Words) and event.words and event.words[0].language:
+            # That of the text, which in a translation is not what is spoken.
+            self._language = event.words[0].language
+        elif isinstance(event, Language) and self._language is None:
+            self._language = event.language
+        text = self._begun(self._captions.feed(event, emitted_s))
+        return text + self.end() if isinstance(event, Recognised | Ended | Failed) else text
+
+    def end(self) -> str:
+        if self._is_over:
+            return ""
+        text = self._begun(self._captions.end()) or self._header()
+        self._is_over = True
+        return text + _TTML_FOOTER
+
+    @property
+    def tail(self) -> str:
+        return _TTML_FOOTER if self._is_begun and not self._is_over else ""
+
+    def _begun(self, cues: str) -> str:
+        """The header waits for the first cue: it names the language."""
+        return self._header() + cues if cues else ""
+
+    def _header(self) -> str:
+        was_begun, self._is_begun = self._is_begun, True
+        return "" if was_begun else _TTML_HEADER.format(language=quoteattr(self._language or ""))
+
+
+def _ttml(cue: Cue, number: int) -> str:
+    text = "<br/>".join(escape(line) for line in cue.lines)
+    times = f'begin="{_clock(cue.start_ms)}" end="{_clock(cue.end_ms)}"'
+    return f'      <p xml:id="cue{number}" {times}>{text}</p>\n'
 
 
 def _clock(milliseconds: int) -> str:

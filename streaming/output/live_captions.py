@@ -10,7 +10,7 @@ from simul_whisper import SAMPLE_RATE
 from streaming.audio.capture import BlocksLost, Capture, CaptureEvent, DeviceBack, DeviceLost, Heard
 from streaming.events import Event, Failed
 from streaming.output.durable import DurableText, OutputError
-from streaming.output.formats import EventSink, Sink
+from streaming.output.formats import Format
 from streaming.output.terminal import Captions
 from streaming.sessions.pool import SessionHandle
 
@@ -20,16 +20,16 @@ _TURN_S = 0.1
 class Record:
     """Keeps events in a file. A full disk is told once, and what it did not take is tried again with each event."""
 
-    def __init__(self, file: DurableText, sink: Sink, language: str | None = None) -> None:
-        self._file, self._events = file, EventSink(sink, language)
+    def __init__(self, file: DurableText, written: Format) -> None:
+        self._file, self._format = file, written
         self.is_broken = False
 
     def feed(self, event: Event, emitted_s: float | None = None) -> str | None:
         """Write what `event` says; return what there is to say about the file, mostly nothing."""
         was_broken = self.is_broken
         try:
-            self._events.feed(event, emitted_s)
-            self._file.flush()
+            self._file.write(self._format.feed(event, emitted_s))
+            self._file.flush(self._format.tail)
         except OutputError as error:
             self.is_broken = True
             return None if was_broken else f"{error}; the captions go on here"

@@ -26,7 +26,8 @@ from streaming.events import (
     SpeechStarted,
     Words,
 )
-from streaming.output.formats import EventSink, Sink
+from streaming.output.durable import Writable
+from streaming.output.formats import Format
 
 try:
     from rich.console import Console, Group
@@ -67,14 +68,17 @@ def notice_of(event: Event) -> str | None:
 
 
 class PlainCaptions:
-    """Feeds a sink, such as one on a pipe; notices go to another stream."""
+    """What a format makes of the events, at once, as on a pipe; notices go to another stream."""
 
-    def __init__(self, sink: Sink, notices: TextIO, language: str | None = None) -> None:
-        self._events, self._notices = EventSink(sink, language), notices
+    def __init__(self, written: Format, out: Writable, notices: TextIO) -> None:
+        self._format, self._out, self._notices = written, out, notices
         self._n_samples = 0
 
     def show(self, event: Event) -> None:
-        self._events.feed(event, self._n_samples / SAMPLE_RATE)
+        text = self._format.feed(event, self._n_samples / SAMPLE_RATE)
+        if text:
+            self._out.write(text)
+            self._out.flush()
         notice = notice_of(event)
         if notice:
             self.say(notice)
@@ -158,7 +162,8 @@ class ScreenCaptions:
 
     def _state(self) -> Text:
         n_lit = round(_METER_CELLS * (1 - self._level_db / _QUIETEST_DB))
-        state = Text("● " if self._is_speech else "○ ", "red" if self._is_speech else "dim", no_wrap=True)
+        state = Text(no_wrap=True)
+        state.append("● " if self._is_speech else "○ ", "red" if self._is_speech else "dim")
         state.append("▮" * n_lit, "green")
         state.append("▯" * (_METER_CELLS - n_lit), "dim")
         latency = "" if self._latency_s is None else f"  {self._latency_s:.1f} s behind"

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
+from simul_whisper import language_names
 from streaming.events import Reason
 from streaming.protocols.native import PATH
 from streaming.server.access import Access
@@ -24,6 +25,7 @@ from streaming.sessions.request import Refusal
 
 logger = logging.getLogger(__name__)
 
+_MODEL_PATH = "/v1/model"
 _PAGE = Path(__file__).parents[1] / "web"
 # An inference that takes longer will not come back.
 _HUNG_S = 120.0
@@ -85,9 +87,26 @@ class _Endpoints:
         }
         return JSONResponse(told, status_code=200 if told["ready"] else 503)
 
+    async def model(self, request: Request) -> Response:
+        """What the model can do, and what a session that asks for nothing gets; status 503 before it is ready."""
+        if not self._knows_token(request):
+            return _unauthorized()
+        health, config = self._registry.pool.health(), self._registry.config
+        if not health.is_ready:
+            return JSONResponse({"message": health.message or f"the model is {health.state.value}"}, 503)
+        names = language_names(health.languages)
+        told = {
+            "name": health.model,
+            "languages": [{"code": code, "name": name} for code, name in names.items()],
+            "tasks": health.tasks,
+            "language": config.language,
+            "task": config.task,
+        }
+        return JSONResponse(told)
+
     async def metrics(self, request: Request) -> Response:
         if not self._knows_token(request):
-            return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer"})
+            return _unauthorized()
         return Response(self._metrics.page(), headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -100,8 +119,12 @@ class _Page(StaticFiles):
         return response
 
 
+def _unauthorized() -> Response:
+    return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer"})
+
+
 async def _no_page(_: Request) -> Response:
-    return PlainTextResponse(f"simul-whisper: WebSocket at {PATH}, also /health and /metrics\n")
+    return PlainTextResponse(f"simul-whisper: WebSocket at {PATH}, also {_MODEL_PATH}, /health and /metrics\n")
 
 
 def create_app(registry: SessionRegistry, access: Access | None = None) -> Starlette:
@@ -109,6 +132,7 @@ def create_app(registry: SessionRegistry, access: Access | None = None) -> Starl
     endpoints = _Endpoints(registry, access or Access())
     routes: list[BaseRoute] = [
         WebSocketRoute(PATH, endpoints.stream),
+        Route(_MODEL_PATH, endpoints.model),
         Route("/health", endpoints.health),
         Route("/metrics", endpoints.metrics),
     ]

@@ -41,7 +41,7 @@ class SessionRegistry:
         stages: Callable[[SessionRequest], Iterable[Stage]] = no_stages,
     ) -> None:
         self.pool, self.limits = pool, limits
-        self._config, self._voice, self._stages = config, voice, stages
+        self.config, self._voice, self._stages = config, voice, stages
         # Each session, and what ends it when it lasts too long.
         self._sessions: dict[HostedSession, asyncio.TimerHandle] = {}
         self.is_stopping = False
@@ -52,7 +52,7 @@ class SessionRegistry:
     def open(self, request: SessionRequest) -> HostedSession:
         """Open a session. Raises Refusal."""
         self._check_open()
-        config, voice = request.engine_config(self._config), request.voice_config(self._voice)
+        config, voice = request.engine_config(self.config), request.voice_config(self._voice)
         stages = list(self._stages(request))
         handle = self.pool.open(config, voice, drafts=request.drafts)
         for stage in stages:

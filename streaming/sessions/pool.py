@@ -27,13 +27,19 @@ class State(Enum):
 @dataclass(frozen=True)
 class Health:
     """is_alive: the thread runs. is_ready: it does, and a real inference has succeeded. busy_s: how long the present
-    inference has been running, 0 when none does. message: what has failed, else empty."""
+    inference has been running, 0 when none does. message: what has failed, else empty.
+
+    model, languages, tasks: its name, and what it can be asked for; empty before it is ready.
+    """
 
     state: State
     is_alive: bool
     is_ready: bool
     busy_s: float
     message: str
+    model: str = ""
+    languages: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
 class SessionHandle(Protocol):

@@ -23,7 +23,8 @@ from simul_whisper import (
     Word,
     as_samples,
 )
-from streaming.audio.voice_activity import GateEvent, Offset, Onset, Speech, open_gate
+from streaming.audio.gate import open_gate
+from streaming.audio.speech import GateEvent, Offset, Onset, Speech
 from streaming.events import (
     AudioDropped,
     BackendChanged,

@@ -67,6 +67,7 @@ class Worker:
         self._sessions: list[ScheduledSession] = []
         self._metrics = SessionMetrics()
         self._state, self._message = State.LOADING, ""
+        self._model, self._languages, self._tasks = "", tuple[str, ...](), tuple[str, ...]()
         self._busy_since: float | None = None
         self._is_draining = self._is_aborted = False
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -112,7 +113,10 @@ class Worker:
         with self._lock:
             alive, busy_since = self._thread.is_alive(), self._busy_since
             busy_s = 0.0 if busy_since is None else self._clock() - busy_since
-            return Health(self._state, alive, alive and self._state is State.READY, busy_s, self._message)
+            is_ready = alive and self._state is State.READY
+            return Health(
+                self._state, alive, is_ready, busy_s, self._message, self._model, self._languages, self._tasks
+            )
 
     def metrics(self) -> tuple[Metric, ...]:
         sessions = [each for each in self._open_sessions() if not each.is_over]
@@ -145,6 +149,7 @@ class Worker:
         try:
             model = self._load()
             self._warm_up(model)
+            self._note_abilities(model)
             self._enter(State.READY)
             while not self._is_done():
                 self._woken.wait()
@@ -174,6 +179,13 @@ class Worker:
         whisper.insert_audio(noise.astype(np.float32))
         if not whisper.infer(is_last=True).timing.windows:
             raise BackendError("got no inference when warming up, expected one")
+
+    def _note_abilities(self, model: Model) -> None:
+        is_multilingual = model.tokenizer.multilingual
+        with self._lock:
+            self._model = model.name
+            self._languages = model.tokenizer.languages if is_multilingual else ("en",)
+            self._tasks = ("transcribe", "translate") if is_multilingual else ("transcribe",)
 
     def _enter(self, state: State, message: str = "") -> None:
         with self._changed:

@@ -7,8 +7,9 @@ import { setUpDownloads } from "./downloads.js";
 import { tagOf } from "./languages.js";
 import { Listening } from "./listening.js";
 import { setUpLook } from "./look.js";
-import { streamUrl } from "./protocol.js";
+import { modelUrl, streamUrl } from "./protocol.js";
 import { problem } from "./sentences.js";
+import { askForModel } from "./server_model.js";
 import { Status } from "./status.js";
 import { Transcript } from "./transcript.js";
 
@@ -30,6 +31,8 @@ const status = new Status({
 /** One of idle, opening, live, finishing. */
 let phase = "idle";
 let listening = null;
+let isAsking = false;
+let isOffered = false;
 let offset_s = 0;
 let updateTimer = 0;
 let wakeLock = null;
@@ -56,12 +59,35 @@ addEventListener("beforeunload", (event) => phase !== "idle" && event.preventDef
 document.addEventListener("visibilitychange", keepAwake);
 enter("idle");
 showWhetherEmpty();
+learn();
+
+// What the server has
+
+async function learn() {
+  if (isAsking) return;
+  isAsking = true;
+  try {
+    controls.offer(await askForModel(modelUrl(location.href, token()), wait));
+    isOffered = true;
+    if (phase === "idle") status.show("idle");
+  } catch (error) {
+    wait(error.code);
+    showProblem(error);
+  } finally {
+    isAsking = false;
+  }
+}
+
+function wait(code) {
+  if (phase === "idle") status.show("waiting", code);
+}
 
 // A recording
 
 async function start() {
   hideProblem();
   enter("opening");
+  if (!isOffered) learn();
   offset_s = transcript.end_s;
   const { language, task } = controls.choices;
   speaks(task === "translate" ? "en" : language);
@@ -109,6 +135,8 @@ function over(error) {
   listening = null;
   enter("idle");
   if (error?.code) showProblem(error);
+  // The server may have another model by now.
+  if (error?.code === "config") learn();
 }
 
 // What is heard
@@ -143,7 +171,7 @@ function runsOf(words) {
 
 /** For screen readers, hyphens and glyphs. */
 function speaks(language) {
-  if (language === "auto") element("text").removeAttribute("lang");
+  if (!language || language === "auto") element("text").removeAttribute("lang");
   else element("text").lang = tagOf(language);
 }
 

@@ -5,18 +5,13 @@
  * and every event is told once. When the session is lost too, a new one goes on with the audio that was kept.
  */
 
-import { Deduplicator } from "./deduplication.js";
-import { After, CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, after, end, hello, resume } from "./protocol.js";
 import { AudioBuffer } from "./audio_buffer.js";
+import { Deduplicator } from "./deduplication.js";
+import { CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, end, hello, resume } from "./protocol.js";
+import { After, RECOVERY, after } from "./recovery.js";
 
-const RETRY_MS = [250, 500, 1000, 2000];
-const READY_MS = 15_000;
-// A server that has audio to acknowledge and says nothing for so long is taken for unreachable.
-const SILENT_MS = 20_000;
 const PUMP_MS = 50;
 const MOST_BUFFERED_BYTES = 65_536;
-const MOST_KEPT_BYTES = 64 * 2 ** 20;
-const EVENTS_PER_ACK = 50;
 const BYTES_PER_SAMPLE = 2;
 
 export const State = Object.freeze({ CONNECTING: "connecting", OPEN: "open", LOST: "lost", OVER: "over" });
@@ -28,7 +23,8 @@ export class Client {
   #onEvent;
   #onState;
   #audio = new AudioBuffer();
-  #told = new Deduplicator();
+  #recovery;
+  #told;
   #socket = null;
   #session = "";
   #sessionStart = 0;
@@ -36,6 +32,9 @@ export class Client {
   #seen = 0;
   #acknowledged = 0;
   #nFailures = 0;
+  // When the server was last there: at the first contact, and whenever an open connection is lost.
+  #reachedAt_ms = -Infinity;
+  #isGreeted = false;
   #isReady = false;
   #isEnded = false;
   #endSent = false;
@@ -47,10 +46,12 @@ export class Client {
 
   /**
    * settings: rate in Hz, language and task. onEvent hears the server's numbered events, onState a state and, when the
-   * connection is lost or over by an error, its code and message.
+   * connection is lost or over by an error, its code and message. recovery: the table, or one like it.
    */
-  constructor({ url, settings, onEvent, onState, openSocket = (address) => new WebSocket(address) }) {
+  constructor({ url, settings, onEvent, onState, recovery = RECOVERY, openSocket = (address) => new WebSocket(address) }) {
     this.#url = url;
+    this.#recovery = recovery;
+    this.#told = new Deduplicator(recovery);
     this.#settings = settings;
     this.#onEvent = onEvent;
     this.#onState = onState;
@@ -63,7 +64,7 @@ export class Client {
   write(bytes) {
     if (this.#isEnded || this.#state === State.OVER) return;
     this.#audio.write(bytes);
-    if (this.#audio.keptBytes > MOST_KEPT_BYTES) this.#loseOldest();
+    if (this.#audio.keptBytes > this.#position(this.#recovery.most_kept_s)) this.#loseOldest();
     this.#pump();
   }
 
@@ -87,8 +88,9 @@ export class Client {
     return this.#seconds(this.#audio.end - this.#received);
   }
 
-  get unsentBytes() {
-    return this.#audio.unsentBytes;
+  /** Whether a source that can wait should. */
+  get isFull() {
+    return this.#seconds(this.#audio.unsentBytes) > this.#recovery.most_unsent_s;
   }
 
   // The connection
@@ -99,14 +101,16 @@ export class Client {
     const socket = this.#openSocket(this.#url);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#greet();
-    socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
+    socket.onmessage = ({ data }) => this.#read(data);
     socket.onclose = () => this.#lose("unreachable");
     this.#socket = socket;
-    this.#expectNews(READY_MS);
+    this.#expectNews();
   }
 
   #greet() {
+    if (this.#reachedAt_ms === -Infinity) this.#reachedAt_ms = performance.now();
     const sent = this.#audio.cursor - this.#sessionStart;
+    this.#isGreeted = true;
     this.#socket.send(this.#session ? resume(this.#session, sent, this.#seen) : hello(this.#settings));
   }
 
@@ -115,19 +119,26 @@ export class Client {
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#silenceTimer);
     clearTimeout(this.#pumpTimer);
-    this.#isReady = false;
+    this.#isGreeted = this.#isReady = false;
     if (!this.#socket) return;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close(code);
     this.#socket = null;
   }
 
+  /** The connection is lost, or was refused for now: come back. */
   #lose(code, message = "") {
+    if (this.#isReady) this.#reachedAt_ms = performance.now();
+    if (performance.now() - this.#reachedAt_ms > this.#recovery.patience_s * 1000) {
+      this.#stop({ code, message });
+      return;
+    }
     this.#leave(CLOSE_TO_RETURN);
     this.#enter(State.LOST, { code, message });
-    const delay_ms = RETRY_MS[Math.min(this.#nFailures, RETRY_MS.length - 1)];
+    const delays_s = this.#recovery.delays_s;
+    const delay_s = delays_s[Math.min(this.#nFailures, delays_s.length - 1)];
     this.#nFailures += 1;
-    this.#retryTimer = setTimeout(this.#retry, delay_ms);
+    this.#retryTimer = setTimeout(this.#retry, delay_s * 1000);
   }
 
   #stop(error = null) {
@@ -141,21 +152,33 @@ export class Client {
     this.#onState(state, error);
   }
 
-  #expectNews(within_ms) {
+  /** A server that owes an answer and says nothing for too long is taken for unreachable. */
+  #expectNews() {
     clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => this.#missNews(), within_ms);
+    this.#silenceTimer = setTimeout(() => this.#missNews(), this.#recovery.silent_s * 1000);
   }
 
   #missNews() {
     const isOwed = !this.#isReady || this.#isEnded || this.#audio.cursor > this.#received;
     if (isOwed) this.#lose("silent");
-    else this.#expectNews(SILENT_MS);
+    else this.#expectNews();
   }
 
   // What the server says
 
+  #read(data) {
+    let message;
+    try {
+      message = JSON.parse(data);
+    } catch {
+      this.#stop({ code: "bad_json", message: "" });
+      return;
+    }
+    this.#hear(message);
+  }
+
   #hear(message) {
-    this.#expectNews(SILENT_MS);
+    this.#expectNews();
     if (message.type === "ready") this.#open(message);
     else if (message.type === "received") this.#noteReceived(message.received_bytes);
     else if (message.seq !== undefined) this.#take(message);
@@ -197,7 +220,7 @@ export class Client {
   }
 
   #acknowledge() {
-    if (this.#seen - this.#acknowledged < EVENTS_PER_ACK) return;
+    if (this.#seen - this.#acknowledged < this.#recovery.events_per_ack) return;
     this.#acknowledged = this.#seen;
     this.#socket.send(ack(this.#seen));
   }
@@ -210,11 +233,12 @@ export class Client {
     }
     const isForgotten = then === After.RENEW && this.#session && !this.#isReady;
     if (then === After.RENEW) this.#startAnew();
+    // The server is there, and would have to wait for nothing.
     if (isForgotten) this.#connect();
     else this.#lose(code, message);
   }
 
-  /** The session is gone: the next one is played what was kept. */
+  /** Play the next session what was kept. */
   #startAnew() {
     this.#session = "";
     this.#seen = this.#acknowledged = 0;
@@ -239,13 +263,15 @@ export class Client {
     }
   }
 
-  /** The server has been away for longer than memory lasts. */
+  /** The server has been away, or behind, for longer than memory lasts. */
   #loseOldest() {
-    const from_s = this.#seconds(Math.max(this.#audio.start, this.#audio.cursor));
-    this.#audio.shorten(MOST_KEPT_BYTES / 2);
+    const from_s = Math.max(this.#seconds(this.#audio.start), this.#told.heard_s);
+    this.#audio.shorten(this.#position(this.#recovery.kept_when_full_s));
     this.#startAnew();
-    this.#onEvent({ type: "dropped", from_s, to_s: this.#seconds(this.#audio.start) });
-    if (this.#isReady) this.#lose("silent");
+    const to_s = this.#seconds(this.#audio.start);
+    if (from_s < to_s) this.#onEvent({ type: "dropped", from_s, to_s });
+    // A connection that has not been greeted yet will be with a new session.
+    if (this.#isGreeted) this.#lose("full");
   }
 
   #seconds(bytes) {

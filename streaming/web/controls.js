@@ -1,23 +1,40 @@
 /** What can be chosen: read from the form, remembered for the next visit. It knows nothing of audio and servers. */
 
-import { namedLanguages } from "./languages.js";
+import { named } from "./languages.js";
 import { microphones } from "./microphone.js";
 
-const REMEMBERED = ["source", "language", "task", "pace"];
+const REMEMBERED = ["source", "pace", "language", "task"];
+const TASKS = { transcribe: "As spoken", translate: "Translated into English" };
 
 export class Controls {
   #form;
 
   constructor(form) {
     this.#form = form;
-    for (const [code, name] of namedLanguages()) form.elements.language.add(new Option(name, code));
     for (const name of REMEMBERED) this.#recall(name);
-    form.addEventListener("change", () => this.#change());
+    form.addEventListener("change", ({ target }) => this.#change(target.name));
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.listMicrophones());
     this.#change();
     this.listMicrophones();
   }
 
+  /** Offer what the server's model has. defaults: the server's own language and task. */
+  offer({ languages, tasks, ...defaults }) {
+    const { language, task } = this.#form.elements;
+    const names = named(languages, navigator.languages);
+    const detected = languages.length > 1 ? [new Option("Detect", "auto")] : [];
+    language.replaceChildren(...detected, ...names.map(([code, name]) => new Option(name, code)));
+    task.replaceChildren(...tasks.map((each) => new Option(TASKS[each] ?? each, each)));
+    for (const name of ["language", "task"]) {
+      const field = this.#form.elements[name];
+      if (has(field, defaults[name])) field.value = defaults[name];
+      this.#recall(name);
+      field.disabled = field.options.length < 2;
+    }
+    this.#form.querySelector("#task-field").hidden = task.options.length < 2;
+  }
+
+  /** language, task: undefined, the server's own, while it is not known what its model has. */
   get choices() {
     const { source, device, file, pace, language, task } = this.#form.elements;
     return {
@@ -25,8 +42,8 @@ export class Controls {
       deviceId: device.value,
       file: file.files[0],
       pace: pace.value,
-      language: language.value,
-      task: task.value,
+      language: language.value || undefined,
+      task: language.value ? task.value : undefined,
     };
   }
 
@@ -35,7 +52,7 @@ export class Controls {
     const { device } = this.#form.elements;
     const found = await microphones();
     const chosen = device.value;
-    device.replaceChildren(new Option("Default microphone", ""));
+    device.replaceChildren(new Option("System default", ""));
     for (const { deviceId, label } of found) if (deviceId !== "default") device.add(new Option(label, deviceId));
     device.value = [...device.options].some((option) => option.value === chosen) ? chosen : "";
     this.#form.querySelector("#device-field").dataset.isOne = String(device.options.length < 3);
@@ -44,14 +61,16 @@ export class Controls {
   #recall(name) {
     const value = localStorage.getItem(name);
     const field = this.#form.elements[name];
-    const known = [...(field.options ?? field)].map((option) => option.value);
-    if (known.includes(value)) field.value = value;
+    if (has(field, value)) field.value = value;
   }
 
-  #change() {
+  #change(name) {
     const { file } = this.#form.elements;
     this.#form.dataset.source = this.choices.source;
-    this.#form.querySelector("#file-name").textContent = file.files[0]?.name ?? "Choose a file …";
-    for (const name of REMEMBERED) localStorage.setItem(name, this.choices[name]);
+    this.#form.querySelector("#file-name").textContent = file.files[0]?.name ?? "Choose a file…";
+    if (REMEMBERED.includes(name)) localStorage.setItem(name, this.choices[name]);
   }
 }
+
+/** field: a select, or the radio buttons of one name. */
+const has = (field, value) => [...(field.options ?? field)].some((option) => option.value === value);

@@ -5,15 +5,11 @@
  * seam; what it says of that audio is passed over.
  */
 
+import { RECOVERY } from "./recovery.js";
 import { isSpoken } from "./transcript.js";
 
-const BEFORE_WORD_S = 15;
-// What the server received longer ago has been decoded, or was silence.
-const AFTER_RECEIPT_S = 90;
-// A word that is heard again begins so near to where it began before; with another window its time differs a little.
-const SAME_WORD_S = 0.5;
-
 export class Deduplicator {
+  #recovery;
   #sessionStart_s = 0;
   #lastWord_s = 0;
   #silence_s = 0;
@@ -21,6 +17,10 @@ export class Deduplicator {
   #isCatchingUp = false;
   #last = null;
   #hasLast = false;
+
+  constructor(recovery = RECOVERY) {
+    this.#recovery = recovery;
+  }
 
   /** Return a session's event with its times set right; null for what is known. */
   told(event) {
@@ -45,7 +45,13 @@ export class Deduplicator {
 
   /** From where audio must be kept, so that another session could be played it; received_s: what this one has. */
   neededFrom_s(received_s) {
-    return Math.max(this.#silence_s, this.#lastWord_s - BEFORE_WORD_S, received_s - AFTER_RECEIPT_S);
+    const beforeWord_s = this.#lastWord_s - this.#recovery.before_word_s;
+    return Math.max(this.#silence_s, beforeWord_s, received_s - this.#recovery.after_receipt_s);
+  }
+
+  /** Up to where all has been told for certain: the last word, or the pause after it. */
+  get heard_s() {
+    return Math.max(this.#silence_s, this.#lastWord_s);
   }
 
   #newWords(event) {
@@ -60,13 +66,18 @@ export class Deduplicator {
   /** Return the words that have not been told: those after the last one, which may be heard later than before. */
   #unknown(words) {
     for (const [n, word] of words.entries()) {
-      const isLast = this.#isCatchingUp && this.#last !== null && areSame(word, this.#last);
+      const isLast = this.#isCatchingUp && this.#last !== null && this.#areSame(word, this.#last);
       if ((word.start_s + word.end_s) / 2 > this.#toldBefore_s) {
         return this.#withoutKnownMarks(words.slice(isLast && !this.#hasLast ? n + 1 : n));
       }
       this.#hasLast ||= isLast;
     }
     return [];
+  }
+
+  #areSame(word, other) {
+    const [text, before] = [word, other].map((each) => each.text.replace(/^[ .,?!]+|[ .,?!]+$/g, "").toLowerCase());
+    return text === before && Math.abs(word.start_s - other.start_s) <= this.#recovery.same_word_s;
   }
 
   /** Punctuation that comes first belongs to a word that is known, and so may be known too. */
@@ -80,11 +91,6 @@ export class Deduplicator {
     const shifted = withTimes(event, this.#sessionStart_s);
     return event.words ? { ...shifted, words: event.words.map((word) => withTimes(word, this.#sessionStart_s)) } : shifted;
   }
-}
-
-function areSame(word, other) {
-  const [text, before] = [word, other].map((each) => each.text.replace(/^[ .,?!]+|[ .,?!]+$/g, "").toLowerCase());
-  return text === before && Math.abs(word.start_s - other.start_s) <= SAME_WORD_S;
 }
 
 function withTimes(record, by_s) {

@@ -1,18 +1,16 @@
-/** The languages that Whisper knows, by its own codes, with names in the reader's language. */
+/** Languages by Whisper's codes, as people call them. Pure. */
 
-const CODES = (
-  "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml " +
-  "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am " +
-  "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue"
-).split(" ");
 // Whisper's code for Javanese is not the one that browsers know.
 const TAGS = { jw: "jv" };
 
 export const tagOf = (code) => TAGS[code] ?? code;
 
-/** Return [code, name] sorted by name. */
-export function namedLanguages() {
-  const names = new Intl.DisplayNames(["en"], { type: "language" });
-  const named = CODES.map((code) => [code, names.of(tagOf(code))]);
-  return named.sort(([, one], [, other]) => one.localeCompare(other));
+/**
+ * Return [code, name] sorted by name. languages: as the server tells them, by code and English name; locales: those of
+ * the reader, in whose language the names are, where the browser knows them.
+ */
+export function named(languages, locales) {
+  const names = new Intl.DisplayNames(locales, { type: "language", fallback: "none" });
+  const pairs = languages.map(({ code, name }) => [code, names.of(tagOf(code)) ?? name]);
+  return pairs.sort(([, one], [, other]) => one.localeCompare(other, locales));
 }

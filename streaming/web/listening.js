@@ -5,6 +5,10 @@ import { Delay } from "./delay.js";
 import { Microphone, SourceError } from "./microphone.js";
 import { peak } from "./pcm.js";
 import { Pace, Recording } from "./recording.js";
+import { RECOVERY } from "./recovery.js";
+
+// A person sees that the server is away, and may stop; what is spoken meanwhile is kept.
+const WHILE_SOMEBODY_WAITS = { ...RECOVERY, patience_s: Infinity };
 
 export class Listening {
   #source;
@@ -32,11 +36,12 @@ export class Listening {
     this.#client = new Client({
       url,
       settings: { rate: this.#source.rate, language, task },
+      recovery: WHILE_SOMEBODY_WAITS,
       onEvent: (event) => this.#hear(event),
       onState: (state, error) => this.#follow(state, error),
     });
     try {
-      await this.#source.start((block) => this.#feed(block), () => this.#runDry(), () => this.#client.unsentBytes);
+      await this.#source.start((block) => this.#feed(block), () => this.#runDry(), () => this.#client.isFull);
     } catch (error) {
       // The server was quicker to refuse, and has been told of.
       if (this.#isOver) return;

@@ -1,6 +1,7 @@
 /** The messages of the WebSocket protocol, version 1. No I/O. The README describes them one by one. */
 
-export const PATH = "/v1/stream";
+const STREAM = "/v1/stream";
+const MODEL = "/v1/model";
 const VERSION = 1;
 
 /** Close codes of ours: the session is given up, or will be come back to. */
@@ -19,21 +20,18 @@ export function resume(session, sentBytes, seen) {
 export const end = () => JSON.stringify({ type: "end" });
 export const ack = (seen) => JSON.stringify({ type: "ack", seen });
 
-/** What to do after an error: come back to the session, go on with a new one, or stop. */
-export const After = Object.freeze({ RESUME: "resume", RENEW: "renew", STOP: "stop" });
-
-const RESUMED = ["slow_reader", "not_ready", "too_many_connections", "too_many_sessions"];
-const RENEWED = ["unknown_session", "resume_gap", "stopping", "stopped", "overloaded", "idle", "too_long"];
-
-export function after(code) {
-  if (RESUMED.includes(code)) return After.RESUME;
-  return RENEWED.includes(code) ? After.RENEW : After.STOP;
+/** The address of the server's stream. page: the address of this page; token: empty when none is known. */
+export function streamUrl(page, token) {
+  const url = addressed(STREAM, page, token);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
 }
 
-/** The address of the server that sent this page; a token stands in the page's own address or was typed in. */
-export function streamUrl(page, token) {
-  const url = new URL(PATH, page);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+/** Where the server tells what its model can do. */
+export const modelUrl = (page, token) => addressed(MODEL, page, token).href;
+
+function addressed(path, page, token) {
+  const url = new URL(path, page);
   if (token) url.searchParams.set("token", token);
-  return url.href;
+  return url;
 }

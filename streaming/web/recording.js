@@ -7,8 +7,6 @@ const RATE = 16_000;
 const BLOCK_SAMPLES = RATE / 10;
 const TICK_MS = 100;
 const FAST_TICK_MS = 5;
-// So much may wait to be sent when there is no hurry to keep to.
-const MOST_UNSENT_BYTES = 20 * 2 * BLOCK_SAMPLES;
 
 export const Pace = Object.freeze({ ALOUD: "aloud", SILENT: "silent", FAST: "fast" });
 
@@ -46,17 +44,17 @@ export class Recording {
     return this.#samples.length / RATE;
   }
 
-  /** onBlock receives an Int16Array, onEnd nothing; unsentBytes: a function that tells how much waits to be sent. */
-  start(onBlock, onEnd, unsentBytes) {
+  /** onBlock receives an Int16Array, onEnd nothing; isFull: a function that tells whether to wait. */
+  start(onBlock, onEnd, isFull) {
     this.#began_ms = performance.now();
     // The captions are worth having without the sound.
     this.#sound?.play().catch(() => {});
     const tick_ms = this.pace === Pace.FAST ? FAST_TICK_MS : TICK_MS;
-    this.#timer = setInterval(() => this.#tick(onBlock, onEnd, unsentBytes), tick_ms);
+    this.#timer = setInterval(() => this.#tick(onBlock, onEnd, isFull), tick_ms);
   }
 
-  #tick(onBlock, onEnd, unsentBytes) {
-    while (this.#position < this.#samples.length && this.#isDue(unsentBytes())) {
+  #tick(onBlock, onEnd, isFull) {
+    while (this.#position < this.#samples.length && this.#isDue(isFull())) {
       const stop = this.#position + BLOCK_SAMPLES;
       onBlock(toInt16(this.#samples.subarray(this.#position, stop)));
       this.#position = Math.min(stop, this.#samples.length);
@@ -67,8 +65,8 @@ export class Recording {
   }
 
   /** In real time a block is due once it has been spoken to its end. */
-  #isDue(unsentBytes) {
-    if (this.pace === Pace.FAST) return unsentBytes < MOST_UNSENT_BYTES;
+  #isDue(isFull) {
+    if (this.pace === Pace.FAST) return !isFull;
     const spoken = ((performance.now() - this.#began_ms) / 1000) * RATE;
     return spoken >= Math.min(this.#position + BLOCK_SAMPLES, this.#samples.length);
   }

@@ -3,7 +3,18 @@
 import { State } from "./client.js";
 import { lostBecause } from "./sentences.js";
 
-const WORDS = { idle: "Ready", [State.CONNECTING]: "Connecting …", [State.OPEN]: "Live", finishing: "Finishing …" };
+const WORDS = {
+  idle: "Ready",
+  finishing: "Finishing…",
+  [State.CONNECTING]: "Connecting…",
+  [State.OPEN]: "Live",
+  [State.LOST]: "Reconnecting…",
+};
+const WAITING = {
+  not_ready: "Loading the model…",
+  unreachable: "The server cannot be reached",
+  unauthorized: "An access token is needed",
+};
 
 export class Status {
   #elements;
@@ -13,22 +24,25 @@ export class Status {
     this.#elements = elements;
   }
 
-  /** state: one of State, idle or finishing; code: why the connection is lost. */
+  /** state: one of State, idle, waiting or finishing; code: why the connection is lost, or what is waited for. */
   show(state, code = "") {
     const { connection, notice } = this.#elements;
     connection.dataset.state = state;
-    this.#write(connection, WORDS[state] ?? "Reconnecting …");
+    this.#write(connection, state === "waiting" ? WAITING[code] : WORDS[state]);
     notice.hidden = state !== State.LOST;
     if (state === State.LOST) this.#write(notice.firstElementChild, `${lostBecause(code)}; trying again.`);
   }
 
   /** Called several times a second. pending_s: audio that waits for the connection. */
   update({ position_s, duration_s, delay_s, pending_s }) {
-    const { delay, time, notice } = this.#elements;
+    const { connection, delay, time, notice } = this.#elements;
     const total = duration_s === null ? "" : ` / ${clock(duration_s)}`;
     this.#write(time, clock(position_s) + total);
-    this.#write(delay, delay_s === null ? "" : `${delay_s.toFixed(1)} s delay`);
-    this.#write(notice.lastElementChild, pending_s < 1 ? "" : `${Math.round(pending_s)} s of sound are kept for then.`);
+    // What it was before the connection was lost says nothing of how late the captions are now.
+    const isUnknown = delay_s === null || connection.dataset.state === State.LOST;
+    this.#write(delay, isUnknown ? "" : `${delay_s.toFixed(1)} s delay`);
+    const kept = `The last ${Math.round(pending_s)} s of audio are kept; the captions will catch up.`;
+    this.#write(notice.lastElementChild, pending_s < 1 ? "" : kept);
   }
 
   /** level: 0 to 1. */

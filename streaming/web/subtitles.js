@@ -2,11 +2,15 @@
 
 const MAX_LINE_COLUMNS = 42;
 const MAX_CUE_LINES = 2;
-const MAX_CUE_MS = 6000;
+const MAX_CUE_MS = 7000;
+const MIN_CUE_MS = 1000;
 const MAX_PAUSE_MS = 800;
+const SHORT_LETTERS = 3;
+const UNUSED_PER_COST = 3;
 
 const SENTENCE_END = /[.?!…。？！।؟]["'”’»)\]}」』）】]*$/u;
 const CONTINUES = /^(?![\p{Ps}\p{Pi}])\p{P}/u;
+const PUNCTUATION_ENDS = /\p{P}\s*$/u;
 const COMBINING = /\p{Mn}/u;
 const WIDE = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}\u3000-\u303e\uff01-\uff60\uffe0-\uffe6]/u;
 
@@ -36,47 +40,106 @@ function asVtt(words) {
   return `WEBVTT\n\n${cues(words).map(written).join("")}`;
 }
 
-/** Cues in order, that last a millisecond or longer and never overlap. */
+/** Cues in order that never overlap, as streaming/output/cues.py makes them; what is said there is not said again here. */
 export function cues(words) {
   const closed = [];
   let open = [];
 
-  function close() {
-    if (open.length === 0) return;
-    const start_ms = Math.max(milliseconds(open[0].start_s), closed.at(-1)?.end_ms ?? 0);
-    const end_ms = Math.max(...open.map((word) => milliseconds(word.end_s)), start_ms + 1);
-    closed.push({ start_ms, end_ms, lines: wrapped(open) });
-    open = [];
+  function close(nPieces, nextStart_ms = Infinity) {
+    const pieces = open.slice(0, nPieces);
+    open = open.slice(nPieces);
+    const start_ms = Math.max(pieces[0].start_ms, closed.at(-1)?.end_ms ?? 0);
+    const shownUntil_ms = Math.min(start_ms + MIN_CUE_MS, nextStart_ms);
+    const end_ms = Math.max(...pieces.map((piece) => piece.end_ms), shownUntil_ms, start_ms + 1);
+    closed.push({ start_ms, end_ms: Math.min(end_ms, start_ms + MAX_CUE_MS), lines: brokenLines(pieces) });
+  }
+
+  function add(word) {
+    let piece = { text: word.text, start_ms: milliseconds(word.start_s), end_ms: milliseconds(word.end_s) };
+    if (open.length && CONTINUES.test(piece.text)) {
+      const last = open.pop();
+      piece = { ...last, text: last.text + piece.text, end_ms: Math.max(last.end_ms, piece.end_ms) };
+    } else if (open.length && piece.start_ms - open.at(-1).end_ms > MAX_PAUSE_MS) {
+      close(open.length, piece.start_ms);
+    }
+    open.push(piece);
+    while (open.length > 1 && !fits(open)) {
+      const nFirst = bestCut(open);
+      close(nFirst, open[nFirst].start_ms);
+    }
+    if (SENTENCE_END.test(piece.text.trimEnd()) && duration_ms(open) >= MIN_CUE_MS) close(open.length);
   }
 
   for (const word of words) {
-    if (word.text.trim()) {
-      if (open.length && !fits(open, word)) close();
-      open.push(word);
-    }
-    if (word.endsSpeech || SENTENCE_END.test(word.text.trimEnd())) close();
+    if (word.text.trim()) add(word);
+    if (word.endsSpeech && open.length) close(open.length);
   }
-  close();
+  if (open.length) close(open.length);
   return closed;
 }
 
-function fits(open, word) {
-  if (CONTINUES.test(word.text)) return true;
-  return (
-    milliseconds(word.start_s - open.at(-1).end_s) <= MAX_PAUSE_MS &&
-    milliseconds(word.end_s - open[0].start_s) <= MAX_CUE_MS &&
-    wrapped([...open, word]).length <= MAX_CUE_LINES
-  );
+function fits(pieces) {
+  return duration_ms(pieces) <= MAX_CUE_MS && countLines(pieces) <= MAX_CUE_LINES;
 }
 
-function wrapped(words) {
-  const lines = [""];
-  for (const word of words) {
-    const line = lines.at(-1) + word.text;
-    if (lines.at(-1) && !CONTINUES.test(word.text) && columns(line) > MAX_LINE_COLUMNS) lines.push("");
-    lines[lines.length - 1] = (lines.at(-1) + word.text).trim().replaceAll(/\s+/g, " ");
+function bestCut(pieces) {
+  const nMost = pieces.length - 1;
+  const full = columns(joined(pieces.slice(0, nMost)));
+  const unused = (n) => full - columns(joined(pieces.slice(0, n)));
+  const cost = (n) => Math.floor(unused(n) / UNUSED_PER_COST) + breakCost(pieces[n - 1], pieces[n]);
+  const steady = upTo(nMost).filter((n) => duration_ms(pieces.slice(0, n)) >= MIN_CUE_MS);
+  return cheapest([nMost, ...steady.reverse()], cost);
+}
+
+function countLines(pieces) {
+  let [nLines, nColumns] = [0, 0];
+  for (const { text } of pieces) {
+    if (nLines && nColumns + columns(text) <= MAX_LINE_COLUMNS) nColumns += columns(text);
+    else [nLines, nColumns] = [nLines + 1, columns(text.trim())];
   }
-  return lines;
+  return nLines;
+}
+
+function brokenLines(pieces) {
+  const lines = [];
+  for (let nLeft = countLines(pieces); nLeft > 1; nLeft -= 1) {
+    const n = bestBreak(pieces, nLeft);
+    lines.push(joined(pieces.slice(0, n)));
+    pieces = pieces.slice(n);
+  }
+  return [...lines, joined(pieces)];
+}
+
+function bestBreak(pieces, nLines) {
+  const goal = Math.floor(columns(joined(pieces)) / nLines);
+  const isPossible = (n) => countLines(pieces.slice(0, n)) === 1 && countLines(pieces.slice(n)) <= nLines - 1;
+  const cost = (n) => Math.abs(columns(joined(pieces.slice(0, n))) - goal) + breakCost(pieces[n - 1], pieces[n]);
+  return cheapest(upTo(pieces.length).filter(isPossible), cost);
+}
+
+function breakCost(before, after) {
+  if (PUNCTUATION_ENDS.test(before.text)) return 0;
+  if (!/^\s/u.test(after.text)) return 10;
+  if ([...before.text.trim()].length <= SHORT_LETTERS) return 20;
+  return [...after.text.trim()].length <= SHORT_LETTERS ? 6 : 10;
+}
+
+/** The numbers from 1 to n - 1. */
+function upTo(n) {
+  return Array.from({ length: n - 1 }, (_, i) => i + 1);
+}
+
+/** The first of those that cost least. */
+function cheapest(choices, cost) {
+  return choices.reduce((best, each) => (cost(each) < cost(best) ? each : best));
+}
+
+function joined(pieces) {
+  return pieces.map((piece) => piece.text).join("").trim().replaceAll(/\s+/g, " ");
+}
+
+function duration_ms(pieces) {
+  return pieces.at(-1).end_ms - pieces[0].start_ms;
 }
 
 function columns(text) {

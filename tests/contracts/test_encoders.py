@@ -15,6 +15,7 @@ from tests.conftest import Recording
 
 BACKENDS: dict[str, dict[str, str]] = {
     "mlx": {"encoder_backend": "mlx"},
+    "mlx-fastest": {"encoder_backend": "mlx", "quantization": "fastest"},
     "mlx-int8": {"encoder_backend": "mlx", "quantization": "int8"},
     "mlx-int4": {"encoder_backend": "mlx", "quantization": "int4"},
     "ctranslate2-float32": {"encoder_backend": "ctranslate2", "encoder_compute_type": "float32"},

@@ -104,6 +104,21 @@ def test_impossible_values_are_refused_by_name(name: str, value: Any) -> None:
         changed(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("beam_size", 2.0, "a whole number"),
+        ("never_fire", "yes", "true or false"),
+        ("coreml_encoder_path", 7, "text"),
+        ("alignment_heads", "3,1", "a list"),
+        ("hold_len", "1", "0 to 30"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_which_is_right(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"got {name} = {value!r}, expected {expected}"):
+        changed(**{name: value})
+
+
 def test_a_refused_choice_lists_the_choices() -> None:
     with pytest.raises(ConfigError, match="expected one of ALL, CPU_AND_NE, CPU_AND_GPU, CPU_ONLY"):
         changed(coreml_compute_units="CPU")
@@ -143,6 +158,14 @@ def test_use_coreml_encoder_is_an_older_name_of_a_backend() -> None:
     assert changed().encoder_backend == "auto"
     with pytest.raises(ConfigError, match="use_coreml_encoder contradicts encoder_backend = mlx"):
         changed(use_coreml_encoder=True, encoder_backend="mlx")
+
+
+def test_core_ml_is_for_every_policy() -> None:
+    values = {"use_coreml_encoder": True, "coreml_encoder_path": "some.mlmodelc", "coreml_compute_units": "CPU_AND_NE"}
+    for kind in (SimulWhisperConfig, AlignAttConfig):
+        config = kind.from_mapping(values).validated()
+        assert (config.encoder_backend, config.use_coreml_encoder) == ("coreml", False)
+        assert kind(coreml_encoder_path=None).validated() == kind().validated()
 
 
 def test_only_the_beam_decoder_has_beams() -> None:
@@ -187,7 +210,7 @@ def test_settings_of_the_policy_are_unknown_to_its_base() -> None:
 
 def test_presets_are_settings_to_start_from() -> None:
     config = AlignAttConfig.preset("max_performance", language="de").validated()
-    assert (config.backend, config.quantization, config.load_in_background) == ("coreml", "int4", True)
+    assert (config.backend, config.quantization, config.load_in_background) == ("coreml", "fastest", True)
     assert config.language == "de"
     assert AlignAttConfig.preset("mlx_only").backend == "mlx"
     assert AlignAttConfig.preset("default") == AlignAttConfig()

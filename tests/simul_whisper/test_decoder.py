@@ -193,8 +193,17 @@ def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(weights: Weight
         ({"decoder_backend": "onnx", "backend": "mlx"}, OnnxDecoder),
     ):
         assert isinstance(choose_decoder(AlignAttConfig.from_mapping(settings), weights), expected)
-    with pytest.raises(BackendError, match="use mlx for a GPU"):
+    with pytest.raises(BackendError, match="onnx runs only on the CPU, and decoder_device is gpu"):
         choose_decoder(AlignAttConfig(decoder_backend="onnx", decoder_device="gpu"), weights)
+
+
+@pytest.mark.parametrize("backend", ["mlx", "onnx"])
+def test_the_preset_of_most_performance_takes_no_fewer_bits_than_is_best_here(weights: Weights, backend: str) -> None:
+    on_gpu = backend == "mlx" and mx.is_available(mx.gpu)
+    preset = AlignAttConfig.preset("max_performance", decoder_backend=backend)
+    plain = AlignAttConfig(decoder_backend=backend, quantization="int8" if on_gpu else "auto")
+    assert choose_decoder(preset, weights).description == choose_decoder(plain, weights).description
+    assert "int4" not in choose_decoder(preset, weights).description
 
 
 @pytest.mark.skipif(mx.is_available(mx.gpu), reason="MLX has a GPU here")
@@ -246,5 +255,5 @@ def test_weights_that_cannot_be_quantized_become_float16_or_are_refused() -> Non
     assert "float16, not int8: widths" in decoder.description
     step = decoder.step(decoder.begin(np.zeros((6, 32), np.float32)), [[0]])
     assert np.isfinite(step.logits).all()
-    with pytest.raises(BackendError, match="cannot make the weights int8: widths"):
+    with pytest.raises(BackendError, match="the weights cannot be int8: widths"):
         MlxDecoder(odd, quantization="int8", fallback_to_float16=False)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from simul_whisper.language import Heard, LanguageRule, loud_s
+from simul_whisper.language_detection import Heard, LanguageRule, loud_s
 from tests.sounds import noise, silence
 
 LANGUAGES = ("en", "de", "ca", "es")

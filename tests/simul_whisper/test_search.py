@@ -6,7 +6,7 @@ from itertools import product, takewhile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simul_whisper.alignatt import AlignedToken, StopReason
@@ -267,6 +267,7 @@ def test_a_prompt_is_read_in_one_step() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
+@settings(deadline=None)
 @given(guess=st.lists(st.sampled_from([A, B, C, D, EOT]), max_size=6))
 def test_a_guess_changes_the_cost_and_not_the_result(seed: int, guess: list[int]) -> None:
     tree = random_tree(seed, depth=4)

@@ -90,6 +90,43 @@ def test_a_word_without_a_next_one_does_not_last_for_ever() -> None:
     assert transcript.end()[0].end_s == 0.5
 
 
+def read_at(*pairs: tuple[str, int]) -> list[CommittedToken]:
+    return [CommittedToken(token, sample, -0.5) for text, sample in pairs for token in TOKENIZER.encode(text)]
+
+
+def test_a_word_ends_where_its_sound_does_wherever_the_mark_behind_it_is_read() -> None:
+    transcript = Transcript(TOKENIZER)
+    assert transcript.feed(read_at((" book", 80_000), (".", 200_000)), "en", None) == []
+    (word,) = transcript.end()
+    assert (word.text, word.start_s, word.end_s) == (" book.", 5.0, 5.5)
+
+
+@pytest.mark.parametrize(
+    ("language", "word", "mark"), [("en", " book", '."'), ("zh", "书", "。"), ("hi", " किताब", "।")]
+)
+def test_a_mark_that_is_told_later_stands_at_the_end_of_its_word(language: str, word: str, mark: str) -> None:
+    transcript = Transcript(TOKENIZER)
+    words = transcript.feed(read_at((word, 80_000)), language, 83_200)
+    words += transcript.feed(read_at((mark, 200_000)), language, 208_000)
+    assert "".join(each.text for each in words) == word + mark
+    assert words[0].start_s == 5.0
+    assert {each.end_s for each in words} == {5.2}
+    (after,) = transcript.feed(read_at((" later", 240_000)), language, 243_200)
+    assert (after.start_s, after.end_s) == (15.0, 15.2)
+
+
+def test_marks_that_are_read_aloud_and_dashes_before_words_have_their_own_time() -> None:
+    transcript = Transcript(TOKENIZER)
+    words = transcript.feed(read_at((" 50", 80_000)), "en", 83_200)
+    words += transcript.feed(read_at(("%", 96_000), (" -", 200_000), (" No", 204_800)), "en", 208_000)
+    assert [(each.text, each.start_s, each.end_s) for each in words] == [
+        (" 50", 5.0, 5.2),
+        ("%", 6.0, 6.5),
+        (" -", 12.5, 12.8),
+        (" No", 12.8, 13.0),
+    ]
+
+
 def test_half_a_character_waits_for_its_other_half() -> None:
     transcript = Transcript(TOKENIZER)
     tokens = timed("𠮷")

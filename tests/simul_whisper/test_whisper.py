@@ -5,7 +5,7 @@ test_stream.py says more of what needs no weights.
 
 import re
 import runpy
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,19 @@ from hypothesis import strategies as st
 from simul_whisper import (
     SAMPLE_RATE,
     AlignAttConfig,
+    AudioEncoder,
     AudioFormatError,
     ConfigError,
+    Features,
+    Mel,
     Model,
     ModelInfo,
     PaddedAlignAttWhisper,
+    Step,
     StopReason,
+    TextDecoder,
     Update,
 )
-from simul_whisper.encoders import AudioEncoder, Features
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
-from simul_whisper.mel import Mel
 from streaming.evaluation.scoring import word_edits
 from tests.conftest import Recording
 from tests.listener import every, listen, n_errors, quick_listener, text_of, untimed, words_of
@@ -48,6 +50,37 @@ class RecordingEncoder:
         return self._encoder.encode(mel)
 
 
+class RecordingDecoder:
+    """Passes tokens on and keeps them."""
+
+    def __init__(self, decoder: TextDecoder) -> None:
+        self._decoder = decoder
+        self.tokens: list[Sequence[Sequence[int]]] = []
+
+    def begin(self, features: Features) -> Any:
+        return self._decoder.begin(features)
+
+    def step(self, state: Any, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        self.tokens.append(tokens)
+        return self._decoder.step(state, tokens, logits_at)
+
+    def select(self, state: Any, beams: Sequence[int], length: int | None = None) -> None:
+        self._decoder.select(state, beams, length)
+
+
+def test_a_program_may_bring_its_own_encoder_and_decoder(captions: Recording, tiny: Model) -> None:
+    encoder, decoder = RecordingEncoder(tiny.encoder), RecordingDecoder(tiny.decoder)
+    own = tiny.using(encoder, decoder)
+    assert (own.info.encoder_backend, own.info.encoder) == ("own", tiny.info.encoder)
+    assert own.info.decoder == "RecordingDecoder"
+    assert not own.info.did_fallback
+    chunks = every(2, captions.samples[: 4 * SAMPLE_RATE])
+    assert listen(quick_listener(own), chunks) == listen(quick_listener(tiny), chunks)
+    assert encoder.content_frames
+    assert decoder.tokens
+    assert tiny.using() == tiny
+
+
 def test_the_demo_prints_what_is_said(
     captions: Recording, tiny: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,10 +91,19 @@ def test_the_demo_prints_what_is_said(
     assert n_errors(captions.transcript, capsys.readouterr().out) <= 2
 
 
+def test_the_last_word_before_a_silence_ends_where_its_sound_ends(kettle: Recording, tiny: Model) -> None:
+    speech = kettle.samples[len(kettle.samples) - 5 * SAMPLE_RATE :]
+    silence = np.random.default_rng(0).standard_normal(5 * SAMPLE_RATE).astype(np.float32) * 1e-4
+    words = words_of(listen(PaddedAlignAttWhisper(AlignAttConfig(), tiny), every(1, np.concatenate([speech, silence]))))
+    assert "".join(word.text for word in words).endswith(" hot.")
+    assert words[-1].end_s <= 5.0
+
+
 def test_info_says_what_runs_where(tiny: Model) -> None:
     info = quick_listener(tiny).info
     assert isinstance(info, ModelInfo)
     assert info.name == "tiny.en"
+    assert info.languages == ("en",)
     assert info.decoder.startswith(("mlx (", "onnx ("))
     assert info.load_duration_s > 0
 
@@ -117,8 +159,7 @@ def test_samples_are_copied(tiny: Model, captions: Recording) -> None:
 
 def test_minutes_at_once_are_decoded_window_by_window(tiny: Model, lighthouse: Recording) -> None:
     encoder = RecordingEncoder(tiny.encoder)
-    slot = FallbackEncoder(EncoderStatus("recording"), lambda: encoder)
-    whisper = quick_listener(replace(tiny, encoder=slot), audio_max_len=20.0)
+    whisper = quick_listener(tiny.using(encoder=encoder), audio_max_len=20.0)
     whisper.insert_audio(np.tile(lighthouse.samples, 2))
     update = whisper.infer(is_last=True)
     assert max(encoder.content_frames) * 0.02 <= 20.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages, package_name, short_name
+from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages, package_at, package_name, short_name
 from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
 from simul_whisper.progress import Progress, Stage
 from tests.simul_whisper.weights.fakehub import fake_hub
@@ -32,24 +32,34 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_package_is_found_beside_the_program_or_in_the_cache_compiled_ones_first(tmp_path: Path) -> None:
-    assert local_packages("base.en") == []
+    assert local_packages(["base.en"]) == []
     packages: list[Path] = []
     for folder in ("cache/coreml", "whisper.cpp/models", "models"):
         for suffix in (".mlpackage", ".mlmodelc"):
             package = tmp_path / folder / f"ggml-base.en-encoder{suffix}"
             package.mkdir(parents=True)
             packages.append(package)
-            assert sorted(local_packages("openai/whisper-base.en")) == sorted(packages)
-            assert local_packages("openai/whisper-base.en")[0].parent == package.parent
-    assert [found.suffix for found in local_packages("base.en")] == [".mlmodelc", ".mlpackage"] * 3
-    assert local_packages("base") == []
+            assert sorted(local_packages(["openai/whisper-base.en"])) == sorted(packages)
+            assert local_packages(["openai/whisper-base.en"])[0].parent == package.parent
+    assert [found.suffix for found in local_packages(["base.en"])] == [".mlmodelc", ".mlpackage"] * 3
+    assert local_packages(["base"]) == []
+
+
+def test_a_package_beside_the_weights_comes_first_then_the_names_in_order(tmp_path: Path) -> None:
+    names = ("weights/AudioEncoder.mlmodelc", "weights/ggml-base-encoder.mlpackage")
+    others = ("models/ggml-mine-encoder.mlpackage", "models/ggml-base-encoder.mlpackage")
+    for name in (*names, *others, "weights/TextDecoder.mlmodelc"):
+        (tmp_path / name).mkdir(parents=True)
+    assert local_packages(["/there/mine", "base", "base"], tmp_path / "weights") == [
+        tmp_path / name for name in (*names, *others)
+    ]
 
 
 def test_a_path_that_is_given_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "some.mlpackage").mkdir()
-    assert local_packages("base", "some.mlpackage") == [tmp_path / "some.mlpackage"]
+    assert package_at("some.mlpackage") == tmp_path / "some.mlpackage"
     with pytest.raises(EncoderNotLoadedError, match=r"other\.mlpackage: no such Core ML model"):
-        local_packages("base", str(tmp_path / "other.mlpackage"))
+        package_at(str(tmp_path / "other.mlpackage"))
 
 
 def test_whisperkits_model_is_fetched_once_with_progress(tmp_path: Path) -> None:
@@ -78,7 +88,7 @@ def test_whisper_cpps_archive_is_unpacked_into_our_cache(tmp_path: Path, monkeyp
         assert fetched_package("base", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint) is None
     assert found is not None
     assert content_of(found) == FILES
-    assert local_packages("base.en") == [found]
+    assert local_packages(["base.en"]) == [found]
 
 
 def test_an_archive_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +100,12 @@ def test_an_archive_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest
         pytest.raises(ModelNotFoundError, match="could not be unpacked"),
     ):
         fetched_package("tiny", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint)
-    assert local_packages("tiny") == []
+    assert local_packages(["tiny"]) == []
 
 
-@pytest.mark.parametrize("model", ["tiny.en", "openai/whisper-large-v3-turbo", "distil-whisper/distil-large-v3"])
+@pytest.mark.parametrize(
+    "model", ["tiny.en", "openai/whisper-large-v3-turbo", "distil-whisper/distil-large-v3", "turbo"]
+)
 def test_the_hub_has_encoders_of_well_known_models(model: str) -> None:
     assert is_on_hub(model)
 
@@ -118,6 +130,8 @@ def test_a_directory_of_a_known_name_is_somebodys_own(tmp_path: Path) -> None:
         ("Systran/faster-whisper-large-v3", "large-v3"),
         ("Systran/faster-distil-whisper-small.en", "distil-small.en"),
         ("mlx-community/whisper-large-v3-turbo", "large-v3-turbo"),
+        ("turbo", "large-v3-turbo"),
+        ("openai/whisper-large", "large-v3"),
         ("mlx-community/whisper-base-mlx-4bit", "base"),
         ("distil-whisper/distil-large-v3.5-ct2", "distil-large-v3.5"),
         ("somebody/whisper-of-hers", "of-hers"),

@@ -1,5 +1,6 @@
 """Core ML from the package on disk to the words, with the reference runtime in Apple's place."""
 
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -13,8 +14,10 @@ from simul_whisper import (
     Stage,
     Update,
 )
+from simul_whisper.coreml.compilation import note_model
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.runtime import APPLE
+from simul_whisper.weights import Weights
 from tests.conftest import Recording
 from tests.simul_whisper.coreml.conftest import UNITS, Place, assert_heard, device, stream
 from tests.simul_whisper.coreml.devices import (
@@ -95,6 +98,49 @@ def test_a_system_without_core_ml_says_so_when_asked_for_it(place: Place) -> Non
     model = place.load(None, backend="coreml")  # type: ignore[arg-type]
     assert model.info.fallback_reason == "ANE not supported: Core ML needs macOS"
     assert place.load(None).info.did_fallback is False  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_what_can_never_run_is_told_from_the_start_with_one_warning(
+    place: Place, hub: list[str], caplog: pytest.LogCaptureFixture, *, in_background: bool
+) -> None:
+    old = Device(DEVICE.name, neural_engine=False)
+    reasons = {"ANE not supported: Core ML needs macOS": None, "ANE not supported": old}
+    for reason, runtime in reasons.items():
+        caplog.clear()
+        settings = {"backend": "coreml", "load_in_background": in_background}
+        model = place.load(runtime, **settings)  # type: ignore[arg-type]
+        assert (model.info.did_fallback, model.info.fallback_reason) == (True, reason)
+        assert model.warmup().fallback_reason == reason
+        assert [(each.levelname, each.name) for each in caplog.records] == [
+            ("WARNING", "simul_whisper.encoders.fallback")
+        ]
+        assert caplog.messages[0].endswith(f"does: {reason}")
+    assert [stage for stage, _ in place.failures()] == [Stage.COREML_UNAVAILABLE] * 2
+    assert hub == []
+
+
+def test_a_package_that_is_missing_is_told_from_the_start(place: Place, hub: list[str]) -> None:
+    info = place.load(device(), load_in_background=True, coreml_encoder_path="no.mlpackage").info
+    assert info.did_fallback
+    assert "no.mlpackage: no such Core ML model" in info.fallback_reason
+    assert hub == []
+
+
+@pytest.mark.parametrize("folder", ["weights", "models"])
+def test_a_package_is_found_by_the_models_name_and_beside_its_weights(
+    place: Place, package: Path, weights: Weights, tmp_path: Path, folder: str
+) -> None:
+    directory = Path(shutil.copytree(weights.directory, tmp_path / "weights"))
+    # One of another model, which says so, is passed over.
+    another = Path(shutil.copytree(package, directory / "AnotherEncoder.mlpackage"))
+    specification = next(another.rglob("*.mlmodel"))
+    origin = describe(package).metadata["encoder_sha256"].encode()
+    specification.write_bytes(specification.read_bytes().replace(origin, b"0" * 64))
+    found = Path(shutil.copytree(package, tmp_path / folder / package.name)).absolute()
+    note_model(describe(found), UNITS, DEVICE, found)
+    info = place.load(device(), model_path=str(directory)).info
+    assert (info.encoder_backend, info.package_digest) == ("coreml", describe(found).digest), info.fallback_reason
 
 
 def test_warm_up_can_be_cancelled(place: Place, package: Path, captions: Recording) -> None:

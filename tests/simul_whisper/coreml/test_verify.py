@@ -14,7 +14,7 @@ from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.package import convert
 from simul_whisper.coreml.parity import Parity, parity
 from simul_whisper.coreml.reference import ReferenceModel
-from simul_whisper.coreml.verify import Verification, equal_words, streamed_text, verify, with_encoder
+from simul_whisper.coreml.verify import Verification, equal_words, streamed_text, verify
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.mel import Mel, log_mel
@@ -107,7 +107,7 @@ def test_a_model_with_another_encoder_uses_it(tiny: Model, captions: Recording) 
     config = AlignAttConfig(model_name="tiny.en", padding_len=1.0, segment_length=5.0)
     samples = captions.samples[: 5 * SAMPLE_RATE]
     assert "Words appear" in streamed_text(samples, tiny, config)
-    assert "Words appear" not in streamed_text(samples, with_encoder(tiny, Silence()), config)
+    assert "Words appear" not in streamed_text(samples, tiny.using(encoder=Silence()), config)
 
 
 def test_parity() -> None:

@@ -40,6 +40,16 @@ def test_hub_ids_and_known_names_go_to_the_hub(
     assert asked == [(hub_id, None), (hub_id, tmp_path / "hub")]
 
 
+@pytest.mark.parametrize(("short", "name"), [("turbo", "large-v3-turbo"), ("large", "large-v3")])
+def test_a_short_name_means_the_model_of_its_full_name(
+    short: str, name: str, asked: list[tuple[str, Path | None]], tmp_path: Path
+) -> None:
+    build.write_mlx(tmp_path, build.random_tensors(), heads=((1, 1),))
+    assert load_weights(short).name == load_weights(name).name == name
+    assert asked[0] == asked[1]
+    assert short not in known_models()
+
+
 def test_embedded_models_and_directories_need_no_hub(asked: list[tuple[str, Path | None]], tmp_path: Path) -> None:
     assert model_directory("tiny.en", tmp_path).name == "model"
     assert model_directory(str(tmp_path)) == tmp_path

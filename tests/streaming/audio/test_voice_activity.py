@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError
-from streaming.audio.voice_activity import CHUNK_SAMPLES, Gate, GateEvent, Offset, Onset, OpenGate, Speech, VoiceGate
+from streaming.audio.gate import OpenGate
+from streaming.audio.speech import Gate, GateEvent, Offset, Onset, Speech
+from streaming.audio.voice_activity import CHUNK_SAMPLES, VoiceGate
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
 from tests.properties import examples

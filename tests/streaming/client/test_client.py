@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from hypothesis import strategies as st
 
 from scripts.tcp_relay import TcpRelay, relay_to
 from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, Word
-from streaming.client import Client, ClientEvent, ConnectionLostError, Reconnected, RefusedError, websocket_url
+from streaming.client import (
+    RECOVERY,
+    Client,
+    ClientEvent,
+    ConnectionLostError,
+    Reconnected,
+    RefusedError,
+    websocket_url,
+)
 from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.deduplication import Deduplicator
 from streaming.events import Draft, Ended, Failed, Flushed, SpeechEnded, Words
@@ -125,7 +134,7 @@ def test_a_server_that_is_not_there_is_told_at_once() -> None:
 
 def test_a_server_that_does_not_come_back_is_given_up() -> None:
     with serving(with_limits(drain_s=0)) as served:
-        client = Client(served.url, patience_s=0.3)
+        client = Client(served.url, recovery=replace(RECOVERY, patience_s=0.3))
 
         async def stop_at(n: int) -> None:
             if n == 100:
@@ -175,7 +184,7 @@ def test_a_cut_connection_loses_and_doubles_no_word(served: Served, cuts: set[in
 
 def test_a_connection_that_stays_away_for_a_while_loses_and_doubles_no_word(served: Served) -> None:
     with relay_to(served.port) as line:
-        client = Client(f"ws://127.0.0.1:{line.port}")
+        client = Client(f"ws://127.0.0.1:{line.port}", recovery=replace(RECOVERY, delays_s=(0.05,)))
 
         async def cut(n: int) -> None:
             if n == 100:
@@ -285,7 +294,7 @@ async def _spoken_until_killed(client: Client) -> AsyncIterator[ClientEvent]:
 # What is remembered
 
 
-@given(st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 30), st.just("back"), st.just("forget"))))
+@given(st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 30), st.sampled_from(["back", "forget", "shorten"]))))
 def test_a_tape_plays_everything_in_order_from_any_kept_position(acts: list[Any]) -> None:
     tape, written, played = AudioBuffer(), b"", b""
     for act in acts:
@@ -296,8 +305,11 @@ def test_a_tape_plays_everything_in_order_from_any_kept_position(acts: list[Any]
             played = written[: tape.cursor] + tape.play(act)
         elif act == "back":
             tape.rewind((tape.start + tape.cursor) // 2)
-        else:
+        elif act == "forget":
             tape.forget((tape.start + tape.cursor) // 2)
+        else:
+            tape.shorten(10)
+            assert tape.n_kept <= 10
         played = written[: tape.cursor]
         assert (tape.end, tape.n_unsent) == (len(written), len(written) - tape.cursor)
         assert tape.start <= tape.cursor
@@ -366,6 +378,6 @@ def test_a_word_that_is_said_twice_is_told_twice() -> None:
 
 def test_memory_is_bounded_also_when_nobody_speaks() -> None:
     memory = Deduplicator()
-    assert memory.needed_from_s(3600.0) == 3510.0
+    assert memory.needed_from_s(3600.0) == 3600 - RECOVERY.after_receipt_s
     memory.told(Words((word(" a", 3590.0),), 3600.0))
-    assert memory.needed_from_s(3600.0) == pytest.approx(3560.4)
+    assert memory.needed_from_s(3600.0) == pytest.approx(3590.4 - RECOVERY.before_word_s)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from simul_whisper import Timing, Word
-from streaming.evaluation.results import ClipResult, Telling
+from streaming.evaluation.replay import Emission
+from streaming.evaluation.results import ClipResult
+from streaming.events import Event, Language, Words
 
 BLANK = ClipResult(
     id="tide",
@@ -16,21 +18,22 @@ BLANK = ClipResult(
     text_lang="en",
     offline=None,
     is_detected=False,
-    tellings=(),
+    emissions=(),
 )
 
 
-def telling(audio_s: float, texts: Sequence[str], *, late_s: float = 0.0, language: str | None = None) -> Telling:
-    """late_s: how long after the audio the words were there."""
-    words = tuple(Word(text, 0.0, 0.0, 1.0) for text in texts)
-    return Telling(words, audio_s, audio_s + late_s, late_s, Timing(total_s=late_s), language)
+def emission(audio_s: float, texts: Sequence[str], *, late_s: float = 0.0, language: str | None = None) -> Emission:
+    """late_s: how long after the audio the words were there. language: one that was found just then."""
+    words = Words(tuple(Word(text, 0.0, 0.0, 1.0) for text in texts), audio_s)
+    events: tuple[Event, ...] = (Language(language), words) if language else (words,)
+    return Emission(events, audio_s, audio_s + late_s, late_s, Timing(total_s=late_s))
 
 
-def result(*tellings: Telling, **changes: object) -> ClipResult:
-    fields = {"tellings": tellings, "text_lang": changes.get("lang", BLANK.text_lang)} | changes
+def result(*emissions: Emission, **changes: object) -> ClipResult:
+    fields = {"emissions": emissions, "text_lang": changes.get("lang", BLANK.text_lang)} | changes
     return replace(BLANK, **fields)  # type: ignore[arg-type]
 
 
 def said(text: str, **changes: object) -> ClipResult:
     """All of it at the end."""
-    return result(telling(4.0, [text]), **changes)
+    return result(emission(4.0, [text]), **changes)

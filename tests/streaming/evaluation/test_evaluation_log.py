@@ -12,18 +12,18 @@ from streaming.evaluation.evaluation_log import has_omnisteval, latencies, write
 from streaming.evaluation.manifest import Segment
 from streaming.evaluation.results import ClipResult
 from streaming.evaluation.scoring import laal_s
-from tests.streaming.evaluation.results import result, telling
+from tests.streaming.evaluation.results import emission, result
 
 NEEDS_OMNISTEVAL = pytest.mark.skipif(not has_omnisteval(), reason="needs omnisteval")
-SHORT = result(telling(1.0, [" The"]), telling(2.0, [" tide", " turns"], late_s=0.5), telling(4.0, ["."]), id="a.1")
+SHORT = result(emission(1.0, [" The"]), emission(2.0, [" tide", " turns"], late_s=0.5), emission(4.0, ["."]), id="a.1")
 CHINESE = result(
-    telling(1.0, ["潮"]), telling(2.0, ["水", "退了"], late_s=0.25), id="zh.1", lang="zh", reference="潮水退了"
+    emission(1.0, ["潮"]), emission(2.0, ["水", "退了"], late_s=0.25), id="zh.1", lang="zh", reference="潮水退了"
 )
 LONG = result(
-    telling(2.0, [" The tide"]),
-    telling(4.0, [" turns."], late_s=0.5),
-    telling(6.0, [" Here is"]),
-    telling(8.0, [" the land."], late_s=0.5),
+    emission(2.0, [" The tide"]),
+    emission(4.0, [" turns."], late_s=0.5),
+    emission(6.0, [" Here is"]),
+    emission(8.0, [" the land."], late_s=0.5),
     id="long",
     kind="long",
     duration_s=8.0,
@@ -58,7 +58,7 @@ def test_a_character_has_one_too(tmp_path: Path) -> None:
 
 
 def test_clips_with_segments_stand_apart_and_those_without_a_reference_nowhere(tmp_path: Path) -> None:
-    silent = result(telling(1.0, []), id="silent", reference="")
+    silent = result(emission(1.0, []), id="silent", reference="")
     whole, segmented = write_logs(tmp_path / "en-long", [LONG, silent, SHORT])
     assert [row["source"] for row in rows(whole / "hypotheses.jsonl")] == ["a.1.wav"]
     assert (segmented / "segmentation.yaml").read_text().splitlines() == [

@@ -9,7 +9,7 @@ from simul_whisper import AlignAttConfig
 from streaming.evaluation.figures import report, summary
 from streaming.evaluation.foresight import ForeseenWord
 from streaming.evaluation.results import ClipResult
-from tests.streaming.evaluation.results import result, said, telling
+from tests.streaming.evaluation.results import emission, result, said
 
 
 def figures(*results: ClipResult, task: str = "transcribe") -> dict[str, Any]:
@@ -38,19 +38,19 @@ def test_a_translation_is_scored_as_english_streamed_and_whole() -> None:
 
 
 def test_delays_of_characters_are_those_of_the_pieces_they_came_in() -> None:
-    found = result(telling(1.0, ["潮水"]), telling(2.0, ["退", "了。"], late_s=0.5), lang="zh", text_lang="zh")
+    found = result(emission(1.0, ["潮水"]), emission(2.0, ["退", "了。"], late_s=0.5), lang="zh", text_lang="zh")
     assert found.delays_s == [1, 1, 2, 2]
     assert found.delays_ca_s == [1, 1, 2.5, 2.5]
 
 
 def test_a_word_is_there_when_its_last_piece_is() -> None:
-    found = result(telling(1.0, [" The", " tide"]), telling(2.0, ["-", "line", " turns"]))
+    found = result(emission(1.0, [" The", " tide"]), emission(2.0, ["-", "line", " turns"]))
     assert found.delays_s == [1, 2, 2]
 
 
 def test_the_last_word_is_late_by_what_computing_took_after_the_last_sample() -> None:
-    punctual = result(telling(3.0, [" The tide turns."], late_s=0.2), telling(4.0, [], late_s=0.3))
-    late = result(telling(3.0, [" The tide"]), telling(4.0, [" turns."], late_s=0.5))
+    punctual = result(emission(3.0, [" The tide turns."], late_s=0.2), emission(4.0, [], late_s=0.3))
+    late = result(emission(3.0, [" The tide"]), emission(4.0, [" turns."], late_s=0.5))
     assert punctual.final_word_s == 0
     assert punctual.finish_s == pytest.approx(0.3)
     found = figures(punctual, late)
@@ -91,10 +91,11 @@ def test_words_without_speech_are_counted() -> None:
 
 
 def test_languages_that_were_found_out() -> None:
-    right = result(telling(1.0, [], language="de"), telling(2.0, ["x"], language="en"), is_detected=True)
-    wrong = result(telling(1.0, ["x"], language="de"), is_detected=True)
-    given = result(telling(1.0, ["x"], language="en"))
+    right = result(emission(1.0, [], language="de"), emission(2.0, ["x"], language="en"), is_detected=True)
+    wrong = result(emission(1.0, ["x"], language="de"), is_detected=True)
+    given = result(emission(1.0, ["x"]), given_language="en")
     found = figures(right, wrong, given)
+    assert [each.language for each in (right, wrong, given)] == ["en", "de", "en"]
     assert (found["languages_right"], found["languages_detected"]) == (1, 2)
     assert figures(given)["languages_detected"] is None
 
@@ -118,7 +119,7 @@ def test_the_bound_is_that_of_the_last_reading() -> None:
 
 
 def test_all_computing_counts_also_what_no_stage_accounts_for() -> None:
-    found = figures(result(telling(2.0, ["x"], late_s=1.0), telling(4.0, [], late_s=1.0)))
+    found = figures(result(emission(2.0, ["x"], late_s=1.0), emission(4.0, [], late_s=1.0)))
     assert found["compute_per_audio_s"] == 0.5
     assert sum(found["stages"].values()) == pytest.approx(0.5)
 

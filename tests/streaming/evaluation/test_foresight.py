@@ -7,7 +7,9 @@ from simul_whisper import SAMPLE_RATE, AlignAttConfig, Word
 from streaming.audio.files import chunked
 from streaming.evaluation.foresight import Reading, earliest, foreseen
 from streaming.evaluation.replay import replay
-from tests.listener import MODEL, listener
+from streaming.sessions.session import Session
+from streaming.settings import VoiceConfig
+from tests.listener import MODEL
 from tests.tones import random_words, speech_of
 
 CONFIG = AlignAttConfig(language="en", segment_length=1.0)
@@ -56,9 +58,8 @@ def test_a_listener_is_told_no_word_before_it_could_be_told() -> None:
     words = foreseen(speech.samples, MODEL, CONFIG)
     assert words is not None
     assert "".join(word.text for word in words) == speech.text
-    told_s = [
-        each.audio_s for each in replay(listener(), chunked([speech.samples], SAMPLE_RATE)) for _ in each.update.words
-    ]
+    session = Session(CONFIG, MODEL, VoiceConfig(vad=False))
+    told_s = [each.audio_s for each in replay(session, chunked([speech.samples], SAMPLE_RATE)) for _ in each.words]
     assert all(word.earliest_s <= at_s for word, at_s in zip(words, told_s, strict=True))
     assert all(word.earliest_s <= word.chunk_s for word in words)
     assert words[0].earliest_s < words[-1].earliest_s

@@ -1,68 +1,99 @@
 """Playing recorded audio: what is given, and the clocks."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, load_model
-from streaming.evaluation.replay import replay, replay_realtime, replay_session
-from streaming.events import Ended, Words
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, PaddedAlignAttWhisper
+from streaming.audio.files import chunked
+from streaming.evaluation.replay import Emission, chunk_samples, replay, replay_realtime
+from streaming.events import Recognised
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
 from tests.tones import random_words, speech_of, tone_model
 
+CONFIG = AlignAttConfig(language="en", padding_len=1.0)
+MODEL = tone_model()
+SPEECH = speech_of(random_words(16, 1))
+OPEN = VoiceConfig(vad=False)
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return load_model(AlignAttConfig(model_name="tiny.en"))
+
+def session() -> Session:
+    return Session(CONFIG, MODEL, OPEN)
 
 
 def silence(*lengths_s: float) -> Iterator[NDArray[np.float32]]:
     return (np.zeros(round(length * SAMPLE_RATE), np.float32) for length in lengths_s)
 
 
-def listener(model: Model) -> PaddedAlignAttWhisper:
-    return PaddedAlignAttWhisper(AlignAttConfig(model_name="tiny.en", padding_len=1.0), model)
+def text_of(emissions: list[Emission]) -> str:
+    return "".join(word.text for emission in emissions for word in emission.words)
 
 
-def test_every_chunk_is_given_once_and_only_the_last_is_last(model: Model) -> None:
-    emissions = list(replay(listener(model), silence(1.0, 1.0, 0.3)))
+def test_every_chunk_is_given_once_and_the_end_with_the_last() -> None:
+    emissions = list(replay(session(), silence(1.0, 1.0, 0.3)))
     assert [emission.audio_s for emission in emissions] == pytest.approx([1.0, 2.0, 2.3])
-    assert [emission.update.is_last for emission in emissions] == [False, False, True]
-    assert emissions[-1].update.audio_end_s == pytest.approx(2.3)
+    assert [Recognised(2.3) in emission.events for emission in emissions] == [False, False, True]
 
 
-def test_a_chunk_is_ready_after_it_was_spoken_and_computed_and_after_the_one_before(model: Model) -> None:
-    emissions = list(replay(listener(model), silence(0.5, 0.5, 0.5)))
+def test_however_the_audio_is_cut_all_is_heard() -> None:
+    emissions = list(replay(session(), iter(np.array_split(SPEECH.samples, 37))))
+    assert text_of(emissions) == SPEECH.text
+    assert emissions[-1].audio_s == len(SPEECH.samples) / SAMPLE_RATE
+    assert any(emission.words for emission in emissions[:-1])
+
+
+@pytest.mark.parametrize("n_samples", [4 * SAMPLE_RATE, 4 * SAMPLE_RATE - 1, 3 * SAMPLE_RATE + 1])
+def test_a_chunk_is_one_pass_of_the_engine_also_the_last(n_samples: int) -> None:
+    chunks = [*chunked([SPEECH.samples[:n_samples]], chunk_samples(CONFIG, OPEN))]
+    whisper = PaddedAlignAttWhisper(CONFIG, MODEL)
+    words = []
+    for n, chunk in enumerate(chunks, 1):
+        whisper.insert_audio(chunk)
+        words.append(whisper.infer(is_last=n == len(chunks)).words)
+    emissions = list(replay(session(), iter(chunks), coalesce=True))
+    assert [emission.words for emission in emissions] == words
+    assert [emission.timing.windows for emission in emissions] == [1, 1, 1, 1]
+
+
+def test_a_chunk_is_ready_after_it_was_spoken_and_computed_and_after_the_one_before() -> None:
+    emissions = list(replay(session(), silence(0.5, 0.5, 0.5)))
     ready_s = 0.0
     for emission in emissions:
         ready_s = max(ready_s, emission.audio_s) + emission.compute_s
         assert emission.ready_s == pytest.approx(ready_s)
 
 
-def test_in_real_time_all_audio_is_given_and_late_chunks_together(model: Model) -> None:
-    emissions = list(replay_realtime(listener(model), silence(*[0.01] * 40)))
+def test_in_real_time_all_audio_is_given() -> None:
+    emissions = list(replay_realtime(session(), silence(*[0.01] * 40)))
     assert emissions[-1].audio_s == pytest.approx(0.4)
-    assert emissions[-1].update.is_last
-    assert emissions[-1].update.audio_end_s == pytest.approx(0.4)
+    assert emissions[-1].events[-1] == Recognised(0.4)
     assert all(emission.ready_s >= emission.audio_s for emission in emissions)
 
 
-def test_no_audio_gives_nothing(model: Model) -> None:
-    assert list(replay(listener(model), silence())) == []
-    assert list(replay_realtime(listener(model), silence())) == []
+def test_in_real_time_late_chunks_are_taken_together_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, lost_s = 0.0, 3.5
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s, lost_s
+        now_s, lost_s = now_s + seconds + lost_s, 0.0
+
+    monkeypatch.setattr("streaming.evaluation.replay.time", SimpleNamespace(monotonic=lambda: now_s))
+    emissions = list(replay_realtime(session(), chunked([SPEECH.samples], SAMPLE_RATE), sleep))
+    assert [emission.audio_s for emission in emissions] == [4, 5, 6, 7, 8]
+    assert [emission.ready_s for emission in emissions] == [4.5, 5, 6, 7, 8]
+    assert [emission.timing.windows for emission in emissions] == [1, 1, 1, 1, 1]
+    assert text_of(emissions) == SPEECH.text
 
 
-def test_a_session_gets_every_chunk_and_the_end() -> None:
-    speech = speech_of(random_words(8, 1))
-    session = Session(AlignAttConfig(language="en", padding_len=1.0), tone_model(), VoiceConfig(vad=False))
-    pieces = np.array_split(speech.samples, 37)
-    emissions = list(replay_session(session, iter(pieces)))
-    events = [event for emission in emissions for event in emission.events]
-    assert "".join(event.text for event in events if isinstance(event, Words)) == speech.text
-    assert events[-1] == Ended(emissions[-1].audio_s)
-    assert emissions[-1].audio_s == len(speech.samples) / SAMPLE_RATE
-    assert any(emission.turns for emission in emissions[:-1])
-    assert all(emission.ready_s >= emission.audio_s for emission in emissions)
+def test_no_audio_gives_nothing() -> None:
+    assert list(replay(session(), silence())) == []
+    assert list(replay_realtime(session(), silence())) == []
+
+
+def test_with_voice_activity_audio_comes_as_from_a_device() -> None:
+    assert chunk_samples(CONFIG, VoiceConfig()) == 1600
+    assert chunk_samples(AlignAttConfig(segment_length=0.5), OPEN) == 8000

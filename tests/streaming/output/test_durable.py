@@ -1,5 +1,6 @@
 """Files that are whole at any moment: after kill -9, and when the disk is full."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -47,6 +48,43 @@ def test_a_full_disk_leaves_whole_lines_and_loses_none(tmp_path: Path) -> None:
     file.flush()
     assert path.read_text() == 4 * line
     file.close()
+
+
+def test_a_tail_stands_at_the_end_until_more_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.ttml"
+    file = DurableText(path)
+    for text, tail in (("<a>", "</a>"), ("one", "</a>"), ("", "</a>"), ("</a>", "")):
+        file.write(text)
+        file.flush(tail)
+        assert path.read_text().startswith("<a>")
+        assert path.read_text().endswith("</a>")
+    assert path.read_text() == "<a>one</a>"
+    file.close()
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_leaves_the_tail(tmp_path: Path) -> None:
+    path = tmp_path / "out.ttml"
+    file = DurableText(path)
+    file.write("<a>")
+    file.flush("</a>")
+    file.write("x" * 5000)
+    with pytest.raises(OutputError):
+        file.flush("</a>")
+    assert path.read_text() == "<a></a>"
+    file.close()
+
+
+def test_what_cannot_be_taken_back_gets_no_tail(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    file = DurableText(pipe)
+    file.write("one")
+    file.flush("</a>")
+    file.close()
+    assert os.read(reading, 100) == b"one"
+    os.close(reading)
 
 
 def test_a_device_that_is_full_is_an_error_too() -> None:

@@ -1,67 +1,73 @@
-"""Sinks as text in, text out; cues as properties over any words."""
+"""Events in, text out; what others make of that text."""
 
-import io
 import json
+import logging
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from xml.etree import ElementTree
 
+import pysubs2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from ttconv.imsc import reader as imsc_reader
+from ttconv.model import Br, ContentDocument, ContentElement, P, Text
 
-from simul_whisper import ConfigError, StopReason, Update, Word
-from streaming.events import Ended, Event, Language, SpeechEnded, SpeechStarted, Words
-from streaming.output.formats import (
-    FORMATS,
-    MAX_CUE_LINES,
-    MAX_CUE_MS,
-    MAX_LINE_COLUMNS,
-    Cue,
-    CueBuilder,
-    EventSink,
-    open_sink,
-)
+from simul_whisper import ConfigError, Word
+from streaming.events import Ended, Event, Failed, Language, Reason, SpeechEnded, SpeechStarted, Words
+from streaming.output.cues import CaptionOptions
+from streaming.output.formats import CAPTION_FORMATS, FORMATS, SUFFIXES, WORDS_SCHEMA, Format, open_format
+from tests.streaming.output.words import words_of
 from tests.streaming.told import draft
 
-
-def update(*words: Word, audio_end_s: float = 0.0, language: str | None = "en") -> Update:
-    return Update(
-        words=words,
-        draft="",
-        stop=StopReason.EDGE,
-        language=language,
-        audio_end_s=audio_end_s,
-        keep_from_sample=0,
-        is_last=False,
-    )
+SCHEMA = Path(__file__).parents[3] / "docs" / "schemas" / f"{WORDS_SCHEMA}.json"
+FLASHING = CaptionOptions(min_cue_s=0)
 
 
-def words_of(text: str, start_s: float = 0.0, word_s: float = 0.3) -> list[Word]:
-    """The words of an English text, one after the other."""
-    return [Word(" " + w, start_s + i * word_s, start_s + (i + 1) * word_s, 0.9) for i, w in enumerate(text.split())]
+def said(*words: Word, heard_s: float = 0.0) -> Words:
+    return Words(words, heard_s)
 
 
-def written(name: str, updates: list[Update], *, with_times: bool = False) -> str:
-    stream = io.StringIO()
-    sink = open_sink(name, stream, with_times=with_times)
-    for each in updates:
-        sink.feed(each)
-    sink.end()
-    return stream.getvalue()
+def fed(written: Format, events: Iterable[Event]) -> str:
+    return "".join(written.feed(event) for event in events)
 
 
-TALK = [
-    update(*words_of("The tide is"), audio_end_s=1.0),
-    update(audio_end_s=2.0),
-    update(*words_of("a wave. It", start_s=0.9), audio_end_s=3.0),
-    update(*words_of("travels.", start_s=2.0), audio_end_s=4.0),
+def text_of(name: str, events: Iterable[Event], **options: object) -> str:
+    written = open_format(name, **options)  # type: ignore[arg-type]
+    return fed(written, events) + written.end()
+
+
+TALK: list[Event] = [
+    Language("en"),
+    said(*words_of("The tide is"), heard_s=1.0),
+    draft(" a wafe"),
+    said(*words_of("a wave. It", start_s=0.9), heard_s=3.0),
+    said(*words_of("travels.", start_s=2.0), heard_s=4.0),
+]
+SESSION: list[Event] = [
+    SpeechStarted(0.0),
+    Language("en"),
+    draft(" The tied"),
+    said(*words_of("The tide is"), heard_s=1.0),
+    said(*words_of("rising", start_s=0.9), heard_s=2.0),
+    SpeechEnded(1.5),
+    said(*words_of("So is", start_s=4.0), heard_s=5.0),
+    Ended(6.0),
 ]
 
 
 def test_text_flows() -> None:
-    assert written("text", TALK) == "The tide is a wave. It travels.\n"
+    assert text_of("text", TALK) == "The tide is a wave. It travels.\n"
 
 
-def test_text_with_times_has_a_line_for_each_update_with_words() -> None:
-    assert written("text", TALK, with_times=True).splitlines() == [
+def test_text_has_a_line_for_each_utterance() -> None:
+    assert fed(open_format("text"), SESSION) == "The tide is rising\nSo is\n"
+
+
+def test_text_with_times_has_a_line_for_each_passage() -> None:
+    assert text_of("text", TALK, times=True).splitlines() == [
         "[   0.00 -    0.90] The tide is",
         "[   0.90 -    1.80] a wave. It",
         "[   2.00 -    2.30] travels.",
@@ -69,17 +75,17 @@ def test_text_with_times_has_a_line_for_each_update_with_words() -> None:
 
 
 def test_punctuation_that_comes_later_stands_on_the_line_of_its_word() -> None:
-    talk = [
-        update(*words_of("The tide")),
-        update(Word(",", 0.6, 0.6, 0.9)),
-        update(Word(".", 0.6, 0.6, 0.9), *words_of("It")),
+    talk: list[Event] = [
+        said(*words_of("The tide")),
+        said(Word(",", 0.6, 0.6, 0.9)),
+        said(Word(".", 0.6, 0.6, 0.9), *words_of("It")),
     ]
-    assert written("text", talk, with_times=True) == "[   0.00 -    0.60] The tide,.\n[   0.00 -    0.30] It\n"
+    assert text_of("text", talk, times=True) == "[   0.00 -    0.60] The tide,.\n[   0.00 -    0.30] It\n"
 
 
-def test_jsonl_keeps_words_times_and_language() -> None:
+def test_rows_have_words_times_and_the_language_heard() -> None:
     word = Word(" schön", 1.23456, 1.5, 0.87654, "de")
-    rows = written("jsonl", [update(word, audio_end_s=2.0, language="de"), update(audio_end_s=3.0)])
+    rows = text_of("jsonl", [Language("de"), said(word, heard_s=2.0), draft(" ja")])
     assert "schön" in rows
     assert [json.loads(row) for row in rows.splitlines()] == [
         {
@@ -91,137 +97,155 @@ def test_jsonl_keeps_words_times_and_language() -> None:
     ]
 
 
-def test_jsonl_takes_the_time_of_emission() -> None:
-    stream = io.StringIO()
-    open_sink("jsonl", stream).feed(update(*words_of("late"), audio_end_s=2.0), emitted_s=2.75)
-    assert json.loads(stream.getvalue())["emitted"] == 2.75
+def test_rows_of_words_have_one_for_each_and_keep_to_their_schema() -> None:
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    talk: list[Event] = [
+        *SESSION[:-1],
+        said(Word(" déjà", 5, 5.5, 0.5, "fr"), Word(".", 5.5, 5.5, 1.0), heard_s=6.0),
+        Failed(Reason.ENGINE, "it is broken"),
+    ]
+    for file in (None, "talk.wav"):
+        rows = [json.loads(line) for line in text_of("words-jsonl", talk, file=file).splitlines()]
+        assert not [error.message for row in rows for error in Draft202012Validator(schema).iter_errors(row)]
+        assert "".join(row["word"] for row in rows) == " The tide is rising So is déjà."
+        assert [row["language"] for row in rows] == ["en"] * 6 + ["fr", "en"]
+        assert {row.get("file") for row in rows} == {file}
+    bad = rows[0] | {"start": "0"}
+    assert not Draft202012Validator(schema).is_valid(bad)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "words-jsonl"])
+def test_rows_take_the_time_of_emission_and_the_file(name: str) -> None:
+    written = open_format(name, language="fr", file="a.wav")
+    row = json.loads(written.feed(said(*words_of("late"), heard_s=2.0), emitted_s=2.75))
+    assert (row["emitted"], row["language"], row["file"]) == (2.75, "fr", "a.wav")
 
 
 def test_srt() -> None:
-    assert written("srt", TALK) == (
+    assert text_of("srt", TALK, captions=FLASHING) == (
         "1\n00:00:00,000 --> 00:00:01,500\nThe tide is a wave.\n\n2\n00:00:01,500 --> 00:00:02,300\nIt travels.\n\n"
     )
 
 
 def test_vtt_is_escaped() -> None:
-    updates = [update(*words_of("a<b --> c&d.", start_s=3661.5))]
-    assert written("vtt", updates) == ("WEBVTT\n\n1\n01:01:01.500 --> 01:01:02.400\na&lt;b --&gt; c&amp;d.\n\n")
+    talk: list[Event] = [said(*words_of("a<b --> c&d.", start_s=3661.5))]
+    assert text_of("vtt", talk) == ("WEBVTT\n\n1\n01:01:01.500 --> 01:01:02.500\na&lt;b --&gt; c&amp;d.\n\n")
+
+
+@pytest.mark.parametrize("name", CAPTION_FORMATS)
+def test_a_caption_is_written_when_it_is_closed(name: str) -> None:
+    written = open_format(name)
+    told = written.feed(said(*words_of("It is rather late. And")))
+    assert "It is rather late." in told
+    assert "And" not in told
+    assert "And" in written.feed(SpeechEnded(2.0))
 
 
 @pytest.mark.parametrize(("name", "expected"), [("text", ""), ("jsonl", ""), ("srt", ""), ("vtt", "WEBVTT\n\n")])
 def test_silence_leaves_no_words(name: str, expected: str) -> None:
-    assert written(name, [update()]) == expected
-
-
-def test_captions_are_written_when_they_close() -> None:
-    stream = io.StringIO()
-    sink = open_sink("srt", stream)
-    sink.feed(update(*words_of("It is late. And")))
-    assert "It is late." in stream.getvalue()
-    assert "And" not in stream.getvalue()
+    assert text_of(name, [said(), Ended(3.0)]) == expected
 
 
 def test_unknown_format_lists_the_known() -> None:
-    with pytest.raises(ConfigError, match="text, jsonl, srt, vtt"):
-        open_sink("docx", io.StringIO())
+    with pytest.raises(ConfigError, match="text, jsonl, words-jsonl, srt, vtt, ttml"):
+        open_format("docx")
 
 
-def cues_of(words: list[Word]) -> list[Cue]:
-    builder = CueBuilder()
-    return [*builder.feed(words), *builder.end()]
+def test_every_format_has_a_suffix_of_its_own() -> None:
+    assert len(set(SUFFIXES.values())) == len(FORMATS)
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (words_of("“Stop!” he said."), ["“Stop!”", "he said."]),
-        ([*words_of("before"), *words_of("after", start_s=1.2)], ["before", "after"]),
-        ([*words_of("before"), *words_of("after", start_s=1.1)], ["before after"]),
-        ([Word(" home", 0, 1, 1), Word(".", 3, 3.1, 1), Word(" Next", 3.1, 4, 1)], ["home.", "Next"]),
-        (words_of("slow " * 4, word_s=2.0), ["slow slow slow", "slow"]),
-        (
-            [Word("潮", 0, 1, 1), Word("は", 1, 1.2, 1), Word("引く。", 1.2, 2, 1), Word("また", 2, 3, 1)],
-            ["潮は引く。", "また"],
-        ),
-    ],
-)
-def test_where_cues_break(words: list[Word], expected: list[str]) -> None:
-    assert ["".join(cue.lines) for cue in cues_of(words)] == expected
+# What others read
+
+SPEECH: list[Event] = [
+    said(*words_of("Where the tide is a wave & travels far, nobody has to wait long for it. So")),
+    said(*words_of("they say.", start_s=5.0)),
+    SpeechEnded(5.6),
+    said(*words_of("Yes.", start_s=3725.5)),
+    Ended(3726.0),
+]
+CUES = [
+    (0, 4800, ["Where the tide is a wave & travels far,", "nobody has to wait long for it."]),
+    (4800, 5800, ["So they say."]),
+    (3725500, 3726500, ["Yes."]),
+]
 
 
-def test_long_sentences_fill_two_lines() -> None:
-    first, *_ = cues_of(words_of("the quick brown fox " * 10, word_s=0.1))
-    assert first.lines == ("the quick brown fox the quick brown fox", "the quick brown fox the quick brown fox")
+@pytest.mark.parametrize("name", ["srt", "vtt"])
+def test_pysubs2_reads_the_captions(name: str) -> None:
+    read = pysubs2.SSAFile.from_string(text_of(name, SPEECH), format_=name)
+    found = [(each.start, each.end, each.plaintext.split("\n")) for each in read]
+    # It leaves WebVTT's escapes as they are.
+    ampersand = "&amp;" if name == "vtt" else "&"
+    assert found == [(start, end, [line.replace("&", ampersand) for line in lines]) for start, end, lines in CUES]
 
 
-def test_east_asian_characters_take_two_columns() -> None:
-    cues = cues_of([Word("字", i / 10, (i + 1) / 10, 1) for i in range(50)])
-    assert [[len(line) for line in cue.lines] for cue in cues] == [[21, 21], [8]]
+def ttml_of(text: str, caplog: pytest.LogCaptureFixture) -> ContentDocument:
+    """What ttconv reads, without a word of complaint."""
+    with caplog.at_level(logging.WARNING):
+        document = imsc_reader.to_model(ElementTree.ElementTree(ElementTree.fromstring(text)))
+    assert document is not None
+    assert not caplog.records
+    return document
 
+
+def paragraphs(element: ContentElement) -> list[P]:
+    return [each for each in element.dfs_iterator() if isinstance(each, P)]
+
+
+def shown(paragraph: P) -> str:
+    parts = (
+        each.get_text() if isinstance(each, Text) else "\n" * isinstance(each, Br) for each in paragraph.dfs_iterator()
+    )
+    return "".join(parts)
+
+
+def test_ttconv_reads_the_captions(caplog: pytest.LogCaptureFixture) -> None:
+    document = ttml_of(text_of("ttml", SPEECH, language="en"), caplog)
+    body = document.get_body()
+    assert body is not None
+    assert document.get_lang() == "en"
+    assert [region.get_id() for region in document.iter_regions()] == ["bottom"]
+    found = [(each.get_begin() or 0, each.get_end(), shown(each).split("\n")) for each in paragraphs(body)]
+    assert found == [(Fraction(start, 1000), Fraction(end, 1000), lines) for start, end, lines in CUES]
+
+
+def test_ttml_of_silence_is_whole(caplog: pytest.LogCaptureFixture) -> None:
+    body = ttml_of(text_of("ttml", [said(), Ended(3.0)]), caplog).get_body()
+    assert body is not None
+    assert not paragraphs(body)
+
+
+def test_ttml_is_in_the_language_of_the_text(caplog: pytest.LogCaptureFixture) -> None:
+    translated = said(Word(" Tide.", 0.0, 1.5, 0.9, "en"))
+    assert ttml_of(text_of("ttml", [Language("de"), translated], language="de"), caplog).get_lang() == "en"
+
+
+def test_ttml_is_whole_with_its_tail_at_any_time(caplog: pytest.LogCaptureFixture) -> None:
+    written, text = open_format("ttml"), ""
+    for event in SPEECH:
+        text += written.feed(event)
+        if text:
+            ttml_of(text + written.tail, caplog)
+    assert written.tail == written.end() == ""
+
+
+# Any words
 
 texts = st.sampled_from([" a", " word", " sentence.", ",", "字", "。", " ", " <i>", " unbelievably-long-" + "x" * 40])
 times = st.floats(0, 30, allow_nan=False)
 any_words = st.lists(st.builds(Word, texts, times, times, st.just(0.5)), max_size=30)
 
 
-@given(any_words)
-def test_cues_keep_every_word_and_never_overlap(words: list[Word]) -> None:
-    cues = cues_of(words)
-    shown = "".join("".join(cue.lines) for cue in cues)
-    assert "".join(shown.split()) == "".join("".join(word.text for word in words).split())
-    edges = [ms for cue in cues for ms in (cue.start_ms, cue.end_ms)]
-    assert edges == sorted(edges)
-    assert all(cue.start_ms < cue.end_ms for cue in cues)
-    assert all(line for cue in cues for line in cue.lines)
-
-
-@given(st.lists(st.sampled_from(["a", "brown", "fox", "jumps", "extraordinarily"]), max_size=60))
-def test_cues_of_steady_speech_fit_the_screen(texts: list[str]) -> None:
-    for cue in cues_of(words_of(" ".join(texts))):
-        assert len(cue.lines) <= MAX_CUE_LINES
-        assert all(len(line) <= MAX_LINE_COLUMNS for line in cue.lines)
-        assert cue.end_ms - cue.start_ms <= MAX_CUE_MS
-
-
-@given(any_words, st.integers(0, 30), st.sampled_from(FORMATS[:1] + FORMATS[2:]))
+@given(any_words, st.integers(0, 30), st.sampled_from([name for name in FORMATS if name != "jsonl"]))
 def test_the_size_of_the_pieces_never_changes_the_sum(words: list[Word], cut: int, name: str) -> None:
-    assert written(name, [update(*words[:cut]), update(*words[cut:])]) == written(name, [update(*words)])
+    assert text_of(name, [said(*words[:cut]), said(*words[cut:])]) == text_of(name, [said(*words)])
 
 
-SESSION: list[Event] = [
-    SpeechStarted(0.0),
-    Language("en"),
-    draft(" The tied"),
-    Words(tuple(words_of("The tide is")), heard_s=1.0),
-    Words(tuple(words_of("rising", start_s=0.9)), heard_s=2.0),
-    SpeechEnded(1.5),
-    Words(tuple(words_of("So is", start_s=4.0)), heard_s=5.0),
-    Ended(6.0),
-]
-
-
-def written_events(name: str, events: list[Event]) -> str:
-    stream = io.StringIO()
-    sink = EventSink(open_sink(name, stream))
-    for event in events:
-        sink.feed(event)
-    return stream.getvalue()
-
-
-def test_a_session_has_a_line_for_each_utterance() -> None:
-    assert written_events("text", SESSION) == "The tide is rising\nSo is\n"
-
-
-def test_a_caption_closes_when_speech_ends() -> None:
-    cues = written_events("srt", SESSION[:6])
-    assert cues.splitlines()[2] == "The tide is rising"
-    assert written_events("srt", SESSION).startswith(cues)
-
-
-def test_a_session_has_rows_with_the_language_heard() -> None:
-    rows = [json.loads(line) for line in written_events("jsonl", SESSION).splitlines()]
-    assert [(row["text"], row["language"], row["emitted"]) for row in rows] == [
-        (" The tide is", "en", 1.0),
-        (" rising", "en", 2.0),
-        (" So is", "en", 5.0),
-    ]
+@given(any_words, st.sampled_from(FORMATS), st.sampled_from([Ended(9.0), Failed(Reason.ENGINE, "it is broken")]))
+def test_the_last_event_leaves_nothing_open(words: list[Word], name: str, last: Event) -> None:
+    written = open_format(name)
+    text = fed(written, [said(*words), last])
+    assert written.end() == written.tail == ""
+    assert text_of(name, [said(*words)]) == text

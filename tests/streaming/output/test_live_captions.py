@@ -4,6 +4,7 @@ import io
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,7 +12,7 @@ from simul_whisper import Word
 from streaming.audio.capture import Capture, Inbox
 from streaming.events import Failed, Reason, Recognised, Words
 from streaming.output.durable import DurableText
-from streaming.output.formats import open_sink
+from streaming.output.formats import open_format
 from streaming.output.live_captions import Record, listen
 from streaming.output.terminal import PlainCaptions
 from streaming.sessions.handle import ThreadHandle
@@ -52,15 +53,14 @@ class Room:
             step()
             return False
 
-        return listen(
-            self.capture, self.handle, PlainCaptions(open_sink("text", self.out), self.err), is_stopped, record
-        )
+        captions = PlainCaptions(open_format("text"), self.out, self.err)
+        return listen(self.capture, self.handle, captions, is_stopped, record)
 
     def speak(self, n_samples: int) -> None:
         self.microphone.inbox.put(bytes(2 * n_samples))
 
     def say(self, text: str) -> None:
-        self.handle.tell([Words((Word(" " + text, 0.0, 0.5, 0.9),), heard_s=1.0)])
+        self.handle.tell([Words((Word(" " + text, 0.0, 1.0, 0.9),), heard_s=1.0)])
         # So that the turn does not wait for the device.
         self.speak(160)
 
@@ -100,7 +100,7 @@ def test_a_full_disk_is_told_once_and_the_captions_go_on(tmp_path: Path) -> None
     room, path = Room(), tmp_path / "captions.txt"
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     file = DurableText(path)
-    record = Record(file, open_sink("text", file))
+    record = Record(file, open_format("text"))
 
     def limit(n_bytes: int) -> Callable[[], None]:
         return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, unlimited[1]))
@@ -123,7 +123,7 @@ def test_a_full_disk_is_told_once_and_the_captions_go_on(tmp_path: Path) -> None
     file.close()
 
 
-@pytest.mark.parametrize("name", ["srt", "vtt", "jsonl"])
+@pytest.mark.parametrize("name", ["srt", "vtt", "ttml", "jsonl", "words-jsonl"])
 def test_a_file_is_whole_after_every_turn(name: str, tmp_path: Path) -> None:
     room, path = Room(), tmp_path / "captions"
     file = DurableText(path)
@@ -132,10 +132,12 @@ def test_a_file_is_whole_after_every_turn(name: str, tmp_path: Path) -> None:
     def look() -> None:
         room.speak(160)
         sizes.append(path.stat().st_size)
+        if name == "ttml":
+            ElementTree.parse(path)
 
     room.listen(
         *[step for text in ("One.", "Two.") for step in (lambda text=text: room.say(text), look)],
-        record=Record(file, open_sink(name, file)),
+        record=Record(file, open_format(name)),
     )
     assert 0 < sizes[0] < sizes[1] == path.stat().st_size
     file.close()

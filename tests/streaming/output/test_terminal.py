@@ -11,7 +11,7 @@ from rich.console import Console
 
 from simul_whisper import Word
 from streaming.events import AudioDropped, Ended, Failed, Language, Reason, SpeechEnded, SpeechStarted, Words
-from streaming.output.formats import open_sink
+from streaming.output.formats import open_format
 from streaming.output.terminal import PlainCaptions, ScreenCaptions, open_screen
 from tests.streaming.told import draft
 
@@ -111,7 +111,7 @@ def test_what_goes_wrong_is_told_above_the_captions() -> None:
 
 def test_in_a_pipe_there_are_plain_lines_and_notices_apart() -> None:
     out, err = io.StringIO(), io.StringIO()
-    captions = PlainCaptions(open_sink("text", out), err)
+    captions = PlainCaptions(open_format("text"), out, err)
     for event in (draft(" no"), words("The tide"), words("is rising."), SpeechEnded(1.0), words("Yes."), Ended(2.0)):
         captions.hear(LOUD)
         captions.show(event)

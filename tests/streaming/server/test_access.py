@@ -28,7 +28,8 @@ def test_the_token_opens_the_door(headers: dict[str, str], query: str, is_in: bo
             last = talker.rest()[-1]
         code = "ended" if isinstance(last, Numbered) else last.reason.value
         assert (code, talker.close_code) == (("ended", 1000) if is_in else ("unauthorized", 1008))
-        assert get(served, f"/metrics{query}", headers)[0] == (200 if is_in else 401)
+        for page in ("/metrics", "/v1/model"):
+            assert get(served, f"{page}{query}", headers)[0] == (200 if is_in else 401)
         assert get(served, "/health")[0] == 200
 
 

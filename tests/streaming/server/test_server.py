@@ -118,6 +118,22 @@ def test_health_tells_ready_from_alive(served: Served) -> None:
         assert ([each.reason.value for each in messages], code) == (["not_ready"], 1013)
 
 
+def test_the_model_tells_what_it_can_be_asked_for(served: Served) -> None:
+    status, text = get(served, "/v1/model")
+    told = json.loads(text)
+    named = {each["code"]: each["name"] for each in told.pop("languages")}
+    assert status == 200
+    assert told == {"name": "tones", "tasks": ["transcribe", "translate"], "language": "en", "task": "transcribe"}
+    assert list(named) == list(tone_model().tokenizer.languages)
+    assert (named["de"], named["ba"], named["jw"]) == ("German", "Bashkir", "Javanese")
+    assert not [code for code, name in named.items() if name in (code, "")]
+    with serving(model=tone_model(name="tiny.en")) as english:
+        told = json.loads(get(english, "/v1/model")[1])
+    assert (told["languages"], told["tasks"]) == ([{"code": "en", "name": "English"}], ["transcribe"])
+    with serving(is_ready=False) as loading:
+        assert get(loading, "/v1/model") == (503, '{"message":"the model is loading"}')
+
+
 def test_the_page_of_counts_adds_up() -> None:
     with serving() as served:
         told(served, HELLO, AUDIO, END)

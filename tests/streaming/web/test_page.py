@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import soundfile
 
+from simul_whisper.languages import LANGUAGES
 from streaming.audio.files import read_audio
 from streaming.evaluation.scoring import word_edits
 from tests.streaming.web.browser import browser
@@ -80,13 +81,12 @@ def server(chromium: Any) -> Iterator[Server]:  # noqa: ARG001
 class Reader:
     """Somebody in front of the page."""
 
-    def __init__(self, chromium: Any, address: str) -> None:
-        self.page = chromium.new_page()
+    def __init__(self, chromium: Any, address: str, locale: str = "en-US") -> None:
+        self.page = chromium.new_page(locale=locale)
         self.page.set_default_timeout(PATIENCE_MS)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(address)
-        self.page.select_option("[name=language]", "en")
 
     def choose(self, file: Path, pace: str) -> None:
         self.page.get_by_text("File", exact=True).first.click()
@@ -101,6 +101,18 @@ class Reader:
 
     def wait_for_phase(self, phase: str) -> None:
         self.page.locator(f"html[data-phase={phase}]").wait_for()
+
+    def wait_for_languages(self) -> None:
+        """Wait until the server has told what its model has."""
+        self.page.locator("[name=language] option[value=en]").wait_for(state="attached")
+
+    @property
+    def languages(self) -> dict[str, str]:
+        """What is offered, by code."""
+        pairs = self.page.eval_on_selector_all(
+            "[name=language] option", "all => all.map((each) => [each.value, each.text])"
+        )
+        return dict(pairs)
 
     @property
     def recorded_s(self) -> int:
@@ -153,6 +165,8 @@ def test_a_server_that_was_killed_and_started_again_is_gone_on_with(reader: Read
     server.kill()
     reader.page.locator("#notice").wait_for()
     assert "cannot be reached" in reader.page.inner_text("#notice")
+    # How late the captions are is not known now.
+    reader.page.locator("#delay").wait_for(state="hidden")
     assert "screen" in reader.text
     server.start()
     reader.wait_for("back")
@@ -174,26 +188,61 @@ def test_a_file_goes_as_fast_as_it_can(reader: Reader) -> None:
 def test_a_file_that_is_none_is_told_in_words(reader: Reader) -> None:
     reader.choose(Path(__file__), "fast")
     reader.start()
-    reader.page.get_by_text("cannot be read as sound").wait_for()
+    reader.page.get_by_text("could not be read as audio").wait_for()
     assert reader.page.is_enabled("#start")
 
 
+def test_it_offers_what_the_model_has(reader: Reader, server: Server) -> None:
+    reader.wait_for_languages()
+    assert reader.languages == {"en": "English"}
+    assert not reader.page.is_visible("[name=task]")
+    server.kill()
+    server.start("--model", "base", "--language", "de", "--task", "translate")
+    # In the reader's language where the browser knows it: Chromium has no name for Bashkir.
+    other = Reader(reader.page.context.browser, server.url, "fr-FR")
+    names = other.page.locator("[name=language] option")
+    names.nth(98).wait_for(state="attached")
+    offered = dict(
+        zip(names.evaluate_all("all => all.map((each) => each.value)"), names.all_inner_texts(), strict=True)
+    )
+    assert offered.keys() == {"auto", *LANGUAGES[:99]}
+    assert (offered["de"], offered["jw"], offered["ba"]) == ("allemand", "javanais", "Bashkir")
+    assert not [code for code, name in offered.items() if name == code]
+    assert other.page.input_value("[name=language]") == "de"
+    assert other.page.input_value("[name=task]") == "translate"
+    other.page.close()
+
+
+def test_a_model_that_is_loading_is_waited_for(reader: Reader) -> None:
+    page = reader.page
+    page.route("**/v1/model", lambda route: route.fulfill(status=503, json={"message": "the model is loading"}))
+    page.reload()
+    page.get_by_text("Loading the model…").wait_for()
+    page.unroute("**/v1/model")
+    reader.wait_for_languages()
+    assert page.inner_text("#connection") == "Ready"
+
+
 def test_what_the_server_cannot_do_is_told_in_words(reader: Reader) -> None:
-    reader.page.select_option("[name=language]", "de")
+    reader.wait_for_languages()
+    # As if the server had got another model since.
+    reader.page.evaluate("document.querySelector('[name=language]').replaceChildren(new Option('Deutsch', 'de'))")
     reader.start()
     reader.page.get_by_text("The server cannot do this.").wait_for()
     assert "can only transcribe English" in reader.page.inner_text("#problem-detail")
     assert reader.page.is_enabled("#start")
+    reader.wait_for_languages()
 
 
 def test_a_token_can_be_typed_in(chromium: Any) -> None:
     with serving("--token", "open sesame & more") as server:
         reader = Reader(chromium, server.url)
-        reader.start()
+        reader.page.get_by_text("An access token is needed").wait_for()
         reader.page.get_by_label("Access token").fill("open sesame & more")
         reader.page.keyboard.press("Enter")
         reader.wait_for("appear")
         assert not reader.page.is_visible("#problem")
+        assert reader.languages == {"en": "English"}
         reader.page.close()
 
 

@@ -1,47 +1,27 @@
 """The page's own modules, run in the browser without a server: what they compute, and what they say to a socket."""
 
 import random
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import streaming
 from simul_whisper import Word
 from streaming.client.deduplication import Deduplicator
 from streaming.events import Reason, SpeechEnded, Words
-from streaming.output.formats import EventSink, open_sink
+from streaming.output.formats import open_format
 from streaming.protocols.native import Ack, End, Resume, parse_client
 from streaming.sessions.request import SessionRequest
-from tests.streaming.web.browser import browser
+from tests.streaming.web.browser import WEB, open_web
 
-WEB = Path(streaming.__file__).parent / "web"
 RATE_BYTES = 32_000
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None: ...
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=WEB))
-    threading.Thread(target=server.serve_forever).start()
-    try:
-        with browser() as started:
-            # Playwright waits by eval, which the page forbids.
-            opened = started.new_page(bypass_csp=True)
-            opened.goto(f"http://127.0.0.1:{server.server_port}/")
-            yield opened
-    finally:
-        server.shutdown()
-        server.server_close()
+    with open_web() as opened:
+        yield opened
 
 
 Client = Callable[..., Any]
@@ -216,54 +196,35 @@ def test_it_passes_over_the_words_that_other_clients_pass_over(page: Any, seed: 
         words = tuple(Word(chance.choice([" One", " one,", " two", "."]), each, each + 0.3, 1.0) for each in starts)
         acts.append({"type": "words", "words": [asdict(word) for word in words], "heard_s": 7.0})
         told = memory.told(Words(words, 7.0))
-        expected.append([word.text for word in told.words] if isinstance(told, Words) else None)
+        texts = [word.text for word in told.words] if isinstance(told, Words) else None
+        expected.append([texts, memory.needed_from_s(20.0), memory.heard_s])
     script = """async (acts) => {
       const { Deduplicator } = await import("/deduplication.js");
       const memory = new Deduplicator();
-      const told = acts.map((act) => (typeof act === "number" ? memory.startAnew(act) : memory.told(act)));
-      return told.filter((each) => each !== undefined).map((each) => each && each.words.map((word) => word.text));
+      const told = (act) => memory.told(act)?.words.map((word) => word.text) ?? null;
+      const hear = (act) => [told(act), memory.neededFrom_s(20), memory.heard_s];
+      return acts.map((act) => (typeof act === "number" ? memory.startAnew(act) : hear(act))).filter((each) => each);
     }"""
     assert page.evaluate(script, acts) == expected
 
 
-@pytest.mark.parametrize("code", ["not_ready", "too_many_sessions", "stopping"])
-def test_it_comes_again_later(talk: Talk, code: str) -> None:
-    talk.open()
-    talk.say(type="error", code=code, message="")
-    assert talk.state == f"lost {code}"
-    talk.wait_for_socket(2)
-    talk.ready()
-    assert talk.state == "open"
-
-
-@pytest.mark.parametrize("code", ["config", "unauthorized", "origin", "of_the_future"])
-def test_it_stops_where_coming_again_is_no_use(talk: Talk, code: str) -> None:
-    talk.open()
-    talk.say(type="error", code=code, message="")
-    assert talk.state == f"over {code}"
-
-
-def test_every_code_that_stops_has_its_sentence(page: Any) -> None:
-    script = """async (codes) => {
-      const { after } = await import("/protocol.js");
+def test_every_code_has_its_sentence(page: Any) -> None:
+    script = """async () => {
+      const { RECOVERY, after } = await import("/recovery.js");
       const { problem, lostBecause } = await import("/sentences.js");
-      return codes.map((code) => [code, after(code), problem({ code }).title, lostBecause(code)]);
+      const codes = [...Object.keys(RECOVERY.codes), "of_the_future"];
+      return codes.map((code) => (after(code) === "stop" ? problem({ code }).title : lostBecause(code)));
     }"""
-    told = page.evaluate(script, [code.value for code in Reason])
-    assert {code for code, then, _, _ in told if then != "stop"} == set(
-        "slow_reader not_ready too_many_connections too_many_sessions unknown_session resume_gap stopping stopped "
-        "overloaded idle too_long".split()
-    )
-    assert all(title and because for _, _, title, because in told)
+    assert all(page.evaluate(script))
 
 
 def passages(seed: int) -> list[Words | SpeechEnded]:
     """Made-up speech: pauses, long words, punctuation, several scripts."""
     chance = random.Random(seed)
-    texts = (
-        " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve|,|?|..."
-    )
-    spoken = texts.split("|")
+    spoken = (
+        " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve| of the"
+        "| and|,|?|..."
+    ).split("|")
     made: list[Words | SpeechEnded] = []
     at_s = 0.0
     for _ in range(60):
@@ -281,18 +242,17 @@ def passages(seed: int) -> list[Words | SpeechEnded]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", ["srt", "vtt"])
 def test_subtitles_are_those_of_the_command_line(page: Any, name: str, seed: int) -> None:
-    stream = StringIO()
-    sink = EventSink(open_sink(name, stream))
+    written, expected = open_format(name), ""
     words: list[dict[str, Any]] = []
     for event in passages(seed):
-        sink.feed(event)
+        expected += written.feed(event)
         if isinstance(event, Words):
             words += [{"text": word.text, "start_s": word.start_s, "end_s": word.end_s} for word in event.words]
         else:
             words[-1]["endsSpeech"] = True
-    sink.feed(SpeechEnded(0))
+    expected += written.end()
     script = """async ([name, words]) => (await import("/subtitles.js")).FORMATS[name].write(words)"""
-    assert page.evaluate(script, [name, words]) == stream.getvalue()
+    assert page.evaluate(script, [name, words]) == expected
 
 
 def test_samples_become_integers(page: Any) -> None:

@@ -1,0 +1,32 @@
+"""The address of a server's stream."""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit, urlunsplit
+
+from simul_whisper import ConfigError
+from streaming.protocols.native import PATH
+
+
+def websocket_url(url: str) -> str:
+    """Return the URL of the stream of a server; http is taken for ws, and the path may be left out.
+
+    Raises ConfigError.
+    """
+    try:
+        parts = urlsplit(url)
+        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+        is_complete = scheme in ("ws", "wss") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_complete = False
+    if not is_complete:
+        raise ConfigError(f"got {url}, expected a URL such as ws://127.0.0.1:8000")
+    return urlunsplit((scheme, parts.netloc, parts.path if parts.path != "/" and parts.path else PATH, parts.query, ""))
+
+
+def is_local(url: str) -> bool:
+    """Whether it is an address of this machine, which no proxy stands before."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
