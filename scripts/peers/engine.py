@@ -21,16 +21,7 @@ def settings(job: Job) -> AlignAttConfig:
 
 class Engine:
     def __init__(self, job: Job) -> None:
-<<<<<<< HEAD
-        # CTranslate2 imports PyTorch where it finds it, as beside these peers: half a gigabyte that nobody here uses.
-        sys.modules["torch"] = None  # type: ignore[assignment]
-        with suppress(ImportError):
-            import_module("ctranslate2")
-        # SciPy, which comes later, takes what is listed for what is there.
-        del sys.modules["torch"]
-=======
         _import_without_torch("ctranslate2")
->>>>>>> main
         self._config = settings(job)
         self._model = load_model(self._config)
 
