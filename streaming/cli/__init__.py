@@ -1,6 +1,7 @@
 """The `simul-whisper` command: one module per subcommand."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,6 +9,9 @@ from typing import NoReturn
 
 from simul_whisper import SimulWhisperError
 from streaming.output.standard_output import checked_output
+
+# What the engine warns of is shown as progress already.
+logging.getLogger("simul_whisper").addHandler(logging.NullHandler())
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130

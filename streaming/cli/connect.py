@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, ConfigError
+from simul_whisper import SAMPLE_RATE, ConfigError, language_code
 from streaming.cli.output_options import add_output_options, format_from
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Samples = NDArray[np.float32]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("source", metavar="FILE|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
-    parser.add_argument("--language", default="", help="a Whisper language code, or auto (default: the server's)")
+    parser.add_argument("--language", default="", help="such as German or de, or auto (default: the server's)")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
@@ -53,7 +53,8 @@ async def _connect(options: argparse.Namespace) -> int:
 
     named = {"language": options.language, "task": options.task}
     settings = {name: value for name, value in named.items() if value}
-    language = None if options.language in ("", "auto") else options.language
+    code = language_code(options.language or "auto")
+    language = None if code == "auto" else code
     captions = PlainCaptions(format_from(options, language), sys.stdout, sys.stderr)
     token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None

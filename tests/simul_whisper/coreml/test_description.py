@@ -103,17 +103,17 @@ def test_a_package_that_is_not_whole(package: Path, tmp_path: Path) -> None:
     whole = specification(copy).read_bytes()
     for content in (whole[: len(whole) // 2], b"\xff" * 100, b""):
         specification(copy).write_bytes(content)
-        with pytest.raises(WeightsError, match=r"model\.mlmodel: got"):
+        with pytest.raises(WeightsError, match=r"model\.mlmodel: .*the package is damaged"):
             describe(copy)
     specification(copy).unlink()
     with pytest.raises(WeightsError, match=r"model\.mlmodel: cannot be read"):
         describe(copy)
     for manifest in ("{}", "not json", "[]"):
         (copy / "Manifest.json").write_text(manifest)
-        with pytest.raises(WeightsError, match=r"Manifest\.json: got no manifest"):
+        with pytest.raises(WeightsError, match=r"Manifest\.json: the manifest of the package does not say where"):
             describe(copy)
     (copy / "Manifest.json").unlink()
-    with pytest.raises(WeightsError, match=r"Manifest\.json: cannot be read"):
+    with pytest.raises(WeightsError, match=r"Manifest\.json: the manifest of the package cannot be read"):
         describe(copy)
 
 
@@ -128,24 +128,27 @@ def test_a_package_with_part_of_its_weights(package: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("not json", "got no JSON"),
-        ("{}", "no list of one object"),
-        ('[{"inputSchema": []}]', "got an empty inputSchema"),
-        ('[{"outputSchema": [{"name": "y"}]}]', "got no usable inputSchema"),
-        ('[{"inputSchema": [{"name": "x", "shape": "1 x 2", "dataType": "Float32"}]}]', "got no usable inputSchema"),
+        ("not json", "not valid JSON"),
+        ("{}", "not a description that Apple's compiler writes"),
+        ('[{"inputSchema": []}]', "inputSchema is empty"),
+        ('[{"outputSchema": [{"name": "y"}]}]', "inputSchema cannot be understood"),
+        (
+            '[{"inputSchema": [{"name": "x", "shape": "1 x 2", "dataType": "Float32"}]}]',
+            "inputSchema cannot be understood",
+        ),
     ],
 )
 def test_a_compiled_model_that_is_damaged(tmp_path: Path, text: str, said: str) -> None:
     path = compiled(tmp_path)
     (path / "metadata.json").write_text(text)
-    with pytest.raises(WeightsError, match=rf"metadata\.json: {said}|metadata\.json: got JSON that is {said}"):
+    with pytest.raises(WeightsError, match=rf"metadata\.json: {said}"):
         describe(path)
 
 
 def test_a_compiled_model_without_a_description_says_what_is_missing(tmp_path: Path) -> None:
     path = compiled(tmp_path)
     (path / "metadata.json").unlink()
-    with pytest.raises(WeightsError, match=r"metadata\.json is missing, expected the description"):
+    with pytest.raises(WeightsError, match=r"metadata\.json is missing; without this description"):
         describe(path)
 
 

@@ -50,7 +50,7 @@ def test_a_bad_file_is_one_line_and_the_others_are_still_done(
     [
         (["--frame-threshold", "0"], "frame_threshold"),
         (["--model", "no-such-model"], "no-such-model"),
-        (["--model", "tiny.en", "--language", "de"], "language de"),
+        (["--model", "tiny.en", "--language", "de"], "German (de)"),
         (["--language", "klingon"], "klingon"),
         (["--config", "missing.toml"], "missing.toml"),
         (["--output", "/no/such/folder/out.txt"], "/no/such/folder/out.txt"),

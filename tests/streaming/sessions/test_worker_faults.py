@@ -47,11 +47,11 @@ def test_a_session_whose_inference_raises_ends_and_the_others_go_on() -> None:
 
 def test_what_only_the_model_can_refuse_is_an_event() -> None:
     with running(made()) as worker:
-        handle = worker.open(replace(CONFIG, language="klingon"))
+        handle = worker.open(replace(CONFIG, language="yue"))
         (event,) = collected(handle)
     assert isinstance(event, Failed)
     assert event.reason is Reason.CONFIG
-    assert "klingon" in event.message
+    assert "Cantonese (yue)" in event.message
 
 
 def test_bad_audio_and_bad_settings_are_refused_where_they_come_from() -> None:
