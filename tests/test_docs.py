@@ -12,6 +12,7 @@ import argparse
 import ast
 import asyncio
 import json
+import logging
 import os
 import re
 import shlex
@@ -200,7 +201,10 @@ def test_a_program_runs_as_written(
     served: Served,
     captions: Recording,
     shared_models: None,  # noqa: ARG001
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # So that it is restored, whatever the program makes of it.
+    caplog.set_level(logging.NOTSET, "simul_whisper")
     execute(block.text.replace(ADDRESS, f"127.0.0.1:{served.port}"), {"samples": captions.samples})
 
 
