@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,11 +20,19 @@ from simul_whisper import (
     SimulWhisperError,
     load_model,
 )
-from streaming.audio.files import audio_blocks, chunked
+from streaming.audio.files import Recording, Source, chunked
 from streaming.cli.options import ProgressBar, add_settings, config_from
+from streaming.cli.recordings import (
+    SOURCES_HELP,
+    Speakers,
+    add_audio_options,
+    audio_from,
+    file_of_channel,
+    opened_recording,
+)
 from streaming.evaluation.metrics_log import MetricsLog
 from streaming.evaluation.replay import Emission, replay, replay_realtime
-from streaming.output.formats import FORMATS, Sink, open_sink
+from streaming.output.formats import FORMATS, Sink, Writable, open_sink
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -31,7 +40,7 @@ _INTERRUPTED = 130
 
 def add_command(commands: Any) -> None:
     parser = commands.add_parser("transcribe", help="transcribe or translate audio files, streamed")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, mp3, ogg, m4a, mp4, webm ...")
+    parser.add_argument("files", nargs="+", metavar="FILE", help=SOURCES_HELP)
     parser.add_argument("--realtime", action="store_true", help="at the pace of speech; late chunks are taken together")
     parser.add_argument("--format", choices=FORMATS, default="text", help="what is written (default: text)")
     parser.add_argument("--times", action="store_true", help="with --format text: a line per update, with its times")
@@ -40,12 +49,15 @@ def add_command(commands: Any) -> None:
         "--log", metavar="FILE", help="write a metrics log (JSONL) that simulstream and omnisteval read"
     )
     parser.add_argument("--quiet", action="store_true", help="no closing line on standard error")
+    add_audio_options(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    config = config_from(options)
+    config, audio = config_from(options), audio_from(options)
+    if options.log and audio.channels == "separate":
+        raise ConfigError("a metrics log is of one stream; leave --log or --channels separate out")
     with ExitStack() as files:
         output = files.enter_context(_opened(options.output)) if options.output else sys.stdout
         log = MetricsLog(files.enter_context(_opened(options.log))) if options.log else None
@@ -56,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             bar.close()
         if log:
             log.model_loaded(model.info.load_duration_s)
-        statuses = [_transcribe(Path(name), model, config, options, output, log) for name in options.files]
+        statuses = [_transcribe(name, model, config, options, output, log) for name in options.files]
     return max(statuses)
 
 
@@ -68,41 +80,99 @@ def _opened(name: str) -> TextIO:
 
 
 def _transcribe(
-    path: Path,
+    name: str,
     model: Model,
     config: AlignAttConfig,
     options: argparse.Namespace,
     output: TextIO,
     log: MetricsLog | None,
 ) -> int:
-    """Stream one file and return its exit status; the others are still done when it is bad."""
-    whisper = PaddedAlignAttWhisper(config, model)
-    sink = open_sink(options.format, output, with_times=options.times)
-    cost, interruption = _Cost(), _Interruption()
+    """Stream one recording and return its exit status; the others are still done when it is bad."""
+    interruption, listeners = _Interruption(), list[_Listener]()
     try:
-        with interruption:
-            for emission in _emissions(whisper, path, config, interruption.sleep if options.realtime else None):
-                if log and not cost.audio_s:
-                    log.start(path)
-                _write(emission, sink, log, realtime=options.realtime)
-                cost.add(emission)
+        with ExitStack() as stack:
+            recording = stack.enter_context(opened_recording(name, audio_from(options)))
+            stack.enter_context(interruption)
+            listeners += _listeners(stack, recording, model, config, options, output)
+            sleep = interruption.sleep if options.realtime else None
+            # In turns, so that what is said first is written first.
+            for turn in zip_longest(*(listener.emissions(sleep) for listener in listeners)):
+                for listener, emission in zip(listeners, turn, strict=True):
+                    if emission:
+                        listener.write(emission, log, realtime=options.realtime)
                 if interruption.is_wanted:
                     break
+            for listener in listeners:
+                listener.end(is_cut_off=interruption.is_wanted)
     except SimulWhisperError as error:
-        sink.end()
+        for listener in listeners:
+            listener.end()
         print(f"simul-whisper: {error}", file=sys.stderr)
         if interruption.is_wanted:
             sys.exit(_INTERRUPTED)
         return _BAD_INPUT
     if interruption.is_wanted:
-        sink.feed(whisper.infer(is_last=True))
-        sink.end()
         print("simul-whisper: interrupted; what was heard is written", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-    sink.end()
     if not options.quiet:
-        print(cost.summary(path, whisper), file=sys.stderr)
+        for listener in listeners:
+            print(listener.summary(), file=sys.stderr)
     return 0
+
+
+def _listeners(
+    stack: ExitStack,
+    recording: Recording,
+    model: Model,
+    config: AlignAttConfig,
+    options: argparse.Namespace,
+    output: TextIO,
+) -> "list[_Listener]":
+    """Return who writes down each source of the recording: on the output, with labels, or captions in a file each."""
+    speakers, listeners = Speakers(output), []
+    for source in recording.sources:
+        stream: Writable = output
+        if source.label and options.format == "text":
+            stream = speakers.lines(source.label)
+        elif source.label and options.format == "jsonl":
+            stream = speakers.rows(source.label)
+        elif source.label:
+            stream = stack.enter_context(_opened(str(file_of_channel(options.output, source.label))))
+        sink = open_sink(options.format, stream, with_times=options.times)
+        listeners.append(_Listener(Path(recording.name), source, PaddedAlignAttWhisper(config, model), config, sink))
+    return listeners
+
+
+class _Listener:
+    """Writes down one source of a recording, and adds up what that costs."""
+
+    def __init__(
+        self, path: Path, source: Source, whisper: PaddedAlignAttWhisper, config: AlignAttConfig, sink: Sink
+    ) -> None:
+        self._path, self._source, self._whisper, self._sink = path, source, whisper, sink
+        self._chunks = chunked(source.blocks, round(config.segment_length * SAMPLE_RATE))
+        self._cost = _Cost()
+
+    def emissions(self, sleep: Callable[[float], None] | None) -> Iterator[Emission]:
+        """sleep: what waits for the pace of speech; None to wait for nothing."""
+        return replay_realtime(self._whisper, self._chunks, sleep) if sleep else replay(self._whisper, self._chunks)
+
+    def write(self, emission: Emission, log: MetricsLog | None, *, realtime: bool) -> None:
+        if log and not self._cost.audio_s:
+            log.start(self._path)
+        self._cost.add(emission)
+        self._sink.feed(emission.update, emission.ready_s if realtime else emission.audio_s)
+        if log:
+            log.chunk(emission.audio_s, emission.compute_s, emission.update.words)
+
+    def end(self, *, is_cut_off: bool = False) -> None:
+        """is_cut_off: what was heard is still to be decoded."""
+        if is_cut_off:
+            self._sink.feed(self._whisper.infer(is_last=True))
+        self._sink.end()
+
+    def summary(self) -> str:
+        return self._cost.summary(f"{self._path.name} {self._source.label}".strip(), self._whisper)
 
 
 class _Interruption:
@@ -134,20 +204,6 @@ class _Interruption:
             raise KeyboardInterrupt
 
 
-def _emissions(
-    whisper: PaddedAlignAttWhisper, path: Path, config: AlignAttConfig, sleep: Callable[[float], None] | None
-) -> Iterator[Emission]:
-    """sleep: what waits for the pace of speech; None to wait for nothing."""
-    chunks = chunked(audio_blocks(path), round(config.segment_length * SAMPLE_RATE))
-    return replay_realtime(whisper, chunks, sleep) if sleep else replay(whisper, chunks)
-
-
-def _write(emission: Emission, sink: Sink, log: MetricsLog | None, *, realtime: bool) -> None:
-    sink.feed(emission.update, emission.ready_s if realtime else emission.audio_s)
-    if log:
-        log.chunk(emission.audio_s, emission.compute_s, emission.update.words)
-
-
 class _Cost:
     """What a file has cost so far."""
 
@@ -161,10 +217,10 @@ class _Cost:
         self._compute_s += emission.compute_s
         self._lags_s += [emission.ready_s - word.end_s for word in emission.update.words if word.is_spoken]
 
-    def summary(self, path: Path, whisper: PaddedAlignAttWhisper) -> str:
+    def summary(self, name: str, whisper: PaddedAlignAttWhisper) -> str:
         info, mean_lag = whisper.info, sum(self._lags_s) / max(1, len(self._lags_s))
         parts = [
-            f"{path.name}: {self.audio_s:.1f} s, language {whisper.language}",
+            f"{name}: {self.audio_s:.1f} s, language {whisper.language}",
             f"model {info.name}, encoder {info.encoder}, decoder {info.decoder}",
             f"{self._compute_s / max(self.audio_s, 1e-9):.2f} s of computation per second of audio",
             f"words {mean_lag:.2f} s after they were spoken" if self._lags_s else "no words",
