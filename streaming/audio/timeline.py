@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 # Timestamps are rounded, to milliseconds in webm, and jitter; what starts no further off continues what came before.
 TOLERANCE_S = 0.05
-# After what cannot be decoded the time is taken anew.
+# After what cannot be decoded, or was cut, the time is taken anew.
 ROUNDING_S = 0.001
 # A longer overlap, or one that reaches back to the recording's start, is another recording joined to this one.
 MAX_OVERLAP_S = 10.0
@@ -77,8 +77,8 @@ class Timeline:
         start_s, is_apart = self.end_s + gap_s, gap_s > 0 or cut_s > 0 or self._is_after_loss
         self.end_s = start_s + piece.duration_s - cut_s
         self._silence_s += gap_s
-        self._is_after_loss = piece.content is None
-        if self._is_after_loss:
+        self._is_after_loss = piece.content is None or cut_s > 0
+        if piece.content is None:
             self._silence_s += piece.duration_s
         else:
             self._heard_s += piece.duration_s - cut_s
