@@ -75,7 +75,7 @@ def open_format(
 
 def _closes(event: Event) -> bool:
     """Whether lines and captions end here."""
-    return isinstance(event, SpeechEnded | Ended | Failed)
+    return isinstance(event, SpeechEnded | Recognised | Ended | Failed)
 
 
 def _text_of(words: Iterable[Word]) -> str:
