@@ -49,7 +49,7 @@ class Decoding:
         self._container, self._name, self._config = container, name, config or RecordingConfig()
         streams, tracks = _tracks(container)
         if not container.streams.audio:
-            raise AudioFormatError(f"{name}: got no audio stream")
+            raise AudioFormatError(f"{name}: there is no audio in it")
         track = choose_track(tracks, self._config.track, name)
         self._stream = streams[tracks.index(track)]
         self._reader = PacketReader(container, self._stream)
@@ -94,7 +94,7 @@ class Decoding:
         if is_empty:
             is_mp4 = "mov" in self._container.format.name
             hint = "; an mp4 whose index is at its end cannot be streamed, only read as a file" if is_mp4 else ""
-            raise AudioFormatError(f"{self._name}: got audio without a single sample{hint}")
+            raise AudioFormatError(f"{self._name}: its audio is empty{hint}")
         self._note_missing_end()
 
     def _labels(self) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ class Decoding:
         if self._config.channels == "separate":
             return labels
         if int(self._config.channels) > len(labels):
-            raise AudioFormatError(f"{self._name}: got no channel {self._config.channels}; it has {len(labels)}")
+            raise AudioFormatError(f"{self._name}: there is no channel {self._config.channels}; it has {len(labels)}")
         return ("",)
 
     def _chosen(self, channels: Samples, mixer: Mixer) -> Samples:

@@ -53,7 +53,7 @@ def audio_blocks(path: Path | str, config: RecordingConfig | None = None) -> Ite
     """
     with open_recording(Path(path), config) as recording:
         if len(recording.sources) > 1:
-            raise ConfigError("got channels separate, expected mix or a number; open_recording gives each channel")
+            raise ConfigError("channels = separate gives several streams; open_recording returns each of them")
         yield from recording.sources[0].blocks
         for notice in recording.notices():
             logger.warning("%s", notice)
@@ -169,7 +169,7 @@ def _opened(source: Path | str) -> tuple[str, av.container.InputContainer]:
 def _open_file(path: Path | str) -> av.container.InputContainer:
     other = _OTHER_URL.match(str(path)) if isinstance(path, str) else None
     if other and not Path(path).exists():
-        raise AudioFormatError(f"{path}: got a {other[1]} URL, expected http or https, or the path of a file")
+        raise AudioFormatError(f"{path}: {other[1]} URLs cannot be opened; give an http or https URL, or a file")
     try:
         # The prefix keeps FFmpeg from taking a name for a URL or a device.
         return av.open(f"file:{path}", "r")
@@ -193,7 +193,7 @@ def _open_url(url: str) -> av.container.InputContainer:
 
 def _open_standard_input() -> av.container.InputContainer:
     if sys.stdin is None or sys.stdin.isatty():
-        raise AudioFormatError("standard input: got a terminal, expected audio from a pipe or a file")
+        raise AudioFormatError("standard input is a terminal; pipe audio into it, or name a file")
     try:
         file: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else _Pipe(sys.stdin.fileno())
         container: av.container.InputContainer = av.open(file, "r", buffer_size=_PIPE_BYTES)

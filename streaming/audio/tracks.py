@@ -45,7 +45,7 @@ def choose_track(tracks: Sequence[Track], wanted: str, name: str) -> Track:
     Raises AudioFormatError, which begins with `name` and lists the tracks.
     """
     if not tracks:
-        raise AudioFormatError(f"{name}: got no audio track that can be decoded")
+        raise AudioFormatError(f"{name}: none of its audio tracks can be decoded")
     if not wanted:
         return next((track for track in tracks if track.is_default), tracks[0])
     if wanted.isdecimal():
@@ -54,7 +54,7 @@ def choose_track(tracks: Sequence[Track], wanted: str, name: str) -> Track:
         codes = _codes(wanted)
         found = [track for track in tracks if track.language and codes & _codes(track.language)]
     if not found:
-        raise AudioFormatError(f"{name}: got no audio track {wanted!r}; it has {listed(tracks)}")
+        raise AudioFormatError(f"{name}: there is no audio track {wanted!r}; it has {listed(tracks)}")
     return next((track for track in found if track.is_default), found[0])
 
 

@@ -69,9 +69,9 @@ def run(options: argparse.Namespace) -> int:
 
     config, voice = session_configs_from(options)
     if options.detect_language and config.language != "auto":
-        raise ConfigError(f"got --detect-language and language = {config.language!r}, expected one of the two")
+        raise ConfigError(f"--detect-language and --language {config.language} contradict each other; leave one out")
     if options.foresight and voice.vad:
-        raise ConfigError("got --foresight and flags of voice activity, expected one of the two")
+        raise ConfigError("--foresight measures the engine alone; leave out the flags of voice activity")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
@@ -117,7 +117,7 @@ def selected_clips(options: argparse.Namespace) -> list[Clip]:
     skipped = options.skip.split(",")
     chosen = [clip for clip in clips if clip.lang in languages and clip.kind in kinds and clip.id not in skipped]
     if not chosen:
-        raise ConfigError(f"{options.manifest}: no clip is of the languages and kinds asked for")
+        raise ConfigError(f"{options.manifest}: no clip has the languages and kinds that were asked for")
     return chosen
 
 

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     server = Server(SessionRegistry(worker, config, voice, limits), access, _tls(options))
     listening = bound_socket(options.host, options.port)
     if not is_local and not token:
-        _say("anybody who can reach this machine may connect; --token is how to be asked for one")
+        _say("anybody who can reach this machine may connect; give --token to ask clients for one")
     scheme = "https" if options.tls_cert else "http"
     _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
     worker.start()
@@ -70,7 +70,7 @@ def _tls(options: argparse.Namespace) -> "Tls | None":
     from streaming.server.run import Tls
 
     if options.tls_key and not options.tls_cert:
-        raise ConfigError("got --tls-key without --tls-cert, expected both, or the certificate alone")
+        raise ConfigError("--tls-key needs --tls-cert, the certificate that it belongs to")
     return Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
 
 

@@ -30,7 +30,7 @@ def test_one_that_is_not_there_is_refused_and_those_that_are_listed(wanted: str)
     with pytest.raises(AudioFormatError) as error:
         choose_track(TRACKS, wanted, "talk.mkv")
     assert str(error.value) == (
-        f"talk.mkv: got no audio track {wanted!r}; it has 1 (fra), 2 (eng, default), 3 (eng, 'Commentary')"
+        f"talk.mkv: there is no audio track {wanted!r}; it has 1 (fra), 2 (eng, default), 3 (eng, 'Commentary')"
     )
 
 
