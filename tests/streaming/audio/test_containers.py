@@ -136,6 +136,12 @@ def test_a_stream_cannot_make_hours_of_silence(tmp_path: Path) -> None:
     assert any("the timestamps jump" in notice for notice in decoder.notices())
 
 
+def test_no_bytes_are_waited_for_by_nobody() -> None:
+    decoder = ContainerDecoder()
+    assert not len(decoder.feed(b""))
+    decoder.close()
+
+
 def test_closed_and_forgotten_decoders_leave_no_thread() -> None:
     n_threads = threading.active_count()
     for _ in range(20):
