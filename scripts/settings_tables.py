@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streaming.output.cues import CaptionOptions
-
 from simul_whisper import AlignAttConfig
 from streaming.cli.options import settings_table
+from streaming.output.cues import CaptionOptions
 from streaming.server.limits import Limits
 from streaming.settings import VoiceConfig, WorkerConfig
 
