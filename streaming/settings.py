@@ -64,12 +64,14 @@ class VoiceConfig:
     """Settings of voice activity. Raises ConfigError for impossible values."""
 
     vad: bool = option(True, "decode speech only; false = everything is decoded")
-    vad_threshold: float = option(0.5, "probability from which a sound is taken for speech", low=0.05, high=0.95)
+    vad_threshold: float = option(
+        0.5, "a sound with at least this probability is taken for speech", low=0.05, high=0.95
+    )
     vad_lead_in: float = option(
         0.3, "seconds of audio before the first sound of speech that are decoded too", low=0, high=2
     )
     vad_silence: float = option(0.7, "seconds of silence that end an utterance", low=0.1, high=10)
-    vad_min_speech: float = option(0.1, "seconds of speech below which a sound is a click", low=0, high=2)
+    vad_min_speech: float = option(0.1, "a sound with fewer seconds of speech is taken for a click", low=0, high=2)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -79,9 +81,9 @@ class VoiceConfig:
 class WorkerConfig:
     """Settings of the thread that serves many sessions. Raises ConfigError for impossible values."""
 
-    max_sessions: int = option(16, "sessions open at once, those that wait for a client to come back included", low=1)
+    max_sessions: int = option(16, "open sessions, including those whose client may come back", low=1)
     buffer_s: float = option(30.0, "seconds of audio of one session that may wait to be decoded", low=1)
-    late_s: float = option(1.0, "seconds after which audio that waits is decoded all at once", low=0)
+    late_s: float = option(1.0, "seconds that audio may wait; then all that waits is decoded at once", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
-    parser.add_argument("--token", default="", help=f"the server's; better given as ${_TOKEN}")
+    parser.add_argument("--token", default="", help=f"the server's token; safer in ${_TOKEN}")
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
     add_options(parser, RecordingConfig, "what is heard of a recording")
     parser.set_defaults(run=run)

@@ -40,17 +40,19 @@ Chunks = Iterator[NDArray[np.float32]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help=SOURCES_HELP)
-    parser.add_argument("--realtime", action="store_true", help="at the pace of speech; late chunks are taken together")
+    parser.add_argument(
+        "--realtime", action="store_true", help="read at the pace of speech; chunks that are late are decoded together"
+    )
     add_output_options(parser)
     parser.add_argument(
         "--output",
         metavar="FILE|DIR/",
-        help="write there, not to standard output; in a folder each file gets one of its own",
+        help="write to FILE instead of standard output; in a folder each file gets one of its own",
     )
     parser.add_argument(
         "--log", metavar="FILE", help="write a metrics log (JSONL) that simulstream and omnisteval read"
     )
-    parser.add_argument("--quiet", action="store_true", help="no closing line on standard error")
+    parser.add_argument("--quiet", action="store_true", help="do not print the summary at the end")
     add_audio_options(parser)
     add_voice_settings(parser, "With any of these, only speech is decoded, as by listen; without, everything is.")
     add_settings(parser)

@@ -80,7 +80,7 @@ def _clip(line: str, folder: Path) -> Clip:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ManifestError(f"got no JSON ({error.msg}, column {error.colno})") from error
+        raise ManifestError(f"this is not JSON ({error.msg}, column {error.colno})") from error
     if not isinstance(row, dict):
         raise ManifestError(f"got {type(row).__name__}, expected an object")
     return Clip(

@@ -58,7 +58,7 @@ def test_segments_of_a_long_transcript(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("second_line", "message"),
     [
-        ("{", "line 2: got no JSON"),
+        ("{", "line 2: this is not JSON"),
         ("[]", "line 2: got list, expected an object"),
         (json.dumps(ROW), "line 2: the id 'tide' appears twice"),
         (json.dumps({"id": "b"}), "line 2: 'path' is missing"),
