@@ -36,7 +36,9 @@ class ContainerDecoder:
 
     def feed(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
         """Return the samples that can be told now. Raises AudioFormatError when the bytes are no audio."""
-        self._pipe.give(bytes(data))
+        # For no bytes nobody would ever say that they are used up.
+        if data:
+            self._pipe.give(bytes(data))
         return self._pipe.taken()
 
     def end(self) -> NDArray[np.float32]:
