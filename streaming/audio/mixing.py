@@ -18,6 +18,9 @@ _BLOCK_S, _FADE_S = 0.1, 0.01
 _OPPOSITE = -0.5
 # Below it nothing is correlated: -80 dB.
 _MIN_POWER = 1e-8
+# The noise of pauses may have any phase: a block decides when it is within 10 dB of the loudest one of late; that is
+# forgotten at 0.4 dB a second.
+_MIN_OF_LEVEL, _LEVEL_KEPT = 0.1, 0.99
 # A channel takes part once its loudest block is no more than 40 dB below that of the loudest channel.
 _MIN_RELATIVE_POWER = 1e-4
 # Speech is in the centre, and nothing of it in the channel for low frequencies.
@@ -39,6 +42,7 @@ class Mixer:
         self._held = np.zeros((len(names), 0), np.float32)
         self._signs = np.ones(len(names))
         self._loudest = np.zeros(len(names))
+        self._level = 0.0
         self._gains: NDArray[np.float64] | None = None
         self.opposite_s = 0.0
 
@@ -78,7 +82,8 @@ class Mixer:
     def _turn(self, channels: Samples, power: NDArray[np.float64]) -> None:
         """Turn the channels around that would cancel the loudest one."""
         loudest = int(np.argmax(power * self._weights))
-        if power[loudest] <= _MIN_POWER:
+        self._level = max(_LEVEL_KEPT * self._level, float(power[loudest]))
+        if power[loudest] <= max(_MIN_POWER, _MIN_OF_LEVEL * self._level):
             return
         products = np.mean(channels.astype(np.float64) * channels[loudest], axis=1)
         correlation = 2 * products / (power + power[loudest])

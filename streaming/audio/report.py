@@ -8,7 +8,7 @@ from streaming.audio.tracks import Track, listed
 
 # What is shorter than that is no loss that anybody would look for.
 _MIN_TOLD_SILENCE_S = 1.0
-_MIN_TOLD_OPPOSITE_S = 0.5
+_MIN_TOLD_OPPOSITE_S = 1.0
 _MOST_SPANS = 5
 
 

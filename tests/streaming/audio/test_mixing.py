@@ -36,6 +36,13 @@ def test_equal_channels_are_the_channel() -> None:
     assert np.array_equal(mixed(channel, channel), channel)
 
 
+def test_the_noise_of_pauses_does_not_turn_channels_around() -> None:
+    speech, hiss = noise(0.1), noise(0.02)
+    speech[N // 4 : N // 2] = 0
+    samples = mixed(speech + hiss, speech - hiss)
+    np.testing.assert_allclose(samples, speech, atol=1e-6)
+
+
 def test_one_channel_passes_through() -> None:
     channel = noise()
     assert np.array_equal(mixed(channel, names=("FC",)), channel)
