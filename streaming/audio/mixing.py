@@ -105,6 +105,11 @@ def _weights(names: Sequence[str]) -> NDArray[np.float64]:
     return weights if weights.any() else np.ones(len(names))
 
 
+def unnamed(n_channels: int) -> tuple[str, ...]:
+    """Return names for channels of which only the number is known: all of them count alike."""
+    return ("",) * n_channels
+
+
 def labels_of(n_channels: int) -> tuple[str, ...]:
     """Return what channels are called: `left` and `right`, else `channel-1` and so on; one alone has no name."""
     if n_channels == 1:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, BackendError, as_samples
+from streaming.audio.mixing import Mixer, unnamed
 from streaming.settings import Encoding, PcmFormat
 
 try:
@@ -27,41 +28,44 @@ _MULAW = _mulaw_table()
 
 
 class PcmDecoder:
-    """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out; channels are averaged. How the bytes are cut never matters."""
+    """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out; how the bytes are cut never matters.
+
+    Several channels are mixed as those of a recording are, so that opposite ones do not cancel.
+    """
 
     def __init__(self, pcm_format: PcmFormat) -> None:
         self._format = pcm_format
         self._encoding = Encoding(pcm_format.encoding)
         self._carried = b""
+        self._mixer = Mixer(unnamed(pcm_format.channels), pcm_format.rate)
         self._resampler = (
             soxr.ResampleStream(pcm_format.rate, SAMPLE_RATE, 1) if pcm_format.rate != SAMPLE_RATE else None
         )
 
     def feed(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
-        """Return the samples that are complete; a resampler holds back some 50 ms.
+        """Return the samples that are complete; a resampler holds back some 50 ms, a mixer of channels at most 100 ms.
 
         Raises AudioFormatError for NaN, infinite and far too loud floats; the audio of that call is then lost.
         """
         joined = self._carried + bytes(data)
         n_whole = len(joined) - len(joined) % self._format.bytes_per_frame
         self._carried = joined[n_whole:]
-        return self._resampled(self._mono(joined[:n_whole]), last=False)
+        return self._resampled(self._mixer.feed(self._channels(joined[:n_whole]))[0], last=False)
 
     def end(self) -> NDArray[np.float32]:
-        """Return what the resampler held back; bytes of an unfinished frame are left out."""
+        """Return what was held back; bytes of an unfinished frame are left out."""
         self._carried = b""
-        return self._resampled(np.zeros(0, np.float32), last=True)
+        return self._resampled(self._mixer.end()[0], last=True)
 
-    def _mono(self, data: bytes) -> NDArray[np.float32]:
+    def _channels(self, data: bytes) -> NDArray[np.float32]:
+        """Return float32 (n_channels, n)."""
         if self._encoding is Encoding.S16LE:
             flat = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
         elif self._encoding is Encoding.F32LE:
             flat = np.frombuffer(data, "<f4").astype(np.float32)
         else:
             flat = _MULAW[np.frombuffer(data, np.uint8)]
-        # Sums of huge floats overflow, and infinities cancel to NaN; `as_samples` refuses both.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return as_samples(flat.reshape(-1, self._format.channels).mean(axis=1))
+        return as_samples(flat).reshape(-1, self._format.channels).T
 
     def _resampled(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
         if self._resampler is None:

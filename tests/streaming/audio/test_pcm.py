@@ -73,6 +73,13 @@ def test_full_scale_is_one_and_channels_are_averaged() -> None:
     assert decoded(b"\x00\x80\x00\x00\x00\x40\x00\x40", PcmFormat(channels=2)).tolist() == [-0.5, 0.5]
 
 
+def test_opposite_channels_do_not_cancel_and_one_side_keeps_its_level() -> None:
+    channel = chord(16_000)
+    for other in (-channel, 0 * channel):
+        samples = decoded(encoded([channel, other], "f32le"), PcmFormat("f32le", channels=2))
+        np.testing.assert_allclose(samples, channel, atol=1e-6)
+
+
 @examples(60)
 @given(data=st.data())
 def test_the_cut_of_the_bytes_never_changes_the_sum(data: st.DataObject) -> None:
