@@ -24,9 +24,8 @@ Samples = NDArray[np.float32]
 # What FFmpeg calls the channels (FL, FR ...), and float32 (n_channels, n) at 16 kHz in [-1, 1], n > 0.
 _Channels = tuple[tuple[str, ...], Samples]
 
-# Integers, because swresample clips them to full scale; packed, because PyAV hands out eight planes at most.
-_SAMPLE_FORMAT = "s32"
-_FULL_SCALE = np.float32(2**31)
+# Packed, because PyAV hands out eight planes at most. One channel comes as integers, as it always has.
+_FULL_SCALE = {"s32": np.float32(2**31), "flt": np.float32(1)}
 _SILENCE_SAMPLES = 10 * SAMPLE_RATE
 _MIN_MISSING_END_S = 1.0
 
@@ -79,23 +78,28 @@ class Decoding:
         Raises AudioFormatError when there is not one sample, and for channels that cannot be resampled.
         """
         is_empty = True
-        mixer: Mixer | None = None
-        for names, channels in self._channels():
-            if mixer is None or names != mixer.names:
-                yield from self._mixed_rest(mixer)
-                mixer = Mixer(names)
-            heard = self._chosen(channels, mixer)
-            if heard.shape[1]:
+        for block in self._heard():
+            if block.shape[1]:
                 is_empty = False
-                yield heard
-        for rest in self._mixed_rest(mixer):
-            is_empty = False
-            yield rest
+                # Sums may go a little beyond full scale, as resampled sound does.
+                yield np.clip(block, -1, 1)
         if is_empty:
             is_mp4 = "mov" in self._container.format.name
             hint = "; an mp4 whose index is at its end cannot be streamed, only read as a file" if is_mp4 else ""
             raise AudioFormatError(f"{self._name}: its audio is empty{hint}")
         self._note_missing_end()
+
+    def _heard(self) -> Iterator[Samples]:
+        """Yield float32 (n_labels, n), n may be 0."""
+        mixer: Mixer | None = None
+        for names, channels in self._channels():
+            if mixer is None or names != mixer.names:
+                if mixer is not None:
+                    yield self._end_of(mixer)
+                mixer = Mixer(names)
+            yield self._chosen(channels, mixer)
+        if mixer is not None:
+            yield self._end_of(mixer)
 
     def _labels(self) -> tuple[str, ...]:
         labels = labels_of(self._stream.codec_context.layout.nb_channels)
@@ -114,12 +118,10 @@ class Decoding:
         # A part of a joined recording may have fewer.
         return channels[[min(channel, len(channels) - 1) for channel in wanted]]
 
-    def _mixed_rest(self, mixer: Mixer | None) -> Iterator[Samples]:
-        if mixer is not None:
-            rest = mixer.end()
-            self._opposite_s += mixer.opposite_s
-            if rest.shape[1]:
-                yield rest
+    def _end_of(self, mixer: Mixer) -> Samples:
+        rest = mixer.end()
+        self._opposite_s += mixer.opposite_s
+        return rest if self._config.channels == "mix" else np.zeros((len(self.labels), 0), np.float32)
 
     def _note_missing_end(self) -> None:
         end_s = _exact_end_s(self._container, self._stream)
@@ -202,7 +204,9 @@ class _Run:
     def __init__(self, frame: av.AudioFrame, name: str, end_sample: int) -> None:
         self.form, self._name, self.end_sample = _form(frame), name, end_sample
         self._names = tuple(channel.name for channel in frame.layout.channels)
-        self._resampler = av.AudioResampler(_SAMPLE_FORMAT, frame.layout, SAMPLE_RATE)
+        sample_format = "s32" if len(self._names) == 1 else "flt"
+        self._full_scale = _FULL_SCALE[sample_format]
+        self._resampler = av.AudioResampler(sample_format, frame.layout, SAMPLE_RATE)
         self._n_skipped = 0
 
     def begin(self, start_sample: int, n_cut: int) -> Iterator[_Channels]:
@@ -227,7 +231,9 @@ class _Run:
                 f"which cannot be resampled ({error.strerror}); convert to mono first"
             ) from error
         for piece in pieces:
-            packed = piece.to_ndarray().reshape(-1, len(self._names)).astype(np.float32) / _FULL_SCALE
+            packed = piece.to_ndarray().reshape(-1, len(self._names)).astype(np.float32) / self._full_scale
+            # Files of floats may hold anything.
+            packed = np.nan_to_num(packed, copy=False, nan=0, posinf=1, neginf=-1)
             n_skipped = min(self._n_skipped, len(packed))
             self._n_skipped -= n_skipped
             if n_skipped < len(packed):

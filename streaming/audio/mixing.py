@@ -14,12 +14,12 @@ from simul_whisper import SAMPLE_RATE
 Samples = NDArray[np.float32]
 
 _BLOCK_S, _FADE_S = 0.1, 0.01
-# Channels are in opposite phase from this correlation on: they would lose 6 dB and more. The way back is as far.
-_OPPOSITE = -0.5
+# Wide stereo is in opposite phase for moments, as is the noise of pauses, and is left as it is. A channel is turned
+# around in a block that would cancel all but entirely, or when it would mostly have cancelled for half a second.
+_CANCELS, _MOSTLY_CANCELS, _KEPT = -0.95, -0.8, 0.8
 # Below it nothing is correlated: -80 dB.
 _MIN_POWER = 1e-8
-# The noise of pauses may have any phase: a block decides when it is within 10 dB of the loudest one of late; that is
-# forgotten at 0.4 dB a second.
+# A block decides when it is within 10 dB of the loudest one of late; that is forgotten at 0.4 dB a second.
 _MIN_OF_LEVEL, _LEVEL_KEPT = 0.1, 0.99
 # A channel takes part once its loudest block is no more than 40 dB below that of the loudest channel.
 _MIN_RELATIVE_POWER = 1e-4
@@ -43,6 +43,7 @@ class Mixer:
         self._signs = np.ones(len(names))
         self._loudest = np.zeros(len(names))
         self._level = 0.0
+        self._products, self._powers = np.zeros(len(names)), np.zeros(len(names))
         self._gains: NDArray[np.float64] | None = None
         self.opposite_s = 0.0
 
@@ -69,6 +70,8 @@ class Mixer:
         power = np.mean(np.square(channels, dtype=np.float64), axis=1)
         self._loudest = np.maximum(self._loudest, power)
         self._turn(channels, power)
+        if power.max() > _MIN_POWER and np.ptp(self._signs):
+            self.opposite_s += channels.shape[1] / self._rate
         weights = self._weights * (self._loudest >= _MIN_RELATIVE_POWER * self._loudest.max())
         gains = self._signs * weights / max(weights.sum(), _MIN_POWER)
         before, self._gains = gains if self._gains is None else self._gains, gains
@@ -86,11 +89,18 @@ class Mixer:
         if power[loudest] <= max(_MIN_POWER, _MIN_OF_LEVEL * self._level):
             return
         products = np.mean(channels.astype(np.float64) * channels[loudest], axis=1)
-        correlation = 2 * products / (power + power[loudest])
-        if correlation.min() < _OPPOSITE:
-            self.opposite_s += channels.shape[1] / self._rate
-        cancels = correlation * self._signs * self._signs[loudest] < _OPPOSITE
-        self._signs = np.where(cancels, -self._signs, self._signs)
+        products *= self._signs * self._signs[loudest]
+        powers = (power + power[loudest]) / 2
+        # Which one is the loudest changes; it remembers the channel that it agrees with least.
+        least = int(np.argmin(products / powers))
+        products[loudest], powers[loudest] = products[least], powers[least]
+        self._products = _KEPT * self._products + products
+        self._powers = _KEPT * self._powers + powers
+        cancels = (products < _CANCELS * powers) | (self._products < _MOSTLY_CANCELS * self._powers)
+        cancels[loudest] = False
+        if cancels.any():
+            self._signs[cancels] *= -1
+            self._products = np.abs(self._products)
 
 
 def _sum(gains: NDArray[np.float64], channels: Samples) -> NDArray[np.float64]:

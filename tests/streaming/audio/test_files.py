@@ -122,6 +122,14 @@ def test_overshoot_is_clipped(tmp_path: Path) -> None:
     assert np.abs(read_audio(path)).max() == 1
 
 
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_what_is_no_number_is_no_sound(tmp_path: Path, n_channels: int) -> None:
+    channel = speechlike(SAMPLE_RATE)
+    channel[100], channel[200] = np.nan, np.inf
+    samples = read_audio(write(tmp_path / "a.wav", "pcm_f32le", "flt", SAMPLE_RATE, [channel] * n_channels))
+    assert np.abs(samples).max() <= 1
+
+
 def test_joined_mp3_files_of_different_forms(tmp_path: Path) -> None:
     parts = [
         write(tmp_path / f"{rate}.mp3", "libmp3lame", "s16p", rate, [speechlike(rate)] * n_channels)

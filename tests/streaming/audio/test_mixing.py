@@ -53,7 +53,7 @@ def test_different_channels_are_averaged() -> None:
     np.testing.assert_allclose(mixed(left, right), (left + right) / 2, atol=1e-7)
 
 
-@pytest.mark.parametrize("other", [-1.0, -0.5, -0.3])
+@pytest.mark.parametrize("other", [-1.0, -0.8, -0.6])
 def test_opposite_channels_do_not_cancel(other: float) -> None:
     channel = noise()
     samples = mixed(channel, (other * channel).astype(np.float32))
@@ -61,9 +61,13 @@ def test_opposite_channels_do_not_cancel(other: float) -> None:
 
 
 def test_opposite_speech_in_noise_of_its_own_is_kept() -> None:
-    speech = noise(0.1)
-    samples = mixed(speech + noise(0.03), -speech + noise(0.03))
-    assert abs(np.corrcoef(samples, speech)[0, 1]) > 0.97
+    speech, start = noise(0.1), N // 4
+    left, right = speech + noise(0.03), -speech + noise(0.03)
+    # In phase at first, so that what was heard speaks against it.
+    right[:start] *= -1
+    samples = mixed(left, right)
+    assert np.corrcoef(samples[:start], speech[:start])[0, 1] > 0.97
+    assert abs(np.corrcoef(samples[start + 16_000 :], speech[start + 16_000 :])[0, 1]) > 0.97
 
 
 def test_the_phase_may_change_on_the_way() -> None:

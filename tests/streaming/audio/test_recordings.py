@@ -213,7 +213,7 @@ def test_one_channel_has_no_label(tmp_path: Path) -> None:
 
 def test_channels_that_are_not_there(tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "a.wav", [[tone(1), tone(1)]], "pcm_s16le")
-    with pytest.raises(AudioFormatError, match="got no channel 3; it has 2"):
+    with pytest.raises(AudioFormatError, match="there is no channel 3; it has 2"):
         read(path, channels="3")
     with pytest.raises(ConfigError, match="open_recording"):
         read_audio(path, RecordingConfig(channels="separate"))
