@@ -1,5 +1,6 @@
 # `make demo` sets up and transcribes a recording while it plays; `make test` sets up and checks everything;
-# `make test-long` tries the properties on twenty times as many examples, and runs the tests marked `long` too.
+# `make test-long` tries the properties on twenty times as many examples, and runs the tests marked `long` too;
+# `make docs` builds the documentation as a site, in site/.
 VENV = .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
@@ -7,7 +8,7 @@ READY = $(VENV)/ready
 # Each process loads models of its own.
 PYTEST = $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo checks test test-long recordings clean
+.PHONY: demo checks test test-long docs recordings clean
 
 demo: $(READY)
 	$(BIN)/simul-whisper transcribe demos/recordings/lighthouse.flac --realtime --times
@@ -23,6 +24,9 @@ test: checks
 test-long: checks
 	$(PYTEST) --hypothesis-profile=long -m ""
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 recordings: $(READY)
 	$(BIN)/pip install --quiet ".[recordings]"
 	$(BIN)/python demos/recordings/speak.py
@@ -36,4 +40,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

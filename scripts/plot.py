@@ -1,6 +1,6 @@
 """Draw latency against word errors, a point for each setting, from what `simul-whisper bench --json` keeps.
 
-    python -m scripts.plot                                            # the README's picture, from its points
+    python -m scripts.plot                                            # the picture of docs/measured.md, from its points
     python -m scripts.plot default=default.json 'low latency=low.json'  # both anew, from these figures
 
 Needs Matplotlib, of the extra `bench`.
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from simul_whisper import ConfigError
 
-POINTS = Path(__file__).with_name("latency_wer.json")
+POINTS = Path(__file__).parents[1] / "docs" / "figures" / "latency_wer.json"
 # Of middle lightness, to be read on white and on black.
 INK, POINT, LINE = "#7d8590", "#2f81f7", "#d29922"
 SIZE_INCHES = (7.2, 4.0)
@@ -87,10 +87,10 @@ def read_figures(argument: str, group: str | None) -> Point:
         raise ConfigError(f"got {argument!r}, expected LABEL=FILE")
     figures = json.loads(Path(name).read_text(encoding="utf-8"))
     if group and group not in figures["groups"]:
-        raise ConfigError(f"{name}: got no group {group}, expected one of {', '.join(figures['groups'])}")
+        raise ConfigError(f"{name}: there is no group {group}; there are {', '.join(figures['groups'])}")
     found = figures["groups"][group] if group else figures["overall"]
     if found["laal_s"] is None or found["wer"] is None:
-        raise ConfigError(f"{name}: got no LAAL or no WER: no words were scored")
+        raise ConfigError(f"{name}: there is no LAAL or no WER, because no words were scored")
     measured = {each.name: found[each.name] for each in fields(Point) if each.name in found}
     return Point(label, **measured)
 

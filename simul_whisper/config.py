@@ -64,7 +64,7 @@ class SimulWhisperConfig:
         60, "tokens of committed text, older than the window, shown to the decoder", low=0, high=220
     )
     audio_min_len: float = option(
-        0.0, "seconds of audio below which a window is not decoded yet", low=0, high=MAX_WINDOW_S
+        0.0, "a window with fewer seconds of audio is not decoded yet", low=0, high=MAX_WINDOW_S
     )
     audio_max_len: float = option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
     segment_length: float = option(1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S)
@@ -86,7 +86,7 @@ class SimulWhisperConfig:
     fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, instead of failing")
     load_in_background: bool = option(False, "start with another encoder while Core ML gets ready")
     wait_for_compilation: bool | None = option(
-        None, "wait while Core ML compiles for this device, minutes at first; unset: only if coreml was asked for"
+        None, "wait while Core ML compiles for this device, at first for minutes; unset: only if backend is coreml"
     )
     compile_timeout: float = option(600.0, "seconds after which compiling for Core ML is given up", low=1, high=86400)
     use_coreml_encoder: bool = option(False, "older way to write encoder_backend = coreml")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from simul_whisper import SAMPLE_RATE, AudioFormatError, check_options, option
+from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, check_options, option
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
 MAX_CHANNELS = 8
@@ -47,16 +47,31 @@ class PcmFormat:
 
 
 @dataclass(frozen=True)
+class RecordingConfig:
+    """What is heard of a recording. Raises ConfigError for impossible values."""
+
+    track: str = option("", "audio track: its number from 1, or its language; empty = the one that players take")
+    channels: str = option("mix", "mix = all in one; separate = each by itself, with a label; 1, 2 ... = that one")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.channels not in ("mix", "separate") and not (self.channels.isdecimal() and int(self.channels)):
+            raise ConfigError(f"got channels {self.channels!r}, expected mix, separate, or a number from 1")
+
+
+@dataclass(frozen=True)
 class VoiceConfig:
     """Settings of voice activity. Raises ConfigError for impossible values."""
 
     vad: bool = option(True, "decode speech only; false = everything is decoded")
-    vad_threshold: float = option(0.5, "probability from which a sound is taken for speech", low=0.05, high=0.95)
+    vad_threshold: float = option(
+        0.5, "a sound with at least this probability is taken for speech", low=0.05, high=0.95
+    )
     vad_lead_in: float = option(
         0.3, "seconds of audio before the first sound of speech that are decoded too", low=0, high=2
     )
     vad_silence: float = option(0.7, "seconds of silence that end an utterance", low=0.1, high=10)
-    vad_min_speech: float = option(0.1, "seconds of speech below which a sound is a click", low=0, high=2)
+    vad_min_speech: float = option(0.1, "a sound with fewer seconds of speech is taken for a click", low=0, high=2)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -66,9 +81,9 @@ class VoiceConfig:
 class WorkerConfig:
     """Settings of the thread that serves many sessions. Raises ConfigError for impossible values."""
 
-    max_sessions: int = option(16, "sessions open at once, those that wait for a client to come back included", low=1)
+    max_sessions: int = option(16, "open sessions, including those whose client may come back", low=1)
     buffer_s: float = option(30.0, "seconds of audio of one session that may wait to be decoded", low=1)
-    late_s: float = option(1.0, "seconds after which audio that waits is decoded all at once", low=0)
+    late_s: float = option(1.0, "seconds that audio may wait; then all that waits is decoded at once", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)

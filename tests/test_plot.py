@@ -10,7 +10,7 @@ pytest.importorskip("matplotlib", reason="needs the extra bench")
 
 from scripts import plot
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "measured.md"
 
 
 def figures(laal_s: float | None, wer: float, wer_offline: float | None) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_the_same_points_give_the_same_picture(folder: Path) -> None:
     assert (folder / "1.svg").read_bytes() == (folder / "2.svg").read_bytes()
 
 
-def test_the_picture_of_the_readme_shows_the_points_that_are_kept() -> None:
+def test_the_picture_of_the_documentation_shows_the_points_that_are_kept() -> None:
     picture = plot.POINTS.with_suffix(".svg")
-    assert f"](scripts/{picture.name})" in README.read_text(encoding="utf-8")
+    assert f"](figures/{picture.name})" in PAGE.read_text(encoding="utf-8")
     assert all(f">{point.label}<" in picture.read_text(encoding="utf-8") for point in plot.read_points(plot.POINTS))

@@ -153,8 +153,8 @@ def test_a_peer_that_is_not_installed_is_passed_over(
     monkeypatch.setattr("scripts.peers.systems.find_spec", lambda name: name if name == "simul_whisper" else None)
     assert main([*ARGUMENTS, "--peers", "faster-whisper,wlk-alignatt"]) == 0
     shown = capsys.readouterr()
-    assert "faster-whisper is passed over; install it with: pip install faster-whisper\n" in shown.err
-    assert "wlk-alignatt is passed over; install it with: pip install whisperlivekit\n" in shown.err
+    assert "faster-whisper is left out; install it with: pip install faster-whisper\n" in shown.err
+    assert "wlk-alignatt is left out; install it with: pip install whisperlivekit\n" in shown.err
     _, ours, *rest = shown.out.splitlines()
     assert ours.split()[0] == "ours"
     assert float(ours.split()[1]) <= 20
@@ -182,7 +182,7 @@ def test_a_system_that_fails_leaves_the_others(
     [
         (["--peers", "whisper.cpp"], "--peers: got 'whisper.cpp'"),
         (["--chunk", "0"], "got segment_length = 0.0"),
-        (["--only-lang", "tlh"], "no clip is of"),
+        (["--only-lang", "tlh"], "no clip has"),
     ],
 )
 def test_bad_flags_are_refused(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", metavar="FILE", help="settings of our engine, as for simul-whisper")
     parser.add_argument("--peers", default=",".join(PEERS), metavar="NAMES", help="(default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="keep all figures and every clip's text")
+    parser.add_argument("--json", metavar="FILE", help="write all figures and every clip's text to FILE")
     return parser
 
 
@@ -102,7 +102,7 @@ def _installed(names: Sequence[str]) -> Iterator[str]:
         if SYSTEMS[name].is_installed:
             yield name
         else:
-            _say(f"{name} is passed over; install it with: pip install {SYSTEMS[name].pip}")
+            _say(f"{name} is left out; install it with: pip install {SYSTEMS[name].pip}")
 
 
 def _recordings(clips: Sequence[Clip], folder: Path) -> Iterator[Recording]:

@@ -67,7 +67,7 @@ def find_device(devices: list[Device], wanted: str | int | None) -> Device:
         found = found or [device for device in devices if name in device.name.casefold()]
     names = ", ".join(f"{device.index} {device.name!r}" for device in found or devices)
     if not found:
-        raise DeviceError(f"no input device {wanted!r}, expected one of {names}")
+        raise DeviceError(f"there is no microphone {wanted!r}; there are: {names}")
     if len({device.name for device in found}) > 1:
         raise DeviceError(f"several input devices are {wanted!r}: {names}; give the number")
     return found[0]

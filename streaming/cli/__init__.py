@@ -20,7 +20,7 @@ _COMMANDS = {
     "listen": "live captions of a microphone",
     "serve": "a server: WebSocket, caption page, health and metrics on one port",
     "connect": "stream a file or a microphone to a server",
-    "load": "measure what a running server bears",
+    "load": "measure how many listeners a running server can take",
     "bench": "measure quality, delay and cost on recordings with references",
     "models": "list the models that can be loaded by name",
     "coreml": "make and check Core ML packages of the encoder",

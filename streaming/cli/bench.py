@@ -32,18 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
     )
     parser.add_argument(
-        "--detect-language", action="store_true", help="have the language found out, not taken from the manifest"
+        "--detect-language", action="store_true", help="detect the language instead of taking it from the manifest"
     )
     parser.add_argument(
         "--foresight",
         action="store_true",
         help="also read clips of up to 30 s anew after every chunk: how soon could each word have been told?",
     )
-    parser.add_argument("--json", metavar="FILE", help="keep all figures and every clip's text")
+    parser.add_argument("--json", metavar="FILE", help="write all figures and every clip's text to FILE")
     parser.add_argument(
         "--log",
         metavar="DIR",
-        help="keep the logs that omnisteval and simulstream read, and score them with omnisteval",
+        help="write the logs that omnisteval and simulstream read, and score them with omnisteval",
     )
     parser.add_argument(
         "--coreml-reference",
@@ -69,9 +69,9 @@ def run(options: argparse.Namespace) -> int:
 
     config, voice = session_configs_from(options)
     if options.detect_language and config.language != "auto":
-        raise ConfigError(f"got --detect-language and language = {config.language!r}, expected one of the two")
+        raise ConfigError(f"--detect-language and language = {config.language!r} exclude each other")
     if options.foresight and voice.vad:
-        raise ConfigError("got --foresight and flags of voice activity, expected one of the two")
+        raise ConfigError("--foresight and flags of voice activity exclude each other")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
@@ -117,7 +117,7 @@ def selected_clips(options: argparse.Namespace) -> list[Clip]:
     skipped = options.skip.split(",")
     chosen = [clip for clip in clips if clip.lang in languages and clip.kind in kinds and clip.id not in skipped]
     if not chosen:
-        raise ConfigError(f"{options.manifest}: no clip is of the languages and kinds asked for")
+        raise ConfigError(f"{options.manifest}: no clip has the languages and kinds that you asked for")
     return chosen
 
 

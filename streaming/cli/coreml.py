@@ -48,7 +48,9 @@ def fetch(options: argparse.Namespace) -> int:
     finally:
         bar.close()
     if found is None:
-        raise ModelNotFoundError(f"{options.model}: the hub has no Core ML encoder of it; simul-whisper coreml convert")
+        raise ModelNotFoundError(
+            f"{options.model}: the hub has no Core ML encoder of it; make one with: simul-whisper coreml convert MODEL"
+        )
     print(found)
     return 0
 

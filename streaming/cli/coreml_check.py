@@ -16,7 +16,7 @@ _BOUND_MISSED = 1
 _SPEECH = Path(__file__).parents[2] / "demos" / "recordings" / "captions.flac"
 _ABOUT_VERIFY = (
     "Compare a package with the MLX encoder on real speech: the features, and the streamed text. On a Mac the package "
-    "runs in Core ML, elsewhere in a runtime of ours that rounds as float16 does. The exit status is 1 when a float32 "
+    "runs in Core ML, elsewhere in our own runtime, which rounds as float16 does. The exit status is 1 when a float32 "
     "package is below 100 dB or a float16 package below 60 dB; compressed weights are measured only."
 )
 

@@ -26,10 +26,10 @@ _POLL_S = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
-    parser.add_argument("--list-devices", action="store_true", help="show the microphones there are, and end")
+    parser.add_argument("--list-devices", action="store_true", help="list the microphones, and exit")
     add_output_options(parser)
-    parser.add_argument("--output", metavar="FILE", help="write there, on the disk after each passage; captions go on")
-    parser.add_argument("--translate", action="store_true", help="into English; the same as --task translate")
+    parser.add_argument("--output", metavar="FILE", help="also write to FILE, safely on the disk after each passage")
+    parser.add_argument("--translate", action="store_true", help="translate into English; the same as --task translate")
     add_voice_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)

@@ -16,16 +16,25 @@ _BAD = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Measure what a running server bears. Start it with --connections-per-minute 100000: otherwise it refuses most "
-        "of the malformed messages at the door, unread."
+        "Measure how many listeners a running server can take. Start it with --connections-per-minute 100000: "
+        "otherwise it refuses most of the malformed messages unread."
     )
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("file", metavar="FILE", help="speech that every client streams")
-    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8], metavar="N", help="at once (default: 1 8)")
-    parser.add_argument("--sessions", type=int, default=200, metavar="N", help="short ones in a row (default: 200)")
-    parser.add_argument("--nonsense", type=int, default=10_000, metavar="N", help="malformed messages (default: 10000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the malformed messages")
-    parser.add_argument("--token", default="", help="the server's")
+    parser.add_argument(
+        "--clients",
+        type=int,
+        nargs="*",
+        default=[1, 8],
+        metavar="N",
+        help="clients at once, one measurement for each number (default: 1 8)",
+    )
+    parser.add_argument("--sessions", type=int, default=200, metavar="N", help="short sessions in a row (default: 200)")
+    parser.add_argument(
+        "--nonsense", type=int, default=10_000, metavar="N", help="malformed messages to send (default: 10000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the malformed messages")
+    parser.add_argument("--token", default="", help="the server's token")
     parser.set_defaults(run=run)
 
 

@@ -48,7 +48,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add --config and a flag for every setting of the engine."""
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
-    start.add_argument("--preset", choices=list(PRESETS), default="default", help="settings to start from, as by name")
+    start.add_argument("--preset", choices=list(PRESETS), default="default", help="named settings to start from")
     add_options(parser, AlignAttConfig, "settings of the engine")
 
 
@@ -110,7 +110,7 @@ def _engine_from(options: argparse.Namespace, values: Mapping[str, Any]) -> Alig
 
 
 def settings_table(config_class: type[Any] = AlignAttConfig) -> str:
-    """Return the settings, those of AlignAttConfig or of VoiceConfig, as a Markdown table, for the README."""
+    """Return the settings as a Markdown table, for the documentation."""
     rows = [
         f"| `{each.name}` | `{_flag(each)}` | {_default(each)} | {option_of(each).help} |"
         for each in fields(config_class)
@@ -178,9 +178,3 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected JSON such as [[3, 1], [4, 2]]") from error
-
-
-if __name__ == "__main__":
-    print(settings_table())
-    print()
-    print(settings_table(VoiceConfig))

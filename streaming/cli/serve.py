@@ -21,12 +21,21 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=int, default=8000, help="0 is any that is free (default: 8000)")
-    parser.add_argument("--token", help=f"what clients must know; better given as ${_TOKEN}, which nobody else can see")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on; 0 takes any that is free (default: 8000)"
+    )
+    parser.add_argument(
+        "--token",
+        help=f"the token that clients must send; safer in ${_TOKEN}, which other users of this machine cannot see",
+    )
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate, PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM, unless it is in the same file")
     parser.add_argument(
-        "--origin", action="append", default=[], metavar="URL", help="pages from there may connect too; * is any"
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="let web pages from this address connect, too; * lets all",
     )
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
@@ -51,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     server = Server(SessionRegistry(worker, config, voice, limits), access, _tls(options))
     listening = bound_socket(options.host, options.port)
     if not is_local and not token:
-        _say("anybody who can reach this machine may connect; --token is how to be asked for one")
+        _say("anybody who can reach this machine may connect; set --token to require a token")
     scheme = "https" if options.tls_cert else "http"
     _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
     worker.start()
@@ -70,7 +79,7 @@ def _tls(options: argparse.Namespace) -> "Tls | None":
     from streaming.server.run import Tls
 
     if options.tls_key and not options.tls_cert:
-        raise ConfigError("got --tls-key without --tls-cert, expected both, or the certificate alone")
+        raise ConfigError("--tls-key needs --tls-cert")
     return Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
 
 

@@ -233,7 +233,7 @@ class Client:
         if isinstance(ready, Refused):
             raise RefusedError(ready.reason.value, ready.message)
         if not isinstance(ready, Ready):
-            raise ProtocolError(Reason.BAD_JSON, "got another answer to the hello, expected ready")
+            raise ProtocolError(Reason.BAD_JSON, "the server answered hello with something other than ready")
         self._check_kept()
         self._session, self._end_sent = ready.session, ready.has_end
         self._audio.rewind(self._session_start + ready.received_bytes)

@@ -58,12 +58,12 @@ def load_manifest(path: Path | str) -> list[Clip]:
         try:
             clip = _clip(line, path.parent)
             if clip.id in clips:
-                raise ManifestError(f"got the id {clip.id!r} a second time")
+                raise ManifestError(f"the id {clip.id!r} appears twice")
         except ManifestError as error:
             raise ManifestError(f"{path}, line {number}: {error}") from error
         clips[clip.id] = clip
     if not clips:
-        raise ManifestError(f"{path}: got no clips, expected one a line")
+        raise ManifestError(f"{path}: there are no clips in it; each line describes one")
     return list(clips.values())
 
 
@@ -80,7 +80,7 @@ def _clip(line: str, folder: Path) -> Clip:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ManifestError(f"got no JSON ({error.msg}, column {error.colno})") from error
+        raise ManifestError(f"this is not JSON ({error.msg}, column {error.colno})") from error
     if not isinstance(row, dict):
         raise ManifestError(f"got {type(row).__name__}, expected an object")
     return Clip(
@@ -97,7 +97,7 @@ def _clip(line: str, folder: Path) -> Clip:
 
 def _value(row: dict[str, Any], key: str) -> Any:
     if key not in row:
-        raise ManifestError(f"got no {key!r}")
+        raise ManifestError(f"{key!r} is missing")
     return row[key]
 
 

@@ -22,6 +22,7 @@ from streaming.events import (
     Event,
     Failed,
     Language,
+    Recognised,
     SpeechEnded,
     SpeechStarted,
     Words,
@@ -118,7 +119,7 @@ class ScreenCaptions:
                 self._language = language
             case SpeechStarted():
                 self._is_speech = True
-            case SpeechEnded() | Ended() | Failed():
+            case SpeechEnded() | Recognised() | Ended() | Failed():
                 self._is_speech, self._draft = False, ""
                 self.break_line()
         notice = notice_of(event)

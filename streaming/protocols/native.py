@@ -1,7 +1,7 @@
 """The WebSocket protocol `/v1/stream`, version 1: text and bytes in, messages out, and back. No I/O, no clock.
 
-The README describes it message by message. What a client sends is read strictly, so that a mistake is told at once;
-what a server sends is read leniently, so that a server may say more than a client knows.
+docs/protocols/native.md describes it message by message. What a client sends is read strictly, so that a mistake is
+told at once; what a server sends is read leniently, so that a server may say more than a client knows.
 """
 
 import json
@@ -161,7 +161,7 @@ def _audio(audio: dict[str, Any]) -> PcmFormat | None:
     _check_keys("format", audio, ("encoding", "rate", "channels"), known=True)
     if audio.get("encoding") == CONTAINER:
         if len(audio) > 1:
-            _refuse(Reason.UNKNOWN_KEY, "got rate or channels of a container, expected it to tell them itself")
+            _refuse(Reason.UNKNOWN_KEY, "a container tells its rate and channels itself; leave them out")
         return None
     if not isinstance(audio.get("encoding", ""), str):
         _refuse(Reason.AUDIO_FORMAT, f"got encoding {_shown(audio['encoding'])}, expected text")

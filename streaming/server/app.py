@@ -52,7 +52,7 @@ class _Endpoints:
             await connection.refuse(error)
         except Exception:
             logger.exception("a connection has failed")
-            await connection.refuse(Refusal(Reason.INTERNAL, "the server made a mistake; its log says more"))
+            await connection.refuse(Refusal(Reason.INTERNAL, "the server has a bug; its log says more"))
         finally:
             self._registry.n_connections -= 1
 

@@ -14,15 +14,17 @@ class Limits:
     """Each a field, a default and a flag. Raises ConfigError for impossible values."""
 
     max_message: int = option(1 << 20, "bytes of one message", low=1024)
-    max_connections: int = option(164, "connections at once, those without a session included", low=1)
-    connections_per_minute: int = option(120, "connections from one address; as many may come at once", low=1)
-    hello_s: float = option(10.0, "seconds until a connection must have said hello", low=0.1)
-    idle_s: float = option(60.0, "seconds without any message, after which a session is ended", low=0.1)
+    max_connections: int = option(164, "open connections, including those without a session", low=1)
+    connections_per_minute: int = option(120, "connections a minute from one address; they may all come at once", low=1)
+    hello_s: float = option(10.0, "seconds within which a connection must say hello", low=0.1)
+    idle_s: float = option(60.0, "seconds without a message after which a session is ended", low=0.1)
     total_s: float = option(4 * 3600.0, "seconds after which a session is ended", low=1)
-    stall_s: float = option(60.0, "seconds that a client is kept waiting for room for its audio", low=0.1)
+    stall_s: float = option(
+        60.0, "seconds that a client waits for room for its audio before the session is ended", low=0.1
+    )
     slow_reader_s: float = option(20.0, "seconds that a client may leave its events unread", low=0.1)
-    resume_s: float = option(30.0, "seconds that a session outlives a lost connection", low=0)
-    drain_s: float = option(20.0, "seconds that running sessions have to end when the server is stopped", low=0)
+    resume_s: float = option(30.0, "seconds that a session waits for its client after the connection is lost", low=0)
+    drain_s: float = option(20.0, "seconds that running sessions may go on when the server is stopped", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)

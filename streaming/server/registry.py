@@ -58,7 +58,7 @@ class SessionRegistry:
         for stage in stages:
             run_stage(handle.log, stage)
         session = HostedSession(handle, request.audio)
-        message = f"the session has lasted {self.limits.total_s:g} s, and no longer is allowed"
+        message = f"the session was ended after {self.limits.total_s:g} s, the longest that this server allows"
         stop = functools.partial(session.stop, Reason.TOO_LONG, message)
         self._sessions[session] = asyncio.get_running_loop().call_later(self.limits.total_s, stop)
         return session

@@ -178,7 +178,7 @@ class Worker:
         noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE) * 1e-3
         whisper.insert_audio(noise.astype(np.float32))
         if not whisper.infer(is_last=True).timing.windows:
-            raise BackendError("got no inference when warming up, expected one")
+            raise BackendError("the model decoded nothing when it was warmed up")
 
     def _note_abilities(self, model: Model) -> None:
         is_multilingual = model.tokenizer.multilingual

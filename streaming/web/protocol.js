@@ -1,4 +1,4 @@
-/** The messages of the WebSocket protocol, version 1. No I/O. The README describes them one by one. */
+/** The messages of the WebSocket protocol, version 1. No I/O. docs/protocols/native.md describes them one by one. */
 
 const STREAM = "/v1/stream";
 const MODEL = "/v1/model";

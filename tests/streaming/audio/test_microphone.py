@@ -31,7 +31,7 @@ def test_a_device_is_found_by_number_name_or_part_of_it(wanted: str | int | None
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"), [("speaker", "no input device 'speaker'.*Built-in"), (3, "3"), ("micro", "several.*1.*4")]
+    ("wanted", "said"), [("speaker", "no microphone 'speaker'.*Built-in"), (3, "3"), ("micro", "several.*1.*4")]
 )
 def test_what_is_not_one_device_is_refused_with_the_names(wanted: str | int, said: str) -> None:
     with pytest.raises(DeviceError, match=said):

@@ -58,10 +58,10 @@ def test_segments_of_a_long_transcript(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("second_line", "message"),
     [
-        ("{", "line 2: got no JSON"),
+        ("{", "line 2: this is not JSON"),
         ("[]", "line 2: got list, expected an object"),
-        (json.dumps(ROW), "line 2: got the id 'tide' a second time"),
-        (json.dumps({"id": "b"}), "line 2: got no 'path'"),
+        (json.dumps(ROW), "line 2: the id 'tide' appears twice"),
+        (json.dumps({"id": "b"}), "line 2: 'path' is missing"),
         (json.dumps(ROW | {"id": 7}), "line 2: got 'id': 7"),
         (json.dumps(ROW | {"id": "b", "lang": ""}), "line 2: got 'lang': ''"),
         (json.dumps(ROW | {"id": "b", "transcript": ["a"]}), "line 2: got 'transcript': "),
@@ -86,7 +86,7 @@ def test_errors_say_where_and_what(tmp_path: Path, second_line: str, message: st
 def test_missing_empty_and_binary_manifests(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"manifest\.jsonl: No such file"):
         load_manifest(tmp_path)
-    with pytest.raises(ManifestError, match="got no clips"):
+    with pytest.raises(ManifestError, match="there are no clips"):
         load_manifest(write(tmp_path, "", ""))
     (tmp_path / "manifest.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ManifestError, match="not UTF-8"):

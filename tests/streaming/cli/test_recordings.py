@@ -1,0 +1,105 @@
+"""What commands show of recordings: channels kept apart, and notices once."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simul_whisper import ConfigError
+from streaming.audio.files import read_audio
+from streaming.cli import main
+from streaming.cli.recordings import Speakers, file_of_channel
+from tests.conftest import RECORDINGS
+from tests.streaming.audio.made_recordings import RATE, write_tracks
+from tests.streaming.cli.test_cli import FAST, words_of
+
+
+def test_a_line_belongs_to_one_speaker() -> None:
+    stream = io.StringIO()
+    speakers = Speakers(stream)
+    left, right = speakers.lines("left"), speakers.lines("right")
+    left.write("Hello,")
+    left.write(" how are you?")
+    right.write("Fine")
+    left.write(" Good.")
+    left.write("\n")
+    right.write("\n")
+    right.write("thanks.")
+    right.write("\nBye.")
+    left.write("\n")
+    assert stream.getvalue() == "left: Hello, how are you?\nright: Fine\nleft: Good.\nright: thanks.\nright: Bye."
+
+
+def test_a_row_has_its_channel() -> None:
+    stream = io.StringIO()
+    Speakers(stream).rows("left").write('{"text": "Grüße"}\n{"text": "b"}\n')
+    assert stream.getvalue() == '{"channel": "left", "text": "Grüße"}\n{"channel": "left", "text": "b"}\n'
+
+
+def test_captions_of_a_channel_have_a_file() -> None:
+    assert file_of_channel("a/talk.srt", "left") == Path("a/talk.left.srt")
+    with pytest.raises(ConfigError, match="--output FILE"):
+        file_of_channel(None, "left")
+
+
+@pytest.fixture(scope="module")
+def conversation(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same words, on the right two seconds later."""
+    spoken = np.repeat(read_audio(RECORDINGS / "captions.flac"), RATE // 16_000).astype(np.float64)
+    pause = np.zeros(2 * RATE)
+    channels = [np.concatenate([spoken, pause]), np.concatenate([pause, spoken])]
+    return str(write_tracks(tmp_path_factory.mktemp("talk") / "talk.wav", [channels], "pcm_s16le"))
+
+
+def test_two_people_on_two_channels(conversation: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", conversation, *FAST, "--channels", "separate"]) == 0
+    out, err = capsys.readouterr()
+    spoken = words_of((RECORDINGS / "captions.txt").read_text())
+    for label in ("left", "right"):
+        lines = [line.removeprefix(f"{label}: ") for line in out.splitlines() if line.startswith(f"{label}: ")]
+        assert words_of(" ".join(lines)) == spoken
+    assert "talk.wav left:" in err
+    assert "talk.wav right:" in err
+
+
+def test_channels_as_rows_and_as_files(conversation: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    separate = ["transcribe", conversation, *FAST, "--quiet", "--channels", "separate"]
+    assert main([*separate, "--format", "jsonl"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["channel"] for row in rows} == {"left", "right"}
+    output = tmp_path / "talk.srt"
+    assert main([*separate, "--format", "srt", "--output", str(output)]) == 0
+    left, right = (words_of((tmp_path / f"talk.{label}.srt").read_text()) for label in ("left", "right"))
+    assert left == right == words_of((RECORDINGS / "captions.txt").read_text())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--channels", "separate", "--format", "srt"], "give --output FILE"),
+        (["--channels", "separate", "--log", "log.jsonl"], "leave --log or --channels separate out"),
+        (["--channels", "3"], "got no channel 3; it has 2"),
+        (["--channels", "both"], "expected mix, separate, or a number"),
+        (["--track", "de"], "got no audio track 'de'; it has 1"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    conversation: str, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", conversation, *FAST, *flags]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_notices_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoken = np.repeat(read_audio(RECORDINGS / "captions.flac"), RATE // 16_000).astype(np.float64)
+    path = write_tracks(tmp_path / "a.mkv", [[spoken], [spoken, -spoken]], "aac", languages=["fra", "eng"], default=1)
+    assert main(["transcribe", str(path), *FAST, "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert words_of(out) == words_of((RECORDINGS / "captions.txt").read_text())
+    track, phase = err.splitlines()
+    assert track == f"simul-whisper: {path}: audio track 2 is heard, of 1 (fra), 2 (eng, default)"
+    assert phase.startswith(f"simul-whisper: {path}: channels were in opposite phase for ")
