@@ -116,7 +116,8 @@ class _Job:
                     for listener, emission in zip(listeners, turn, strict=True):
                         if emission:
                             self._write(listener, emission)
-        except OutputError:
+        except (ConfigError, OutputError):
+            # The next recording would meet the same.
             raise
         except SimulWhisperError as error:
             for listener in listeners:

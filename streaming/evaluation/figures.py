@@ -182,8 +182,15 @@ def _n_units(result: ClipResult) -> int:
 
 
 def _stages(timing: Timing, compute_s: float) -> dict[str, float]:
-    steps_s = sum(timing.step_s)
-    known = {"mel": timing.mel_s, "encode": timing.encode_s, "prefill": timing.prefill_s, "steps": steps_s}
+    """Steps count together; other: what streaming takes besides the engine's stages."""
+    known = {
+        "mel": timing.mel_s,
+        "encode": timing.encode_s,
+        "language": timing.language_s,
+        "prefill": timing.prefill_s,
+        "steps": sum(timing.step_s),
+        "commit": timing.commit_s,
+    }
     return known | {"other": compute_s - sum(known.values())}
 
 

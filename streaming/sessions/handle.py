@@ -27,7 +27,8 @@ class ThreadHandle:
 
     def submit(self, samples: NDArray[np.float32], *, drop_oldest: bool = False) -> int:
         if self._log.is_over:
-            return len(samples)
+            # Audio is passed over from now on.
+            self._inbox.drain()
         n_taken = self._inbox.submit(samples, drop_oldest=drop_oldest)
         self._wake()
         return n_taken

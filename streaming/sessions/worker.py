@@ -181,11 +181,10 @@ class Worker:
             raise BackendError("the model decoded nothing when it was warmed up")
 
     def _note_abilities(self, model: Model) -> None:
-        is_multilingual = model.tokenizer.multilingual
+        languages = model.info.languages
         with self._lock:
-            self._model = model.name
-            self._languages = model.tokenizer.languages if is_multilingual else ("en",)
-            self._tasks = ("transcribe", "translate") if is_multilingual else ("transcribe",)
+            self._model, self._languages = model.name, languages
+            self._tasks = ("transcribe", "translate") if len(languages) > 1 else ("transcribe",)
 
     def _enter(self, state: State, message: str = "") -> None:
         with self._changed:

@@ -89,7 +89,7 @@ def test_captions_of_several_files_in_one_place_are_refused(tmp_path: Path, caps
     for flags in ([], ["--output", str(tmp_path / "all.ttml")]):
         assert main(["transcribe", CAPTIONS, CAPTIONS, *FAST, "--format", "ttml", *flags]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert "got 2 files for one ttml" in line
+        assert "so 2 files do not go into one ttml" in line
         assert "--output DIR/" in line
     assert not list(tmp_path.iterdir())
 

@@ -1,47 +1,34 @@
 """What commands show of recordings: channels kept apart, and notices once."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from simul_whisper import ConfigError
 from streaming.audio.files import read_audio
 from streaming.cli import main
-from streaming.cli.recordings import Speakers, file_of_channel
+from streaming.cli.recordings import Speakers
 from tests.conftest import RECORDINGS
 from tests.streaming.audio.made_recordings import RATE, write_tracks
 from tests.streaming.cli.test_cli import FAST, words_of
 
 
 def test_a_line_belongs_to_one_speaker() -> None:
-    stream = io.StringIO()
-    speakers = Speakers(stream)
+    written = list[str]()
+    speakers = Speakers(written.append)
     left, right = speakers.lines("left"), speakers.lines("right")
-    left.write("Hello,")
-    left.write(" how are you?")
-    right.write("Fine")
-    left.write(" Good.")
-    left.write("\n")
-    right.write("\n")
-    right.write("thanks.")
-    right.write("\nBye.")
-    left.write("\n")
-    assert stream.getvalue() == "left: Hello, how are you?\nright: Fine\nleft: Good.\nright: thanks.\nright: Bye."
-
-
-def test_a_row_has_its_channel() -> None:
-    stream = io.StringIO()
-    Speakers(stream).rows("left").write('{"text": "Grüße"}\n{"text": "b"}\n')
-    assert stream.getvalue() == '{"channel": "left", "text": "Grüße"}\n{"channel": "left", "text": "b"}\n'
-
-
-def test_captions_of_a_channel_have_a_file() -> None:
-    assert file_of_channel("a/talk.srt", "left") == Path("a/talk.left.srt")
-    with pytest.raises(ConfigError, match="--output FILE"):
-        file_of_channel(None, "left")
+    left("Hello,")
+    left(" how are you?")
+    right("Fine")
+    left(" Good.")
+    left("\n")
+    right("\n")
+    right("thanks.")
+    right("\nBye.")
+    left("\n")
+    expected = "left: Hello, how are you?\nright: Fine\nleft: Good.\nright: thanks.\nright: Bye."
+    assert "".join(written) == expected
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +66,10 @@ def test_channels_as_rows_and_as_files(conversation: str, tmp_path: Path, capsys
     ("flags", "said"),
     [
         (["--channels", "separate", "--format", "srt"], "give --output FILE"),
-        (["--channels", "separate", "--log", "log.jsonl"], "leave --log or --channels separate out"),
-        (["--channels", "3"], "got no channel 3; it has 2"),
+        (["--channels", "separate", "--log", "log.jsonl"], "leave out --log or --channels separate"),
+        (["--channels", "3"], "there is no channel 3; it has 2"),
         (["--channels", "both"], "expected mix, separate, or a number"),
-        (["--track", "de"], "got no audio track 'de'; it has 1"),
+        (["--track", "de"], "there is no audio track 'de'; it has 1"),
     ],
 )
 def test_what_cannot_be_is_one_line(

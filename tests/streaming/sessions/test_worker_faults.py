@@ -35,7 +35,8 @@ def test_a_session_whose_inference_raises_ends_and_the_others_go_on() -> None:
     with running(made(replace(MODEL, encoder=FallbackEncoder(EncoderStatus("tones"), Trapped)))) as worker:
         trapped, free = worker.open(voice=OFF), worker.open(voice=OFF)
         free.submit(safe.samples[:50_000])
-        said(trapped, speech_of([1, 2, Trapped.TRAP, 3]).samples)
+        trapped.submit(speech_of([1, 2, Trapped.TRAP, 3]).samples)
+        trapped.flush()
         assert collected(trapped)[-1] == Failed(Reason.INTERNAL, "RuntimeError: trapped")
         free.submit(safe.samples[50_000:])
         free.end()
