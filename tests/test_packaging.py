@@ -80,24 +80,19 @@ def test_the_source_has_what_the_wheel_is_built_from(built: Path) -> None:
     assert {name.split("/")[0] for name in names if "/" in name} == {*PACKAGES, "simul_whisper.egg-info"}
 
 
-def environment_of(folder: Path) -> Path:
-    """Make an environment without anything; return where its programs are."""
+def installed(folder: Path, *what: object) -> Path:
+    """Make an environment that has only this; return where its programs are."""
     venv.create(folder)
-    return folder / ("Scripts" if os.name == "nt" else "bin")
-
-
-def seeing_other_packages(folder: Path) -> Path:
-    """Make an environment that sees what is installed beside the tests, but not the editable project itself."""
-    programs = environment_of(folder)
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    # A folder that is named in such a file is searched, while the files like this in it are not read.
-    (packages / "beside_the_tests.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    run([sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", *what], folder)
     return programs
 
 
-def install(programs: Path, *what: object) -> None:
-    pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet"]
-    run([*pip, *what], programs)
+def show_other_packages(folder: Path) -> None:
+    """Let an environment see what is installed beside the tests."""
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    # A folder that is named in such a file is searched, while files like this in it, as of the project, are not read.
+    (packages / "beside_the_tests.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
 
 
 def assert_it_works(programs: Path, folder: Path) -> None:
@@ -109,13 +104,12 @@ def assert_it_works(programs: Path, folder: Path) -> None:
 
 
 def test_the_wheel_is_installed_and_hears(wheel: Path, tmp_path: Path) -> None:
-    programs = seeing_other_packages(tmp_path / "environment")
-    install(programs, "--no-deps", "--no-index", wheel)
+    programs = installed(tmp_path / "environment", "--no-deps", "--no-index", wheel)
+    show_other_packages(tmp_path / "environment")
     assert_it_works(programs, tmp_path)
 
 
 @pytest.mark.long
 def test_the_wheel_brings_all_that_it_needs(wheel: Path, tmp_path: Path) -> None:
-    programs = environment_of(tmp_path / "environment")
-    install(programs, f"{wheel}[cpu,embedded,live]")
+    programs = installed(tmp_path / "environment", f"{wheel}[cpu,embedded,live]")
     assert_it_works(programs, tmp_path)
