@@ -1,19 +1,27 @@
-# `make demo` sets up and transcribes a recording while it plays; `make test` sets up and checks everything.
+# `make demo` sets up and transcribes a recording while it plays; `make test` sets up and checks everything;
+# `make test-long` tries the properties on twenty times as many examples, and runs the tests marked `long` too.
 VENV = .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
+# Each process loads models of its own.
+PYTEST = $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test recordings clean
+.PHONY: demo checks test test-long recordings clean
 
 demo: $(READY)
 	$(BIN)/simul-whisper transcribe demos/recordings/lighthouse.flac --realtime --times
 
-test: $(READY)
+checks: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+
+test: checks
+	$(PYTEST)
+
+test-long: checks
+	$(PYTEST) --hypothesis-profile=long -m ""
 
 recordings: $(READY)
 	$(BIN)/pip install --quiet ".[recordings]"

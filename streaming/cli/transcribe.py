@@ -7,24 +7,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import AlignAttConfig, SimulWhisperError
+from simul_whisper import AlignAttConfig, ConfigError, SimulWhisperError
 from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, session_configs_from
 from streaming.cli.output_files import Destination, destinations
 from streaming.cli.output_options import add_output_options, format_from
+from streaming.cli.recordings import SOURCES_HELP, Speakers, add_audio_options, audio_from, opened_recording
 from streaming.evaluation.metrics_log import MetricsLog
 from streaming.events import Language
 from streaming.output.durable import DurableText, OutputError
-from streaming.output.formats import Format
-from streaming.settings import VoiceConfig
+from streaming.output.formats import CAPTION_FORMATS, Format
+from streaming.settings import RecordingConfig, VoiceConfig
 
 if TYPE_CHECKING:
     from simul_whisper import Model
+    from streaming.audio.files import Recording, Source
     from streaming.evaluation.replay import Emission
     from streaming.sessions.session import Session
 
@@ -35,7 +39,7 @@ Chunks = Iterator[NDArray[np.float32]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, mp3, ogg, m4a, mp4, webm ...")
+    parser.add_argument("files", nargs="+", metavar="FILE", help=SOURCES_HELP)
     parser.add_argument("--realtime", action="store_true", help="at the pace of speech; late chunks are taken together")
     add_output_options(parser)
     parser.add_argument(
@@ -47,24 +51,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log", metavar="FILE", help="write a metrics log (JSONL) that simulstream and omnisteval read"
     )
     parser.add_argument("--quiet", action="store_true", help="no closing line on standard error")
+    add_audio_options(parser)
     add_voice_settings(parser, "With any of these, only speech is decoded, as by listen; without, everything is.")
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    config, voice = session_configs_from(options)
+    (config, voice), audio = session_configs_from(options), audio_from(options)
+    is_separate = audio.channels == "separate"
+    if options.log and is_separate:
+        raise ConfigError("a metrics log is of one stream; leave out --log or --channels separate")
     # So that impossible flags are refused before a model is loaded.
     format_from(options, None)
     with ExitStack() as files:
-        places = destinations(files, options.output, options.format, options.files)
+        places = destinations(files, options.output, options.format, options.files, by_channel=is_separate)
         log = (
             MetricsLog(files.enter_context(closing(DurableText(options.log, is_synced=False)))) if options.log else None
         )
         model = _loaded(config)
         if log:
             log.model_loaded(model.info.load_duration_s)
-        job = _Job(options, model, config, voice, log)
+        job = _Job(options, model, config, voice, audio, log)
         statuses = [job.transcribe(source, place) for source, place in zip(options.files, places, strict=True)]
     return max(statuses)
 
@@ -81,7 +89,7 @@ def _loaded(config: AlignAttConfig) -> "Model":
 
 
 class _Job:
-    """What all files have in common."""
+    """What all recordings have in common."""
 
     def __init__(
         self,
@@ -89,30 +97,28 @@ class _Job:
         model: "Model",
         config: AlignAttConfig,
         voice: VoiceConfig,
+        audio: RecordingConfig,
         log: MetricsLog | None,
     ) -> None:
-        self._options, self._model, self._config, self._voice, self._log = options, model, config, voice, log
+        self._options, self._model, self._config, self._voice = options, model, config, voice
+        self._audio, self._log = audio, log
 
     def transcribe(self, source: str, place: Destination) -> int:
-        """Stream one file and return its exit status; the others are still done when it is bad."""
-        from streaming.sessions.session import Session
-
-        session = Session(self._config, self._model, self._voice, drafts=False)
-        language = None if self._config.language == "auto" else self._config.language
-        written = format_from(self._options, language, file=source if place.is_shared else None)
-        cost, interruption = _Cost(language), _Interruption()
+        """Stream one recording and return its exit status; the others are still done when it is bad."""
+        interruption, listeners = _Interruption(), list[_Listener]()
         try:
-            with interruption:
-                for emission in self._emissions(session, source, interruption):
-                    if self._log and not cost.audio_s:
-                        self._log.start(source)
-                    self._write(emission, place, written)
-                    cost.add(emission)
+            with opened_recording(source, self._audio) as recording, interruption:
+                listeners += self._listeners(source, recording, place)
+                # In turns, so that what is said first is written first.
+                for turn in zip_longest(*(self._emissions(each, interruption) for each in listeners)):
+                    for listener, emission in zip(listeners, turn, strict=True):
+                        if emission:
+                            self._write(listener, emission)
         except OutputError:
             raise
         except SimulWhisperError as error:
-            if cost.audio_s:
-                place.write(written.end())
+            for listener in listeners:
+                listener.break_off()
             print(f"simul-whisper: {error}", file=sys.stderr)
             if interruption.is_wanted:
                 sys.exit(_INTERRUPTED)
@@ -121,29 +127,69 @@ class _Job:
             print("simul-whisper: interrupted; what was heard is written", file=sys.stderr)
             sys.exit(_INTERRUPTED)
         if not self._options.quiet:
-            print(cost.summary(source, self._model), file=sys.stderr)
+            for listener in listeners:
+                print(listener.cost.summary(listener.name, self._model), file=sys.stderr)
         return 0
 
-    def _emissions(self, session: "Session", source: str, interruption: "_Interruption") -> "Iterator[Emission]":
+    def _listeners(self, source: str, recording: "Recording", place: Destination) -> "list[_Listener]":
+        """Return who writes down each source of the recording: in one place with labels, or captions in a file each."""
+        speakers = Speakers(place.write)
+        return [self._listener(source, each, place, speakers) for each in recording.sources]
+
+    def _listener(self, name: str, source: "Source", place: Destination, speakers: Speakers) -> "_Listener":
+        from streaming.sessions.session import Session
+
+        language = None if self._config.language == "auto" else self._config.language
+        fields = {"file": name} if place.is_shared else {}
+        fields |= {"channel": source.label} if source.label else {}
+        write: Callable[[str], None] = place.write
+        if source.label and self._options.format == "text":
+            write = speakers.lines(source.label)
+        elif source.label and self._options.format in CAPTION_FORMATS:
+            write = place.of_channel(source.label).write
+        return _Listener(
+            name=f"{Path(name).name} {source.label}".strip(),
+            blocks=source.blocks,
+            session=Session(self._config, self._model, self._voice, drafts=False),
+            format=format_from(self._options, language, fields=fields),
+            write=write,
+            cost=_Cost(language),
+        )
+
+    def _emissions(self, listener: "_Listener", interruption: "_Interruption") -> "Iterator[Emission]":
+        from streaming.audio.files import chunked
         from streaming.evaluation.replay import chunk_samples, replay, replay_realtime
 
-        chunks = interruption.until(_chunks(source, chunk_samples(self._config, self._voice)))
+        chunks = interruption.until(chunked(listener.blocks, chunk_samples(self._config, self._voice)))
         if self._options.realtime:
-            return replay_realtime(session, chunks, interruption.sleep)
-        return replay(session, chunks, coalesce=not self._voice.vad)
+            return replay_realtime(listener.session, chunks, interruption.sleep)
+        return replay(listener.session, chunks, coalesce=not self._voice.vad)
 
-    def _write(self, emission: "Emission", place: Destination, written: Format) -> None:
-        emitted_s = emission.ready_s if self._options.realtime else emission.audio_s
-        place.write("".join(written.feed(event, emitted_s) for event in emission.events))
+    def _write(self, listener: "_Listener", emission: "Emission") -> None:
         if self._log:
+            if not listener.cost.audio_s:
+                self._log.start(listener.name)
             self._log.chunk(emission.audio_s, emission.compute_s, emission.words)
+        listener.cost.add(emission)
+        emitted_s = emission.ready_s if self._options.realtime else emission.audio_s
+        listener.write("".join(listener.format.feed(event, emitted_s) for event in emission.events))
 
 
-def _chunks(source: str, n_samples: int) -> Chunks:
-    """Yield what the user has named, in pieces of `n_samples`. Raises AudioFormatError."""
-    from streaming.audio.files import audio_blocks, chunked
+@dataclass(frozen=True)
+class _Listener:
+    """Who writes down one source of a recording."""
 
-    return chunked(audio_blocks(Path(source)), n_samples)
+    name: str
+    blocks: Chunks
+    session: "Session"
+    format: Format
+    write: Callable[[str], None]
+    cost: "_Cost"
+
+    def break_off(self) -> None:
+        """Write what is still open, if there was anything at all."""
+        if self.cost.audio_s:
+            self.write(self.format.end())
 
 
 class _Interruption:
@@ -207,10 +253,10 @@ class _Cost:
             if isinstance(event, Language):
                 self._language = event.language
 
-    def summary(self, source: str, model: "Model") -> str:
+    def summary(self, name: str, model: "Model") -> str:
         info, mean_lag = model.info, sum(self._lags_s) / max(1, len(self._lags_s))
         parts = [
-            f"{Path(source).name}: {self.audio_s:.1f} s, language {self._language or 'unknown'}",
+            f"{name}: {self.audio_s:.1f} s, language {self._language or 'unknown'}",
             f"model {info.name}, encoder {info.encoder}, decoder {info.decoder}",
             f"{self._compute_s / max(self.audio_s, 1e-9):.2f} s of computation per second of audio",
             f"words {mean_lag:.2f} s after they were spoken" if self._lags_s else "no words",

@@ -49,21 +49,21 @@ def open_format(
     times: bool = False,
     captions: CaptionOptions | None = None,
     language: str | None = None,
-    file: str | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Format:
     """Return the format called `name`, one of FORMATS.
 
     times: text has a line with its times for each passage. language: what is decoded from the start, None when it is
-    detected. file: the name that rows bear where several recordings share an output. Raises ConfigError for another
-    name.
+    detected. fields: what every row says besides, where several recordings or channels share an output. Raises
+    ConfigError for another name.
     """
     match name:
         case "text":
             return TimedTextFormat() if times else TextFormat()
         case "jsonl":
-            return RowsFormat(_passage_rows, language, file)
+            return RowsFormat(_passage_rows, language, fields)
         case "words-jsonl":
-            return RowsFormat(_word_rows, language, file)
+            return RowsFormat(_word_rows, language, fields)
         case "srt":
             return CaptionFormat(_srt, captions)
         case "vtt":
@@ -133,7 +133,7 @@ class TimedTextFormat:
 class RowsFormat:
     """JSON objects, one a line, at once; `rows_of` makes them of a passage, its language and when it came.
 
-    Times are in seconds. file: what every row names as its recording; None: nothing.
+    Times are in seconds. fields: what every row says first, such as its recording.
     """
 
     tail = ""
@@ -142,10 +142,9 @@ class RowsFormat:
         self,
         rows_of: Callable[[Words, str | None, float], list[dict[str, Any]]],
         language: str | None = None,
-        file: str | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
-        self._rows_of, self._language = rows_of, language
-        self._file = {} if file is None else {"file": file}
+        self._rows_of, self._language, self._fields = rows_of, language, dict(fields or {})
 
     def feed(self, event: Event, emitted_s: float | None = None) -> str:
         if isinstance(event, Language):
@@ -153,7 +152,7 @@ class RowsFormat:
         if not isinstance(event, Words) or not event.words:
             return ""
         rows = self._rows_of(event, self._language, event.heard_s if emitted_s is None else emitted_s)
-        return "".join(json.dumps(self._file | row, ensure_ascii=False) + "\n" for row in rows)
+        return "".join(json.dumps(self._fields | row, ensure_ascii=False) + "\n" for row in rows)
 
     def end(self) -> str:
         return ""

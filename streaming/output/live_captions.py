@@ -7,7 +7,7 @@ One thread does this and never waits for inference; the device's own thread and 
 from collections.abc import Callable, Iterable
 
 from simul_whisper import SAMPLE_RATE
-from streaming.audio.capture import BlocksLost, Capture, CaptureEvent, DeviceBack, DeviceLost, Heard
+from streaming.audio.capture import Capture, CaptureEvent, samples_and_notices
 from streaming.events import Event, Failed
 from streaming.output.durable import DurableText, OutputError
 from streaming.output.formats import Format
@@ -62,18 +62,13 @@ class _Turn:
         self._n_samples = 0
 
     def take(self, events: Iterable[CaptureEvent]) -> None:
-        for event in events:
-            match event:
-                case Heard(samples):
-                    self._handle.submit(samples, drop_oldest=True)
-                    self._n_samples += len(samples)
-                    self._captions.hear(samples)
-                case DeviceLost(name, reason):
-                    self._captions.say(f"{name} is lost: {reason}; trying to open it again")
-                case DeviceBack(name):
-                    self._captions.say(f"{name} is back")
-                case BlocksLost(times):
-                    self._captions.say(f"the device dropped audio {times} times: this machine is too slow")
+        samples, notices = samples_and_notices(events)
+        if len(samples):
+            self._handle.submit(samples, drop_oldest=True)
+            self._n_samples += len(samples)
+            self._captions.hear(samples)
+        for notice in notices:
+            self._captions.say(notice)
 
     def tell(self, events: Iterable[Event]) -> None:
         for event in events:

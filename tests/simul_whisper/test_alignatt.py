@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignAttPolicy, AlignedToken, AttendedFrames, StopReason
+from tests.properties import examples
 
 Rows = NDArray[np.float32]
 
@@ -43,7 +44,7 @@ def attention(seed: int, shape: tuple[int, ...], scale: float) -> Rows:
     return np.asarray(rows / rows.sum(axis=-1, keepdims=True) * scale, np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=st.integers(0, 10**6),
     n_heads=st.integers(1, 5),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper import (
@@ -21,6 +21,7 @@ from simul_whisper import (
 from simul_whisper.search import LogitFilter
 from simul_whisper.tokenizer import Tokenizer
 from tests.listener import assert_heard, every, listen, listener, pieces, text_of, untimed, words_of
+from tests.properties import examples
 from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, random_words, speech_of, tone_model
 
 SECOND = SAMPLE_RATE
@@ -42,7 +43,7 @@ policies = st.fixed_dictionaries(
 pauses = st.lists(st.integers(GAP_SAMPLES, 8_000), min_size=1, max_size=5)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(
     n_words=st.integers(1, 18),
     seed=st.integers(0, 1000),
@@ -58,7 +59,7 @@ def test_any_schedule_hears_every_word_once(
     assert_heard(listen(listener(**policy), pieces(speech.samples, sizes)), speech)
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(cuts=st.lists(st.lists(st.floats(0, 1), max_size=4), min_size=6, max_size=6), policy=policies)
 def test_cutting_the_audio_differently_changes_nothing(cuts: list[list[float]], policy: dict[str, Any]) -> None:
     speech = speech_of(random_words(16, 7))

@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper.committed_tokens import CommittedToken
 from simul_whisper.transcript import Transcript
 from simul_whisper.word import Word
 from tests.fakes import tokenizer_of
+from tests.properties import examples
 
 TOKENIZER = tokenizer_of("base")
 TEXTS = {
@@ -152,7 +153,7 @@ pieces = st.lists(st.integers(0, 5), max_size=60)
 
 
 @pytest.mark.parametrize("language", TEXTS)
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(sizes=pieces, steps=st.lists(st.integers(0, 20_000), min_size=60, max_size=60))
 def test_any_grouping_gives_the_same_words(language: str, sizes: list[int], steps: list[int]) -> None:
     tokens = TOKENIZER.encode(TEXTS[language])
@@ -172,7 +173,7 @@ def test_any_grouping_gives_the_same_words(language: str, sizes: list[int], step
         assert [word.text for word in words] == words_of(TEXTS["en"], "en")
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(samples=st.lists(st.integers(0, 400_000), min_size=30, max_size=30), ends=st.lists(st.booleans(), min_size=30))
 def test_times_only_grow_even_when_attention_jumps(samples: list[int], ends: list[bool]) -> None:
     transcript, words = Transcript(TOKENIZER), list[Word]()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simul_whisper import (
@@ -33,6 +33,7 @@ from simul_whisper import (
 from streaming.evaluation.scoring import word_edits
 from tests.conftest import Recording
 from tests.listener import every, listen, n_errors, quick_listener, text_of, untimed, words_of
+from tests.properties import examples
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,7 +118,7 @@ def test_speech_in_pieces_of_one_second_is_written_down(tiny: Model, kettle: Rec
         assert sum(bool(update.words) for update in found) > 3
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(4), derandomize=True)
 @given(cuts=st.lists(st.integers(0, 8 * SAMPLE_RATE), max_size=12))
 def test_the_size_of_the_pieces_never_changes_the_words(
     tiny: Model, captions: Recording, uncut: list[Update], cuts: list[int]

@@ -17,6 +17,7 @@ from streaming.audio.capture import (
     DeviceLost,
     Heard,
     Inbox,
+    samples_and_notices,
 )
 from streaming.settings import PcmFormat
 
@@ -172,3 +173,19 @@ def test_a_device_that_is_not_there_at_first_is_refused() -> None:
     devices = FakeDevices(is_there=False)
     with pytest.raises(DeviceError, match="not there"):
         started(devices)
+
+
+def test_events_as_samples_and_words() -> None:
+    one, two = np.ones(3, np.float32), np.zeros(2, np.float32)
+    samples, notices = samples_and_notices(
+        [Heard(one), DeviceLost("USB", "it stopped"), Heard(two), DeviceBack("USB"), BlocksLost(3)]
+    )
+    assert samples.tolist() == [1, 1, 1, 0, 0]
+    assert notices == [
+        "USB is lost: it stopped; trying to open it again",
+        "USB is back",
+        "the device dropped audio 3 times: this machine is too slow",
+    ]
+    nothing, silence = samples_and_notices([])
+    assert nothing.dtype == np.float32
+    assert (len(nothing), len(silence)) == (0, 0)

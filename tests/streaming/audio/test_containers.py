@@ -8,12 +8,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simul_whisper import AudioFormatError
+from simul_whisper import SAMPLE_RATE, AudioFormatError
 from streaming.audio.containers import ContainerDecoder
 from streaming.audio.files import read_audio
+from streaming.audio.timeline import MAX_SILENCE_S
 from tests.conftest import RECORDINGS
+from tests.streaming.audio.made_recordings import gap, heard_spans, tone, write_tracks
 from tests.streaming.audio.test_files import sample_format_of, speechlike, write
 
 STREAMABLE = [
@@ -85,6 +89,51 @@ def test_a_stream_that_breaks_off_keeps_what_came() -> None:
     data = (RECORDINGS / "captions.flac").read_bytes()
     n = len(read_audio(RECORDINGS / "captions.flac"))
     assert 0.3 * n < len(streamed(data[: len(data) // 2], 4000)) < 0.7 * n
+
+
+@pytest.fixture(scope="module")
+def odd_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording with a gap, damage, and channels in opposite phase."""
+    path, channel = tmp_path_factory.mktemp("odd") / "a.webm", tone(8, 300)
+    data = bytearray(write_tracks(path, [[channel, -channel]], change=gap(2, 5)).read_bytes())
+    data[len(data) * 8 // 10 : len(data) * 9 // 10] = bytes(len(data) * 9 // 10 - len(data) * 8 // 10)
+    path.write_bytes(data)
+    return path
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(0, 10**6), max_size=30))
+def test_how_bytes_are_cut_never_matters(odd_file: Path, cuts: list[int]) -> None:
+    odd = odd_file.read_bytes()
+
+    def heard(edges: list[int]) -> tuple[NDArray[np.float32], list[str]]:
+        decoder = ContainerDecoder()
+        blocks = [decoder.feed(odd[start:stop]) for start, stop in pairwise(edges)]
+        return np.concatenate([*blocks, decoder.end()]), decoder.notices()
+
+    samples, notices = heard([0, *sorted(cut % len(odd) for cut in cuts), len(odd)])
+    whole, expected_notices = heard([0, len(odd)])
+    assert np.array_equal(samples, whole)
+    assert notices == expected_notices
+    assert len(notices) == 3
+
+
+@pytest.mark.parametrize(("extension", "codec"), [("webm", "libopus"), ("ts", "aac"), ("mkv", "aac")])
+def test_the_time_of_a_stream_is_that_of_the_file(tmp_path: Path, extension: str, codec: str) -> None:
+    path = tmp_path / f"a.{extension}"
+    write_tracks(path, [[tone(6)]], codec, change=gap(2, 4))
+    samples = streamed(path.read_bytes(), 1000)
+    assert np.array_equal(samples, read_audio(path))
+    assert len(heard_spans(samples)) == 2
+
+
+def test_a_stream_cannot_make_hours_of_silence(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    write_tracks(path, [[tone(3)]], "aac", change=lambda at_s: 500 * round(at_s, 1) + at_s)
+    decoder = ContainerDecoder()
+    samples = np.concatenate([decoder.feed(path.read_bytes()), decoder.end()])
+    assert len(samples) / SAMPLE_RATE < MAX_SILENCE_S + 30
+    assert any("the timestamps jump" in notice for notice in decoder.notices())
 
 
 def test_closed_and_forgotten_decoders_leave_no_thread() -> None:

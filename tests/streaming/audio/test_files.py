@@ -117,12 +117,6 @@ def test_mixdown_of_equal_channels_is_no_louder(tmp_path: Path, n_channels: int)
     assert np.abs(samples - channels[0]).max() < 1e-6
 
 
-def test_opposite_channels_cancel(tmp_path: Path) -> None:
-    channel = speechlike(SAMPLE_RATE)
-    samples = read_audio(write(tmp_path / "a.wav", "pcm_s16le", "s16", SAMPLE_RATE, [channel, -channel]))
-    assert np.abs(samples).max() < 1e-4
-
-
 def test_overshoot_is_clipped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", "pcm_f32le", "flt", SAMPLE_RATE, [speechlike(SAMPLE_RATE) * 9])
     assert np.abs(read_audio(path)).max() == 1
@@ -168,15 +162,16 @@ def test_cut_off_at_the_end_yields_what_came_before(tmp_path: Path, extension: s
     assert 0.4 < len(read_audio(path)) * 3 / len(original) < 0.7
 
 
-def test_damaged_packets_are_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_is_silence_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     original = np.tile(speechlike(SAMPLE_RATE), 8)
     path = write(tmp_path / "a.m4a", "aac", "fltp", SAMPLE_RATE, [original])
+    n_samples = len(read_audio(path))
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
     path.write_bytes(content)
-    assert 0.7 < len(read_audio(path)) / len(original) < 1
-    assert "damaged packets" in caplog.text
+    assert len(read_audio(path)) == n_samples
+    assert "a.m4a: could not decode" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -228,7 +223,13 @@ def test_a_name_is_never_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_more_channels_than_any_layout_has(tmp_path: Path) -> None:
     path = tmp_path / "nine.wav"
     path.write_bytes(wav_bytes(n_channels=9, n_samples=100))
-    with pytest.raises(AudioFormatError, match="9 channels"):
+    assert len(read_audio(path)) == 100
+
+
+def test_more_channels_than_can_be_resampled(tmp_path: Path) -> None:
+    path = tmp_path / "many.wav"
+    path.write_bytes(wav_bytes(n_channels=100, n_samples=100))
+    with pytest.raises(AudioFormatError, match="100 channels"):
         read_audio(path)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError
 from streaming.audio.pcm import PcmDecoder
 from streaming.settings import Encoding, PcmFormat
+from tests.properties import examples
 
 ENCODINGS = [each.value for each in Encoding]
 RATES = [8000, 11025, 16000, 22050, 44100, 48000, 192000]
@@ -72,7 +73,7 @@ def test_full_scale_is_one_and_channels_are_averaged() -> None:
     assert decoded(b"\x00\x80\x00\x00\x00\x40\x00\x40", PcmFormat(channels=2)).tolist() == [-0.5, 0.5]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_the_cut_of_the_bytes_never_changes_the_sum(data: st.DataObject) -> None:
     encoding, rate = data.draw(st.sampled_from(["s16le", "mulaw"])), data.draw(st.sampled_from([*RATES, 8001, 99999]))

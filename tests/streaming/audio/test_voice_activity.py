@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -19,6 +19,7 @@ from streaming.audio.speech import Gate, GateEvent, Offset, Onset, Speech
 from streaming.audio.voice_activity import CHUNK_SAMPLES, VoiceGate
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
+from tests.properties import examples
 from tests.sounds import NOT_SPEECH, noise, silence
 
 Samples = NDArray[np.float32]
@@ -132,7 +133,7 @@ def test_the_silence_between_two_remarks_is_left_out(kettle: Recording) -> None:
     assert n_passed < len(kettle.samples) - 6 * SAMPLE_RATE
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(5)
 @given(cuts=st.lists(st.integers(0, 17 * SAMPLE_RATE), max_size=40))
 def test_the_cut_of_the_audio_never_matters(kettle: Recording, whole: list[GateEvent], cuts: list[int]) -> None:
     pieces = np.split(kettle.samples, sorted(min(cut, len(kettle.samples)) for cut in cuts))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simul_whisper import SAMPLE_RATE
@@ -273,7 +273,8 @@ def test_a_client_killed_in_the_middle_leaves_nothing_behind() -> None:
                 talker.cut()
         served.wait_for(lambda: not served.count("sessions_open") and not served.registry.n_connections)
         served.wait_for(lambda: open_things() <= before)
-        assert n_streams() <= streams
+        # The last of them is let go a moment after its connection.
+        served.wait_for(lambda: n_streams() <= streams)
 
 
 def open_things() -> tuple[int, int]:
@@ -321,9 +322,7 @@ MESSAGES = st.one_of(
 
 
 @pytest.mark.usefixtures("neighbour")
-@settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(derandomize=True)
 @given(messages=st.lists(MESSAGES, min_size=1, max_size=6))
 def test_anything_ends_well_or_with_a_name(served: Served, messages: list[str | bytes]) -> None:
     with Talker(served) as talker:

@@ -108,6 +108,8 @@ def test_what_only_the_model_can_refuse_is_the_last_event(served: Served) -> Non
 
 
 def test_health_tells_ready_from_alive(served: Served) -> None:
+    # Of what another test has said, which may still be heard.
+    served.wait_for(lambda: not served.registry.pool.health().busy_s)
     status, text = get(served, "/health")
     assert status == 200
     assert json.loads(text) == {"live": True, "ready": True, "state": "ready", "busy_s": 0.0, "message": ""}

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -30,6 +30,7 @@ from streaming.events import (
 from streaming.sessions.session import Session, SessionEndedError
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
+from tests.properties import examples
 from tests.sounds import NOT_SPEECH, noise, silence
 from tests.tones import ToneDecoder, random_words, speech_of, tone_model
 
@@ -88,7 +89,7 @@ def test_every_word_comes_once_at_the_time_it_was_said(voice: VoiceConfig) -> No
     assert [word.start_s for word in words] == pytest.approx(starts, abs=0.3)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8)
 @given(
     cuts=st.lists(st.integers(0, len(SPOKEN)), max_size=40),
     vad=st.booleans(),

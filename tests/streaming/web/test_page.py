@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,15 @@ PATIENCE_MS = 60_000
 class Server:
     """`serve` in a process of its own, always on the same port."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as any_free:
             self.port = any_free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
+        self._flags = flags
         self.start()
 
-    def start(self, *flags: str) -> None:
-        command = [sys.executable, "-m", "streaming.cli", "serve", *FAST, "--port", str(self.port), *flags]
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streaming.cli", "serve", *FAST, "--port", str(self.port), *self._flags]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr
         while "ready" not in (line := self._process.stderr.readline()):
@@ -46,6 +48,15 @@ class Server:
         self._process.wait(60)
         assert self._process.stderr
         self._process.stderr.close()
+
+
+@contextmanager
+def serving(*flags: str) -> Iterator[Server]:
+    started = Server(*flags)
+    try:
+        yield started
+    finally:
+        started.kill()
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +72,10 @@ def chromium(heard: Path) -> Iterator[Any]:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(chromium: Any) -> Iterator[Server]:  # noqa: ARG001
-    started = Server()
-    try:
+    with serving() as started:
         yield started
-    finally:
-        started.kill()
 
 
 class Reader:
@@ -184,25 +192,27 @@ def test_a_file_that_is_none_is_told_in_words(reader: Reader) -> None:
     assert reader.page.is_enabled("#start")
 
 
-def test_it_offers_what_the_model_has(reader: Reader, server: Server) -> None:
+def test_it_offers_what_the_model_has(reader: Reader) -> None:
     reader.wait_for_languages()
     assert reader.languages == {"en": "English"}
     assert not reader.page.is_visible("[name=task]")
-    server.kill()
-    server.start("--model", "base", "--language", "de", "--task", "translate")
-    # In the reader's language where the browser knows it: Chromium has no name for Bashkir.
-    other = Reader(reader.page.context.browser, server.url, "fr-FR")
-    names = other.page.locator("[name=language] option")
-    names.nth(98).wait_for(state="attached")
-    offered = dict(
-        zip(names.evaluate_all("all => all.map((each) => each.value)"), names.all_inner_texts(), strict=True)
-    )
-    assert offered.keys() == {"auto", *LANGUAGES[:99]}
-    assert (offered["de"], offered["jw"], offered["ba"]) == ("allemand", "javanais", "Bashkir")
-    assert not [code for code, name in offered.items() if name == code]
-    assert other.page.input_value("[name=language]") == "de"
-    assert other.page.input_value("[name=task]") == "translate"
-    other.page.close()
+
+
+def test_it_names_every_language_in_the_readers_own(chromium: Any) -> None:
+    with serving("--model", "base", "--language", "de", "--task", "translate") as server:
+        reader = Reader(chromium, server.url, "fr-FR")
+        names = reader.page.locator("[name=language] option")
+        names.nth(98).wait_for(state="attached")
+        offered = dict(
+            zip(names.evaluate_all("all => all.map((each) => each.value)"), names.all_inner_texts(), strict=True)
+        )
+        assert offered.keys() == {"auto", *LANGUAGES[:99]}
+        # Chromium has no name for Bashkir.
+        assert (offered["de"], offered["jw"], offered["ba"]) == ("allemand", "javanais", "Bashkir")
+        assert not [code for code, name in offered.items() if name == code]
+        assert reader.page.input_value("[name=language]") == "de"
+        assert reader.page.input_value("[name=task]") == "translate"
+        reader.page.close()
 
 
 def test_a_model_that_is_loading_is_waited_for(reader: Reader) -> None:
@@ -226,17 +236,16 @@ def test_what_the_server_cannot_do_is_told_in_words(reader: Reader) -> None:
     reader.wait_for_languages()
 
 
-def test_a_token_can_be_typed_in(chromium: Any, server: Server) -> None:
-    server.kill()
-    server.start("--token", "open sesame & more")
-    reader = Reader(chromium, server.url)
-    reader.page.get_by_text("An access token is needed").wait_for()
-    reader.page.get_by_label("Access token").fill("open sesame & more")
-    reader.page.keyboard.press("Enter")
-    reader.wait_for("appear")
-    assert not reader.page.is_visible("#problem")
-    assert reader.languages == {"en": "English"}
-    reader.page.close()
+def test_a_token_can_be_typed_in(chromium: Any) -> None:
+    with serving("--token", "open sesame & more") as server:
+        reader = Reader(chromium, server.url)
+        reader.page.get_by_text("An access token is needed").wait_for()
+        reader.page.get_by_label("Access token").fill("open sesame & more")
+        reader.page.keyboard.press("Enter")
+        reader.wait_for("appear")
+        assert not reader.page.is_visible("#problem")
+        assert reader.languages == {"en": "English"}
+        reader.page.close()
 
 
 def test_captions_alone_fill_the_screen(reader: Reader) -> None:
