@@ -184,7 +184,7 @@ def test_garbage_is_refused(place: Place, package: Path, captions: Recording) ->
 
 
 @pytest.mark.parametrize(
-    ("trouble", "said"), [(FailingDevice, "Error computing NN outputs"), (OverflowingDevice, "not a number")]
+    ("trouble", "said"), [(FailingDevice, "Error computing NN outputs"), (OverflowingDevice, "NaN or infinite")]
 )
 def test_a_failure_in_mid_stream_loses_nothing(
     place: Place, package: Path, captions: Recording, trouble: type[Device], said: str

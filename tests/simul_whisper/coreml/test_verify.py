@@ -91,7 +91,7 @@ def test_verify_on_speech(packages: dict[str, Path], captions: Recording) -> Non
 
 
 def test_verify_refuses_what_cannot_be_compared(packages: dict[str, Path], captions: Recording) -> None:
-    with pytest.raises(AudioFormatError, match="got no samples"):
+    with pytest.raises(AudioFormatError, match="there is no audio"):
         verify(packages["float16"], captions.samples[:0], AlignAttConfig(model_name="tiny.en"))
     with pytest.raises(EncoderError, match=r"384.*expected.*512|expected.*512.*384"):
         verify(packages["float16"], captions.samples, AlignAttConfig(model_name="base"))
