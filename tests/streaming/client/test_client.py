@@ -148,16 +148,17 @@ def test_a_server_that_does_not_come_back_is_given_up() -> None:
             asyncio.run(spoken(client, stop_at))
 
 
-def test_a_client_that_leaves_frees_its_place(served: Served) -> None:
-    async def leave() -> None:
+def test_a_client_that_leaves_frees_its_place() -> None:
+    async def leave(served: Served) -> None:
         async with Client(served.url) as client:
             await client.send(SPEECH.samples)
             async for event in client:
                 if isinstance(event, Words):
                     return
 
-    asyncio.run(leave())
-    served.wait_for(lambda: not served.count("sessions_open"))
+    with serving() as served:
+        asyncio.run(leave(served))
+        served.wait_for(lambda: not served.count("sessions_open"))
 
 
 # Cut connections
