@@ -6,22 +6,7 @@ It knows what a container says of its tracks and nothing of how they are read.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simul_whisper import AudioFormatError
-
-# ISO 639: the two letters that Whisper uses and the three, of one or two kinds, that containers do.
-_THREE_LETTERS = dict(
-    each.split(":")
-    for each in (
-        "af:afr am:amh ar:ara as:asm az:aze ba:bak be:bel bg:bul bn:ben bo:bod/tib br:bre bs:bos ca:cat cs:ces/cze "
-        "cy:cym/wel da:dan de:deu/ger el:ell/gre en:eng es:spa et:est eu:eus/baq fa:fas/per fi:fin fo:fao fr:fra/fre "
-        "gl:glg gu:guj ha:hau he:heb hi:hin hr:hrv ht:hat hu:hun hy:hye/arm id:ind is:isl/ice it:ita iw:heb ja:jpn "
-        "jv:jav jw:jav ka:kat/geo kk:kaz km:khm kn:kan ko:kor la:lat lb:ltz ln:lin lo:lao lt:lit lv:lav mg:mlg "
-        "mi:mri/mao mk:mkd/mac ml:mal mn:mon mr:mar ms:msa/may mt:mlt my:mya/bur nb:nob ne:nep nl:nld/dut nn:nno "
-        "no:nor oc:oci pa:pan pl:pol ps:pus pt:por ro:ron/rum ru:rus sa:san sd:snd si:sin sk:slk/slo sl:slv sn:sna "
-        "so:som sq:sqi/alb sr:srp su:sun sv:swe sw:swa ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl tr:tur tt:tat "
-        "uk:ukr ur:urd uz:uzb vi:vie yi:yid yo:yor zh:zho/chi"
-    ).split()
-)
+from simul_whisper import AudioFormatError, ConfigError, language_code
 
 
 @dataclass(frozen=True)
@@ -51,8 +36,7 @@ def choose_track(tracks: Sequence[Track], wanted: str, name: str) -> Track:
     if wanted.isdecimal():
         found = [track for track in tracks if track.number == int(wanted)]
     else:
-        codes = _codes(wanted)
-        found = [track for track in tracks if track.language and codes & _codes(track.language)]
+        found = [track for track in tracks if track.language and _language(track.language) == _language(wanted)]
     if not found:
         raise AudioFormatError(f"{name}: there is no audio track {wanted!r}; it has {listed(tracks)}")
     return next((track for track in found if track.is_default), found[0])
@@ -62,10 +46,9 @@ def listed(tracks: Sequence[Track]) -> str:
     return ", ".join(str(track) for track in tracks)
 
 
-def _codes(language: str) -> set[str]:
-    """Return the language's codes of two and three letters; a region, as in en-US, does not matter."""
-    code = language.replace("_", "-").split("-")[0].casefold()
-    codes = {code, *_THREE_LETTERS.get(code, code).split("/")}
-    return codes | {
-        other for three in _THREE_LETTERS.values() if codes & set(three.split("/")) for other in three.split("/")
-    }
+def _language(written: str) -> str:
+    """Return Whisper's code of a language, however it is written; one that Whisper does not know is itself."""
+    try:
+        return language_code(written)
+    except ConfigError:
+        return written.casefold()

@@ -14,11 +14,26 @@ TRACKS = [FRENCH, ENGLISH, COMMENTARY]
     [
         ("", ENGLISH),
         *[("1", FRENCH), ("3", COMMENTARY), ("eng", ENGLISH), ("en", ENGLISH), ("EN", ENGLISH), ("en-US", ENGLISH)],
-        *[("fr", FRENCH), ("fre", FRENCH), ("fra", FRENCH), ("fr_CA", FRENCH)],
+        *[
+            ("fr", FRENCH),
+            ("fre", FRENCH),
+            ("fra", FRENCH),
+            ("fr_CA", FRENCH),
+            ("french", FRENCH),
+            ("Français", FRENCH),
+        ],
     ],
 )
 def test_by_number_language_or_default(wanted: str, found: Track) -> None:
     assert choose_track(TRACKS, wanted, "talk.mkv") is found
+
+
+def test_languages_of_three_letters_are_those_of_two() -> None:
+    pairs = {"de": "ger", "el": "gre", "zh": "chi", "no": "nob", "fa": "per", "cs": "cze", "my": "bur", "jv": "jav"}
+    for two, three in pairs.items():
+        assert choose_track([Track(1, three)], two, "talk.mkv").number == 1
+    # Irish, which Whisper does not know.
+    assert choose_track([Track(1, "eng"), Track(2, "gle")], "GLE", "talk.mkv").number == 2
 
 
 def test_without_a_default_the_first() -> None:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simul_whisper import AlignAttConfig, ConfigError, Model
 from streaming.events import Draft, Failed, Flushed, Reason, Words
-from streaming.protocols.native import Numbered, Received, client_text
+from streaming.protocols.native import Numbered, Received, Refused, client_text
 from streaming.server.run import Server, Tls, bound_socket
 from streaming.sessions.request import SessionRequest
 from streaming.sessions.session import Session
@@ -102,6 +102,15 @@ def test_what_only_the_model_can_refuse_is_the_last_event(served: Served) -> Non
     messages, code = told(served, client_text(SessionRequest(engine={"language": "yue"})), AUDIO, END)
     assert messages[-1].event.reason.value == "config"
     assert code == 1008
+
+
+def test_what_only_the_server_makes_impossible_is_refused_by_name() -> None:
+    with serving(config=replace(CONFIG, audio_max_len=5.0)) as served:
+        messages, code = told(served, client_text(SessionRequest(engine={"segment_length": 3.0})))
+    (refused,) = messages
+    assert isinstance(refused, Refused)
+    assert (refused.reason.value, code) == ("config", 1008)
+    assert "segment_length" in refused.message
 
 
 # Health, counts, endings
