@@ -174,7 +174,8 @@ def _open_file(path: Path | str) -> av.container.InputContainer:
         # The prefix keeps FFmpeg from taking a name for a URL or a device.
         return av.open(f"file:{path}", "r")
     except av.FFmpegError as error:
-        raise AudioFormatError(f"{path}: {error.strerror}; {_EXPECTED}") from error
+        is_elsewhere = isinstance(error, FileNotFoundError | PermissionError)
+        raise AudioFormatError(f"{path}: {error.strerror}{'' if is_elsewhere else '; ' + _EXPECTED}") from error
 
 
 def _open_url(url: str) -> av.container.InputContainer:
