@@ -5,8 +5,7 @@ VENV = .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 READY = $(VENV)/ready
-# Each process loads models of its own.
-PYTEST = $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+PYTEST = $(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 .PHONY: demo checks test test-long docs recordings clean
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# Threads that wait for each other make tests many times slower on cores that are busy. NumPy reads it when it loads.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
-
-# Threads that wait for each other make tests many times slower on cores that are busy. Read when the library loads.
-os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.audio.files import read_audio
@@ -21,6 +21,12 @@ from streaming.audio.files import read_audio
 settings.register_profile("short", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.register_profile("long", settings.get_profile("short"), max_examples=2_000)
 settings.load_profile("short")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: tests wait for sound and for servers about as long as they compute."""
+    return min(os.cpu_count() or 1, 4) + 1
+
 
 # What it asserts is explained as in a test.
 pytest.register_assert_rewrite("tests.listener")
