@@ -18,7 +18,9 @@ from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.audio.files import read_audio
 
 # A property over a real model is slow, and may share the model with its other examples.
-settings.register_profile("short", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "short", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 settings.register_profile("long", settings.get_profile("short"), max_examples=2_000)
 settings.load_profile("short")
 
