@@ -250,7 +250,8 @@ def test_a_token_can_be_typed_in(chromium: Any) -> None:
 
 def test_captions_alone_fill_the_screen(reader: Reader) -> None:
     reader.page.click("#full-screen")
-    assert not reader.page.is_visible("footer")
-    assert reader.page.evaluate("document.getElementById('captions').clientHeight === innerHeight")
+    reader.page.wait_for_selector("footer", state="hidden")
+    reader.page.wait_for_function("document.getElementById('captions').clientHeight === innerHeight")
     reader.page.click("#leave-full-screen")
-    assert reader.page.is_visible("footer")
+    reader.page.wait_for_selector("footer", state="visible")
+    assert not reader.page.is_visible("#leave-full-screen")
