@@ -132,7 +132,8 @@ class Connection:
 
     async def _serve(self, session: ResumableSession, seen: int) -> None:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
-        await self._send(Ready(session.name, session.received_bytes, session.hosted.has_end, self._limits.resume_s))
+        hosted = session.hosted
+        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, self._limits.resume_s))
         writer = asyncio.create_task(self._write(session, seen))
         tasks = [writer, asyncio.create_task(self._read(session)), asyncio.create_task(self._wait_replaced())]
         try:
@@ -172,7 +173,7 @@ class Connection:
         if not data and session.hosted.has_end:
             raise ProtocolError(Reason.AFTER_END, "audio came after the end of the session; open a new one")
         for piece in session.hosted.pieces(data):
-            await session.feed(piece)
+            await session.hosted.feed(piece)
             await self._find_room(session)
 
     async def _obey(self, session: ResumableSession, text: str) -> None:
@@ -218,7 +219,7 @@ class Connection:
 
     async def _write(self, session: ResumableSession, seen: int) -> None:
         """Tell all events after `seen`; return after the last."""
-        n_told = session.received_bytes
+        n_told = session.hosted.received_bytes
         while True:
             session.news.clear()
             for numbered in session.after(seen):
@@ -227,8 +228,8 @@ class Connection:
             if seen == session.hosted.log.n_appended and session.hosted.log.is_over:
                 session.hosted.settle()
                 return
-            if session.received_bytes - n_told >= session.bytes_per_receipt:
-                n_told = session.received_bytes
+            if session.hosted.received_bytes - n_told >= session.bytes_per_receipt:
+                n_told = session.hosted.received_bytes
                 await self._send(Received(n_told))
             await session.news.wait()
 

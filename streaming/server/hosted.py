@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ class HostedSession:
         self._offer: asyncio.TimerHandle | None = None
         self._stopped: Failed | None = None
         self._has_end = False
+        self._work: asyncio.Task[None] | None = None
+        self.received_bytes = 0
         self.room = asyncio.Event()
         # Whether a connection is there that tells the client of events.
         self.has_reader = True
@@ -54,12 +57,12 @@ class HostedSession:
         return (data[start : start + step] for start in range(0, len(data), max(1, step)))
 
     async def feed(self, piece: bytes) -> None:
-        """Take audio, for which there may be no room yet: see `is_full`. Raises Refusal, also after the end."""
+        """Take audio, for which there may be no room yet: see `is_full`. Raises Refusal, also after the end.
+
+        What was begun is finished also when the caller is cancelled, because its connection is lost: see `at_rest`.
+        """
         self._check_open("audio")
-        samples = await self._decoded(lambda: self._decoder.feed(piece))
-        if not self._has_end:
-            self._waiting.append(samples)
-            self._pump()
+        await self._finished(self._feed(piece))
 
     def flush(self) -> None:
         self._check_open("a flush")
@@ -74,12 +77,9 @@ class HostedSession:
         self._pump()
 
     async def end(self) -> None:
+        """No audio follows; finished also when the caller is cancelled."""
         self._check_open("an end")
-        rest = await self._decoded(self._decoder.end)
-        if not self._has_end:
-            self._has_end = True
-            self._waiting.extend([rest, _Mark.END])
-            self._pump()
+        await self._finished(self._end())
 
     def stop(self, reason: Reason, message: str) -> None:
         """End the session for this reason; words heard so far are still told. Later audio is passed over."""
@@ -100,6 +100,16 @@ class HostedSession:
         """Let go of what a session needs no more once it is over."""
         if self.log.is_over:
             self._let_go()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether audio that was begun to be taken is not taken yet."""
+        return self._work is not None and not self._work.done()
+
+    async def at_rest(self) -> None:
+        """Wait until audio that was begun is taken, and `received_bytes` counts it."""
+        if self._work is not None:
+            await asyncio.wait([self._work])
 
     @property
     def is_full(self) -> bool:
@@ -125,6 +135,27 @@ class HostedSession:
     def _check_open(self, what: str) -> None:
         if self._has_end:
             raise Refusal(Reason.AFTER_END, f"{what} came after the end of the session; open a new one")
+
+    async def _feed(self, piece: bytes) -> None:
+        samples = await self._decoded(lambda: self._decoder.feed(piece))
+        self.received_bytes += len(piece)
+        if not self._has_end:
+            self._waiting.append(samples)
+            self._pump()
+
+    async def _end(self) -> None:
+        rest = await self._decoded(self._decoder.end)
+        if not self._has_end:
+            self._has_end = True
+            self._waiting.extend([rest, _Mark.END])
+            self._pump()
+
+    async def _finished(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for work that goes on when the waiting is cancelled: FFmpeg has the bytes by then."""
+        self._work = asyncio.create_task(work)
+        # Where nobody waits any more, the decoder tells its error to the next one.
+        self._work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._work)
 
     async def _decoded(self, decode: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Decode on another thread where FFmpeg does it, so that the event loop need not wait. Raises Refusal."""

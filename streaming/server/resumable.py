@@ -34,7 +34,6 @@ class ResumableSession:
         self.name, self.hosted = name, hosted
         self._audio = request.audio
         self._reader = LogReader(hosted.log, holds=True)
-        self.received_bytes = 0
         self.holder: Holder | None = holder
         self.away: asyncio.TimerHandle | None = None
 
@@ -42,11 +41,6 @@ class ResumableSession:
     def news(self) -> asyncio.Event:
         """Set when there is something to tell the client."""
         return self._reader.news
-
-    async def feed(self, piece: bytes) -> None:
-        """As `HostedSession.feed`."""
-        await self.hosted.feed(piece)
-        self.received_bytes += len(piece)
 
     def after(self, seen: int) -> list[Numbered]:
         """Return the events after that number. Raises Refusal when some of them are forgotten or to come."""
@@ -104,14 +98,10 @@ class ResumableSessions:
 
     async def resume(self, resume: Resume, holder: Holder) -> ResumableSession:
         """Give a session to a new connection, which another may have to let go for. Raises Refusal."""
-        session = self._known(resume.session)
-        while session.holder is not None:
-            await session.holder.let_go()
-            session = self._known(resume.session)
-        if resume.sent_bytes < session.received_bytes:
-            raise ProtocolError(
-                Reason.BAD_VALUE, f"got sent_bytes {resume.sent_bytes}, but {session.received_bytes} were received"
-            )
+        session = await self._free(resume.session)
+        received = session.hosted.received_bytes
+        if resume.sent_bytes < received:
+            raise ProtocolError(Reason.BAD_VALUE, f"got sent_bytes {resume.sent_bytes}, but {received} were received")
         session.after(resume.seen)
         if session.away:
             session.away.cancel()
@@ -136,6 +126,17 @@ class ResumableSessions:
         if self._sessions.pop(session.name, None):
             session.close()
             self._registry.close(session.hosted)
+
+    async def _free(self, name: str) -> ResumableSession:
+        """Return a session that no connection holds, once it has taken what came by the last one. Raises Refusal."""
+        while True:
+            session = self._known(name)
+            if session.holder is not None:
+                await session.holder.let_go()
+            elif session.hosted.is_busy:
+                await session.hosted.at_rest()
+            else:
+                return session
 
     def _known(self, name: str) -> ResumableSession:
         session = self._sessions.get(name)

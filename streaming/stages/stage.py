@@ -48,8 +48,9 @@ def _run(log: EventLog, stage: Stage, n_before: int) -> None:
             is_last = log.n_finished >= n_before
             for event in cursor.read(_TURN_S, n_finished=n_before):
                 log.append(stage.feed(event))
-        log.append(stage.flush())
-        log.finish()
+        if is_last:
+            log.append(stage.flush())
+            log.finish()
     except Exception as error:
         if not isinstance(error, SimulWhisperError):
             logger.exception("a stage has failed")

@@ -5,6 +5,7 @@ Clocks are turned by hand, and loading waits until the audio is there, so that t
 
 import asyncio
 import gc
+import pickle
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from simul_whisper.mel import Mel
 from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason
 from streaming.server.log_reader import LogReader
 from streaming.sessions.pool import State
-from streaming.sessions.request import Refusal
+from streaming.sessions.request import Refusal, SessionRequest
 from streaming.sessions.session import Session, SessionEndedError
 from streaming.sessions.worker import Worker
 from streaming.settings import VoiceConfig
@@ -204,6 +205,14 @@ def test_what_was_done_is_counted() -> None:
     assert n["queue_delay_seconds_count"] == n["inference_seconds_count"] >= 10
     assert n["compute_seconds_total"] == pytest.approx(n["inference_seconds_sum"])
     assert n["decoder_step_seconds_count"] > n_words
+
+
+def test_what_goes_in_and_out_of_a_pool_crosses_a_process() -> None:
+    with running(made()) as worker:
+        events = collected(said(worker.open(CONFIG, OFF)))
+        things = (CONFIG, OFF, SessionRequest(targets=("de",)), events, worker.health())
+        assert pickle.loads(pickle.dumps(things)) == things
+        assert counted(pickle.loads(pickle.dumps(worker.metrics()))) == counted(worker.metrics())
 
 
 # Endings

@@ -47,6 +47,16 @@ class Shouting:
         return []
 
 
+class Late:
+    """Has something to say at the end, for which a session that has failed does not wait."""
+
+    def feed(self, event: Event) -> Iterable[Event]:  # noqa: ARG002
+        return []
+
+    def flush(self) -> Iterable[Event]:
+        raise AssertionError("a session that has failed is not flushed")
+
+
 class Broken:
     def feed(self, event: Event) -> Iterable[Event]:
         raise RuntimeError(f"no {type(event).__name__}")
@@ -102,8 +112,8 @@ def test_a_stage_that_fails_ends_the_session_with_its_reason() -> None:
 def test_a_stage_ends_with_a_session_that_fails() -> None:
     log = EventLog()
     log.add_writer()
-    thread = run_stage(log, Shouting())
-    log.append([Failed(Reason.STOPPED, "the server was stopped")])
+    thread, failed = run_stage(log, Late()), Failed(Reason.STOPPED, "the server was stopped")
+    log.append([failed])
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
-    assert log.n_finished == 0 or log.is_over
+    assert (log.n_finished, log.cursor().read()) == (0, [failed])
