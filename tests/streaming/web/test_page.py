@@ -143,6 +143,19 @@ def reader(chromium: Any, server: Server) -> Iterator[Reader]:
     assert opened.errors == []
 
 
+def test_start_waits_until_the_page_can_hear_it(chromium: Any, server: Server) -> None:
+    page, held = chromium.new_page(), list[Any]()
+    page.set_default_timeout(PATIENCE_MS)
+    with page.expect_request("**/recovery.json"):
+        page.route("**/recovery.json", lambda route: held.append(route))
+        page.goto(server.url, wait_until="commit")
+    page.locator("#start").wait_for()
+    assert page.is_disabled("#start")
+    held[0].continue_()
+    page.locator("#start:enabled").wait_for()
+    page.close()
+
+
 def test_words_appear_while_somebody_speaks(reader: Reader) -> None:
     reader.start()
     reader.wait_for("screen")
