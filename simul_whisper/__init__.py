@@ -26,6 +26,7 @@ from simul_whisper.errors import (
 )
 from simul_whisper.languages import language_code, language_names
 from simul_whisper.options import Option, check_options, from_mapping, option, option_of
+from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
 from simul_whisper.word import Word
@@ -91,6 +92,7 @@ __all__ = [
     "NeuralEngineNotAvailableError",
     "Option",
     "PaddedAlignAttWhisper",
+    "Pieces",
     "Progress",
     "ProgressHandler",
     "ShapeConversionError",
@@ -106,6 +108,7 @@ __all__ = [
     "Word",
     "as_samples",
     "check_options",
+    "finished",
     "from_mapping",
     "language_code",
     "language_names",

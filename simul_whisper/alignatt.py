@@ -21,6 +21,7 @@ class StopReason(Enum):
     LOOP = "loop"
     NO_SPEECH = "no_speech"
     LENGTH = "length"
+    CUT_SHORT = "cut_short"
     WAITING = "waiting"
 
 

@@ -19,6 +19,7 @@ from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, Samples
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.encoders import Features
+from simul_whisper.pieces import Pieces
 from simul_whisper.search import BeamSearch, Prompt, SearchResult, log_softmax
 from simul_whisper.tokenizer import Tokenizer
 
@@ -212,7 +213,9 @@ class LanguageDetector:
         """Another utterance begins."""
         self._rule.restart()
 
-    def decides(self, features: Features, content_frames: int, samples: Samples, *, is_full: bool, final: bool) -> bool:
+    def decides(
+        self, features: Features, content_frames: int, samples: Samples, *, is_full: bool, final: bool
+    ) -> Pieces[bool]:
         """Whether the window may be written down, and in `language`; False while more must be heard.
 
         features: of `samples`, the first `content_frames`. is_full: the oldest audio goes next. final: nothing follows
@@ -221,7 +224,7 @@ class LanguageDetector:
         if self._rule.is_listening:
             candidates = self._rule.hear(self._hear(features, samples, is_full=is_full), final=final)
             if candidates:
-                self._choose(candidates, features, content_frames)
+                yield from self._choose(candidates, features, content_frames)
         return self.language is not None and not self._rule.is_doubtful
 
     def _hear(self, features: Features, samples: Samples, *, is_full: bool) -> Heard:
@@ -231,22 +234,25 @@ class LanguageDetector:
         speech_s = 0.0 if is_silent else loud_s(samples)
         return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
-    def _choose(self, candidates: list[str], features: Features, content_frames: int) -> None:
+    def _choose(self, candidates: list[str], features: Features, content_frames: int) -> Pieces[None]:
         """Choose where text is likely, nonsense being unlikely. A sound that would be described is no language's.
 
         candidates: likeliest first.
         """
-        first = self._read(candidates[0], features, content_frames)
+        first = yield from self._read(candidates[0], features, content_frames)
         if first.described > _LIKELY:
             return
-        others = [self._read(each, features, content_frames).best for each in candidates[1:]]
+        texts = [first.best]
+        for language in candidates[1:]:
+            other = yield from self._read(language, features, content_frames)
+            texts.append(other.best)
         worths = [
             self._rule.logprob(language) + _OF_TEXT * text.logprob
-            for language, text in zip(candidates, [first.best, *others], strict=True)
+            for language, text in zip(candidates, texts, strict=True)
         ]
         self._rule.choose(candidates[int(np.argmax(worths))])
 
-    def _read(self, language: str, features: Features, content_frames: int) -> SearchResult:
+    def _read(self, language: str, features: Features, content_frames: int) -> Pieces[SearchResult]:
         prompt = Prompt(self._tokenizer.sot_sequence(language, "transcribe"), 0, False)
         return self._search.run(features, content_frames, prompt, _at_most)
 

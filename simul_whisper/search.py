@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignedToken, AttendedFrames, StopReason
 from simul_whisper.decoders import TextDecoder
+from simul_whisper.pieces import Pieces
 from simul_whisper.timing import Stopwatch
 from simul_whisper.tokenizer import Tokenizer
 
@@ -40,6 +41,11 @@ class Hypothesis:
 
     def extended(self, token: AlignedToken) -> "Hypothesis":
         return Hypothesis((*self.tokens, token), self.logprob + token.logprob)
+
+    def cut_short(self) -> "Hypothesis":
+        """End before the last token: nothing is known of what follows that."""
+        *tokens, last = self.tokens
+        return Hypothesis(tuple(tokens), self.logprob - last.logprob).ended(StopReason.CUT_SHORT, last)
 
     def ended(self, stop: StopReason, next_token: AlignedToken) -> "Hypothesis":
         logprob = next_token.logprob if stop is StopReason.END_OF_TEXT else 0.0
@@ -175,8 +181,13 @@ class BeamSearch:
         self._decoder, self._tokenizer, self._n_beams = decoder, tokenizer, n_beams
         self._filter = LogitFilter(tokenizer)
 
-    def run(self, features: NDArray[np.float32], content_frames: int, prompt: Prompt, stop: StopRule) -> SearchResult:
-        """features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio."""
+    def run(
+        self, features: NDArray[np.float32], content_frames: int, prompt: Prompt, stop: StopRule
+    ) -> Pieces[SearchResult]:
+        """features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio.
+
+        A piece is a step of the decoder. Cut short, each hypothesis stands as far as it has come.
+        """
         watch = Stopwatch()
         reading = _Reading(self._decoder, features, content_frames, prompt)
         no_speech = float(np.exp(log_softmax(reading.start_logits)[self._tokenizer.no_speech]))
@@ -188,6 +199,11 @@ class BeamSearch:
             parents = self._extend(beams, reading.logits, reading.frames, stop, first=first)
             spent_s[-1] += watch.lap()
             if not beams.live or len(beams.ended) >= self._n_beams:
+                break
+            with watch.paused():
+                is_cut_short = yield
+            if is_cut_short:
+                beams.ended += [hypothesis.cut_short() for hypothesis in beams.live]
                 break
             if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.live], parents):
                 spent_s.append(0.0)

@@ -19,6 +19,7 @@ from simul_whisper.language_detection import LanguageDetector
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model
+from simul_whisper.pieces import Pieces
 from simul_whisper.prompt import Context
 from simul_whisper.search import BeamSearch, Hypothesis, Prompt, SearchResult
 from simul_whisper.timing import Stopwatch, Timing
@@ -95,7 +96,7 @@ class Stream:
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
 
-    def process(self, window: AudioChunk, *, final: bool) -> TokenUpdate:
+    def process(self, window: AudioChunk, *, final: bool) -> Pieces[TokenUpdate]:
         """Decode a window, contiguous audio of at most `audio_max_len` from at most the last `keep_from_sample` on.
 
         `final`: nothing follows, so everything is committed.
@@ -106,13 +107,17 @@ class Stream:
         # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
         features = self._model.encoder.encode(mel)[: mel.content_frames + self._silence_frames]
         encode_s = watch.lap()
-        may_write = self._hears_language(features, mel.content_frames, window, final=final)
+        with watch.paused():
+            yield
+        hearing = self._hears_language(features, mel.content_frames, window, final=final)
+        may_write = yield from watch.without_pauses(hearing)
         timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
         if not may_write:
             waiting = TokenUpdate((), StopReason.WAITING, (), None, self._keep_from(window), timing)
             return _timed(waiting, watch)
         rule = self._stop_rule(window, mel.content_frames, final=final)
-        found = self._search.run(features, mel.content_frames, self._prompt(), rule)
+        search = self._search.run(features, mel.content_frames, self._prompt(), rule)
+        found = yield from watch.without_pauses(search)
         timing = replace(timing, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
@@ -151,9 +156,11 @@ class Stream:
         padding = max(round(self._config.padding_len * SAMPLE_RATE), shortest - n_samples)
         return padding + -(n_samples + padding) % SAMPLE_RATE
 
-    def _hears_language(self, features: Features, content_frames: int, window: AudioChunk, *, final: bool) -> bool:
+    def _hears_language(
+        self, features: Features, content_frames: int, window: AudioChunk, *, final: bool
+    ) -> Pieces[bool]:
         """Detect the language unless it is known; False while there is too little audio to tell."""
-        may_write = self._detector.decides(
+        may_write = yield from self._detector.decides(
             features, content_frames, window.samples, is_full=self._is_full(window), final=final
         )
         if may_write:

@@ -2,7 +2,13 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
+
+from simul_whisper.pieces import Pieces
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,31 @@ class Timing:
 
 
 class Stopwatch:
-    """Measures laps and the whole."""
+    """Measures laps and the whole, without pauses."""
 
     def __init__(self) -> None:
         self._started = self._lap = time.perf_counter()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what happens within."""
+        stopped = time.perf_counter()
+        yield
+        away_s = time.perf_counter() - stopped
+        self._started += away_s
+        self._lap += away_s
+
+    def without_pauses(self, work: Pieces[_Result]) -> Pieces[_Result]:
+        """Return the same work; what happens between its pieces is not counted."""
+        is_cut_short: bool | None = None
+        try:
+            while True:
+                work.send(is_cut_short)
+                with self.paused():
+                    is_cut_short = yield
+        except StopIteration as done:
+            result: _Result = done.value
+            return result
 
     def lap(self) -> float:
         """Return the seconds since the last lap."""

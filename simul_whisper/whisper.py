@@ -9,6 +9,7 @@ from simul_whisper.audio import SAMPLE_RATE, AudioChunk, Samples, as_samples
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.errors import AudioFormatError
 from simul_whisper.model import Model, ModelInfo, load_model
+from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.stream import Stream, TokenUpdate
 from simul_whisper.timing import Timing
@@ -62,12 +63,20 @@ class PaddedAlignAttWhisper:
 
         More audio than a window holds is decoded in several windows.
         """
+        return finished(self.inference(is_last))
+
+    def inference(self, is_last: bool = False) -> Pieces[Update]:
+        """Do what `infer` does, in pieces: runs of the encoder, steps of the decoder. The result is the same.
+
+        Between them other listeners may have their turn; here nothing may be called but, to give it up,
+        `refresh_segment`. Cut short, a pass ends with what it has read, and its reason is CUT_SHORT.
+        """
         passes: list[TokenUpdate] = []
         words: list[Word] = []
         while self._has_work(is_last=is_last):
             self._fill_window()
             self._ended = is_last and not self._pending
-            found = self._stream.process(self._window, final=self._ended)
+            found = yield from self._stream.process(self._window, final=self._ended)
             words += self._transcript.feed(found.tokens, self._stream.text_language, found.word_end_sample)
             self._let_go(found.keep_from_sample)
             passes.append(found)

@@ -119,6 +119,14 @@ class AudioDropped:
 
 
 @dataclass(frozen=True)
+class CutShort:
+    """What was heard up to here took too long to decode, which was ended early; words before it may be missing."""
+
+    at_s: float
+    utterance: int = 1
+
+
+@dataclass(frozen=True)
 class BackendChanged:
     """From now on another encoder runs: the backends before and after, and why."""
 
@@ -171,6 +179,7 @@ Event = (
     | SpeechEnded
     | Language
     | AudioDropped
+    | CutShort
     | BackendChanged
     | Flushed
     | Cleared

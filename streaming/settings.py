@@ -78,12 +78,29 @@ class VoiceConfig:
 
 
 @dataclass(frozen=True)
+class ClientLimits:
+    """What clients may ask of the engine; what the server itself is set to, they may have too. Raises ConfigError."""
+
+    beam_size: int = option(5, "hypotheses of the beam decoder, at most", low=1)
+    audio_max_len: float = option(20.0, "seconds of audio, and of silence, in a window, at most", low=2)
+    segment_length: float = option(0.2, "seconds of new audio between two decoding passes, at least", low=0.02)
+    prompt_chars: int = option(1000, "characters of both prompts together, at most", low=0)
+    max_tokens_per_second: float = option(20.0, "tokens per second of new audio, at most", low=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
 class WorkerConfig:
     """Settings of the thread that serves many sessions. Raises ConfigError for impossible values."""
 
     max_sessions: int = option(16, "open sessions, including those whose client may come back", low=1)
     buffer_s: float = option(30.0, "seconds of audio of one session that may wait to be decoded", low=1)
     late_s: float = option(1.0, "seconds that audio may wait; then all that waits is decoded at once", low=0)
+    pass_s: float = option(
+        20.0, "seconds of computation after which a decoding pass is ended with what it has read", low=0.1
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -16,14 +16,14 @@ STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
     "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
-    "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Progress ProgressHandler "
+    "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
     "ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TextDecoder Timing Update "
-    "WeightsError Word as_samples check_options from_mapping language_code language_names list_models load_model "
-    "option option_of read_toml release_thread"
+    "WeightsError Word as_samples check_options finished from_mapping language_code language_names list_models "
+    "load_model option option_of read_toml release_thread"
 ).split()
 PURE = (
-    "audio errors languages options progress timing mel tokenizer prompt alignatt loops committed_tokens transcript "
-    "config word".split()
+    "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
+    "transcript config word".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 
@@ -145,7 +145,7 @@ LAYERS = {
         "ring mixing pcm speech voice_activity gate timeline tracks report packets decoding files containers capture "
         "microphone"
     ),
-    "sessions": "event_log request session inbox handle metrics pool scheduled worker",
+    "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage",
     "server": "limits access uvicorn_websocket log_reader hosted registry resumable connection prometheus app run",
     "client": "recovery address audio_buffer deduplication connection_events client",

@@ -1,15 +1,17 @@
 """`simul-whisper serve`: captions for many, over WebSockets, with a page."""
 
 import argparse
+import json
 import os
 import sys
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from simul_whisper import BackendError, ConfigError, load_model
+from simul_whisper import BackendError, ConfigError, from_mapping, load_model
 from streaming.cli.options import ProgressBar, add_options, add_settings, add_voice_settings, configs_from, options_from
 from streaming.server.limits import Limits
-from streaming.settings import WorkerConfig
+from streaming.settings import ClientLimits, WorkerConfig
 
 if TYPE_CHECKING:
     from streaming.server.run import Server, Tls
@@ -39,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
+    parser.add_argument(
+        "--client-limits",
+        type=_client_limits,
+        default=ClientLimits(),
+        metavar="NAME=VALUE,...",
+        help=f"what clients may ask for (default: {_shown(ClientLimits())})",
+    )
     add_voice_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -57,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     bar = ProgressBar()
     worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access = Access(token, tuple(options.origin), is_local)
-    server = Server(SessionRegistry(worker, config, voice, limits), access, _tls(options))
+    server = Server(SessionRegistry(worker, config, voice, limits, options.client_limits), access, _tls(options))
     listening = bound_socket(options.host, options.port)
     if not is_local and not token:
         _say("anybody who can reach this machine may connect; set --token to require a token")
@@ -73,6 +82,22 @@ def run(options: argparse.Namespace) -> int:
     if worker.health().message:
         raise BackendError(worker.health().message)
     return 0
+
+
+def _client_limits(text: str) -> ClientLimits:
+    """Read `beam_size=2,prompt_chars=200`; what is not named stays at its default."""
+    try:
+        values = {name.strip(): json.loads(value) for name, value in (pair.split("=") for pair in text.split(","))}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected name=number,... such as beam_size=2") from error
+    try:
+        return from_mapping(ClientLimits, values, "--client-limits")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _shown(limits: ClientLimits) -> str:
+    return ",".join(f"{name}={value:g}" for name, value in asdict(limits).items())
 
 
 def _tls(options: argparse.Namespace) -> "Tls | None":

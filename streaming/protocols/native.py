@@ -256,13 +256,15 @@ def client_text(message: ClientMessage) -> str:
 class Ready:
     """The session is open, or open again. received_bytes: audio received so far; send what follows it.
 
-    has_end: whether an end was received. resume_s: how long the session outlives a lost connection.
+    has_end: whether an end was received. resume_s: how long the session outlives a lost connection. limits: the most,
+    or least, that a client may ask for, by name; None from a server that does not tell.
     """
 
     session: str
     received_bytes: int
     has_end: bool
     resume_s: float
+    limits: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -298,6 +300,7 @@ _EVENTS: Mapping[str, type[Any]] = {
     "speech_ended": events.SpeechEnded,
     "language": events.Language,
     "dropped": events.AudioDropped,
+    "cut_short": events.CutShort,
     "backend": events.BackendChanged,
     "flushed": events.Flushed,
     "cleared": events.Cleared,

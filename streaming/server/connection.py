@@ -5,6 +5,7 @@ Time limits are anyio's: before Python 3.12, `asyncio.wait_for` swallows a cance
 
 import asyncio
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from anyio import fail_after, move_on_after
@@ -133,7 +134,8 @@ class Connection:
     async def _serve(self, session: ResumableSession, seen: int) -> None:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
         hosted = session.hosted
-        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, self._limits.resume_s))
+        limits = asdict(self._registry.client_limits)
+        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, self._limits.resume_s, limits))
         writer = asyncio.create_task(self._write(session, seen))
         tasks = [writer, asyncio.create_task(self._read(session)), asyncio.create_task(self._wait_replaced())]
         try:

@@ -13,7 +13,7 @@ from streaming.server.hosted import HostedSession
 from streaming.server.limits import Limits
 from streaming.sessions.pool import InferencePool
 from streaming.sessions.request import Refusal, SessionRequest
-from streaming.settings import VoiceConfig
+from streaming.settings import ClientLimits, VoiceConfig
 from streaming.stages.stage import Stage, run_stage
 
 _LOOK_S = 0.2
@@ -29,6 +29,7 @@ def no_stages(request: SessionRequest) -> Iterable[Stage]:
 class SessionRegistry:
     """config, voice: of sessions that ask for nothing else. It belongs to one event loop.
 
+    client_limits: what others may ask for.
     stages: returns those that a session has besides recognition, one that reads another after it; raises Refusal.
     """
 
@@ -38,10 +39,12 @@ class SessionRegistry:
         config: AlignAttConfig,
         voice: VoiceConfig,
         limits: Limits,
+        client_limits: ClientLimits | None = None,
         stages: Callable[[SessionRequest], Iterable[Stage]] = no_stages,
     ) -> None:
         self.pool, self.limits = pool, limits
         self.config, self._voice, self._stages = config, voice, stages
+        self.client_limits = client_limits or ClientLimits()
         # Each session, and what ends it when it lasts too long.
         self._sessions: dict[HostedSession, asyncio.TimerHandle] = {}
         self.is_stopping = False
@@ -52,7 +55,8 @@ class SessionRegistry:
     def open(self, request: SessionRequest) -> HostedSession:
         """Open a session. Raises Refusal."""
         self._check_open()
-        config, voice = request.engine_config(self.config), request.voice_config(self._voice)
+        config = request.engine_config(self.config, self.client_limits)
+        voice = request.voice_config(self._voice)
         stages = list(self._stages(request))
         handle = self.pool.open(config, voice, drafts=request.drafts)
         for stage in stages:

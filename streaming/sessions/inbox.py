@@ -11,12 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import as_samples
+from simul_whisper import SAMPLE_RATE, as_samples
 from streaming.audio.ring import RingBuffer
 from streaming.sessions.session import SessionEndedError
 
 # Arrivals are remembered no finer than this.
 _MARK_SAMPLES = 320
+# A listener may be ahead of real time by so much: what was said before it connected, or while it was away.
+_MOST_AHEAD_S, _MOST_AWAY_S = 3.0, 30.0
+# Audio that comes a little faster than it was spoken, by another clock or to catch up, is no backlog.
+_TOLERATED_PACE = 1.1
 # Of flushes that wait, the oldest beyond these are covered by the ones after them.
 _MAX_FLUSHES = 64
 
@@ -37,7 +41,7 @@ class Pulled:
 
 
 class AudioInbox:
-    """clock: monotonic seconds; it measures how long audio waits, and decides nothing."""
+    """clock: monotonic seconds; it measures how long audio waits and how fast it comes."""
 
     def __init__(self, capacity_samples: int, clock: Callable[[], float]) -> None:
         self._lock = threading.Lock()
@@ -48,7 +52,8 @@ class AudioInbox:
         self._pulled_sample = 0
         self._clear_at: int | None = None
         self._is_ended = self._is_draining = False
-        self._opened_at = clock()
+        self._opened_at = self._paced_at = clock()
+        self._ahead_s = 0.0
 
     # The listener's end
 
@@ -62,6 +67,7 @@ class AudioInbox:
             taken = checked if drop_oldest else checked[: self._ring.room]
             self._ring.write(taken)
             self._note_arrival()
+            self._ahead_s = self._paced() + len(taken) / SAMPLE_RATE
             return len(taken)
 
     def flush(self) -> None:
@@ -133,6 +139,26 @@ class AudioInbox:
         """How much audio waits to be pulled."""
         with self._lock:
             return len(self._ring)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to pull."""
+        with self._lock:
+            is_waiting = self._ring.end_sample > self._pulled_sample or bool(self._flushes)
+            return is_waiting or self._is_ended or self._is_draining or self._clear_at is not None
+
+    @property
+    def is_backlog(self) -> bool:
+        """Whether the audio has lately come so much faster than it was spoken that nobody can be listening to it."""
+        with self._lock:
+            return self._paced() > _MOST_AHEAD_S
+
+    def _paced(self) -> float:
+        """Return how far the audio is ahead of being spoken, in seconds: a bucket that runs out as time goes by."""
+        now = self._clock()
+        elapsed_s, self._paced_at = now - self._paced_at, now
+        self._ahead_s = max(-_MOST_AWAY_S, self._ahead_s - _TOLERATED_PACE * elapsed_s)
+        return self._ahead_s
 
     def _note_arrival(self) -> None:
         arrival = (self._ring.end_sample, self._clock())

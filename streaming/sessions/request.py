@@ -6,10 +6,8 @@ from typing import Any
 
 from simul_whisper import AlignAttConfig, ConfigError, SimulWhisperError
 from streaming.events import Reason
-from streaming.settings import PcmFormat, VoiceConfig
+from streaming.settings import ClientLimits, PcmFormat, VoiceConfig
 
-# Decoding is shared by all: nobody may ask for it more often than this.
-MIN_SEGMENT_S = 0.2
 ENGINE_OPTIONS = (
     "language task init_prompt static_init_prompt max_context_tokens audio_min_len audio_max_len segment_length "
     "frame_threshold rewind_threshold last_word hold_probability hold_len nonspeech_prob max_tokens_per_second "
@@ -43,16 +41,19 @@ class SessionRequest:
     targets: tuple[str, ...] = ()
     drafts: bool = True
 
-    def engine_config(self, defaults: AlignAttConfig) -> AlignAttConfig:
-        """Return the server's settings changed by the client's. Raises Refusal when they do not go together."""
+    def engine_config(self, defaults: AlignAttConfig, limits: ClientLimits | None = None) -> AlignAttConfig:
+        """Return the server's settings changed by the client's.
+
+        Raises Refusal when they do not go together, or are beyond the limits.
+        """
         _check_names("engine", self.engine, ENGINE_OPTIONS)
-        segment_s, last_word = self.engine.get("segment_length"), self.engine.get("last_word")
+        last_word = self.engine.get("last_word")
         try:
             config = replace(defaults, **self.engine).validated()
-            if segment_s is not None and segment_s < MIN_SEGMENT_S:
-                raise ConfigError(f"got segment_length = {segment_s}, expected at least {MIN_SEGMENT_S}")
             if last_word is not None and last_word not in _LAST_WORDS:
                 raise ConfigError(f"got last_word = {last_word!r}, expected {' or '.join(_LAST_WORDS)}")
+            if limits:
+                _check_limits(config, defaults, limits)
         except ConfigError as error:
             raise Refusal(Reason.CONFIG, str(error)) from error
         return config
@@ -64,6 +65,28 @@ class SessionRequest:
             return replace(defaults, **self.voice)
         except ConfigError as error:
             raise Refusal(Reason.CONFIG, str(error)) from error
+
+
+def _check_limits(config: AlignAttConfig, defaults: AlignAttConfig, limits: ClientLimits) -> None:
+    """Raise ConfigError for what is beyond the limits and the server's own settings."""
+    _check_most("beam_size", config.n_beams, max(limits.beam_size, defaults.n_beams))
+    for name in ("audio_max_len", "window_min_len", "padding_len"):
+        _check_most(name, getattr(config, name), max(limits.audio_max_len, getattr(defaults, name)))
+    most_tokens = max(limits.max_tokens_per_second, defaults.max_tokens_per_second)
+    _check_most("max_tokens_per_second", config.max_tokens_per_second, most_tokens)
+    _check_most("characters of prompts", _prompt_chars(config), max(limits.prompt_chars, _prompt_chars(defaults)))
+    least_s, segment_s = min(limits.segment_length, defaults.segment_length), config.segment_length
+    if segment_s < least_s:
+        raise ConfigError(f"got segment_length = {segment_s:g}, but clients may ask for {least_s:g} at least")
+
+
+def _check_most(name: str, given: float, most: float) -> None:
+    if given > most:
+        raise ConfigError(f"got {name} = {given:g}, but clients may ask for {most:g} at most")
+
+
+def _prompt_chars(config: AlignAttConfig) -> int:
+    return len(config.init_prompt) + len(config.static_init_prompt)
 
 
 def _check_names(kind: str, values: Mapping[str, Any], known: list[str]) -> None:

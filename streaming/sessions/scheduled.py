@@ -1,14 +1,15 @@
-"""A session among others, as the inference thread sees it: what has come for it, and whether it is its turn."""
+"""A session among others, as the inference thread sees it: what has come for it, and what is to be done next."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, Pieces
 from streaming.events import Failed, Words
 from streaming.sessions.handle import ThreadHandle
 from streaming.sessions.inbox import AudioInbox, Pulled
 from streaming.sessions.session import Session, Turn
-from streaming.settings import VoiceConfig
+from streaming.settings import WorkerConfig
 
 # So much is taken from one session before another has its turn.
 _TAKEN_AT_ONCE = 2 * SAMPLE_RATE
@@ -22,15 +23,45 @@ class Taken:
     n_lost: int
 
 
+@dataclass(frozen=True)
+class Told:
+    """A turn that is over: how long its audio had waited for it, and each word from the arrival of its audio on."""
+
+    turn: Turn
+    waited_s: float
+    word_delays_s: list[float]
+
+
+@dataclass
+class _Pass:
+    """A turn under way. spent_s: seconds of computation so far."""
+
+    turn: Pieces[Turn]
+    due_since: float
+    waited_s: float
+    spent_s: float = 0.0
+
+
 class ScheduledSession:
-    """One among the sessions that take turns. It is made by any thread, and then used by the inference thread alone."""
+    """One among the sessions that take turns: a `Contender`.
+
+    It is made by any thread, and then used by the inference thread alone. clock: monotonic seconds.
+    """
 
     def __init__(
-        self, handle: ThreadHandle, inbox: AudioInbox, config: AlignAttConfig, voice: VoiceConfig, *, drafts: bool
+        self,
+        handle: ThreadHandle,
+        inbox: AudioInbox,
+        make: Callable[[Model], Session],
+        config: AlignAttConfig,
+        options: WorkerConfig,
+        clock: Callable[[], float],
     ) -> None:
         self.handle = handle
-        self._inbox, self._config, self._voice, self._drafts = inbox, config, voice, drafts
+        self.virtual_s = 0.0
+        self._inbox, self._make, self._options, self._clock = inbox, make, options, clock
         self._session: Session | None = None
+        self._pass: _Pass | None = None
         self._is_finished = self._is_recognised = False
         self._most_due_samples = round(config.audio_max_len * SAMPLE_RATE) // 2
 
@@ -49,39 +80,72 @@ class ScheduledSession:
         return self._inbox.waiting_samples
 
     @property
-    def is_due(self) -> bool:
-        return self._session is not None and self._session.is_due and not self.is_over
+    def has_work(self) -> bool:
+        """Whether `work` has something to do."""
+        return not self.is_over and (self._session is None or self.has_begun or self._may_take or self._session.is_due)
+
+    @property
+    def has_begun(self) -> bool:
+        return self._pass is not None
+
+    @property
+    def is_backlog(self) -> bool:
+        return self._inbox.is_backlog or (self._session is not None and self._session.is_flush_due)
 
     @property
     def due_since(self) -> float:
-        """When the oldest audio that is due had arrived; events that wait for no inference come before all."""
-        assert self._session is not None
-        sample = self._session.due_sample
+        """When the oldest audio that is due had arrived; what needs no inference comes before all."""
+        if self._pass:
+            return self._pass.due_since
+        sample = self._session.due_sample if self._session and not self._may_take else None
         return -math.inf if sample is None else self._inbox.arrived_at(sample)
 
     def drain(self) -> None:
         """Take no more audio; what has come will be heard."""
         self._inbox.drain()
 
-    def take(self, model: Model) -> Taken | None:
-        """Give the session what has come, unless enough waits already; None when nothing was taken."""
-        if self.is_over:
-            return None
-        self._session = self._session or Session(self._config, model, self._voice, drafts=self._drafts)
-        is_full = self._is_finished or self._session.due_samples >= self._most_due_samples
-        pulled = None if is_full and not self._inbox.wants_clear else self._inbox.pull(_TAKEN_AT_ONCE)
-        return self._given(self._session, pulled) if pulled else None
+    def work(self, model: Model) -> Taken | Told | None:
+        """Take some of what has come, or else run a piece of inference; None as long as that is not over."""
+        self._session = self._session or self._make(model)
+        if self._inbox.wants_clear:
+            self._pass = None
+        if not self._pass and self._may_take:
+            return self._taken(self._session)
+        self._pass = self._pass or self._begun(self._session)
+        return self._gone_on(self._session, self._pass)
 
-    def step(self, *, coalesce: bool) -> Turn:
-        """Run at most one inference."""
-        assert self._session is not None
-        turn = self._session.step(coalesce=coalesce)
-        self._is_recognised = self._session.is_over
-        return turn
+    @property
+    def _may_take(self) -> bool:
+        """Whether something has come, and little enough waits to be decoded."""
+        if self._inbox.wants_clear:
+            return True
+        n_due = self._session.due_samples if self._session else 0
+        return not self._is_finished and n_due < self._most_due_samples and self._inbox.has_news
 
-    def word_delays_s(self, turn: Turn, now: float) -> list[float]:
-        """Return, for each word, how long after the audio of its end had come it was told."""
-        delays = list[float]()
+    def _taken(self, session: Session) -> Taken | None:
+        pulled = self._inbox.pull(_TAKEN_AT_ONCE)
+        return self._given(session, pulled) if pulled else None
+
+    def _begun(self, session: Session) -> _Pass:
+        """Begin a turn; what is late is decoded together."""
+        due_since = self.due_since
+        waited_s = self._clock() - due_since if math.isfinite(due_since) else 0.0
+        return _Pass(session.turn(coalesce=waited_s > self._options.late_s), due_since, waited_s)
+
+    def _gone_on(self, session: Session, running: _Pass) -> Told | None:
+        """Run a piece; the turn is cut short once it has taken too long."""
+        started = self._clock()
+        try:
+            running.turn.send(True if running.spent_s > self._options.pass_s else None)
+        except StopIteration as done:
+            self._pass, self._is_recognised = None, session.is_over
+            turn: Turn = done.value
+            return Told(turn, running.waited_s, self._word_delays_s(turn))
+        running.spent_s += self._clock() - started
+        return None
+
+    def _word_delays_s(self, turn: Turn) -> list[float]:
+        now, delays = self._clock(), list[float]()
         for event in turn.events:
             if isinstance(event, Words):
                 ago_s = now - self._inbox.arrived_at(round(event.heard_s * SAMPLE_RATE))

@@ -1,7 +1,7 @@
 """One listener: audio in, events out. It does no I/O and knows no thread and no clock but the samples.
 
 Taking audio and decoding it are apart, so that one thread can take turns among many sessions: `take` and `finish` only
-plan, `step` runs at most one inference. `feed` and `end` do both. Decoding is planned on a fixed grid of
+plan, `turn` runs at most one inference, in pieces. `feed` and `end` do both. Decoding is planned on a fixed grid of
 `segment_length` from the start of each utterance, so how the audio was cut never changes the events.
 """
 
@@ -17,11 +17,14 @@ from simul_whisper import (
     AlignAttConfig,
     Model,
     PaddedAlignAttWhisper,
+    Pieces,
     SimulWhisperError,
+    StopReason,
     Timing,
     Update,
     Word,
     as_samples,
+    finished,
 )
 from streaming.audio.gate import open_gate
 from streaming.audio.speech import GateEvent, Offset, Onset, Speech
@@ -29,6 +32,7 @@ from streaming.events import (
     AudioDropped,
     BackendChanged,
     Cleared,
+    CutShort,
     Draft,
     Event,
     Flushed,
@@ -101,7 +105,8 @@ class Session:
         self._language = self._whisper.language if config.language != "auto" else None
         self._draft: tuple[Word, ...] = ()
         self._heard_s = 0.0
-        self._heard_s = 0.0
+        # What the next turn tells; kept here, because a turn may be given up.
+        self._untold: list[Event] = []
 
     def feed(self, samples: NDArray[np.float32]) -> list[Event]:
         """Take audio, decode all that is due, and return what is new."""
@@ -170,7 +175,7 @@ class Session:
 
     @property
     def is_due(self) -> bool:
-        """Whether `step` has something to do."""
+        """Whether `turn` has something to do."""
         return bool(self._plan)
 
     @property
@@ -189,25 +194,37 @@ class Session:
         return sum(len(task.samples) for task in self._plan if isinstance(task, _Decode))
 
     @property
+    def is_flush_due(self) -> bool:
+        """Whether what is due has to be decoded for a flush."""
+        return any(isinstance(task, Flushed) for task in self._plan)
+
+    @property
     def taken_samples(self) -> int:
         """The length of the stream so far, lost audio included."""
         return self._end_sample
 
     def step(self, *, coalesce: bool = False) -> Turn:
-        """Run at most one inference; with `coalesce`, over all that is due in the utterance, up to half a window."""
-        events = list[Event]()
+        """Do a whole `turn` at once."""
+        return finished(self.turn(coalesce=coalesce))
+
+    def turn(self, *, coalesce: bool = False) -> Pieces[Turn]:
+        """Run at most one inference; with `coalesce`, over all that is due in the utterance, up to half a window.
+
+        Between pieces, audio may be taken and all the rest planned. It may be given up before a `clear`.
+        """
         timing = Timing()
         while self._plan and not (timing.windows and isinstance(self._plan[0], _Decode)):
             task = self._plan.popleft()
             if isinstance(task, _Decode):
-                update = self._decoded(task, coalesce=coalesce)
+                update = yield from self._decoded(task, coalesce=coalesce)
                 timing = update.timing
-                events += self._news(update)
+                self._untold += self._news(update)
             elif isinstance(task, _GiveUp):
-                events += self._given_up()
+                self._untold += self._given_up()
             else:
-                events.append(task)
-        return Turn(tuple(events), timing)
+                self._untold.append(task)
+        told, self._untold = tuple(self._untold), []
+        return Turn(told, timing)
 
     def _all_steps(self) -> list[Event]:
         events = list[Event]()
@@ -252,7 +269,7 @@ class Session:
             self._plan_decode(self._held, is_last=True)
             self._held = None
 
-    def _decoded(self, task: _Decode, *, coalesce: bool) -> Update:
+    def _decoded(self, task: _Decode, *, coalesce: bool) -> Pieces[Update]:
         self._utterance = task.utterance
         if task.is_first:
             self._whisper.refresh_segment(task.start_sample)
@@ -266,8 +283,10 @@ class Session:
             self._plan.popleft()
             self._whisper.insert_audio(task.samples)
             n += len(task.samples)
+        self._is_decoding = True
+        update = yield from self._whisper.inference(is_last=task.is_last)
         self._is_decoding = not task.is_last
-        return self._whisper.infer(is_last=task.is_last)
+        return update
 
     def _given_up(self) -> list[Event]:
         """Leave the utterance as it is, and return its last word if that had been committed."""
@@ -285,7 +304,10 @@ class Session:
             events.append(Language(update.language, self._utterance))
             self._language = update.language
         self._heard_s = update.audio_end_s
-        return [*events, *self._told_words(update.words, self._heard_s), *self._told_draft(update.draft_words)]
+        events += [*self._told_words(update.words, self._heard_s), *self._told_draft(update.draft_words)]
+        if update.stop is StopReason.CUT_SHORT:
+            events.append(CutShort(self._heard_s, self._utterance))
+        return events
 
     def _told_words(self, words: tuple[Word, ...], heard_s: float) -> list[Event]:
         return [Words(words, heard_s, self._utterance)] if words else []

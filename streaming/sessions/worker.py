@@ -1,14 +1,15 @@
 """One thread that owns the model and takes turns among the sessions.
 
-MLX binds its streams to a thread, so the model is loaded, warmed up and used in this one alone. The next inference is
-always for the audio that has been waiting longest; whoever falls behind has its late audio decoded in one go.
+MLX binds its streams to a thread, so the model is loaded, warmed up and used in this one alone. Work is done in pieces,
+a run of the encoder or a step of the decoder, and after each a fair queue says whose turn it is. Whoever falls behind
+has its late audio decoded in one go.
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from prometheus_client import Metric
@@ -25,18 +26,18 @@ from simul_whisper import (
     release_thread,
 )
 from streaming.events import Event, Failed, Reason
+from streaming.sessions.fair_queue import FairQueue
 from streaming.sessions.handle import ThreadHandle
 from streaming.sessions.inbox import AudioInbox
 from streaming.sessions.metrics import SessionMetrics
 from streaming.sessions.pool import Health, State
 from streaming.sessions.request import Refusal
-from streaming.sessions.scheduled import ScheduledSession
-from streaming.sessions.session import Turn
+from streaming.sessions.scheduled import ScheduledSession, Taken, Told
+from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig, WorkerConfig
 
 logger = logging.getLogger(__name__)
 
-_MOST_TAKES_WHEN_LATE = 4
 _REASONS = {
     AudioFormatError: Reason.AUDIO_FORMAT,
     ConfigError: Reason.CONFIG,
@@ -49,7 +50,7 @@ class Worker:
 
     load: returns the model; it is called in the inference thread. config: of warm-up, and of sessions without one.
 
-    clock: monotonic seconds; it orders turns and measures delays, and decides nothing else.
+    clock: monotonic seconds; it orders turns, measures delays, and cuts passes short that take too long.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Worker:
         self._woken = threading.Event()
         self._changed = threading.Condition(self._lock)
         self._sessions: list[ScheduledSession] = []
+        self._queue = FairQueue()
         self._metrics = SessionMetrics()
         self._state, self._message = State.LOADING, ""
         self._model, self._languages, self._tasks = "", tuple[str, ...](), tuple[str, ...]()
@@ -90,10 +92,11 @@ class Worker:
         config = (config or self._config).validated()
         inbox = AudioInbox(round(self._options.buffer_s * SAMPLE_RATE), self._clock)
         handle = ThreadHandle(inbox, self._woken.set)
+        make = partial(_session, config=config, voice=voice, drafts=drafts)
         with self._lock:
             refusal = self._refusal()
             if not refusal:
-                self._sessions.append(ScheduledSession(handle, inbox, config, voice or VoiceConfig(), drafts=drafts))
+                self._sessions.append(ScheduledSession(handle, inbox, make, config, self._options, self._clock))
         if refusal:
             self._metrics.sessions_refused.inc()
             raise refusal
@@ -199,65 +202,62 @@ class Worker:
             return list(self._sessions)
 
     def _turn(self, model: Model) -> bool:
-        """Take what has come, and run the inference that is most overdue; False when there was nothing to do."""
-        sessions = self._open_sessions()
-        has_taken = [self._guarded(scheduled, self._take, model) for scheduled in sessions]
-        due = [scheduled for scheduled in sessions if scheduled.is_due]
-        if due:
-            self._guarded(min(due, key=lambda scheduled: scheduled.due_since), self._step, model)
-        over = [scheduled for scheduled in sessions if scheduled.is_over]
-        self._metrics.sessions_failed.inc(sum(scheduled.has_failed for scheduled in over))
-        with self._lock:
-            self._sessions = [scheduled for scheduled in self._sessions if scheduled not in over]
-        return bool(due) or any(has_taken)
+        """Let the session whose turn it is do a piece of its work; False when there was nothing to do."""
+        waiting = [scheduled for scheduled in self._open_sessions() if scheduled.has_work]
+        if waiting:
+            self._take_turn(self._queue.next(waiting), model)
+        self._forget_over()
+        return bool(waiting)
 
-    def _take(self, scheduled: ScheduledSession, model: Model) -> bool:
-        taken = scheduled.take(model)
-        if taken is None:
-            return False
-        self._metrics.audio_s.inc(taken.n_samples / SAMPLE_RATE)
-        self._metrics.dropped_s.inc(taken.n_lost / SAMPLE_RATE)
-        return True
-
-    def _step(self, scheduled: ScheduledSession, model: Model) -> bool:
-        started, due_since = self._clock(), scheduled.due_since
-        is_late = math.isfinite(due_since) and started - due_since > self._options.late_s
-        for _ in range(_MOST_TAKES_WHEN_LATE if is_late else 0):
-            self._take(scheduled, model)
+    def _take_turn(self, scheduled: ScheduledSession, model: Model) -> None:
+        started = self._clock()
         with self._lock:
             self._busy_since = started
         try:
-            turn = scheduled.step(coalesce=is_late)
+            self._work(scheduled, model)
         finally:
             with self._lock:
                 self._busy_since = None
-        ended = self._clock()
-        if turn.timing.windows:
-            self._count(turn, started - due_since, scheduled.word_delays_s(turn, ended))
-        scheduled.handle.tell(turn.events)
-        return True
+            self._queue.charge(scheduled, self._clock() - started)
 
-    def _count(self, turn: Turn, queue_delay_s: float, word_delays_s: list[float]) -> None:
-        self._metrics.compute_s.inc(turn.timing.total_s)
-        self._metrics.words.inc(len(word_delays_s))
-        self._metrics.queue_delay_s.observe(queue_delay_s)
-        self._metrics.inference_s.observe(turn.timing.total_s)
-        for step_s in turn.timing.step_s:
-            self._metrics.step_s.observe(step_s)
-        for delay_s in word_delays_s:
-            self._metrics.word_delay_s.observe(delay_s)
-
-    def _guarded(
-        self, scheduled: ScheduledSession, work: Callable[[ScheduledSession, Model], bool], model: Model
-    ) -> bool:
-        """Do a session's work; whatever it raises ends that session, and no other."""
+    def _work(self, scheduled: ScheduledSession, model: Model) -> None:
+        """Do some of a session's work; whatever it raises ends that session, and no other."""
         try:
-            return work(scheduled, model)
+            done = scheduled.work(model)
         except Exception as error:
             if not isinstance(error, SimulWhisperError):
                 logger.exception("a session has failed")
             scheduled.handle.tell([_failure(error)])
-            return True
+            return
+        if isinstance(done, Taken):
+            self._metrics.audio_s.inc(done.n_samples / SAMPLE_RATE)
+            self._metrics.dropped_s.inc(done.n_lost / SAMPLE_RATE)
+        elif isinstance(done, Told):
+            self._count(done)
+            scheduled.handle.tell(done.turn.events)
+
+    def _count(self, told: Told) -> None:
+        timing = told.turn.timing
+        if not timing.windows:
+            return
+        self._metrics.compute_s.inc(timing.total_s)
+        self._metrics.words.inc(len(told.word_delays_s))
+        self._metrics.queue_delay_s.observe(told.waited_s)
+        self._metrics.inference_s.observe(timing.total_s)
+        for step_s in timing.step_s:
+            self._metrics.step_s.observe(step_s)
+        for delay_s in told.word_delays_s:
+            self._metrics.word_delay_s.observe(delay_s)
+
+    def _forget_over(self) -> None:
+        over = [scheduled for scheduled in self._open_sessions() if scheduled.is_over]
+        self._metrics.sessions_failed.inc(sum(scheduled.has_failed for scheduled in over))
+        with self._lock:
+            self._sessions = [scheduled for scheduled in self._sessions if scheduled not in over]
+
+
+def _session(model: Model, *, config: AlignAttConfig, voice: VoiceConfig | None, drafts: bool) -> Session:
+    return Session(config, model, voice, drafts=drafts)
 
 
 def _failure(error: Exception) -> Event:

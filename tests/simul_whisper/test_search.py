@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simul_whisper.alignatt import AlignedToken, StopReason
+from simul_whisper.pieces import finished
 from simul_whisper.search import BeamSearch, LogitFilter, Prompt, SearchResult, StopRule
 from tests.fakes import EOT, FakeDecoder, Prediction, scripted, tokenizer_of
 
@@ -38,7 +39,7 @@ def at_edge(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReaso
 
 def search(lines: Lines, *, n_beams: int = 1, stop: StopRule = never, prompt: Prompt = PROMPT) -> SearchResult:
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, prompt.tokens))
-    return BeamSearch(decoder, TOKENIZER, n_beams).run(FEATURES, CONTENT_FRAMES, prompt, stop)
+    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(FEATURES, CONTENT_FRAMES, prompt, stop))
 
 
 def text_of(result: SearchResult) -> list[int]:
@@ -254,7 +255,7 @@ def test_no_speech_is_read_at_the_start_of_transcript(context: list[int]) -> Non
     prompt = Prompt([*context, *START], len(context), has_text=False)
     unheard: Prediction = ({TOKENIZER.no_speech: float(np.log(0.7)), START[1]: float(np.log(0.3))}, 0)
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted({(): likely(40, a=1.0)}, prompt.tokens, unheard))
-    result = BeamSearch(decoder, TOKENIZER, 1).run(FEATURES, CONTENT_FRAMES, prompt, never)
+    result = finished(BeamSearch(decoder, TOKENIZER, 1).run(FEATURES, CONTENT_FRAMES, prompt, never))
     assert result.no_speech == pytest.approx(0.7, abs=1e-4)
     assert text_of(result) == [A]
 
@@ -262,7 +263,7 @@ def test_no_speech_is_read_at_the_start_of_transcript(context: list[int]) -> Non
 def test_a_prompt_is_read_in_one_step() -> None:
     prompt = Prompt([TOKENIZER.sot_prev, C, *START, D], 2, has_text=True)
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted({}, prompt.tokens))
-    BeamSearch(decoder, TOKENIZER, 1).run(FEATURES, CONTENT_FRAMES, prompt, never)
+    finished(BeamSearch(decoder, TOKENIZER, 1).run(FEATURES, CONTENT_FRAMES, prompt, never))
     assert decoder.n_steps == 1
 
 

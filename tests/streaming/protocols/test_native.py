@@ -176,7 +176,7 @@ BAD = [
     (said(options={"beam_size": 1000}), Reason.CONFIG),
     (said(options={"padding_len": 10**17}), Reason.CONFIG),
     (said(options={"vad_silence": "long"}), Reason.CONFIG),
-    (said(options={"segment_length": 0.02}), Reason.CONFIG),
+    (said(options={"segment_length": 0.01}), Reason.CONFIG),
     (said(options={"last_word": "cif"}), Reason.CONFIG),
 ]
 

@@ -7,7 +7,7 @@ import pytest
 from simul_whisper import AlignAttConfig
 from streaming.events import Reason
 from streaming.sessions.request import ENGINE_OPTIONS, Refusal, SessionRequest
-from streaming.settings import VoiceConfig
+from streaming.settings import ClientLimits, VoiceConfig
 
 
 def test_what_is_asked_for_changes_the_servers_settings() -> None:
@@ -22,7 +22,6 @@ def test_what_is_asked_for_changes_the_servers_settings() -> None:
     [
         ({"segment_length": 3.0}, {"audio_max_len": 5.0}),
         ({"audio_max_len": 5.0}, {"segment_length": 4.0}),
-        ({"segment_length": 0.1}, {}),
         ({"last_word": "cif"}, {}),
         ({"beam_size": 1000}, {}),
         ({"task": "sing"}, {}),
@@ -36,6 +35,32 @@ def test_the_impossible_is_refused_also_where_only_the_server_makes_it_so(
         SessionRequest(engine=engine).engine_config(AlignAttConfig(**defaults))
     assert refused.value.reason is Reason.CONFIG
     assert next(iter(engine)) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("engine", "limits", "said"),
+    [
+        ({"beam_size": 6, "decoder_type": "beam"}, {}, "beam_size = 6, but clients may ask for 5 at most"),
+        (
+            {"beam_size": 3, "decoder_type": "beam"},
+            {"beam_size": 2},
+            "beam_size = 3, but clients may ask for 2 at most",
+        ),
+        ({"audio_max_len": 30.0}, {}, "audio_max_len = 30, but clients may ask for 20 at most"),
+        ({"window_min_len": 30.0}, {}, "window_min_len = 30, but clients may ask for 20 at most"),
+        ({"padding_len": 30.0}, {}, "padding_len = 30, but clients may ask for 20 at most"),
+        ({"segment_length": 0.1}, {}, "segment_length = 0.1, but clients may ask for 0.2 at least"),
+        ({"max_tokens_per_second": 100}, {}, "max_tokens_per_second = 100, but clients may ask for 20 at most"),
+        ({"init_prompt": "a" * 600, "static_init_prompt": "b" * 401}, {}, "characters of prompts = 1001, but"),
+    ],
+)
+def test_clients_may_not_ask_for_more_than_the_limits(
+    engine: dict[str, Any], limits: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Refusal, match=said) as refused:
+        SessionRequest(engine=engine).engine_config(AlignAttConfig(), ClientLimits(**limits))
+    assert refused.value.reason is Reason.CONFIG
+    assert SessionRequest(engine=engine).engine_config(AlignAttConfig(**engine), ClientLimits(**limits))
 
 
 @pytest.mark.parametrize("voice", [{"vad_silence": 99}, {"vad": 1}, {"loud": True}])
