@@ -1,25 +1,48 @@
 """Whose turn it is: real-time listeners first, and nobody has more of the computation than their share. Pure.
 
-Every session has a virtual time, which goes on as it computes, faster the less it weighs; that of the queue is what a
-session would have that always got its share. Whoever is not ahead of it is served by the age of its audio; else the one
-that is least ahead. (Stoica and Abdel-Wahab, Earliest Eligible Virtual Deadline First, 1995.)
+Every session has a virtual time, which goes on as it computes, faster the less it weighs. Who is not far beyond the
+mean of all that wait is served by the age of its audio. Who is waits behind the others until it has nothing to do; of
+these, the one that has had least is next. (After Earliest Eligible Virtual Deadline First: Stoica and Abdel-Wahab, 1995.)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol, TypeVar
 
-# What a listener who asks for little may have at once, in seconds of computation, before the others have more.
+# In seconds of computation: what a listener has saved up at most who asked for little, and how far beyond the mean one
+# may be who has asked for no more than the others.
 _CREDIT_S = 1.0
+_TOLERANCE_S = 0.5
 # Of audio that came faster than it was spoken, and of what is decoded for a flush.
 _WEIGHT_OF_BACKLOG = 0.25
-# Each holds what the decoder remembers of its window. Those who are within their share do not wait for that.
+# Each holds what the decoder remembers of its window. Only those beyond their share wait for that.
 _MOST_BEGUN = 3
 
 
-class Contender(Protocol):
-    """A session that has something to do. virtual_s: seconds of computation, each counted once for each weight."""
+class Standing(Enum):
+    """Of a session: just opened, so that nobody gets ahead of others by opening many; not far beyond the mean since it
+    last had nothing to do; or beyond that.
+    """
 
-    virtual_s: float
+    NEW = "new"
+    WITHIN = "within"
+    BEYOND = "beyond"
+
+
+@dataclass
+class Share:
+    """What a session has had, in seconds of computation. virtual_s: by its weight; None before its first turn."""
+
+    virtual_s: float | None = None
+    had_s: float = 0.0
+    standing: Standing = Standing.NEW
+
+
+class Contender(Protocol):
+    """A session that has something to do."""
+
+    share: Share
 
     @property
     def is_backlog(self) -> bool:
@@ -33,7 +56,7 @@ class Contender(Protocol):
 
     @property
     def due_since(self) -> float:
-        """When the oldest audio had come that it waits for: seconds, on any clock."""
+        """When the oldest audio that it waits for had come: seconds, by any clock."""
         ...
 
 
@@ -41,11 +64,11 @@ _AnyContender = TypeVar("_AnyContender", bound=Contender)
 
 
 class FairQueue:
-    """Who is next, and what they have had. virtual_s: of whoever has always had exactly a share."""
+    """Who is next, and what they have had."""
 
     def __init__(self) -> None:
-        self.virtual_s = 0.0
         self._waiting: Sequence[Contender] = ()
+        self._mean_s = 0.0
 
     def next(self, contenders: Sequence[_AnyContender]) -> _AnyContender:
         """Return whose turn it is, of all that have something to do; there is at least one."""
@@ -53,33 +76,51 @@ class FairQueue:
             if contender not in self._waiting:
                 self._welcome(contender)
         self._waiting = contenders
-        n_begun = sum(contender.has_begun for contender in contenders)
-        return min(self._allowed(contenders, n_begun), key=self._rank)
+        weights = [_weight(each) for each in contenders]
+        virtual_s = sum(_virtual_s(each) * weight for each, weight in zip(contenders, weights, strict=True))
+        self._mean_s = virtual_s / sum(weights)
+        for contender in contenders:
+            self._judge(contender)
+        return min(_allowed(contenders), key=_rank)
 
     def charge(self, contender: Contender, cost_s: float) -> None:
-        """Count a turn that took so many seconds of computation, while all that were named to `next` waited."""
-        contender.virtual_s += cost_s / _weight(contender)
-        self.virtual_s += cost_s / sum(_weight(each) for each in self._waiting)
+        """Count a turn that took so many seconds of computation."""
+        contender.share.virtual_s = _virtual_s(contender) + cost_s / _weight(contender)
+        contender.share.had_s += cost_s
 
     def _welcome(self, contender: Contender) -> None:
-        """Whoever had nothing to do has saved up at most the credit, and with a backlog nothing."""
+        share = contender.share
+        if share.virtual_s is None:
+            share.virtual_s = self._mean_s
+            return
         credit_s = 0.0 if contender.is_backlog else _CREDIT_S
-        contender.virtual_s = max(contender.virtual_s, self.virtual_s - credit_s)
+        share.virtual_s = max(share.virtual_s, self._mean_s - credit_s)
+        share.standing = Standing.WITHIN
 
-    def _allowed(self, contenders: Sequence[_AnyContender], n_begun: int) -> Iterable[_AnyContender]:
-        if n_begun < _MOST_BEGUN:
-            return contenders
-        return [each for each in contenders if each.has_begun or self._tier(each) == 0]
+    def _judge(self, contender: Contender) -> None:
+        share = contender.share
+        is_far_beyond = _virtual_s(contender) > self._mean_s + _TOLERANCE_S
+        if is_far_beyond or (share.standing is Standing.NEW and share.had_s > _TOLERANCE_S):
+            share.standing = Standing.BEYOND
 
-    def _rank(self, contender: Contender) -> tuple[int, float]:
-        tier = self._tier(contender)
-        return tier, contender.virtual_s if tier == 2 else contender.due_since
 
-    def _tier(self, contender: Contender) -> int:
-        if contender.virtual_s > self.virtual_s:
-            return 2
-        return 1 if contender.is_backlog else 0
+def _virtual_s(contender: Contender) -> float:
+    assert contender.share.virtual_s is not None
+    return contender.share.virtual_s
 
 
 def _weight(contender: Contender) -> float:
     return _WEIGHT_OF_BACKLOG if contender.is_backlog else 1.0
+
+
+def _allowed(contenders: Sequence[_AnyContender]) -> Sequence[_AnyContender]:
+    """Leave out those that would begin one pass too many."""
+    if sum(each.has_begun for each in contenders) < _MOST_BEGUN:
+        return contenders
+    return [each for each in contenders if each.has_begun or each.share.standing is not Standing.BEYOND]
+
+
+def _rank(contender: Contender) -> tuple[int, float, float]:
+    if contender.share.standing is not Standing.WITHIN:
+        return 2, _virtual_s(contender), contender.due_since
+    return (1 if contender.is_backlog else 0), contender.due_since, 0.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, Pieces
 from streaming.events import Failed, Words
+from streaming.sessions.fair_queue import Share
 from streaming.sessions.handle import ThreadHandle
 from streaming.sessions.inbox import AudioInbox, Pulled
 from streaming.sessions.session import Session, Turn
@@ -58,7 +59,7 @@ class ScheduledSession:
         clock: Callable[[], float],
     ) -> None:
         self.handle = handle
-        self.virtual_s = 0.0
+        self.share = Share()
         self._inbox, self._make, self._options, self._clock = inbox, make, options, clock
         self._session: Session | None = None
         self._pass: _Pass | None = None

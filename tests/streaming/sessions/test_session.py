@@ -240,6 +240,24 @@ def test_clearing_after_the_end_gives_up_the_rest() -> None:
     assert not session.is_due
 
 
+@pytest.mark.parametrize("n_pieces", [1, 2, 3])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_turn_may_be_given_up_before_a_clear(n_pieces: int, is_last: bool) -> None:
+    first, second = UTTERANCES[0], UTTERANCES[2]
+    session = Session(replace(CONFIG, segment_length=2.0), MODEL, OFF)
+    session.take(first.samples)
+    if is_last:
+        session.flush()
+    turn = session.turn()
+    for _ in range(n_pieces):
+        next(turn)
+    turn.close()
+    session.clear()
+    events = session.feed(second.samples) + session.end()
+    assert of(Cleared, events)[0].at_s == len(first.samples) / SAMPLE_RATE
+    assert text_of(events) == second.text
+
+
 def test_utterances_are_numbered_and_events_carry_theirs() -> None:
     events = heard(Session(CONFIG, MODEL), [SPOKEN])
     assert [event.utterance for event in of(SpeechStarted, events)] == [1, 2, 3]

@@ -11,15 +11,17 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, ModelNotFoundError
+from simul_whisper.decoders import Step
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.mel import Mel
-from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason
+from streaming.events import AudioDropped, CutShort, Ended, Event, Failed, Flushed, Reason
 from streaming.server.log_reader import LogReader
 from streaming.sessions.pool import State
 from streaming.sessions.request import Refusal, SessionRequest
@@ -30,7 +32,7 @@ from tests.conftest import Recording
 from tests.sounds import silence
 from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
 from tests.streaming.working import MODEL, SPEECH, HandClock, collected, ended, made, running, said
-from tests.tones import ToneEncoder, speech_of
+from tests.tones import ToneDecoder, ToneEncoder, speech_of, tone_model
 
 # Turns
 
@@ -83,6 +85,48 @@ def test_late_audio_is_decoded_together_and_says_the_same() -> None:
 
     assert n_inferences(0.0) >= 10
     assert n_inferences(1.5) <= 3
+
+
+class Costly(ToneDecoder):
+    """Takes a while for each step, by a clock that is turned by hand."""
+
+    def __init__(self, clock: HandClock, step_s: float) -> None:
+        super().__init__(MODEL.tokenizer, "en")
+        self._clock, self._step_s = clock, step_s
+
+    def step(self, *args: Any, **options: Any) -> Step:
+        self._clock.now_s += self._step_s
+        return super().step(*args, **options)
+
+
+def test_a_listener_need_not_wait_for_another_to_be_done() -> None:
+    clock, told = HandClock(), list[str]()
+    worker = made(tone_model(decoder=Costly(clock, 1.0)), clock)
+    greedy, listener = worker.open(replace(CONFIG, segment_length=5.0), OFF), worker.open(voice=OFF)
+    greedy.log.add_waker(lambda: told.append("greedy"))
+    listener.log.add_waker(lambda: told.append("listener"))
+    greedy.submit(SPEECH.samples[: 5 * SAMPLE_RATE])
+    listener.submit(SPEECH.samples[: 2 * SAMPLE_RATE])
+    greedy.end()
+    listener.end()
+    with running(worker):
+        worker.stop(PATIENCE_S)
+    assert told.index("listener") < told.index("greedy")
+    n_words = len(text_of(listener.log.cursor().read()).split())
+    assert n_words >= 2
+
+
+@pytest.mark.parametrize("pass_s", [2.5, 100.0])
+def test_a_pass_that_takes_too_long_is_cut_short_and_that_is_told(pass_s: float) -> None:
+    clock = HandClock()
+    worker = made(tone_model(decoder=Costly(clock, 1.0)), clock, pass_s=pass_s, late_s=0.0)
+    handle = said(worker.open(voice=OFF))
+    with running(worker):
+        events = collected(handle)
+    is_cut = any(isinstance(event, CutShort) for event in events)
+    assert is_cut == (pass_s < 10)
+    assert (text_of(events) == SPEECH.text) != is_cut
+    assert isinstance(events[-1], Ended)
 
 
 def test_audio_may_come_while_others_are_heard() -> None:
