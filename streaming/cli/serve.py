@@ -59,14 +59,16 @@ def run(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
     from streaming.server.access import Access
     from streaming.server.registry import SessionRegistry
-    from streaming.server.run import Server, bound_socket
+    from streaming.server.run import Server, bound_socket, end_process_within
     from streaming.sessions.worker import Worker
 
     is_local, token = options.host in _LOOPBACK, options.token or os.environ.get(_TOKEN, "")
     bar = ProgressBar()
     worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access = Access(token, tuple(options.origin), is_local)
-    server = Server(SessionRegistry(worker, config, voice, limits, options.client_limits), access, _tls(options))
+    server = Server(
+        SessionRegistry(worker, config, voice, limits, options.client_limits), access, _tls(options), end_process_within
+    )
     listening = bound_socket(options.host, options.port)
     if not is_local and not token:
         _say("anybody who can reach this machine may connect; set --token to require a token")

@@ -84,7 +84,7 @@ class SessionRegistry:
         """How many sessions wait for their client to come back."""
         return sum(not session.has_reader and not session.log.is_over for session in self._sessions)
 
-    async def drain(self, drain_s: float, hurry_s: float = 10.0) -> None:
+    async def drain(self, drain_s: float, hurry_s: float = 5.0) -> None:
         """Open no more; let sessions end by themselves for `drain_s`; then stop them, which may take `hurry_s`."""
         self.is_stopping = True
         if await self._emptied(drain_s):

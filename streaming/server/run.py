@@ -1,8 +1,10 @@
 """A server from its socket to its end: SIGTERM and Ctrl-C let sessions finish, a second one does not."""
 
 import asyncio
+import signal
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
@@ -14,7 +16,9 @@ from streaming.server.app import create_app
 from streaming.server.registry import SessionRegistry
 from streaming.server.uvicorn_websocket import UvicornWebSocket
 
-_SHUTDOWN_S = 5
+_SHUTDOWN_S = 3
+# After the drain time: for sessions to be ended, and connections closed.
+_LAST_S = 10.0
 _MAX_PORT = 65_535
 # What cannot be refused by name any more is not read at all.
 _UNREADABLE = 4
@@ -39,10 +43,19 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`."""
+    """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`.
 
-    def __init__(self, registry: SessionRegistry, access: Access | None = None, tls: Tls | None = None) -> None:
-        self._registry = registry
+    on_signal: called when the first signal comes, with the seconds within which the server should have ended.
+    """
+
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        access: Access | None = None,
+        tls: Tls | None = None,
+        on_signal: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._registry, self._on_signal = registry, on_signal
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         config = uvicorn.Config(
@@ -71,6 +84,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._draining is None:
+            self._on_signal(self._registry.limits.drain_s + _LAST_S)
         self.stop_soon()
 
     def stop_soon(self) -> None:
@@ -91,3 +106,13 @@ class Server(uvicorn.Server):
             await self._registry.drain(self._registry.limits.drain_s)
         finally:
             self.should_exit = True
+
+
+def end_process_within(last_s: float) -> None:
+    """See to it that this process ends within so many seconds, and at once when told again to stop, whatever runs.
+
+    From here on the system does it, which waits for nothing.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, last_s)

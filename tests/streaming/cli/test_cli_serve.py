@@ -9,11 +9,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
+from websockets.sync.client import connect
 
 from streaming.audio.files import read_audio
 from streaming.cli import main
+from streaming.protocols.native import PATH, client_text
+from streaming.sessions.request import SessionRequest
 from tests.streaming.serving import PATIENCE_S, s16, serving
 
 ROOT = Path(__file__).parents[3]
@@ -61,6 +65,43 @@ def test_a_file_is_served_and_sigterm_ends_well() -> None:
             assert json.loads(answer.read())["ready"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
+
+
+def health_status(address: str) -> int:
+    try:
+        with urllib.request.urlopen(address + "/health") as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def test_a_second_signal_ends_the_server_at_once() -> None:
+    served = run_server("--drain-s", "1000")
+    with served as (process, address), connect(f"{address.replace('http', 'ws')}{PATH}") as socket:
+        socket.send(client_text(SessionRequest()))
+        socket.recv()
+        process.send_signal(signal.SIGTERM)
+        while health_status(address) == 200:
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("last_s", "number"), [(0.1, signal.SIGALRM), (1000, signal.SIGTERM)])
+def test_a_process_that_is_to_end_ends_whatever_runs(last_s: float, number: signal.Signals) -> None:
+    program = f"""
+import ctypes
+from streaming.server.run import end_process_within
+end_process_within({last_s})
+print("hanging", flush=True)
+ctypes.PyDLL(None).sleep(1000)  # It keeps all of Python waiting.
+"""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "hanging\n"
+        if number is signal.SIGTERM:
+            process.send_signal(number)
+        assert process.wait(PATIENCE_S) == -number
 
 
 @pytest.fixture
