@@ -66,9 +66,8 @@ def run(options: argparse.Namespace) -> int:
     bar = ProgressBar()
     worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access = Access(token, tuple(options.origin), is_local)
-    server = Server(
-        SessionRegistry(worker, config, voice, limits, options.client_limits), access, _tls(options), end_process_within
-    )
+    registry = SessionRegistry(worker, config, voice, limits, options.client_limits)
+    server = Server(registry, access, _tls(options), end_process_within)
     listening = bound_socket(options.host, options.port)
     if not is_local and not token:
         _say("anybody who can reach this machine may connect; set --token to require a token")

@@ -2,7 +2,7 @@
 
 Every session has a virtual time, which goes on as it computes, faster the less it weighs. Who is not far beyond the
 mean of all that wait is served by the age of its audio. Who is waits behind the others until it has nothing to do; of
-these, the one that has had least is next. (After Earliest Eligible Virtual Deadline First: Stoica and Abdel-Wahab, 1995.)
+these, the one that has had least is next. (Stoica and Abdel-Wahab, Earliest Eligible Virtual Deadline First, 1995)
 """
 
 from collections.abc import Sequence
