@@ -13,7 +13,7 @@ from simul_whisper import AlignAttConfig
 from streaming.cli.options import settings_table
 from streaming.output.cues import CaptionOptions
 from streaming.server.limits import Limits
-from streaming.settings import VoiceConfig, WorkerConfig
+from streaming.settings import ClientLimits, VoiceConfig, WorkerConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES: Mapping[str, type[Any]] = {
@@ -22,6 +22,7 @@ TABLES: Mapping[str, type[Any]] = {
     "caption settings": CaptionOptions,
     "limits": Limits,
     "worker settings": WorkerConfig,
+    "client limits": ClientLimits,
 }
 
 
@@ -31,7 +32,8 @@ def renewed(text: str) -> str:
         first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
         if first in text and last in text:
             before, after = text.split(first)[0], text.split(last)[1]
-            text = f"{before}{first}{settings_table(settings)}\n{last}{after}"
+            table = settings_table(settings, flags=settings is not ClientLimits)
+            text = f"{before}{first}{table}\n{last}{after}"
     return text
 
 

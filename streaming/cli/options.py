@@ -109,13 +109,14 @@ def _engine_from(options: argparse.Namespace, values: Mapping[str, Any]) -> Alig
     return config.validated()
 
 
-def settings_table(config_class: type[Any] = AlignAttConfig) -> str:
-    """Return the settings as a Markdown table, for the documentation."""
+def settings_table(config_class: type[Any] = AlignAttConfig, *, flags: bool = True) -> str:
+    """Return the settings as a Markdown table, for the documentation; flags: whether each is a flag, too."""
+    heads = ["setting", *(["flag"] if flags else []), "default", "meaning"]
     rows = [
-        f"| `{each.name}` | `{_flag(each)}` | {_default(each)} | {option_of(each).help} |"
+        [f"`{each.name}`", *([f"`{_flag(each)}`"] if flags else []), _default(each), option_of(each).help]
         for each in fields(config_class)
     ]
-    return "\n".join(["| setting | flag | default | meaning |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
 
 
 class ProgressBar:

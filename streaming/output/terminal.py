@@ -63,7 +63,7 @@ def notice_of(event: Event) -> str | None:
         case AudioDropped(from_s, to_s):
             return f"{to_s - from_s:.1f} s of audio were dropped at {_clock(from_s)}: this machine is too slow"
         case CutShort(at_s):
-            return f"words may be missing before {_clock(at_s)}: decoding was taking too long, and was ended early"
+            return f"words may be missing before {_clock(at_s)}: decoding took too long, and was ended early"
         case BackendChanged(before, after, reason):
             return f"encoder {after} in place of {before}: {reason}"
         case Failed(_, message):

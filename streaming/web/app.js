@@ -146,7 +146,7 @@ function hear(event) {
   else if (event.type === "draft") captions.draft(event.text, transcript.isParagraphDue);
   else if (event.type === "speech_started") transcript.startSpeech(offset_s + event.at_s);
   else if (event.type === "speech_ended") transcript.endSpeech();
-  else if (event.type === "dropped") showProblem({ code: "dropped" });
+  else if (["dropped", "cut_short"].includes(event.type)) showProblem({ code: event.type });
   else if (event.type === "language" && controls.choices.task !== "translate") speaks(event.language);
 }
 

@@ -14,6 +14,7 @@ const SOURCE = {
   lost: ["The microphone was disconnected.", "The captions so far are kept. Plug it back in and press Start to continue."],
   unsupported: ["This browser is too old for live audio.", "Update it, or use another one."],
   dropped: ["Some audio was lost.", "The server could not keep up. The captions continue, with a gap."],
+  cut_short: ["Some words may be missing.", "This passage took the server too long. The captions continue."],
   no_file: ["No file is chosen.", "Choose an audio or video file first."],
   undecodable: [
     "This file could not be read as audio.",

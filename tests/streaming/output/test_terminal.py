@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from simul_whisper import Word
-from streaming.events import AudioDropped, Ended, Failed, Language, Reason, SpeechEnded, SpeechStarted, Words
+from streaming.events import AudioDropped, CutShort, Ended, Failed, Language, Reason, SpeechEnded, SpeechStarted, Words
 from streaming.output.formats import open_format
 from streaming.output.terminal import PlainCaptions, ScreenCaptions, open_screen
 from tests.streaming.told import draft
@@ -100,10 +100,14 @@ def test_what_goes_wrong_is_told_above_the_captions() -> None:
     with screen() as (captions, stream):
         captions.show(words("The tide"))
         captions.show(AudioDropped(61.0, 63.5))
+        captions.show(CutShort(70.0))
         captions.show(Failed(Reason.ENGINE, "the model is broken"))
     assert left_on(stream) == [
         "2.5 s of audio were dropped at 01:01:",
         "this machine is too slow",
+        "words may be missing before 01:10:",
+        "decoding took too long, and was",
+        "ended early",
         "The tide",
         "the model is broken",
     ]

@@ -14,6 +14,7 @@ from streaming.events import (
     AudioDropped,
     BackendChanged,
     Cleared,
+    CutShort,
     Draft,
     Ended,
     Event,
@@ -69,6 +70,7 @@ EVENTS: list[Event] = [
     SpeechEnded(1.5),
     Language("de"),
     AudioDropped(1.0, 2.0),
+    CutShort(2.5, 3),
     BackendChanged("coreml", "mlx", "it failed"),
     Flushed(3.0),
     Cleared(3.5),
@@ -78,6 +80,7 @@ EVENTS: list[Event] = [
 ]
 TOLD: list[ServerMessage] = [
     Ready("abc", 0, False, 30.0),
+    Ready("abc", 0, True, 30.0, {"beam_size": 5, "segment_length": 0.2}),
     Received(96_000),
     Refused(Reason.IDLE, "nothing came"),
     *(Numbered(n, event) for n, event in enumerate(EVENTS, 1)),
