@@ -14,6 +14,8 @@ from streaming.settings import WorkerConfig
 
 # So much is taken from one session before another has its turn.
 _TAKEN_AT_ONCE = 2 * SAMPLE_RATE
+# Of more flushes than that, the inbox forgets those that others follow.
+_MOST_PLANNED = 64
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,14 @@ class ScheduledSession:
         """Whether something has come, and little enough waits to be decoded."""
         if self._inbox.wants_clear:
             return True
-        n_due = self._session.due_samples if self._session else 0
-        return not self._is_finished and n_due < self._most_due_samples and self._inbox.has_news
+        return not self._is_finished and not self._is_full and self._inbox.has_news
+
+    @property
+    def _is_full(self) -> bool:
+        session = self._session
+        return session is not None and (
+            session.due_samples >= self._most_due_samples or session.n_planned >= _MOST_PLANNED
+        )
 
     def _taken(self, session: Session) -> Taken | None:
         pulled = self._inbox.pull(_TAKEN_AT_ONCE)

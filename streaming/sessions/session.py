@@ -194,6 +194,11 @@ class Session:
         return sum(len(task.samples) for task in self._plan if isinstance(task, _Decode))
 
     @property
+    def n_planned(self) -> int:
+        """How many steps are planned: passes, and what is told between them."""
+        return len(self._plan)
+
+    @property
     def is_flush_due(self) -> bool:
         """Whether what is due has to be decoded for a flush."""
         return any(isinstance(task, Flushed) for task in self._plan)

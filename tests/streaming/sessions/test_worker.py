@@ -23,16 +23,20 @@ from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.mel import Mel
 from streaming.events import AudioDropped, CutShort, Ended, Event, Failed, Flushed, Reason
 from streaming.server.log_reader import LogReader
+from streaming.sessions.handle import ThreadHandle
+from streaming.sessions.inbox import AudioInbox
 from streaming.sessions.pool import State
 from streaming.sessions.request import Refusal, SessionRequest
+from streaming.sessions.scheduled import ScheduledSession
 from streaming.sessions.session import Session, SessionEndedError
 from streaming.sessions.worker import Worker
-from streaming.settings import VoiceConfig
+from streaming.settings import VoiceConfig, WorkerConfig
 from tests.conftest import Recording
 from tests.sounds import silence
 from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
 from tests.streaming.working import MODEL, SPEECH, HandClock, collected, ended, made, running, said
 from tests.tones import ToneDecoder, ToneEncoder, speech_of, tone_model
+
 
 # Turns
 
@@ -158,6 +162,20 @@ def test_a_flush_comes_where_it_was_asked_for() -> None:
 
 
 # Back-pressure
+
+
+def test_what_is_planned_is_bounded_however_often_a_flush_is_asked_for() -> None:
+    inbox = AudioInbox(30 * SAMPLE_RATE, HandClock())
+    session = Session(CONFIG, MODEL, OFF)
+    handle = ThreadHandle(inbox, lambda: None)
+    scheduled = ScheduledSession(handle, inbox, lambda _: session, CONFIG, WorkerConfig(), HandClock())
+    n_planned = []
+    for piece in np.array_split(SPEECH.samples[:10_000], 500):
+        inbox.submit(piece, drop_oldest=False)
+        inbox.flush()
+        scheduled.work(MODEL)
+        n_planned.append(session.n_planned)
+    assert 10 < max(n_planned) < 70
 
 
 def test_a_full_session_takes_what_it_has_room_for_and_more_later() -> None:
