@@ -37,7 +37,6 @@ from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
 from tests.streaming.working import MODEL, SPEECH, HandClock, collected, ended, made, running, said
 from tests.tones import ToneDecoder, ToneEncoder, speech_of, tone_model
 
-
 # Turns
 
 
