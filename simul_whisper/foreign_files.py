@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 MOST_JSON_BYTES = 4 << 20
@@ -17,11 +18,13 @@ MOST_JSON_BYTES = 4 << 20
 MOST_WEIGHTS_BYTES = 16 << 30
 """The largest Whisper in float32 takes 6.2 GB."""
 _MOST_SHOWN = 120
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _MOST_SHOWN
 
 
 def open_regular(path: Path, most_bytes: int = MOST_WEIGHTS_BYTES) -> io.BufferedReader:
     """Open a file for reading. Raises OSError when it is missing or no regular file, ValueError when it is larger."""
-    stream = open(path, "rb", opener=_without_waiting)  # noqa: PTH123, SIM115
+    stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115
     found = os.fstat(stream.fileno())
     if stat.S_ISREG(found.st_mode) and found.st_size <= most_bytes:
         return stream
@@ -58,11 +61,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def shown(value: object) -> str:
     """Return what a file says as Python writes it, in one short line."""
-    if isinstance(value, str):
-        return repr(one_line(value))
-    if isinstance(value, dict | list | tuple) and not _is_short(value):
-        return f"a {type(value).__name__} of {len(value)}"
-    return one_line(repr(value))
+    return one_line(_SHORT.repr(value))
 
 
 def one_line(text: object) -> str:
@@ -73,16 +72,6 @@ def one_line(text: object) -> str:
 
 
 def is_plain_path(path: str, most_parts: int = 1) -> bool:
-    """Whether a path stays below the directory that it is looked for in: no root, no `..`, no more parts than that."""
+    """Whether a path stays below the directory that it is looked for in: no root, no `..`, few parts."""
     parts = path.split("/")
     return len(parts) <= most_parts and path.isprintable() and not {"", ".", ".."} & set(parts)
-
-
-def _is_short(values: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> bool:
-    """Whether it may be written: a value that holds itself many times over, or very large ones, would take for ever."""
-    held = [*values, *values.values()] if isinstance(values, dict) else values
-    return len(held) <= 8 and all(isinstance(each, int | float | None) or _is_short_text(each) for each in held)
-
-
-def _is_short_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= _MOST_SHOWN

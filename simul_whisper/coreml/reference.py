@@ -18,6 +18,7 @@ from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.operators import OPERATORS
 from simul_whisper.coreml.rounding import round_to_float16
 from simul_whisper.errors import BackendError
+from simul_whisper.foreign_files import one_line
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.spec import Operation, Value
@@ -101,8 +102,10 @@ class ReferenceModel:
             operands[parameter] = found if parameter in _LISTS else found[0]
         try:
             result = operator.run(**operands)
-        except (TypeError, ValueError, IndexError) as error:
-            raise BackendError(f"{operation.type} {operation.outputs[0]} cannot be computed: {error}") from error
+        except (TypeError, ValueError, LookupError, ArithmeticError, AssertionError, MemoryError) as error:
+            raise BackendError(
+                f"{operation.type} {one_line(', '.join(operation.outputs))} cannot be computed: {one_line(error)}"
+            ) from error
         results = result if isinstance(result, list) else [result]
         named = zip(operation.outputs, results, strict=True)
         return {name: self._typed(name, each, moved=not operator.arithmetic) for name, each in named}

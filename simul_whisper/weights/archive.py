@@ -63,6 +63,11 @@ class Archive:
             raise ValueError(f"{shown(name)} is truncated: got {at} bytes, expected {member.file_size}")
         return content
 
+    def extract(self, directory: Path) -> None:
+        """Write all members into a directory, and nowhere else."""
+        with _damages():
+            self._zip.extractall(directory)
+
     def _check_sizes(self) -> None:
         members = self._zip.infolist()
         if any(member.compress_type not in _METHODS for member in members):

@@ -33,6 +33,7 @@ _MOST = {
     "n_text_head": 128,
     "n_text_layer": 128,
 }
+_WHOLE = {"n_mels": (80, 128), "n_audio_ctx": (1500,), "n_text_ctx": (448,)}
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,13 @@ def check_dims(source: str, dims: Dims) -> None:
         raise WeightsError(
             f"{source}: the encoder's state of {dims.n_audio_state} is not the decoder's, {dims.n_text_state}"
         )
+
+
+def check_whole(source: str, dims: Dims) -> None:
+    """Raise WeightsError unless the model hears and writes as much as every Whisper: windows of 30 s, 448 tokens."""
+    for name, allowed in _WHOLE.items():
+        if (found := getattr(dims, name)) not in allowed:
+            raise WeightsError(f"{source}: got {name} = {found}, expected {' or '.join(map(str, allowed))}")
 
 
 def check_tensors(source: str, dims: Dims, tensors: Tensors) -> None:
