@@ -27,7 +27,7 @@ _Config = TypeVar("_Config", bound="SimulWhisperConfig")
 
 
 # Python's reader takes time by the square of a long dotted key.
-_MOST_TOML_BYTES = 64 << 10
+_MOST_TOML_BYTES = 16 << 10
 _BACKENDS = ("auto", "coreml", "mlx", "ctranslate2")
 _QUANTIZATIONS = ("auto", "float16", "int8", "int4", "fastest")
 PRESETS: Mapping[str, Mapping[str, Any]] = {

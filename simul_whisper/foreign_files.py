@@ -64,11 +64,11 @@ def shown(value: object) -> str:
     return one_line(_SHORT.repr(value))
 
 
-def one_line(text: object) -> str:
-    """Return a text, or what an error says, as one short line that can be printed."""
-    start = str(text)[: _MOST_SHOWN + 1]
+def one_line(text: object, most: int = _MOST_SHOWN) -> str:
+    """Return a text, or what an error says, as one line that can be printed, of at most so many characters."""
+    start = str(text)[: most + 1]
     line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in start)
-    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def is_plain_path(path: str, most_parts: int = 1) -> bool:

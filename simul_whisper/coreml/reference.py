@@ -49,7 +49,8 @@ class ReferenceModel:
         self._known: dict[str, Value] = {name: self._stored(each) for name, each in self._program.constants.items()}
         unknown = sorted({each.type for each in self._program.operations} - set(OPERATORS))
         if unknown:
-            raise BackendError(f"{path}: got operators {', '.join(unknown)}, expected some of {', '.join(OPERATORS)}")
+            found = one_line(", ".join(unknown))
+            raise BackendError(f"{path}: got operators {found}, expected some of {', '.join(OPERATORS)}")
         self._steps = self._folded()
         self._last_uses = self._lifetimes()
 

@@ -25,11 +25,14 @@ def load_directory(name: str, directory: Path, alignment_heads: tuple[Head, ...]
 
     name: what to call it, and by which to find published alignment heads.
     """
-    checkpoint = _read(directory)
+    try:
+        checkpoint = _read(directory)
+        tokenizer = _tokenizer_file(directory, checkpoint.dims.n_vocab)
+    except OSError as error:  # of a directory that may not be searched
+        raise WeightsError(f"{directory}: cannot be read: {error.strerror}") from error
     dims = checkpoint.dims
     check_tensors(str(directory), dims, checkpoint.tensors)
     heads = choose_heads(name, dims, alignment_heads, checkpoint.alignment_heads)
-    tokenizer = _tokenizer_file(directory, dims.n_vocab)
     return Weights(name, dims, checkpoint.tensors, heads, tokenizer, checkpoint.files)
 
 

@@ -7,6 +7,7 @@ refused.
 
 import math
 import pickletools
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,11 @@ class _Machine:
     def run(self, pickled: bytes) -> dict[str, _Tensor]:
         """Return the dict of tensors. Raises ValueError for all else."""
         try:
-            for operation, argument, _ in pickletools.genops(pickled):
-                self._do(operation.name, argument)
+            with warnings.catch_warnings():
+                # Python warns of unknown escapes in names.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                for operation, argument, _ in pickletools.genops(pickled):
+                    self._do(operation.name, argument)
             found = self._stack.pop()
         except (IndexError, KeyError) as error:
             raise ValueError("its pickle is damaged") from error
