@@ -18,6 +18,7 @@ MOST_JSON_BYTES = 4 << 20
 MOST_WEIGHTS_BYTES = 16 << 30
 """The largest Whisper in float32 takes 6.2 GB."""
 _MOST_SHOWN = 120
+_MOST_DIGITS = 400
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _MOST_SHOWN
 
@@ -54,9 +55,16 @@ def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
 def parse_json(text: str | bytes) -> Any:
     """Return the value that a text says. Raises ValueError, also for values that are nested too deeply."""
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_int=_whole)
     except RecursionError as error:
         raise ValueError("its values are nested too deeply") from error
+
+
+def _whole(digits: str) -> int:
+    """Python takes time by the square of how many digits there are."""
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
 
 
 def shown(value: object) -> str:
