@@ -4,9 +4,6 @@ A trained linear layer gives each frame a weight; the weights are integrated, an
 of a word. Published for tiny to large-v2.
 """
 
-import io
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +12,43 @@ from numpy.typing import NDArray
 
 from simul_whisper.encoders import Features
 from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import one_line
+from simul_whisper.weights.npz import read_npz
+from simul_whisper.weights.safetensors import read_safetensors
+from simul_whisper.weights.torch_checkpoint import read_torch_checkpoint
 
 _FIRE = 0.999
 _MAX_SPREADS = 10
+# One number for each of a feature's, and one more.
+_MOST_FILE_BYTES = 1 << 20
+_MOST_WEIGHT = 1e4
+# Beyond these a sigmoid in float32 is 0 or 1.
+_MOST_LOGIT = 80
 
 
 class WordBoundary:
     """Tells whether the audio ends where a word ends.
 
     Reads `weight` (1, n_audio_state) and `bias` (1,) from an .npz, .safetensors or PyTorch .pt file.
-    Raises WeightsError when they are not there or of another size.
+    Raises WeightsError when they are not there, of another size, or nothing that was trained.
     """
 
     def __init__(self, path: str | Path, n_audio_state: int) -> None:
         tensors = _read(Path(path))
-        self._weight = np.asarray(tensors.get("weight"), np.float32).reshape(-1)
-        self._bias = float(np.asarray(tensors.get("bias", 0.0), np.float32).reshape(-1)[0])
+        self._weight = _numbers(tensors.get("weight"))
         if self._weight.shape != (n_audio_state,):
             raise WeightsError(
                 f"{path}: CIF weight has size {self._weight.size}, expected {n_audio_state} for this model"
             )
+        bias = _numbers(tensors.get("bias", np.zeros(1)))
+        if bias.shape != (1,) or not (np.abs([*self._weight, *bias]) <= _MOST_WEIGHT).all():
+            raise WeightsError(f"{path}: CIF weights are no numbers between -{_MOST_WEIGHT:g} and {_MOST_WEIGHT:g}")
+        self._bias = float(bias[0])
 
     def fires_at_end(self, features: Features, content_frames: int) -> bool:
         """Whether a word ends within the last two content frames. features: float32 (n_frames, n_audio_state)."""
-        weights = 1.0 / (1.0 + np.exp(-(features[:content_frames] @ self._weight + self._bias)))
+        logits = np.clip(features[:content_frames] @ self._weight + self._bias, -_MOST_LOGIT, _MOST_LOGIT)
+        weights = 1.0 / (1.0 + np.exp(-logits))
         n_words = round(float(weights.sum()))
         if n_words == 0:
             return False
@@ -59,47 +69,20 @@ def _spread(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return weights
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix == ".npz":
-            return dict(np.load(path))
+            return read_npz(path, _MOST_FILE_BYTES)
         if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
-            return dict(load_file(path))
-        return _TorchFile(path).tensors()
-    except Exception as error:  # each of the three libraries has its own family
-        raise WeightsError(f"{path}: not a CIF checkpoint (.npz, .safetensors, .pt): {error}") from error
+            return read_safetensors(path, _MOST_FILE_BYTES)
+        return read_torch_checkpoint(path, _MOST_FILE_BYTES)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a CIF checkpoint (.npz, .safetensors, .pt): {one_line(error)}") from error
 
 
-class _TorchFile(pickle.Unpickler):
-    """A PyTorch checkpoint of float32 tensors, without PyTorch, and without running any code in it."""
-
-    def __init__(self, path: Path) -> None:
-        self._archive = zipfile.ZipFile(path)
-        self._pickle_name = next(name for name in self._archive.namelist() if name.endswith("/data.pkl"))
-        super().__init__(io.BytesIO(self._archive.read(self._pickle_name)))
-
-    def tensors(self) -> dict[str, Any]:
-        with self._archive:
-            return dict(self.load())
-
-    def persistent_load(self, pid: Any) -> NDArray[np.float32]:
-        """pid: ("storage", type, key, location, size)."""
-        data = self._archive.read(self._pickle_name.replace("data.pkl", f"data/{pid[2]}"))
-        return np.frombuffer(data, np.float32)
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = {
-            ("collections", "OrderedDict"): dict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuilt_tensor,
-            ("torch", "FloatStorage"): np.float32,
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a CIF checkpoint")
-        return allowed[module, name]
-
-
-def _rebuilt_tensor(storage: NDArray[np.float32], offset: int, size: tuple[int, ...], *_: Any) -> NDArray[np.float32]:
-    n = int(np.prod(size))
-    return storage[offset : offset + n].reshape(size)
+def _numbers(tensor: NDArray[Any] | None) -> NDArray[np.float32]:
+    """Return a tensor as float32 (n,); empty when it is missing or holds no fractions."""
+    if tensor is None or tensor.dtype.kind != "f":
+        return np.zeros(0, np.float32)
+    with np.errstate(over="ignore"):
+        return tensor.reshape(-1).astype(np.float32)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from simul_whisper.audio import MAX_WINDOW_S, SAMPLE_RATE
 from simul_whisper.errors import ConfigError
+from simul_whisper.foreign_files import one_line, read_bytes, shown
 from simul_whisper.languages import language_code
 from simul_whisper.options import checked_value, from_mapping, option
 
@@ -25,6 +26,8 @@ else:
 _Config = TypeVar("_Config", bound="SimulWhisperConfig")
 
 
+# Python's reader takes time by the square of a long dotted key.
+_MOST_TOML_BYTES = 16 << 10
 _BACKENDS = ("auto", "coreml", "mlx", "ctranslate2")
 _QUANTIZATIONS = ("auto", "float16", "int8", "int4", "fastest")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -197,7 +200,7 @@ class AlignAttConfig(SimulWhisperConfig):
             isinstance(part, int) for pair in pairs for part in pair
         ):
             raise ConfigError(
-                f"got alignment_heads {snapshot.alignment_heads}, expected [[layer, head], ...] in whole numbers"
+                f"got alignment_heads {shown(snapshot.alignment_heads)}, expected [[layer, head], ...] in whole numbers"
             )
         return snapshot
 
@@ -213,8 +216,8 @@ class AlignAttConfig(SimulWhisperConfig):
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Return what a TOML file says, tables and all; raises ConfigError when it cannot be read or understood."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(read_bytes(Path(path), _MOST_TOML_BYTES).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {one_line(error)}") from error

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 from simul_whisper.errors import ConfigError
+from simul_whisper.foreign_files import shown
 
 # One language a line, in the order of Whisper's token ids, which its training fixed; Cantonese came with large-v3.
 # Code: English name, further names / further codes: those of ISO 639-2 and 639-3, and older ones.
@@ -116,6 +117,7 @@ su: Sundanese, Basa Sunda / sun
 yue: Cantonese, 粵語, 粤语, 廣東話, 广东话 / zh-yue
 """
 _N_NEAREST = 3
+_LONGEST_NAME = 80
 
 
 def _rows() -> Iterator[tuple[str, list[str], list[str]]]:
@@ -149,9 +151,9 @@ def language_code(written: str) -> str:
     for spelling in (folded, folded.partition("-")[0]):
         if spelling in known:
             return known[spelling]
-    nearest = ", ".join(f"{_NAMES[code]} ({code})" for code in _nearest(folded))
+    nearest = ", ".join(f"{_NAMES[code]} ({code})" for code in _nearest(folded[:_LONGEST_NAME]))
     raise ConfigError(
-        f"got language {written!r}, which Whisper does not know; the nearest are {nearest}; auto detects it"
+        f"got language {shown(written)}, which Whisper does not know; the nearest are {nearest}; auto detects it"
     )
 
 

@@ -17,7 +17,7 @@ from simul_whisper.mel import mel_filters
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
-from simul_whisper.weights.model import Dims
+from simul_whisper.weights.model import Dims, check_whole
 
 # The backend of an encoder that the program brought itself.
 _OWN = "own"
@@ -116,6 +116,7 @@ def load_model(
     heads = tuple((layer, head) for layer, head in config.alignment_heads) or None
     weights = load_weights(config.model_path or config.model_name, alignment_heads=heads, progress=progress)
     progress(Progress(Stage.LOADING, weights.name, 1, _LOADING_STEPS))
+    check_whole(weights.name, weights.dims)
     tokenizer = Tokenizer(weights.tokenizer_file, weights.dims.n_vocab)
     encoder = choose_encoder(config, weights, progress, coreml_runtime or default_runtime())
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))

@@ -10,8 +10,10 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from simul_whisper.errors import ConfigError
+from simul_whisper.foreign_files import one_line, shown
 
 _Settings = TypeVar("_Settings")
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,15 @@ def checked_value(settings_field: "Field[Any]", given: Any) -> Any:
     annotation: Any = str if get_origin(settings_field.type) is Literal else settings_field.type
     expected: Any = {float: (int, float), Sequence[Sequence[int]]: (list, tuple)}.get(annotation, annotation)
     if not isinstance(given, expected) or (isinstance(given, bool) and annotation in (int, float)):
-        raise ConfigError(f"got {name} = {given!r}, expected {_expected(annotation, known)}")
+        raise ConfigError(f"got {name} = {shown(given)}, expected {_expected(annotation, known)}")
     if known.choices and given not in known.choices:
-        raise ConfigError(f"got {name} = {given!r}, expected one of {', '.join(known.choices)}")
+        raise ConfigError(f"got {name} = {shown(given)}, expected one of {', '.join(known.choices)}")
     if not _is_within(given, known):
-        raise ConfigError(f"got {name} = {given!r}, expected {_range(known)}")
-    return float(given) if annotation is float else given
+        raise ConfigError(f"got {name} = {shown(given)}, expected {_range(known)}")
+    try:
+        return float(given) if annotation is float else given
+    except OverflowError as error:
+        raise ConfigError(f"got {name} = {shown(given)}, expected a number that is not as large") from error
 
 
 def from_mapping(settings: type[_Settings], values: Mapping[str, Any], source: str = "settings") -> _Settings:
@@ -63,9 +68,9 @@ def from_mapping(settings: type[_Settings], values: Mapping[str, Any], source: s
     names = [each.name for each in fields(settings)]  # type: ignore[arg-type]
     for key in values:
         if key not in names:
-            close = difflib.get_close_matches(key, names, n=1)
+            close = difflib.get_close_matches(key[:_LONGEST_NAME], names, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; expected one of {', '.join(names)}"
-            raise ConfigError(f"{source}: unknown setting {key}{hint}")
+            raise ConfigError(f"{source}: unknown setting {one_line(key)}{hint}")
     try:
         return settings(**values)
     except ConfigError as error:

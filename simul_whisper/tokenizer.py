@@ -1,19 +1,26 @@
 """Whisper's byte-level BPE over the `tokenizers` library: text <-> tokens, special tokens, tokens -> bytes.
 
-Special tokens are computed from the size of the vocabulary, because not every tokenizer.json lists them all.
+Special tokens are computed from the size of the vocabulary, because not every tokenizer.json lists them all. Of such a
+file only the vocabulary, the merges and the end of text are taken: all else is the same for every Whisper, and what a
+stranger's file might do to text (patterns that take for ever, padding to any length) is never set up.
 """
 
-import json
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as BpeTokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 from simul_whisper.errors import ConfigError, WeightsError
+from simul_whisper.foreign_files import one_line, read_json, shown
 from simul_whisper.languages import LANGUAGES, language_names
 
 _ENGLISH_VOCABULARY = 51864
 _N_TIMESTAMPS = 1501
+_END_OF_TEXT = "<|endoftext|>"
+_MOST_BYTES = 16 << 20
 _BYTE_OF_CHARACTER: dict[str, int] = {}
 
 
@@ -45,19 +52,19 @@ class Tokenizer:
     """
 
     def __init__(self, file: Path, n_vocab: int) -> None:
-        try:
-            self._bpe = BpeTokenizer.from_str(_with_all_merges(file.read_text(encoding="utf-8")))
-        except Exception as error:  # the library raises bare Exception
-            raise WeightsError(f"{file}: not a tokenizer: {error}") from error
-        self._bpe.encode_special_tokens = True
         self.n_vocab = n_vocab
         self.multilingual = n_vocab > _ENGLISH_VOCABULARY
         self.eot = 50257 if self.multilingual else 50256
+        try:
+            content = read_json(file, _MOST_BYTES)
+            self._bpe, said_eot = _bpe(*_vocabulary(content, self.eot)), _end_of_text(content)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{file}: not a tokenizer: {one_line(error)}") from error
         self.sot = self.eot + 1
         n_languages = n_vocab - _N_TIMESTAMPS - self.sot - 7
-        if not 1 <= n_languages <= len(LANGUAGES) or self._bpe.token_to_id("<|endoftext|>") != self.eot:
+        if not 1 <= n_languages <= len(LANGUAGES) or said_eot != self.eot:
             raise WeightsError(
-                f"{file}: belongs to another model: got end of text {self._bpe.token_to_id('<|endoftext|>')}, "
+                f"{file}: belongs to another model: got end of text {shown(said_eot)}, "
                 f"expected {self.eot} for a vocabulary of {n_vocab}"
             )
         self.languages = LANGUAGES[:n_languages]
@@ -151,15 +158,60 @@ class Tokenizer:
         )
 
 
-def _with_all_merges(tokenizer_json: str) -> str:
-    """Return the tokenizer with the first merge put back, which some multilingual files have lost.
+def _vocabulary(content: Any, eot: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return the ids by token, without special ones, and the merges, of a tokenizer.json.
+
+    Raises ValueError for all but a byte-level BPE.
+    """
+    match content:
+        case {"model": {"vocab": dict(vocabulary), "merges": list(merges)}}:
+            if not all(type(number) is int and number >= 0 for number in vocabulary.values()):
+                raise ValueError("the ids of its tokens are not numbers")
+            # Multilingual ones have a token of no text.
+            ids = {token: number for token, number in vocabulary.items() if token and number < eot}
+            _check_ids(ids)
+            return ids, _with_first(ids, [_merge(each) for each in merges])
+    raise ValueError("it has no vocabulary and merges")
+
+
+def _check_ids(ids: dict[str, int]) -> None:
+    if len(set(ids.values())) < len(ids):
+        raise ValueError("two of its tokens have the same id")
+    if not ids.keys() >= _BYTE_OF_CHARACTER.keys() or not _BYTE_OF_CHARACTER.keys() >= set("".join(ids)):
+        raise ValueError("its tokens are not made of the 256 bytes")
+
+
+def _merge(written: Any) -> tuple[str, str]:
+    """A pair of tokens: in older files one text, with a space between."""
+    match written.split(" ") if isinstance(written, str) else written:
+        case [str(first), str(second)]:
+            return first, second
+    raise ValueError("its merges are not pairs of tokens")
+
+
+def _with_first(ids: dict[str, int], merges: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the merges with the first one put back, which some multilingual files have lost.
 
     Without it " the" is three tokens, so prompts would be unlike the text that Whisper was trained on.
     """
-    content = json.loads(tokenizer_json)
-    merges = content["model"]["merges"]
-    first = ["Ġ", "t"] if merges and isinstance(merges[0], list) else "Ġ t"
-    if merges and "Ġt" in content["model"]["vocab"] and first not in merges:
-        merges.insert(0, first)
-        return json.dumps(content)
-    return tokenizer_json
+    first = ("Ġ", "t")
+    return [first, *merges] if merges and "Ġt" in ids and first not in merges else merges
+
+
+def _bpe(ids: dict[str, int], merges: list[tuple[str, str]]) -> BpeTokenizer:
+    if not all(first in ids and second in ids and first + second in ids for first, second in merges):
+        raise ValueError("its merges make tokens that are not in its vocabulary")
+    tokenizer = BpeTokenizer(BPE(vocab=ids, merges=merges))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    return tokenizer
+
+
+def _end_of_text(content: Any) -> int | None:
+    """Return the id that a tokenizer.json gives to the end of text; None when it has none."""
+    added = content.get("added_tokens")
+    for each in added if isinstance(added, list) else []:
+        match each:
+            case {"content": "<|endoftext|>", "id": int(number)}:
+                return number
+    number = content["model"]["vocab"].get(_END_OF_TEXT)
+    return number if isinstance(number, int) else None

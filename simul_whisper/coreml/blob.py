@@ -5,6 +5,7 @@ in bytes (uint64 each); elements of less than a byte are packed from the lowest 
 """
 
 import math
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import one_line, open_regular
 
 _HEADER_BYTES = 64
 _SENTINEL = 0xDEADBEEF
@@ -38,9 +40,13 @@ class BlobFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._bytes: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{path}: cannot be read: {error}; convert or fetch the model again") from error
+            with open_regular(path) as stream:
+                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # an empty file is a ValueError
+            raise WeightsError(
+                f"{path}: cannot be read: {one_line(error)}; convert or fetch the model again"
+            ) from error
+        self._bytes: NDArray[np.uint8] = np.frombuffer(mapped, np.uint8)
 
     def raw(self, offset: int) -> NDArray[np.uint8]:
         """Return the bytes behind the header at `offset`, uint8 (n,)."""
@@ -57,7 +63,7 @@ class BlobFile:
         """Return the tensor behind the header at `offset`; values of less than a byte come as (u)int8."""
         data = self.raw(offset)
         expected = packed_bytes(dtype, math.prod(shape))
-        if len(data) != expected:
+        if len(data) != expected or not expected:
             raise WeightsError(
                 f"{self._path}: got {len(data)} bytes at byte {offset}, expected {expected} for {dtype} {shape}"
             )
@@ -79,7 +85,7 @@ def packed_bytes(dtype: str, n: int) -> int:
 
 
 def decoded(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the tensor whose bytes are `data`, uint8 (n,)."""
+    """Return the tensor whose bytes are `data`, uint8 (n,). Raises ValueError when they are too few."""
     if dtype not in _PACKED_BITS:
         return data.view(numpy_type(dtype)).reshape(shape)
     values = unpacked(data, _PACKED_BITS[dtype], math.prod(shape)).reshape(shape)
@@ -90,7 +96,12 @@ def decoded(data: NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) -> NDAr
 
 
 def unpacked(data: NDArray[np.uint8], n_bits: int, n: int) -> NDArray[np.uint8]:
-    """Return n numbers of `n_bits` bits each, uint8 (n,), packed from the lowest bit of the first byte."""
+    """Return n numbers of `n_bits` bits each, uint8 (n,), packed from the lowest bit of the first byte.
+
+    Raises ValueError when there are fewer.
+    """
+    if n * n_bits > 8 * len(data):
+        raise ValueError(f"got {len(data)} bytes, expected {n} numbers of {n_bits} bits")
     bits = np.unpackbits(data, count=n * n_bits, bitorder="little").reshape(n, n_bits)
     return np.packbits(bits, axis=1, bitorder="little")[:, 0]
 

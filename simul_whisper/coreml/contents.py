@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simul_whisper.coreml.description import compiled_metadata, describe, program_text
+from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import shown
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.spec import Program
@@ -27,8 +29,10 @@ _PRODUCTS = frozenset("conv linear matmul einsum scaled_dot_product_attention".s
 _MAX_RANK = 5
 _COMPRESSED = "constexpr_"
 # A line of a compiled program: tensor<fp16, [1, 384, 1, 1500]> y = conv(...)[name = ...];
-_LINE = re.compile(r"^\s*(?P<results>tensor<.*?) = (?P<type>[a-z]\w*)\(", re.MULTILINE)
-_RESULT = re.compile(r"tensor<(?P<dtype>\w+), \[(?P<sizes>[^\]]*)\]>")
+_LINE = re.compile(r"[ \t]*(?P<results>tensor<.*?) = (?P<type>[a-z]\w*)\(")
+_RESULT = re.compile(r"tensor<(?P<dtype>\w+), \[(?P<sizes>[^][]*)\]>")
+# More than any program has.
+_MOST_COUNTED = 1 << 17
 _DTYPES = {"fp16": "float16", "fp32": "float32"}
 
 
@@ -87,17 +91,26 @@ def _step(program: "Program", operation: Any) -> Step:
 def _compiled_steps(path: Path) -> Iterator[Step]:
     """Read the program's text; where there is none, the counts that Apple's compiler leaves."""
     text = program_text(path)
-    for line in _LINE.finditer(text):
+    for line in filter(None, map(_LINE.match, text.splitlines())):
         results = list(_RESULT.finditer(line["results"]))
         if line["type"] != "const":
             dtypes = tuple(_DTYPES.get(each["dtype"], each["dtype"]) for each in results)
             yield Step(line["type"], dtypes, tuple(len(each["sizes"].split(",")) for each in results))
     if not text:
-        counts = compiled_metadata(path).get("mlProgramOperationTypeHistogram") or {}
-        for name, count in counts.items():
+        for name, count in _counts(path).items():
             # "Ios16.constexprLutToDense" is constexpr_lut_to_dense.
             plain = re.sub(r"(?<!^)(?=[A-Z])", "_", name.rpartition(".")[2]).lower()
-            yield from [Step(plain)] * int(count)
+            yield from [Step(plain)] * count
+
+
+def _counts(path: Path) -> dict[str, int]:
+    """Return how often each operation is there, as Apple's compiler notes it. Raises WeightsError."""
+    counts = compiled_metadata(path).get("mlProgramOperationTypeHistogram") or {}
+    values: list[Any] = list(counts.values()) if isinstance(counts, dict) else [None]
+    if not all(type(value) is int and value >= 0 for value in values) or sum(values) > _MOST_COUNTED:
+        raise WeightsError(f"{path}: got the counts {shown(counts)} of operations, expected numbers by name")
+    found: dict[str, int] = counts
+    return found
 
 
 def _has_range(feature: dict[str, Any]) -> bool:

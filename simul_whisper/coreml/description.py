@@ -5,22 +5,26 @@ object whose shapes are strings, "[1, 80, 3000]". It runs nothing; only an `.mlp
 """
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from simul_whisper.coreml.blob import BlobFile
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
 from simul_whisper.errors import BackendError, ModelNotFoundError, WeightsError
+from simul_whisper.foreign_files import one_line, parse_json, read_bytes, read_json, shown
 
 Shape = tuple[int, ...]
 
 _WEIGHTS = Path("weights") / "weight.bin"
+_MOST_PROGRAM_BYTES = 16 << 20
+_MOST_FILES = 1000
+_MOST_BYTES = 16 << 30
 # In a compiled program's text: BLOBFILE(path = ..., offset = tensor<uint64, []>(64)), or uint64(64) in newer ones.
-_BLOB_OFFSET = re.compile(r"BLOBFILE\(.*?offset = (?:tensor<uint64, \[\]>|uint64)\((\d+)\)")
+_BLOB, _BLOB_OFFSET = "BLOBFILE(", re.compile(r"offset = (?:tensor<uint64, \[\]>|uint64)\(([0-9]{1,20})\)")
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,19 @@ def describe(path: Path) -> Description:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file())
+    """Return the files of a package, in order. Raises WeightsError when they are too many."""
+    found = list(islice((file for file in path.rglob("*") if file.is_file()), _MOST_FILES + 1))
+    if len(found) > _MOST_FILES:
+        raise WeightsError(f"{path}: got more than {_MOST_FILES} files; this is no Core ML model")
+    return sorted(found)
 
 
 def _size_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
+    """Return the size of all files. Raises WeightsError when it is no encoder's."""
+    n_bytes = sum(file.stat().st_size for file in _files(path))
+    if n_bytes > _MOST_BYTES:
+        raise WeightsError(f"{path}: got {n_bytes} bytes, expected at most {_MOST_BYTES}; this is no encoder")
+    return n_bytes
 
 
 def _package(path: Path) -> Description:
@@ -103,7 +115,11 @@ def _package(path: Path) -> Description:
         )
         if text
     }
-    inputs, outputs = (tuple(map(_spec_feature, part)) for part in (model.description.input, model.description.output))
+    try:
+        inputs = tuple(map(_spec_feature, model.description.input))
+        outputs = tuple(map(_spec_feature, model.description.output))
+    except ValueError as error:
+        raise WeightsError(f"{path}: an input or output has an unknown type: {one_line(error)}") from error
     return Description(path, inputs, outputs, metadata, _size_bytes(path))
 
 
@@ -144,10 +160,10 @@ def compiled_metadata(path: Path) -> dict[str, Any]:
             "the model can be read only on a Mac. Use a copy that has it, or the .mlpackage"
         )
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"{file}: not valid JSON ({error}); the model is damaged, convert or fetch it again"
+            f"{file}: not valid JSON ({one_line(error)}); the model is damaged, convert or fetch it again"
         ) from error
     if not (isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict)):
         raise WeightsError(f"{file}: not a description that Apple's compiler writes, which is a list of one object")
@@ -157,10 +173,10 @@ def compiled_metadata(path: Path) -> dict[str, Any]:
 
 def _schema(path: Path, content: dict[str, Any], name: str) -> tuple[Feature, ...]:
     try:
-        features = tuple(_schema_feature(each) for each in content[name])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        features = tuple(_schema_feature(each) for each in content.get(name, [None]))
+    except (TypeError, ValueError) as error:
         raise WeightsError(
-            f"{path / 'metadata.json'}: {name} cannot be understood ({type(error).__name__}: {error}); each "
+            f"{path / 'metadata.json'}: {name} cannot be understood ({one_line(error)}); each "
             "entry needs name, shape and dataType"
         ) from error
     if not features:
@@ -168,17 +184,26 @@ def _schema(path: Path, content: dict[str, Any], name: str) -> tuple[Feature, ..
     return features
 
 
-def _schema_feature(feature: dict[str, Any]) -> Feature:
-    shapes = [tuple(int(n) for n in json.loads(feature["shape"]))]
-    shapes += [tuple(int(n) for n in shape) for shape in json.loads(feature.get("enumeratedShapes") or "[]")]
-    return Feature(
-        feature["name"], tuple(shape for shape in dict.fromkeys(shapes) if shape), feature["dataType"].lower()
-    )
+def _schema_feature(feature: Any) -> Feature:
+    match feature:
+        case {"name": str(name), "shape": str(default), "dataType": str(dtype)}:
+            listed = parse_json(str(feature.get("enumeratedShapes") or "[]"))
+            shapes = [_shape(parse_json(default)), *map(_shape, listed)]
+            return Feature(name, tuple(shape for shape in dict.fromkeys(shapes) if shape), dtype.lower())
+    raise ValueError(f"got {shown(feature)}")
+
+
+def _shape(sizes: Any) -> Shape:
+    if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
+        raise ValueError(f"got the shape {shown(sizes)}")
+    return tuple(sizes)
 
 
 def _check_compiled_blobs(path: Path) -> None:
     """Raise WeightsError when the weights are missing or shorter than the program says."""
-    offsets = [int(found) for found in _BLOB_OFFSET.findall(program_text(path))]
+    _, *constants = program_text(path).split(_BLOB)
+    found = (_BLOB_OFFSET.search(constant) for constant in constants)
+    offsets = [int(offset[1]) for offset in found if offset]
     if offsets:
         blobs = BlobFile(path / _WEIGHTS)
         for offset in offsets:
@@ -189,6 +214,6 @@ def program_text(path: Path) -> str:
     """Return an `.mlmodelc`'s program; empty when it has no text."""
     program = path / "model.mil"
     try:
-        return program.read_text("utf-8", errors="replace") if program.exists() else ""
-    except OSError as error:
-        raise WeightsError(f"{program}: cannot be read: {error.strerror}") from error
+        return read_bytes(program, _MOST_PROGRAM_BYTES).decode("utf-8", errors="replace") if program.exists() else ""
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{program}: cannot be read: {one_line(error)}") from error

@@ -2,13 +2,14 @@
 
 import re
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
 from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
+from simul_whisper.foreign_files import one_line
 from simul_whisper.progress import ProgressHandler, Stage, silent
+from simul_whisper.weights.archive import Archive
 from simul_whisper.weights.cache import cache_home
 from simul_whisper.weights.hub import hub_folder
 from simul_whisper.weights.names import full_name
@@ -99,9 +100,9 @@ def _unpacked(archive: Path) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as part, zipfile.ZipFile(archive) as content:
-            content.extractall(part)
+        with tempfile.TemporaryDirectory(dir=target.parent) as part, Archive(archive) as content:
+            content.extract(Path(part))
             (Path(part) / target.name).rename(target)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ModelNotFoundError(f"{archive.name}: could not be unpacked: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(f"{archive.name}: could not be unpacked: {one_line(error)}") from error
     return target

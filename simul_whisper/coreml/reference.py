@@ -18,6 +18,7 @@ from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.operators import OPERATORS
 from simul_whisper.coreml.rounding import round_to_float16
 from simul_whisper.errors import BackendError
+from simul_whisper.foreign_files import one_line
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.spec import Operation, Value
@@ -48,7 +49,8 @@ class ReferenceModel:
         self._known: dict[str, Value] = {name: self._stored(each) for name, each in self._program.constants.items()}
         unknown = sorted({each.type for each in self._program.operations} - set(OPERATORS))
         if unknown:
-            raise BackendError(f"{path}: got operators {', '.join(unknown)}, expected some of {', '.join(OPERATORS)}")
+            found = one_line(", ".join(unknown))
+            raise BackendError(f"{path}: got operators {found}, expected some of {', '.join(OPERATORS)}")
         self._steps = self._folded()
         self._last_uses = self._lifetimes()
 
@@ -101,8 +103,10 @@ class ReferenceModel:
             operands[parameter] = found if parameter in _LISTS else found[0]
         try:
             result = operator.run(**operands)
-        except (TypeError, ValueError, IndexError) as error:
-            raise BackendError(f"{operation.type} {operation.outputs[0]} cannot be computed: {error}") from error
+        except (TypeError, ValueError, LookupError, ArithmeticError, AssertionError, MemoryError) as error:
+            raise BackendError(
+                f"{operation.type} {one_line(', '.join(operation.outputs))} cannot be computed: {one_line(error)}"
+            ) from error
         results = result if isinstance(result, list) else [result]
         named = zip(operation.outputs, results, strict=True)
         return {name: self._typed(name, each, moved=not operator.arithmetic) for name, each in named}

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from simul_whisper.errors import EncoderNotLoadedError, NeuralEngineNotAvailableError
+from simul_whisper.foreign_files import one_line
 
+_MOST_SAID = 800
 COMPILED_SUFFIX, PACKAGE_SUFFIX = ".mlmodelc", ".mlpackage"
 
 
@@ -107,7 +109,7 @@ def open_model(runtime: CoreMLRuntime, path: Path, compute_units: str) -> CoreML
     try:
         return runtime.open(path, compute_units)
     except Exception as error:
-        raise EncoderNotLoadedError(f"{path.name}: {str(error) or type(error).__name__}") from error
+        raise EncoderNotLoadedError(f"{path.name}: {one_line(error, _MOST_SAID) or type(error).__name__}") from error
 
 
 def wants_neural_engine(compute_units: str) -> bool:

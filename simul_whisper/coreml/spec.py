@@ -3,7 +3,6 @@
 It knows Core ML's files, and executes nothing.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,16 @@ from numpy.typing import NDArray
 
 from simul_whisper.coreml.blob import BlobFile, decoded, numpy_type
 from simul_whisper.errors import ModelNotFoundError, WeightsError
+from simul_whisper.foreign_files import is_plain_path, one_line, read_bytes, read_json, shown
 
 Value = NDArray[Any] | bool | int | float | str
 """What an operand holds: a tensor, or a plain Python value where the program has a scalar."""
 _MODEL_PATH = "@model_path"
+# The encoder of the largest Whisper takes 2 MB and 15,000 operations.
+_MOST_SPEC_BYTES = 8 << 20
+_MOST_OPERATIONS = 1 << 17
+_MOST_FEATURES = 64
+_MOST_FOLDERS = 8
 
 
 @dataclass(frozen=True)
@@ -55,18 +60,36 @@ def read_spec(package: Path) -> Any:
     path = _spec_file(package)
     spec: Any = Model_pb2.Model()
     try:
-        spec.ParseFromString(path.read_bytes())
-    except OSError as error:
+        spec.ParseFromString(read_bytes(path, _MOST_SPEC_BYTES))
+    except (OSError, ValueError) as error:
         raise WeightsError(
-            f"{path}: cannot be read: {error.strerror}; the package is incomplete, convert or fetch it again"
+            f"{path}: cannot be read: {one_line(error)}; the package is incomplete, convert or fetch it again"
         ) from error
     except DecodeError as error:
-        raise WeightsError(f"{path}: not a Core ML specification ({error}); the package is damaged") from error
+        raise WeightsError(
+            f"{path}: not a Core ML specification ({one_line(error)}); the package is damaged"
+        ) from error
     if not (spec.description.input and spec.description.output and spec.WhichOneof("Type")):
         raise WeightsError(
             f"{path}: a Core ML specification without a model or its inputs and outputs; the package is damaged"
         )
+    n_features, n_operations = len(spec.description.input) + len(spec.description.output), _n_operations(spec)
+    if n_features > _MOST_FEATURES or n_operations > _MOST_OPERATIONS:
+        raise WeightsError(
+            f"{path}: got {n_features} inputs and outputs and {n_operations} operations, expected at most "
+            f"{_MOST_FEATURES} and {_MOST_OPERATIONS}; this is no encoder"
+        )
     return spec
+
+
+def _n_operations(spec: Any) -> int:
+    blocks = (each for function in spec.mlProgram.functions.values() for each in _blocks(function))
+    return sum(len(block.operations) for block in blocks)
+
+
+def _blocks(function: Any) -> Iterable[Any]:
+    blocks: Iterable[Any] = function.block_specializations.values()
+    return blocks
 
 
 def _spec_file(package: Path) -> Path:
@@ -75,12 +98,15 @@ def _spec_file(package: Path) -> Path:
         raise ModelNotFoundError(f"{package}: no such Core ML model")
     manifest = package / "Manifest.json"
     try:
-        content = json.loads(manifest.read_text("utf-8"))
-        return package / "Data" / str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
+        content = read_json(manifest)
+        path = str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except OSError as error:
         raise WeightsError(f"{manifest}: the manifest of the package cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{manifest}: the manifest of the package does not say where the model is") from error
+    if not is_plain_path(path, _MOST_FOLDERS):
+        raise WeightsError(f"{manifest}: got the model at {shown(path)}, expected a path in the package")
+    return package / "Data" / path
 
 
 def check_blobs(package: Path, spec: Any) -> None:
@@ -96,7 +122,7 @@ def check_blobs(package: Path, spec: Any) -> None:
 def _stored_values(spec: Any) -> Iterator[Any]:
     """Yield the values that are in weight files."""
     for function in spec.mlProgram.functions.values():
-        for block in function.block_specializations.values():
+        for block in _blocks(function):
             for operation in block.operations:
                 inline = [each.value for given in operation.inputs.values() for each in given.arguments]
                 for value in [*operation.attributes.values(), *inline]:
@@ -105,7 +131,10 @@ def _stored_values(spec: Any) -> Iterator[Any]:
 
 
 def _blob_path(folder: Path, name: str) -> Path:
-    return folder / name.removeprefix(_MODEL_PATH).lstrip("/")
+    path = name.removeprefix(_MODEL_PATH).lstrip("/")
+    if not is_plain_path(path, _MOST_FOLDERS):
+        raise WeightsError(f"{folder}: got weights at {shown(name)}, expected a path in the package")
+    return folder / path
 
 
 def read_program(package: Path) -> Program:
@@ -115,7 +144,11 @@ def read_program(package: Path) -> Program:
     if kind != "mlProgram" or "main" not in spec.mlProgram.functions:
         raise WeightsError(f"{package}: got a model of type {kind}, expected an mlProgram with a function `main`")
     function = spec.mlProgram.functions["main"]
-    return _Reader(_spec_file(package).parent).program(function)
+    try:
+        return _Reader(_spec_file(package).parent).program(function)
+    # Whatever of a message is missing or of another kind than it should be.
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise WeightsError(f"{package}: its program cannot be understood: {one_line(error)}; it is damaged") from error
 
 
 class _Reader:

@@ -71,10 +71,7 @@ def _current(weights: Weights) -> Callable[[], Weights]:
     name, heads = weights.name, weights.alignment_heads
 
     def current() -> Weights:
-        try:
-            return held() or load_directory(name, directory, heads)
-        except OSError as error:
-            raise BackendError(f"{directory}: the weights are no longer there ({error.strerror})") from error
+        return held() or load_directory(name, directory, heads)
 
     return current
 

@@ -1,5 +1,6 @@
 """The encoder as a Core ML model: ours, whisper.cpp's or WhisperKit's, told apart by what they say of themselves."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,11 @@ def input_and_output(description: Description, dims: Dims) -> tuple[Feature, Fea
         raise EncoderNotLoadedError(
             f"{source}: belongs to another model: got an encoder of {shape[1]} mel bins, expected {dims.n_mels}"
         )
+    for each in given.shapes:
+        if each != (*shape[:-1], each[-1]) or math.prod(shape[:-1]) != dims.n_mels or not _is_window(each[-1], dims):
+            raise EncoderNotLoadedError(
+                f"{source}: got an input of {each}, expected (1, {dims.n_mels}, at most {dims.n_audio_ctx * 2})"
+            )
     for output in returned.shapes:
         width = output[1] if len(output) == _CHANNELS_FIRST else output[-1]
         if output and width != dims.n_audio_state:
@@ -90,6 +96,10 @@ def input_and_output(description: Description, dims: Dims) -> tuple[Feature, Fea
                 f"{source}: belongs to another model: got an encoder of width {width}, expected {dims.n_audio_state}"
             )
     return given, returned
+
+
+def _is_window(n_hops: int, dims: Dims) -> bool:
+    return 0 < n_hops <= HOPS_PER_FRAME * dims.n_audio_ctx and n_hops % HOPS_PER_FRAME == 0
 
 
 def _number_type(description: Description) -> str:

@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import one_line, open_regular, shown
 from simul_whisper.weights.checkpoint import Checkpoint, check_positions, heads_from, read_json
-from simul_whisper.weights.model import Dims
+from simul_whisper.weights.model import Dims, check_dims
+from simul_whisper.weights.safetensors import checked_shape, widened
 
 Variables = dict[str, NDArray[Any]]
 
 _VERSION = 6  # older ones never held Whisper
 _SPECIFICATION, _REVISION = "WhisperSpec", 3
 _BFLOAT16 = 5
-_MOST_DIMENSIONS = 3
+# Of variables, and of aliases: the largest Whisper has 1,300 of them.
+_MOST_VARIABLES = 1 << 15
 _TYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2", _BFLOAT16: "<u2"}
 
 # Which of our layers one of theirs holds; several are stacked along the output.
@@ -39,6 +42,7 @@ _LAYERS = {
     "ffn/linear_0": ("mlp1",),
     "ffn/linear_1": ("mlp2",),
 }
+_SCALE = "_scale"
 _ATTRIBUTES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 _ENCODER_POSITIONS = "encoder/position_encodings/encodings"
 _OUTSIDE_LAYERS = {
@@ -61,26 +65,28 @@ def read(directory: Path) -> Checkpoint:
     variables = read_variables(file)
     if _ENCODER_POSITIONS not in variables:
         raise WeightsError(f"{file}: {_ENCODER_POSITIONS} is missing")
-    check_positions(file, variables[_ENCODER_POSITIONS])
     tensors = _translate(file, variables)
+    dims = _dims(file, variables, tensors)
+    check_dims(str(file), dims)
+    check_positions(file, dims, variables[_ENCODER_POSITIONS])
     heads = heads_from(config, read_json(config).get("alignment_heads"))
-    return Checkpoint(_dims(file, variables, tensors), tensors, heads, (file,))
+    return Checkpoint(dims, tensors, heads, (file,))
 
 
 def read_variables(file: Path) -> Variables:
     """Return the variables of a `model.bin`, aliases included, quantised ones as float32."""
     reader = _Reader(file)
     reader.expect_whisper()
-    variables = dict(reader.variable() for _ in range(reader.number("I")))
-    for _ in range(reader.number("I")):
+    # Before there are aliases, so that each is expanded once.
+    variables = _dequantised(file, dict(reader.variable() for _ in range(reader.count())))
+    for _ in range(reader.count()):
         alias, name = reader.string(), reader.string()
-        if name not in variables:
-            raise WeightsError(f"{file}: {alias} is an alias of {name}, which is missing")
-        # A scale comes with its variable, though it has no alias of its own.
-        for each in ("", "_scale"):
-            if name + each in variables:
-                variables[alias + each] = variables[name + each]
-    return _dequantised(variables)
+        if name in variables:
+            variables[alias] = variables[name]
+        # A scale has no alias of its own, but some converters give it one.
+        elif not name.endswith(_SCALE):
+            raise WeightsError(f"{file}: {shown(alias)} is an alias of {shown(name)}, which is missing")
+    return variables
 
 
 class _Reader:
@@ -90,10 +96,10 @@ class _Reader:
         self._file = file
         self._at = 0
         try:
-            with file.open("rb") as stream:
+            with open_regular(file) as stream:
                 self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # an empty file is a ValueError
-            raise WeightsError(f"{file}: cannot be read: {error}") from error
+            raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
 
     def expect_whisper(self) -> None:
         version = self.number("I")
@@ -102,12 +108,19 @@ class _Reader:
         name, revision = self.string(), self.number("I")
         if name != _SPECIFICATION or revision > _REVISION:
             raise WeightsError(
-                f"{self._file}: got a {name!r} of revision {revision}, expected {_SPECIFICATION} up to {_REVISION}"
+                f"{self._file}: got a {shown(name)} of revision {revision}, expected {_SPECIFICATION} up to {_REVISION}"
             )
 
     def number(self, code: str) -> int:
         (value,) = struct.unpack_from("<" + code, self._data, self._skip(struct.calcsize("<" + code)))
         return int(value)
+
+    def count(self) -> int:
+        """Return how many variables or aliases follow."""
+        n = self.number("I")
+        if n > _MOST_VARIABLES:
+            raise WeightsError(f"{self._file}: got {n} variables, expected at most {_MOST_VARIABLES}; it is damaged")
+        return n
 
     def string(self) -> str:
         length = self.number("H")
@@ -116,19 +129,21 @@ class _Reader:
 
     def variable(self) -> tuple[str, NDArray[Any]]:
         name, rank = self.string(), self.number("B")
-        if rank > _MOST_DIMENSIONS:
-            raise WeightsError(f"{self._file}: {name} has {rank} dimensions, expected {_MOST_DIMENSIONS} at most")
-        shape = tuple(self.number("I") for _ in range(rank))
+        shape = self._shape(name, tuple(self.number("I") for _ in range(rank)))
         kind, n_bytes = self.number("B"), self.number("I")
         if kind not in _TYPES:
-            raise WeightsError(f"{self._file}: {name} has unknown type {kind}")
+            raise WeightsError(f"{self._file}: {shown(name)} has unknown type {kind}")
         dtype, count = np.dtype(_TYPES[kind]), math.prod(shape)
         if n_bytes != count * dtype.itemsize:
-            raise WeightsError(f"{self._file}: {name} has {n_bytes} bytes, expected {count * dtype.itemsize}")
+            raise WeightsError(f"{self._file}: {shown(name)} has {n_bytes} bytes, expected {count * dtype.itemsize}")
         array = np.frombuffer(self._data, dtype, count, self._skip(n_bytes)).reshape(shape)
-        if kind == _BFLOAT16:
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        return name, np.require(array, requirements=["ALIGNED"])
+        return name, widened(array) if kind == _BFLOAT16 else np.require(array, requirements=["ALIGNED"])
+
+    def _shape(self, name: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        try:
+            return checked_shape(name, sizes)
+        except ValueError as error:
+            raise WeightsError(f"{self._file}: {error}") from error
 
     def _skip(self, n_bytes: int) -> int:
         """Advance, and return where the skipped bytes begin."""
@@ -139,14 +154,20 @@ class _Reader:
         return start
 
 
-def _dequantised(variables: Variables) -> Variables:
+def _dequantised(file: Path, variables: Variables) -> Variables:
     """int8 has one scale for each output, int16 one for all; the scale is what the number was multiplied by."""
-    found = {name: value for name, value in variables.items() if not name.endswith("_scale")}
+    found = {name: value for name, value in variables.items() if not name.endswith(_SCALE)}
     for name, value in found.items():
-        if f"{name}_scale" in variables:
-            scale = variables[f"{name}_scale"]
-            scale = scale.reshape(scale.shape + (1,) * (value.ndim - scale.ndim))
-            found[name] = (value / scale).astype(np.float32)
+        if (scale := variables.get(name + _SCALE)) is not None:
+            is_whole = value.dtype.kind == "i" and value.dtype.itemsize <= 2 and scale.dtype == np.float32
+            if not is_whole or scale.shape not in ((), (1,), value.shape[:1]) or not (np.abs(scale) > 0).all():
+                raise WeightsError(
+                    f"{file}: {shown(name)} cannot be dequantised: its scale is of another shape or type"
+                )
+            divisors = scale.reshape(scale.shape + (1,) * (value.ndim - scale.ndim))
+            # What is infinite is refused later, by name.
+            with np.errstate(over="ignore"):
+                found[name] = np.divide(value, divisors, dtype=np.float32)
     return found
 
 
@@ -158,7 +179,7 @@ def _translate(file: Path, variables: Variables) -> Variables:
             continue
         targets = _targets(name)
         if value.shape[0] % len(targets):
-            raise WeightsError(f"{file}: {name} has shape {value.shape}, expected {len(targets)} equal parts")
+            raise WeightsError(f"{file}: {shown(name)} has shape {value.shape}, expected {len(targets)} equal parts")
         tensors.update(zip(targets, np.split(value, len(targets)), strict=True))
     for name in ("encoder.conv1.weight", "encoder.conv2.weight"):
         if name in tensors and tensors[name].ndim == 3:
@@ -185,7 +206,10 @@ def _dims(file: Path, variables: Variables, tensors: Variables) -> Dims:
         raise WeightsError(f"{file}: the tensor that would give its dimensions is wrong or missing: {error}") from error
 
     def n_heads(side: str, n_state: int) -> int:
-        return int(variables.get(f"{side}/num_heads", np.int16(n_state // 64)))
+        said = variables.get(f"{side}/num_heads", np.int16(n_state // 64))
+        if said.shape or said.dtype.kind != "i":
+            raise WeightsError(f"{file}: {side}/num_heads is {said.dtype} of {said.shape}, expected a whole number")
+        return int(said)
 
     def n_layers(side: str) -> int:
         return sum(name.startswith(f"{side}.blocks.") and name.endswith(".mlp_ln.weight") for name in tensors)

@@ -4,6 +4,7 @@ from enum import Enum
 from pathlib import Path
 
 from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import one_line
 from simul_whisper.weights import ctranslate2
 from simul_whisper.weights.checkpoint import Checkpoint, read_json
 from simul_whisper.weights.embedded import INSTALL, embedded_tokenizer
@@ -24,17 +25,20 @@ def load_directory(name: str, directory: Path, alignment_heads: tuple[Head, ...]
 
     name: what to call it, and by which to find published alignment heads.
     """
-    checkpoint = _read(directory)
+    try:
+        checkpoint = _read(directory)
+        tokenizer = _tokenizer_file(directory, checkpoint.dims.n_vocab)
+    except OSError as error:  # of a directory that may not be searched
+        raise WeightsError(f"{directory}: cannot be read: {error.strerror}") from error
     dims = checkpoint.dims
     check_tensors(str(directory), dims, checkpoint.tensors)
     heads = choose_heads(name, dims, alignment_heads, checkpoint.alignment_heads)
-    tokenizer = _tokenizer_file(directory, dims.n_vocab)
     return Weights(name, dims, checkpoint.tensors, heads, tokenizer, checkpoint.files)
 
 
 def layout_of(directory: Path) -> Layout | None:
-    """Return the layout of a directory; None when it has none of the three."""
-    files = {file.name for file in directory.iterdir()}
+    """Return the layout of a directory; None when it has none of the three. Raises WeightsError."""
+    files = set(_file_names(directory))
     if "model.bin" in files:
         return Layout.CTRANSLATE2
     if files & {"weights.safetensors", "weights.npz"}:
@@ -61,9 +65,16 @@ def _read(directory: Path) -> Checkpoint:
     raise WeightsError(_nothing_found(directory))
 
 
+def _file_names(directory: Path) -> list[str]:
+    try:
+        return sorted(file.name for file in directory.iterdir())
+    except OSError as error:
+        raise WeightsError(f"{directory}: cannot be read: {error.strerror}") from error
+
+
 def _nothing_found(directory: Path) -> str:
-    files = sorted(file.name for file in directory.iterdir())
-    found = f"got {', '.join(files) or 'an empty directory'}"
+    files = _file_names(directory)
+    found = f"got {one_line(', '.join(files)) or 'an empty directory'}"
     if any(name.startswith("pytorch_model") or name.endswith((".pt", ".pth")) for name in files):
         found += " (PyTorch weights: convert them, or take the model's safetensors)"
     return f"{directory}: no weights here; {found}, expected one of {'; '.join(each.value for each in Layout)}"

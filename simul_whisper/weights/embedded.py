@@ -130,7 +130,7 @@ def _is_sealed(weights: Path, home: Path) -> bool:
     """Whether this file, as it is now, has been verified before."""
     try:
         return (home / "verified").read_text() == _fingerprint(weights)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from simul_whisper.errors import ModelNotFoundError
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
-from simul_whisper.weights.checkpoint import read_json
+from simul_whisper.weights.checkpoint import shard_names
 from simul_whisper.weights.directory import layout_of
 
 _FILES = [
@@ -116,8 +116,8 @@ def cached_directory(hub_id: str, cache_dir: Path | None = None) -> Path | None:
         found = Path(snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=_FILES, local_files_only=True))
     except (OSError, ValueError):
         return None
-    shards = read_json(found / "model.safetensors.index.json").get("weight_map", {})
-    whole = layout_of(found) is not None and all((found / shard).exists() for shard in shards.values())
+    shards = shard_names(found / "model.safetensors.index.json")
+    whole = layout_of(found) is not None and all((found / shard).exists() for shard in shards)
     return found if whole else None
 
 

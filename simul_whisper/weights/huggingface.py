@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-from simul_whisper.blas import mx
+from numpy.typing import NDArray
+
 from simul_whisper.errors import WeightsError
-from simul_whisper.weights.checkpoint import Checkpoint, check_positions, dims_from, heads_from, read_json
-from simul_whisper.weights.model import Tensors
-from simul_whisper.weights.tensorfile import as_numpy, read_tensors
+from simul_whisper.foreign_files import shown
+from simul_whisper.weights.checkpoint import Checkpoint, check_positions, dims_from, heads_from, read_json, shard_names
+from simul_whisper.weights.model import Tensors, check_dims
+from simul_whisper.weights.tensorfile import read_tensors
 
 FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -55,32 +58,29 @@ def read(directory: Path) -> Checkpoint:
     """Read a Transformers directory. Raises WeightsError when it is damaged or no Whisper model."""
     config = directory / "config.json"
     if (kind := read_json(config).get("model_type")) != "whisper":
-        raise WeightsError(f"{config}: got model_type = {kind!r}, expected 'whisper'")
+        raise WeightsError(f"{config}: got model_type = {shown(kind)}, expected 'whisper'")
+    dims = dims_from(config, _DIMS)
+    check_dims(str(config), dims)
     files = _files(directory)
-    found: dict[str, mx.array] = {}
+    found = dict[str, NDArray[Any]]()
     for file in files:
-        found |= {name.removeprefix("model."): array for name, array in read_tensors(file).items()}
+        found |= {name.removeprefix("model."): tensor for name, tensor in read_tensors(file).items()}
     found.pop("proj_out.weight", None)  # the token embedding once more
     if _ENCODER_POSITIONS in found:
-        check_positions(files[0], as_numpy(found.pop(_ENCODER_POSITIONS)))
+        check_positions(files[0], dims, found.pop(_ENCODER_POSITIONS))
     generation = directory / "generation_config.json"
     heads = heads_from(generation, read_json(generation).get("alignment_heads"))
-    return Checkpoint(dims_from(config, _DIMS), _translate(found), heads, files)
+    return Checkpoint(dims, _translate(found), heads, files)
 
 
 def _files(directory: Path) -> tuple[Path, ...]:
     """The file of weights, or its shards."""
-    if (directory / FILE).exists():
-        return (directory / FILE,)
-    index = directory / INDEX
-    shards = read_json(index).get("weight_map")
-    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise WeightsError(f"{index}: got weight_map = {shards!r}, expected the file of each tensor")
-    return tuple(directory / name for name in sorted(set(shards.values())))
+    shards = (FILE,) if (directory / FILE).exists() else shard_names(directory / INDEX)
+    return tuple(directory / name for name in shards)
 
 
-def _translate(arrays: dict[str, mx.array]) -> Tensors:
-    tensors = {_target(name): as_numpy(array) for name, array in arrays.items()}
+def _translate(found: Tensors) -> Tensors:
+    tensors = {_target(name): tensor for name, tensor in found.items()}
     for name in ("encoder.conv1.weight", "encoder.conv2.weight"):
         if name in tensors and tensors[name].ndim == 3:
             tensors[name] = tensors[name].swapaxes(1, 2)

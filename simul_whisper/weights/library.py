@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simul_whisper.errors import ModelNotFoundError, WeightsError
+from simul_whisper.foreign_files import one_line, shown
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.weights import embedded, hub
 from simul_whisper.weights.checkpoint import read_json
@@ -78,16 +79,20 @@ def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: 
     """Return the directory of a model, after assembling or downloading it where need be. As for `load_weights`."""
     if name_or_path in embedded.MODELS:
         return embedded.embedded_directory(name_or_path, cache_dir, progress)
-    path = Path(name_or_path).expanduser()
-    if name_or_path and path.is_dir():
+    try:
+        path = Path(name_or_path).expanduser()
+        is_directory, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelNotFoundError(f"{one_line(name_or_path)}: cannot be opened: {one_line(error)}") from error
+    if name_or_path and is_directory:
         return path
-    if path.is_file() or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
-        found = "this is a file" if path.is_file() else "no such directory"
-        raise ModelNotFoundError(f"{name_or_path}: {found}; expected a directory with the files of a model")
+    if is_file or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
+        found = "this is a file" if is_file else "no such directory"
+        raise ModelNotFoundError(f"{one_line(name_or_path)}: {found}; expected a directory with the files of a model")
     hub_id = name_or_path if "/" in name_or_path else _HUB_IDS.get(full_name(name_or_path))
     if hub_id is None:
         raise ModelNotFoundError(
-            f"got model {name_or_path!r}, expected a directory, a hub id (owner/name) or one of "
+            f"got model {shown(name_or_path)}, expected a directory, a hub id (owner/name) or one of "
             + ", ".join(known_models())
         )
     return hub.hub_directory(hub_id, _hub_cache(cache_dir), progress)
@@ -122,7 +127,7 @@ def _embedded(name: str) -> ModelEntry:
 
 
 def _downloaded(name: str, directory: Path) -> ModelEntry:
-    n_bytes = sum(file.stat().st_size for file in directory.iterdir())
+    n_bytes = sum(file.stat().st_size for file in directory.iterdir() if file.exists())
     return ModelEntry(name, ModelKind.CACHED, str(directory), n_bytes)
 
 

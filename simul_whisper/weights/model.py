@@ -15,9 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import shown
 
 Tensors = Mapping[str, NDArray[Any]]
 Head = tuple[int, int]
+
+# Two to ten times what the largest Whisper has.
+_MOST = {
+    "n_mels": 256,
+    "n_audio_ctx": 3000,
+    "n_audio_state": 4096,
+    "n_audio_head": 128,
+    "n_audio_layer": 128,
+    "n_vocab": 120_000,
+    "n_text_ctx": 2048,
+    "n_text_state": 4096,
+    "n_text_head": 128,
+    "n_text_layer": 128,
+}
+_WHOLE = {"n_mels": (80, 128), "n_audio_ctx": (1500,), "n_text_ctx": (448,)}
 
 
 @dataclass(frozen=True)
@@ -114,29 +130,52 @@ def _norm_shapes(name: str, n_state: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (n_state,), f"{name}.bias": (n_state,)}
 
 
-def check_tensors(source: str, dims: Dims, tensors: Tensors) -> None:
-    """Raise WeightsError unless `tensors` are exactly those that `dims` ask for."""
+def check_dims(source: str, dims: Dims) -> None:
+    """Raise WeightsError unless a Whisper of these dimensions can be: call it before anything is made in their size."""
+    for name, most in _MOST.items():
+        if not 1 <= (found := getattr(dims, name)) <= most:
+            raise WeightsError(f"{source}: got {name} = {found}, expected 1 to {most}; this is no Whisper model")
     for n_state, n_head in ((dims.n_audio_state, dims.n_audio_head), (dims.n_text_state, dims.n_text_head)):
-        if n_state % n_head:
+        if n_state % n_head or n_state % 4:
             raise WeightsError(f"{source}: {n_head} heads do not divide a state of {n_state}")
+    if dims.n_audio_state != dims.n_text_state:
+        raise WeightsError(
+            f"{source}: the encoder's state of {dims.n_audio_state} is not the decoder's, {dims.n_text_state}"
+        )
+
+
+def check_whole(source: str, dims: Dims) -> None:
+    """Raise WeightsError unless the model hears and writes as much as every Whisper: windows of 30 s, 448 tokens."""
+    for name, allowed in _WHOLE.items():
+        if (found := getattr(dims, name)) not in allowed:
+            raise WeightsError(f"{source}: got {name} = {found}, expected {' or '.join(map(str, allowed))}")
+
+
+def check_tensors(source: str, dims: Dims, tensors: Tensors) -> None:
+    """Raise WeightsError unless `tensors` are exactly those that `dims`, checked before, ask for, and all finite."""
     expected = expected_shapes(dims)
     missing = sorted(expected.keys() - tensors.keys())
     if missing:
         raise WeightsError(f"{source}: {len(missing)} tensors are missing, the first is {missing[0]}")
     unknown = sorted(tensors.keys() - expected.keys())
     if unknown:
-        raise WeightsError(f"{source}: {len(unknown)} unknown tensors, the first is {unknown[0]}")
+        raise WeightsError(f"{source}: {len(unknown)} unknown tensors, the first is {shown(unknown[0])}")
     for name, shape in expected.items():
         if tensors[name].shape != shape:
             raise WeightsError(f"{source}: {name} has shape {tensors[name].shape}, expected {shape}")
         if tensors[name].dtype not in (np.float16, np.float32):
             raise WeightsError(f"{source}: {name} has type {tensors[name].dtype}, expected float16 or float32")
+    for name in expected:
+        if not np.isfinite(tensors[name]).all():
+            raise WeightsError(f"{source}: {name} holds NaN or infinite numbers; fetch or convert the model again")
 
 
 def check_heads(source: str, dims: Dims, heads: tuple[Head, ...]) -> None:
     """Raise WeightsError unless `heads` name at least one head, all of them in the decoder."""
     if not heads:
         raise WeightsError(f"{source}: no alignment heads; give them as alignment_heads = [[layer, head], ...]")
+    if len(set(heads)) < len(heads):
+        raise WeightsError(f"{source}: got {len(heads)} alignment heads, some of them twice; name each once")
     for layer, head in heads:
         if not (0 <= layer < dims.n_text_layer and 0 <= head < dims.n_text_head):
             raise WeightsError(

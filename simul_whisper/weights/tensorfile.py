@@ -1,27 +1,23 @@
-"""Files of named tensors, safetensors or npz, read with MLX."""
+"""Files of named tensors, safetensors or npz. Everything in them is checked before memory is taken for it."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper.blas import mx
 from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import one_line
+from simul_whisper.weights.npz import read_npz
+from simul_whisper.weights.safetensors import read_safetensors
 
 
-def read_tensors(file: Path) -> dict[str, mx.array]:
-    """Return the tensors of a file. Raises WeightsError when it is missing, truncated or damaged."""
+def read_tensors(file: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file, bfloat16 as float32; those of safetensors stay in the mapped file.
+
+    At most eight times the size of an .npz is allocated, and twice that of a safetensors. Raises WeightsError when it
+    is missing, truncated or damaged.
+    """
     try:
-        found = mx.load(str(file))
-        assert isinstance(found, dict)
-        mx.eval(found)
-    except (OSError, RuntimeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{file}: cannot be read: {error}") from error
-    return found
-
-
-def as_numpy(tensor: mx.array) -> NDArray[Any]:
-    """Return a tensor as NumPy sees it; bfloat16, which NumPy has not, as float32."""
-    return np.asarray(tensor.astype(mx.float32) if tensor.dtype == mx.bfloat16 else tensor)
+        return read_npz(file) if file.suffix == ".npz" else read_safetensors(file)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file}: cannot be read: {one_line(error)}; fetch or convert the model again") from error

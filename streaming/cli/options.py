@@ -177,5 +177,5 @@ def _parsing(each: "Field[Any]") -> dict[str, Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected JSON such as [[3, 1], [4, 2]]") from error

@@ -38,6 +38,14 @@ from streaming.protocols.native import (
 )
 from streaming.sessions.request import SessionRequest
 
+# In the order of `Upkeep`, after the memory.
+_COUNTS = (
+    "simul_whisper_threads",
+    "process_open_fds",
+    "simul_whisper_sessions_open",
+    "simul_whisper_connections_open",
+)
+_MOST_PAGE_BYTES = 1 << 20
 _PIECE_SAMPLES = SAMPLE_RATE // 10
 IN_TIME_S = 2.5
 
@@ -203,16 +211,11 @@ def upkeep(url: str, token: str = "") -> Upkeep:
     request = urllib.request.Request(page, headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
-            values = _values(answer.read().decode())
-    except (OSError, ValueError) as error:
+            values = _values(answer.read(_MOST_PAGE_BYTES).decode())
+            counts = [int(values.get(name, 0)) for name in _COUNTS]
+    except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(f"{page}: {error}") from error
-    return Upkeep(
-        values.get("process_resident_memory_bytes", float("nan")) / 1e6,
-        int(values.get("simul_whisper_threads", 0)),
-        int(values.get("process_open_fds", 0)),
-        int(values.get("simul_whisper_sessions_open", 0)),
-        int(values.get("simul_whisper_connections_open", 0)),
-    )
+    return Upkeep(values.get("process_resident_memory_bytes", float("nan")) / 1e6, *counts)
 
 
 def _values(page: str) -> Mapping[str, float]:

@@ -10,11 +10,15 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 from simul_whisper import SimulWhisperError
 
 FILE_NAME = "manifest.jsonl"
+# Longer than any recording; larger numbers are no times.
+_MOST_S = 1e9
+_shown = Repr().repr
 
 
 class ManifestError(SimulWhisperError, ValueError):
@@ -58,7 +62,7 @@ def load_manifest(path: Path | str) -> list[Clip]:
         try:
             clip = _clip(line, path.parent)
             if clip.id in clips:
-                raise ManifestError(f"the id {clip.id!r} appears twice")
+                raise ManifestError(f"the id {_shown(clip.id)} appears twice")
         except ManifestError as error:
             raise ManifestError(f"{path}, line {number}: {error}") from error
         clips[clip.id] = clip
@@ -81,6 +85,8 @@ def _clip(line: str, folder: Path) -> Clip:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise ManifestError(f"this is not JSON ({error.msg}, column {error.colno})") from error
+    except (ValueError, RecursionError) as error:
+        raise ManifestError("this is not JSON: a number is too long, or values are nested too deeply") from error
     if not isinstance(row, dict):
         raise ManifestError(f"got {type(row).__name__}, expected an object")
     return Clip(
@@ -104,21 +110,28 @@ def _value(row: dict[str, Any], key: str) -> Any:
 def _text(row: dict[str, Any], key: str) -> str:
     value = _value(row, key)
     if not isinstance(value, str) or not value:
-        raise ManifestError(f"got {key!r}: {value!r}, expected a text that is not empty")
-    return value
+        raise ManifestError(f"got {key!r}: {_shown(value)}, expected a text that is not empty")
+    return _writable(key, value)
+
+
+def _writable(key: str, text: str) -> str:
+    """Return a text that can be written to a file and to the system."""
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise ManifestError(f"got {key!r}: {_shown(text)}, expected a text without halves of characters and zeros")
+    return text
 
 
 def _reference(row: dict[str, Any], key: str) -> str | None:
     value = _value(row, key)
     if not isinstance(value, str | None):
-        raise ManifestError(f"got {key!r}: {value!r}, expected a text or null")
-    return value
+        raise ManifestError(f"got {key!r}: {_shown(value)}, expected a text or null")
+    return value if value is None else _writable(key, value)
 
 
 def _duration_s(row: dict[str, Any]) -> float:
     value = _value(row, "duration_s")
-    if not _is_number(value) or not 0 < value < float("inf"):
-        raise ManifestError(f"got 'duration_s': {value!r}, expected seconds above 0")
+    if not _is_number(value) or not 0 < value <= _MOST_S:
+        raise ManifestError(f"got 'duration_s': {_shown(value)}, expected seconds above 0")
     return float(value)
 
 
@@ -128,7 +141,7 @@ def _is_number(value: Any) -> bool:
 
 def _segments(rows: Any) -> tuple[Segment, ...]:
     if not isinstance(rows, list):
-        raise ManifestError(f"got 'segments': {rows!r}, expected a list")
+        raise ManifestError(f"got 'segments': {_shown(rows)}, expected a list")
     segments = tuple(_segment(row) for row in rows)
     if any(after.start_s < before.end_s for before, after in pairwise(segments)):
         raise ManifestError("got 'segments' that overlap, expected one after the other")
@@ -138,6 +151,6 @@ def _segments(rows: Any) -> tuple[Segment, ...]:
 def _segment(row: Any) -> Segment:
     match row:
         case {"start": start, "end": end, "text": str(text)} if _is_number(start) and _is_number(end):
-            if 0 <= start < end < float("inf"):
-                return Segment(float(start), float(end), text)
-    raise ManifestError(f"got the segment {row!r}, expected start < end, in seconds, and a text")
+            if 0 <= start < end <= _MOST_S:
+                return Segment(float(start), float(end), _writable("text", text))
+    raise ManifestError(f"got the segment {_shown(row)}, expected start < end, in seconds, and a text")

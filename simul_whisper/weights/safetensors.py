@@ -1,0 +1,94 @@
+"""Read a safetensors file: the size of a header, the header in JSON, and the tensors, which stay in the mapped file.
+
+Nothing is taken from the file that its header does not place exactly: tensors follow each other without a gap and
+without sharing a byte, from the end of the header to the end of the file.
+"""
+
+import math
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper.foreign_files import MOST_JSON_BYTES, MOST_WEIGHTS_BYTES, open_regular, parse_json, shown
+
+_LENGTH_BYTES = 8
+_MOST_DIMENSIONS = 4
+_MOST_SIZE = 1 << 31
+_DTYPES = {
+    "BOOL": "<u1",
+    "U8": "<u1",
+    "I8": "<i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "F32": "<f4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F64": "<f8",
+}
+
+
+def read_safetensors(file: Path, most_bytes: int = MOST_WEIGHTS_BYTES) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file; bfloat16, which NumPy has not, as float32. Raises OSError or ValueError."""
+    with open_regular(file, most_bytes) as stream:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    start = _LENGTH_BYTES + length
+    if length > MOST_JSON_BYTES or start > len(data):
+        raise ValueError(f"truncated: got {len(data)} bytes with a header of {length}")
+    header = parse_json(data[_LENGTH_BYTES:start])
+    if not isinstance(header, dict):
+        raise ValueError(f"got the header {shown(header)}, expected an object")
+    header.pop("__metadata__", None)
+    tensors, at = dict[str, NDArray[Any]](), start
+    for name, entry in sorted(header.items(), key=lambda item: _begin(*item)):
+        dtype, shape = _type(name, entry)
+        n_bytes = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+        if entry["data_offsets"] != [at - start, at - start + n_bytes] or at + n_bytes > len(data):
+            raise ValueError(
+                f"{shown(name)} is at {shown(entry['data_offsets'])}, expected {n_bytes} bytes of the file"
+            )
+        tensors[name] = _tensor(data, at, dtype, shape)
+        at += n_bytes
+    if at != len(data):
+        raise ValueError(f"got {len(data)} bytes, expected {at} for what the header names")
+    return tensors
+
+
+def _begin(name: str, entry: Any) -> int:
+    match entry:
+        case {"dtype": str(), "shape": list(), "data_offsets": [int(begin), int()]}:
+            return begin
+    raise ValueError(f"the header's {shown(name)} has no dtype, shape and data_offsets")
+
+
+def _type(name: str, entry: dict[str, Any]) -> tuple[str, tuple[int, ...]]:
+    dtype, shape = entry["dtype"], entry["shape"]
+    if dtype not in _DTYPES:
+        raise ValueError(f"{shown(name)} has unknown type {shown(dtype)}")
+    return dtype, checked_shape(name, shape)
+
+
+def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """Return a tensor's shape. Raises ValueError for one that no tensor of a model has, such as an empty one."""
+    if len(shape) > _MOST_DIMENSIONS or not all(type(size) is int and 0 < size < _MOST_SIZE for size in shape):
+        raise ValueError(f"{shown(name)} has shape {shown(shape)}, expected at most {_MOST_DIMENSIONS} sizes above 0")
+    return tuple(shape)
+
+
+def _tensor(data: mmap.mmap, at: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.frombuffer(data, _DTYPES[dtype], math.prod(shape), at).reshape(shape)
+    return widened(array) if dtype == "BF16" else np.require(array, requirements=["ALIGNED"])
+
+
+def widened(array: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Return bfloat16 as float32, whose upper halves they are."""
+    halves: NDArray[np.uint32] = array.astype(np.uint32)
+    halves <<= 16
+    return halves.view(np.float32)
