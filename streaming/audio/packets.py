@@ -9,6 +9,7 @@ from typing import Union
 import av
 from av.audio.stream import AudioStream
 
+from streaming.audio.formats import check_form
 from streaming.audio.timeline import Piece
 
 FramePiece = Piece[av.AudioFrame]
@@ -26,10 +27,15 @@ _MOST_TRIES = 10
 
 
 class PacketReader:
-    """Reads one track. broke_off: why it could not be read to its end; empty when it could."""
+    """Reads one track. broke_off: why it could not be read to its end; empty when it could.
 
-    def __init__(self, container: av.container.InputContainer, stream: AudioStream) -> None:
-        self._container, self._stream = container, stream
+    name: what errors begin with.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: AudioStream, name: str) -> None:
+        self._container, self._stream, self._name = container, stream, name
+        # Some codecs would start as many threads as there are cores.
+        stream.codec_context.thread_count = 1
         if stream.codec_context.name == "flac":
             # Its checksum tells sound from noise; other codecs' checks refuse what plays well.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -39,7 +45,7 @@ class PacketReader:
     def pieces(self) -> Iterator[FramePiece]:
         """Yield the frames, and a piece without content for each packet that cannot be decoded.
 
-        Their times count from the container's start.
+        Their times count from the container's start. Raises AudioFormatError for a form that no recording has.
         """
         start_us = self._container.start_time
         origin_s = None if start_us is None else start_us / 1e6
@@ -54,6 +60,7 @@ class PacketReader:
                 continue
             damage.keep(packet)
             for frame in frames:
+                check_form(frame.sample_rate, frame.layout.nb_channels, self._name)
                 start_s = _since(frame, origin_s, uncounted_s)
                 yield Piece(frame, start_s, frame.samples / frame.sample_rate, was_damaged or damage.is_near)
 
