@@ -66,7 +66,8 @@ class ContainerDecoder:
         if self._error:
             raise self._error
         try:
-            await self._become_hungry()
+            if not self._has_begun:
+                await self._next()
             if not self._is_done:
                 await self._give(piece)
             while not (self._is_hungry or self._is_done):
@@ -78,12 +79,8 @@ class ContainerDecoder:
             self.close()
             raise
 
-    async def _become_hungry(self) -> None:
-        """Wait for a process that has just been started."""
-        while not (self._is_hungry or self._is_done):
-            await self._next()
-
     async def _give(self, piece: bytes) -> None:
+        assert self._is_hungry, "samples of the piece before were not taken"
         self._is_hungry = False
         self._n_bytes += len(piece)
         try:

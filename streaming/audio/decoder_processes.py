@@ -95,7 +95,7 @@ class DecoderProcesses:
         with theirs:
             self._starter = subprocess.Popen(
                 [sys.executable, "-m", "streaming.audio.decoder_starter", *self._arguments],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=_environment(),
                 # Modules are not looked for where the server happens to have been started.

@@ -48,14 +48,15 @@ class _Starter:
             order, descriptors, _, _ = socket.recv_fds(self._orders, ORDER.size, 1)
             if len(order) < ORDER.size:
                 break
-            self._obey(*ORDER.unpack(order), descriptors)
+            kind, number = ORDER.unpack(order)
+            if Order(kind) is Order.START:
+                self._start(number, descriptors)
+            else:
+                self._kill(number)
         for number in list(self._children):
             self._kill(number)
 
-    def _obey(self, order: bytes, number: int, descriptors: list[int]) -> None:
-        if order == Order.KILL.value:
-            self._kill(number)
-            return
+    def _start(self, number: int, descriptors: list[int]) -> None:
         for descriptor in descriptors:
             # Without a child the server finds nobody at the other end.
             try:

@@ -273,9 +273,11 @@ def _resampling(frame: av.AudioFrame, sample_format: str) -> Graph:
 def _pulled(graph: Graph, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
     """Push a frame, None at the end, and return what comes out."""
     graph.push(frame)
-    pieces = []
+    pieces = list[av.AudioFrame]()
     while True:
         try:
-            pieces.append(graph.pull())
+            piece = graph.pull()
         except (av.EOFError, av.BlockingIOError):
             return pieces
+        assert isinstance(piece, av.AudioFrame)
+        pieces.append(piece)

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,9 +212,8 @@ def _open_standard_input(any_format: bool) -> av.container.InputContainer:
         raise AudioFormatError("standard input is a terminal; pipe audio into it, or name a file")
     try:
         file: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else _Pipe(sys.stdin.fileno())
-        if any_format:
-            return av.open(file, "r", buffer_size=_PIPE_BYTES)
-        return open_listed(file, buffer_size=_PIPE_BYTES)
+        open_any: Callable[..., av.container.InputContainer] = av.open if any_format else open_listed
+        return open_any(file, buffer_size=_PIPE_BYTES)
     except av.FFmpegError as error:
         raise AudioFormatError(f"standard input: {reason_of(error)}; {EXPECTED_STREAM}{_asking(error)}") from error
 
