@@ -25,7 +25,7 @@ _NAME = "audio stream"
 _PATIENCE_S = 20.0
 # How much audio so many bytes may stand for: an hour, and many times what a codec makes of digital silence.
 MOST_S, MOST_S_PER_BYTE = 3_600.0, 0.25
-_PROCESSES = DecoderProcesses()
+PROCESSES = DecoderProcesses()
 
 Samples = NDArray[np.float32]
 
@@ -33,17 +33,16 @@ Samples = NDArray[np.float32]
 class ContainerDecoder:
     """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out, a little behind the bytes. `close` it in the end.
 
-    It belongs to one event loop, and its calls follow each other. Samples that nobody takes are not decoded either. Time
-    is that of the container, as in a file: gaps are silence, as long as they are credible. An mp4 file whose index
-    stands at its end cannot be streamed; it is refused. notices: what there is to tell a user, such as damage; all of it
-    is known after the end.
+    It belongs to one event loop, and its calls follow each other. Samples that nobody takes are not decoded either.
+    Time is that of the container, as in a file: gaps are silence, as long as they are credible. An mp4 file whose index
+    stands at its end cannot be streamed; it is refused.
+
+    notices: what there is to tell a user, such as damage; all of it is known after the end.
     """
 
-    def __init__(self, processes: DecoderProcesses = _PROCESSES, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, processes: DecoderProcesses = PROCESSES, patience_s: float = _PATIENCE_S) -> None:
         self._processes, self._patience_s = processes, patience_s
-        self._socket, self._number = processes.start()
-        self._socket.setblocking(False)
-        self.close = weakref.finalize(self, _close, self._socket, processes, self._number)
+        self._open()
         self.notices: list[str] = []
         self._n_bytes = self._n_samples = 0
         self._is_hungry = self._has_begun = self._is_done = False
@@ -61,13 +60,22 @@ class ContainerDecoder:
         async for samples in self._exchanged(b""):
             yield samples
 
+    def close(self) -> None:
+        """End the process."""
+        self._let_go()
+
+    def _open(self) -> None:
+        self._socket, number = self._processes.start()
+        self._socket.setblocking(False)
+        self._let_go = weakref.finalize(self, _close, self._socket, self._processes, number)
+
     async def _exchanged(self, piece: bytes) -> AsyncIterator[Samples]:
         """Give a piece and yield what comes of it, until it is used up."""
         if self._error:
             raise self._error
         try:
             if not self._has_begun:
-                await self._next()
+                await self._begin()
             if not self._is_done:
                 await self._give(piece)
             while not (self._is_hungry or self._is_done):
@@ -78,15 +86,25 @@ class ContainerDecoder:
             self._error = error
             self.close()
             raise
+        except (OSError, ValueError) as error:
+            self._error = self._broken(error)
+            self.close()
+            raise self._error from error
+
+    async def _begin(self) -> None:
+        """Wait for the process; for another one when the starter of the first has just died."""
+        try:
+            await self._next()
+        except ConnectionError:
+            self.close()
+            self._open()
+            await self._next()
 
     async def _give(self, piece: bytes) -> None:
         assert self._is_hungry, "samples of the piece before were not taken"
         self._is_hungry = False
         self._n_bytes += len(piece)
-        try:
-            await asyncio.get_running_loop().sock_sendall(self._socket, piece_message(piece))
-        except OSError as error:
-            raise self._broken("its decoder has crashed", error) from error
+        await asyncio.get_running_loop().sock_sendall(self._socket, piece_message(piece))
 
     async def _next(self) -> Samples | None:
         """Take the next message; return its samples, if it has any."""
@@ -102,16 +120,9 @@ class ContainerDecoder:
         return None
 
     async def _message(self) -> tuple[Kind, bytes]:
-        try:
-            with fail_after(self._patience_s):
-                kind, n_bytes = message_header(await self._received(MESSAGE_HEADER.size))
-                return kind, await self._received(n_bytes)
-        except TimeoutError as error:
-            if not self._has_begun:
-                self._processes.give_up()
-            raise self._broken(f"it takes longer than {self._patience_s:g} s to decode", error) from error
-        except (OSError, ValueError) as error:
-            raise self._broken("its decoder has crashed, or needed too much memory or time", error) from error
+        with fail_after(self._patience_s):
+            kind, n_bytes = message_header(await self._received(MESSAGE_HEADER.size))
+            return kind, await self._received(n_bytes)
 
     async def _received(self, n_bytes: int) -> bytes:
         """Raises OSError when the process is gone."""
@@ -132,8 +143,14 @@ class ContainerDecoder:
             )
         return samples
 
-    def _broken(self, what: str, error: Exception) -> AudioFormatError:
-        logger.warning("a container was refused after %d bytes: %s (%s)", self._n_bytes, what, error)
+    def _broken(self, error: OSError | ValueError) -> AudioFormatError:
+        """Return what there is to say of a process that hangs or is gone."""
+        what = "its decoder has crashed, or needed too much memory or time"
+        if isinstance(error, TimeoutError):
+            what = f"it takes longer than {self._patience_s:g} s to decode"
+            if not self._has_begun:
+                self._processes.give_up()
+        logger.warning("a container was refused after %d bytes: %s", self._n_bytes, what)
         return AudioFormatError(f"{_NAME}: {what}; send it in another format, such as flac or opus")
 
 

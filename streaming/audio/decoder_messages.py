@@ -1,8 +1,8 @@
 """What a server and the process that decodes for it say to each other over a socket.
 
 Down: pieces of a container, each with its length before it; one of no length is the end. Up: a kind, a length, and that
-many bytes. Orders to the starter of such processes are one byte and the number of a process, and all of one length. It knows
-nothing of sockets, containers and samples.
+many bytes. Orders to the starter of such processes are one byte and the number of a process, and all of one length. It
+knows nothing of sockets, containers and samples.
 """
 
 import struct

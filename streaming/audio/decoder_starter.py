@@ -67,12 +67,12 @@ class _Starter:
 
     def _forked(self, descriptor: int) -> int:
         child = os.fork()
-        if child:
-            return child
-        self._orders.close()
-        # What FFmpeg, or the allocator, says of a client's bytes is not for the server's log.
-        os.dup2(1, 2)
-        run_child(socket.socket(fileno=descriptor))
+        if child == 0:
+            self._orders.close()
+            # What FFmpeg, or the allocator, says of a client's bytes is not for the server's log.
+            os.dup2(1, 2)
+            run_child(socket.socket(fileno=descriptor))
+        return child
 
     def _kill(self, number: int) -> None:
         child = self._children.pop(number, None)

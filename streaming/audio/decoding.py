@@ -241,7 +241,9 @@ class _Run:
             if n_skipped < len(packed):
                 yield self._counted(np.ascontiguousarray(packed[n_skipped:].T))
 
-    def _refusal(self, error: av.FFmpegError) -> AudioFormatError:
+    def _refusal(self, error: av.FFmpegError) -> Exception:
+        if isinstance(error, MemoryError):
+            return error
         return AudioFormatError(
             f"{self._name}: got {len(self._names)} channels at {self.form[2]} Hz, "
             f"which cannot be resampled ({error.strerror}); convert to mono first"

@@ -1,7 +1,7 @@
 """Which containers and codecs are read, and which values of their headers are believed.
 
-FFmpeg knows hundreds of formats. Some of them are texts that name other files and addresses, and most of them nobody has
-recorded speech in. What is not listed here is refused, and nothing but the bytes at hand is ever opened.
+FFmpeg knows hundreds of formats. Some of them are texts that name other files and addresses, and in most of them nobody
+has recorded speech. What is not listed here is refused, and nothing but the bytes at hand is ever opened.
 """
 
 import errno

@@ -71,6 +71,8 @@ class PacketReader:
                 for packet in self._container.demux(self._stream):
                     n_tries = 0
                     yield packet
+            except MemoryError:
+                raise
             except av.InvalidDataError as error:
                 n_tries += 1
                 self.broke_off = str(error.strerror)
@@ -88,6 +90,9 @@ class PacketReader:
 def _decoded(packet: "av.Packet[AudioStream]") -> list[av.AudioFrame] | None:
     try:
         return packet.decode()
+    except MemoryError:
+        # One of FFmpeg's too, and no damage.
+        raise
     except av.FFmpegError:
         return None
 

@@ -70,7 +70,6 @@ def test_bytes_in_pieces_are_the_file(tmp_path: Path, extension: str, codec: str
 def test_samples_come_while_bytes_still_do(tmp_path: Path) -> None:
     data = made(tmp_path, "webm", "libopus").read_bytes()
 
-
     async def early() -> int:
         with closing(ContainerDecoder()) as decoder:
             return sum([len(block) async for block in decoder.feed(data[: len(data) * 3 // 4])])
