@@ -15,7 +15,14 @@ from anyio import fail_after
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError
-from streaming.audio.decoder_messages import MESSAGE_HEADER, PIECE_BYTES, Kind, message_header, piece_message
+from streaming.audio.decoder_messages import (
+    MESSAGE_HEADER,
+    MOST_BYTES,
+    PIECE_BYTES,
+    Kind,
+    message_header,
+    piece_message,
+)
 from streaming.audio.decoder_processes import DecoderProcesses
 
 logger = logging.getLogger(__name__)
@@ -67,6 +74,7 @@ class ContainerDecoder:
     def _open(self) -> None:
         self._socket, number = self._processes.start()
         self._socket.setblocking(False)
+        self._unread = bytearray()
         self._let_go = weakref.finalize(self, _close, self._socket, self._processes, number)
 
     async def _exchanged(self, piece: bytes) -> AsyncIterator[Samples]:
@@ -126,13 +134,14 @@ class ContainerDecoder:
 
     async def _received(self, n_bytes: int) -> bytes:
         """Raises OSError when the process is gone."""
-        data = bytearray()
-        while len(data) < n_bytes:
-            part = await asyncio.get_running_loop().sock_recv(self._socket, n_bytes - len(data))
+        while len(self._unread) < n_bytes:
+            part = await asyncio.get_running_loop().sock_recv(self._socket, MOST_BYTES)
             if not part:
                 raise ConnectionResetError("the decoder is gone")
-            data += part
-        return bytes(data)
+            self._unread += part
+        data = bytes(self._unread[:n_bytes])
+        del self._unread[:n_bytes]
+        return data
 
     def _counted(self, samples: Samples) -> Samples:
         self._n_samples += len(samples)

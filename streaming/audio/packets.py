@@ -40,6 +40,8 @@ class PacketReader:
             # Its checksum tells sound from noise; other codecs' checks refuse what plays well.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
         self._damage = _Damage(container, stream)
+        start_us = container.start_time
+        self._origin_s = None if start_us is None else start_us / 1e6
         self.broke_off = ""
 
     def pieces(self) -> Iterator[FramePiece]:
@@ -47,12 +49,9 @@ class PacketReader:
 
         Their times count from the container's start. Raises AudioFormatError for a form that no recording has.
         """
-        start_us = self._container.start_time
-        origin_s = None if start_us is None else start_us / 1e6
         damage = self._damage
         for packet in self._packets():
-            if origin_s is None:
-                origin_s = _seconds(packet)
+            origin_s = self._origin_s
             was_damaged, uncounted_s = damage.is_near, damage.uncounted_s
             frames = None if damage.is_odd(packet) else _decoded(packet)
             if frames is None:
@@ -68,7 +67,7 @@ class PacketReader:
         n_tries = 0
         while n_tries < _MOST_TRIES:
             try:
-                for packet in self._container.demux(self._stream):
+                for packet in self._demuxed():
                     n_tries = 0
                     yield packet
             except MemoryError:
@@ -85,6 +84,23 @@ class PacketReader:
             else:
                 self.broke_off = ""
                 return
+
+    def _demuxed(self) -> "Iterator[av.Packet[AudioStream]]":
+        """Yield the track's packets. The start, where it is not known, is the first packet that is heard or seen."""
+        if self._origin_s is None:
+            shown = [each for each in self._container.streams if _is_shown(each)]
+            for packet in self._container.demux(shown):
+                self._origin_s = _seconds(packet)
+                if packet.stream.index == self._stream.index:
+                    yield packet
+                if self._origin_s is not None:
+                    break
+        yield from self._container.demux(self._stream)
+
+
+def _is_shown(stream: av.stream.Stream) -> bool:
+    """Not so are subtitles, data, and the picture of a cover."""
+    return stream.type in ("audio", "video") and not stream.disposition & av.stream.Disposition.attached_pic
 
 
 def _decoded(packet: "av.Packet[AudioStream]") -> list[av.AudioFrame] | None:
