@@ -86,7 +86,8 @@ def test_a_process_that_needs_too_much_memory_is_refused(processes: DecoderProce
             resource.prlimit(pid, resource.RLIMIT_AS, (2**20, 2**20))
             # FFmpeg passes over some of what it has no memory for, and then there is nothing left.
             with pytest.raises(AudioFormatError):
-                assert await fed(decoder, flac_of_silence(500)[4:]) == [block async for block in decoder.end()]
+                await fed(decoder, flac_of_silence(500)[4:])
+                assert [block async for block in decoder.end()] == []
 
     asyncio.run(starve())
     assert len(heard([FLAC], processes=processes)[0])
