@@ -28,7 +28,7 @@ NAME = "audio stream"
 _BUFFER_BYTES = 4_096
 _MOST_SAMPLES = MOST_BYTES // 4
 # What a container may need beyond what the process has at its start, and what a piece may cost.
-MEMORY_BYTES = 256 * 2**20
+MEMORY_BYTES = 96 * 2**20
 CPU_S_PER_PIECE = 5
 # So that inference, for which everybody waits, comes first.
 _NICENESS = 5
