@@ -7,6 +7,9 @@ from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, check_opti
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
 MAX_CHANNELS = 8
+# Recordings have rates and channels that nobody streams; what lies beyond is a header gone wrong.
+MIN_RECORDED_RATE, MAX_RECORDED_RATE = 4_000, 384_000
+MAX_RECORDED_CHANNELS = 32
 
 
 class Encoding(Enum):
@@ -52,6 +55,7 @@ class RecordingConfig:
 
     track: str = option("", "audio track: its number from 1, or its language; empty = the one that players take")
     channels: str = option("mix", "mix = all in one; separate = each by itself, with a label; 1, 2 ... = that one")
+    any_format: bool = option(False, "open whatever FFmpeg knows, playlists too; only for recordings that you trust")
 
     def __post_init__(self) -> None:
         check_options(self)

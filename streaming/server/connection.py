@@ -154,6 +154,8 @@ class Connection:
     # What the client says
 
     async def _read(self, session: ResumableSession) -> None:
+        # What came by another connection comes first.
+        await self._find_room(session)
         while True:
             message = await self._receive(None if session.hosted.has_end else self._limits.idle_s)
             if message is None:
@@ -175,7 +177,7 @@ class Connection:
         if not data and session.hosted.has_end:
             raise ProtocolError(Reason.AFTER_END, "audio came after the end of the session; open a new one")
         for piece in session.hosted.pieces(data):
-            await session.hosted.feed(piece)
+            session.hosted.feed(piece)
             await self._find_room(session)
 
     async def _obey(self, session: ResumableSession, text: str) -> None:
@@ -190,7 +192,7 @@ class Connection:
         elif isinstance(said, Clear):
             session.hosted.clear()
         elif isinstance(said, End):
-            await session.hosted.end()
+            session.hosted.end()
         await self._find_room(session)
 
     async def _find_room(self, session: ResumableSession) -> None:

@@ -1,10 +1,11 @@
 """One session as a server keeps it: bytes on their way into it, whatever protocol they came by, and how it ends."""
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from enum import Enum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from streaming.sessions.pool import SessionHandle
 from streaming.sessions.request import Refusal
 from streaming.settings import PcmFormat
 
-# So little of a container is decoded at once: a megabyte may hold an hour of silence.
+logger = logging.getLogger(__name__)
+
+# So much of a container is taken at once, and the next when that is decoded.
 CONTAINER_PIECE_BYTES = 4_096
 # After so long, audio for which there was no room is offered again.
 _OFFER_S = 0.02
@@ -32,7 +35,8 @@ class _Mark(Enum):
 class HostedSession:
     """It belongs to one event loop. Its events are in `log`.
 
-    audio: what the bytes are; None: a container. `room` is set whenever some of the audio that waits was taken.
+    audio: what the bytes are; None: a container. `room` is set whenever some of the audio that waits was taken. Audio
+    that cannot be decoded ends the session.
     """
 
     def __init__(self, handle: SessionHandle, audio: PcmFormat | None) -> None:
@@ -40,14 +44,17 @@ class HostedSession:
         # None once the session is over, or nobody asks for it any more: it holds half a minute of audio.
         self._handle: SessionHandle | None = handle
         self._audio = audio
-        self._decoder = ContainerDecoder() if audio is None else PcmDecoder(audio)
+        self._pcm = PcmDecoder(audio) if audio else None
+        # What is on its way to the decoder of a container, and then to the session.
+        self._undecoded: deque[bytes | _Mark] = deque()
         self._waiting: deque[NDArray[np.float32] | _Mark] = deque()
         self._offer: asyncio.TimerHandle | None = None
         self._stopped: Failed | None = None
-        self._has_end = False
-        self._work: asyncio.Task[None] | None = None
+        self._has_end = self._has_told_end = False
         self.received_bytes = 0
         self.room = asyncio.Event()
+        self._news = asyncio.Event()
+        self._decoding = asyncio.create_task(self._decode()) if audio is None else None
         # Whether a connection is there that tells the client of events.
         self.has_reader = True
 
@@ -56,18 +63,22 @@ class HostedSession:
         step = len(data) if self._audio else CONTAINER_PIECE_BYTES
         return (data[start : start + step] for start in range(0, len(data), max(1, step)))
 
-    async def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> None:
         """Take audio, for which there may be no room yet: see `is_full`. Raises Refusal, also after the end.
 
-        What was begun is finished also when the caller is cancelled, because its connection is lost: see `at_rest`.
+        What was taken will be heard, whatever becomes of the connection by which it came.
         """
-        self._check_open("audio")
-        await self._finished(self._feed(piece))
+        if not self._is_open("audio"):
+            return
+        if self._pcm is None:
+            self._decode_later(piece)
+        else:
+            self._hand_on(_decoded(self._pcm, piece))
+        self.received_bytes += len(piece)
 
     def flush(self) -> None:
-        self._check_open("a flush")
-        self._waiting.append(_Mark.FLUSH)
-        self._pump()
+        if self._is_open("a flush"):
+            self._mark_later(_Mark.FLUSH)
 
     def clear(self) -> None:
         """Give up what was not decoded yet. What was promised, such as the end, is kept."""
@@ -76,23 +87,25 @@ class HostedSession:
             self._handle.clear()
         self._pump()
 
-    async def end(self) -> None:
-        """No audio follows; finished also when the caller is cancelled."""
-        self._check_open("an end")
-        await self._finished(self._end())
+    def end(self) -> None:
+        """No audio follows."""
+        if not self._is_open("an end"):
+            return
+        self._has_end = True
+        if self._pcm is not None:
+            self._hand_on(self._pcm.end())
+        self._mark_later(_Mark.END)
 
     def stop(self, reason: Reason, message: str) -> None:
         """End the session for this reason; words heard so far are still told. Later audio is passed over."""
-        if not self._has_end and not self.log.is_over:
-            self._stopped, self._has_end = Failed(reason, message), True
-            self._waiting = deque([_Mark.END])
-            self._pump()
+        self._waiting.clear()
+        self._fail(reason, message)
 
     def close(self) -> None:
         """Give up what is not decoded yet; nobody will ask any more."""
         if self._handle and not self.log.is_over:
             self._handle.clear()
-            if not self._has_end or self._waiting:
+            if not self._has_told_end:
                 self._handle.end()
         self._let_go()
 
@@ -102,19 +115,9 @@ class HostedSession:
             self._let_go()
 
     @property
-    def is_busy(self) -> bool:
-        """Whether audio that was begun to be taken is not taken yet."""
-        return self._work is not None and not self._work.done()
-
-    async def at_rest(self) -> None:
-        """Wait until audio that was begun is taken, and `received_bytes` counts it."""
-        if self._work is not None:
-            await asyncio.wait([self._work])
-
-    @property
     def is_full(self) -> bool:
-        """Whether audio waits for room; ask again when `room` is set."""
-        return bool(self._waiting)
+        """Whether audio waits for room, or to be decoded; ask again when `room` is set."""
+        return bool(self._undecoded or self._waiting)
 
     @property
     def is_stopped(self) -> bool:
@@ -128,41 +131,70 @@ class HostedSession:
     def _let_go(self) -> None:
         self._handle = None
         self._waiting.clear()
+        self._stop_decoding()
         self.room.set()
-        if isinstance(self._decoder, ContainerDecoder):
-            asyncio.get_running_loop().run_in_executor(None, self._decoder.close)
 
-    def _check_open(self, what: str) -> None:
-        if self._has_end:
+    def _is_open(self, what: str) -> bool:
+        """Return whether it is taken; what comes to a session that was stopped is passed over. Raises Refusal."""
+        if self._has_end and not self.is_stopped:
             raise Refusal(Reason.AFTER_END, f"{what} came after the end of the session; open a new one")
+        return not self.is_stopped
 
-    async def _feed(self, piece: bytes) -> None:
-        samples = await self._decoded(lambda: self._decoder.feed(piece))
-        self.received_bytes += len(piece)
-        if not self._has_end:
-            self._waiting.append(samples)
-            self._pump()
+    def _mark_later(self, mark: _Mark) -> None:
+        """Put it behind all audio that was taken."""
+        if self._pcm is None:
+            self._decode_later(mark)
+        else:
+            self._hand_on(mark)
 
-    async def _end(self) -> None:
-        rest = await self._decoded(self._decoder.end)
-        if not self._has_end:
-            self._has_end = True
-            self._waiting.extend([rest, _Mark.END])
-            self._pump()
+    def _fail(self, reason: Reason, message: str) -> None:
+        """End the session after the audio that waits."""
+        if not self._has_told_end and not self.log.is_over:
+            self._stopped, self._has_end = Failed(reason, message), True
+            self._stop_decoding()
+            self._hand_on(_Mark.END)
 
-    async def _finished(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for work that goes on when the waiting is cancelled: FFmpeg has the bytes by then."""
-        self._work = asyncio.create_task(work)
-        # Where nobody waits any more, the decoder tells its error to the next one.
-        self._work.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(self._work)
+    # A container
 
-    async def _decoded(self, decode: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Decode on another thread where FFmpeg does it, so that the event loop need not wait. Raises Refusal."""
+    def _decode_later(self, item: bytes | _Mark) -> None:
+        self._undecoded.append(item)
+        self._news.set()
+
+    def _stop_decoding(self) -> None:
+        self._undecoded.clear()
+        if self._decoding and self._decoding is not asyncio.current_task():
+            self._decoding.cancel()
+
+    async def _decode(self) -> None:
+        """Decode what is fed, as far as there is room, until the end of it."""
         try:
-            return await asyncio.to_thread(decode) if self._audio is None else decode()
+            with closing(ContainerDecoder()) as decoder:
+                while not self._has_told_end:
+                    await self._decode_next(decoder)
         except AudioFormatError as error:
-            raise Refusal(Reason.AUDIO_FORMAT, str(error)) from error
+            self._fail(Reason.AUDIO_FORMAT, str(error))
+        except OSError as error:
+            logger.warning("no process can be started that decodes a container: %s", error)
+            self._fail(Reason.OVERLOADED, "the server can decode no other container now; try again later")
+        except Exception:
+            logger.exception("decoding a container has failed")
+            self._fail(Reason.INTERNAL, "the server has a bug; its log says more")
+
+    async def _decode_next(self, decoder: ContainerDecoder) -> None:
+        await _until(self._news, lambda: bool(self._undecoded))
+        item = self._undecoded[0]
+        if item is not _Mark.FLUSH:
+            async for samples in decoder.end() if isinstance(item, _Mark) else decoder.feed(item):
+                self._hand_on(samples)
+                await _until(self.room, lambda: not self._waiting)
+        self._undecoded.popleft()
+        self._hand_on(*[item] if isinstance(item, _Mark) else [])
+
+    # Samples
+
+    def _hand_on(self, *items: NDArray[np.float32] | _Mark) -> None:
+        self._waiting.extend(items)
+        self._pump()
 
     def _pump(self) -> None:
         """Hand on what waits, as far as there is room, and try again a little later."""
@@ -188,4 +220,18 @@ class HostedSession:
         if mark is _Mark.FLUSH:
             handle.flush()
         else:
+            self._has_told_end = True
             handle.end(self._stopped)
+
+
+def _decoded(decoder: PcmDecoder, piece: bytes) -> NDArray[np.float32]:
+    try:
+        return decoder.feed(piece)
+    except AudioFormatError as error:
+        raise Refusal(Reason.AUDIO_FORMAT, str(error)) from error
+
+
+async def _until(news: asyncio.Event, is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        news.clear()
+        await news.wait()

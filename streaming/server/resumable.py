@@ -128,15 +128,10 @@ class ResumableSessions:
             self._registry.close(session.hosted)
 
     async def _free(self, name: str) -> ResumableSession:
-        """Return a session that no connection holds, once it has taken what came by the last one. Raises Refusal."""
-        while True:
-            session = self._known(name)
-            if session.holder is not None:
-                await session.holder.let_go()
-            elif session.hosted.is_busy:
-                await session.hosted.at_rest()
-            else:
-                return session
+        """Return a session that no connection holds. Raises Refusal."""
+        while (session := self._known(name)).holder is not None:
+            await session.holder.let_go()
+        return session
 
     def _known(self, name: str) -> ResumableSession:
         session = self._sessions.get(name)

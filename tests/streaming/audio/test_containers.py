@@ -1,9 +1,10 @@
 """Containers as streams of bytes, compared with the same bytes read as a file."""
 
-import gc
-import threading
+import asyncio
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -34,10 +35,24 @@ def made(tmp_path: Path, extension: str, codec: str, n_channels: int = 2) -> Pat
     return write(tmp_path / f"a.{extension}", codec, sample_format_of(codec), 48000, channels)
 
 
+def heard(pieces: list[bytes], **options: Any) -> tuple[NDArray[np.float32], list[str]]:
+    """The samples and the notices."""
+
+    async def decode() -> tuple[NDArray[np.float32], list[str]]:
+        with closing(ContainerDecoder(**options)) as decoder:
+            blocks = [block for piece in pieces async for block in decoder.feed(piece)]
+            blocks += [block async for block in decoder.end()]
+            return np.concatenate(blocks), decoder.notices
+
+    return asyncio.run(decode())
+
+
+def cut(data: bytes, piece_bytes: int) -> list[bytes]:
+    return [data[start : start + piece_bytes] for start in range(0, len(data), piece_bytes)]
+
+
 def streamed(data: bytes, piece_bytes: int) -> NDArray[np.float32]:
-    decoder = ContainerDecoder()
-    edges = [*range(0, len(data), piece_bytes), len(data)]
-    return np.concatenate([*(decoder.feed(data[start:stop]) for start, stop in pairwise(edges)), decoder.end()])
+    return heard(cut(data, piece_bytes))[0]
 
 
 @pytest.mark.parametrize(("extension", "codec"), STREAMABLE)
@@ -54,9 +69,12 @@ def test_bytes_in_pieces_are_the_file(tmp_path: Path, extension: str, codec: str
 
 def test_samples_come_while_bytes_still_do(tmp_path: Path) -> None:
     data = made(tmp_path, "webm", "libopus").read_bytes()
-    decoder = ContainerDecoder()
-    early = decoder.feed(data[: len(data) * 3 // 4])
-    assert len(early) > 0.4 * len(np.concatenate([early, decoder.feed(data[len(data) * 3 // 4 :]), decoder.end()]))
+
+    async def early() -> int:
+        with closing(ContainerDecoder()) as decoder:
+            return sum([len(block) async for block in decoder.feed(data[: len(data) * 3 // 4])])
+
+    assert asyncio.run(early()) > 0.4 * len(streamed(data, len(data)))
 
 
 def test_mp4_streams_when_it_is_fragmented(tmp_path: Path) -> None:
@@ -77,12 +95,9 @@ def test_mp4_with_its_index_at_the_end_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 5000, bytes(range(256)) * 400, b"RIFF....WAVE"])
-def test_what_is_no_audio_is_refused_and_ends_the_thread(data: bytes) -> None:
-    n_threads = threading.active_count()
+def test_what_is_no_audio_is_refused(data: bytes) -> None:
     with pytest.raises(AudioFormatError, match="audio stream: "):
         streamed(data, 500)
-    gc.collect()
-    assert threading.active_count() <= n_threads
 
 
 def test_a_stream_that_breaks_off_keeps_what_came() -> None:
@@ -105,14 +120,9 @@ def odd_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(st.lists(st.integers(0, 10**6), max_size=30))
 def test_how_bytes_are_cut_never_matters(odd_file: Path, cuts: list[int]) -> None:
     odd = odd_file.read_bytes()
-
-    def heard(edges: list[int]) -> tuple[NDArray[np.float32], list[str]]:
-        decoder = ContainerDecoder()
-        blocks = [decoder.feed(odd[start:stop]) for start, stop in pairwise(edges)]
-        return np.concatenate([*blocks, decoder.end()]), decoder.notices()
-
-    samples, notices = heard([0, *sorted(cut % len(odd) for cut in cuts), len(odd)])
-    whole, expected_notices = heard([0, len(odd)])
+    edges = [0, *sorted(each % len(odd) for each in cuts), len(odd)]
+    samples, notices = heard([odd[start:stop] for start, stop in pairwise(edges)])
+    whole, expected_notices = heard([odd])
     assert np.array_equal(samples, whole)
     assert notices == expected_notices
     assert len(notices) == 3
@@ -130,28 +140,14 @@ def test_the_time_of_a_stream_is_that_of_the_file(tmp_path: Path, extension: str
 def test_a_stream_cannot_make_hours_of_silence(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     write_tracks(path, [[tone(3)]], "aac", change=lambda at_s: 500 * round(at_s, 1) + at_s)
-    decoder = ContainerDecoder()
-    samples = np.concatenate([decoder.feed(path.read_bytes()), decoder.end()])
+    samples, notices = heard([path.read_bytes()])
     assert len(samples) / SAMPLE_RATE < MAX_SILENCE_S + 30
-    assert any("the timestamps jump" in notice for notice in decoder.notices())
+    assert any("the timestamps jump" in notice for notice in notices)
 
 
 def test_no_bytes_are_waited_for_by_nobody() -> None:
-    decoder = ContainerDecoder()
-    assert not len(decoder.feed(b""))
-    decoder.close()
+    async def nothing() -> int:
+        with closing(ContainerDecoder()) as decoder:
+            return len([block async for block in decoder.feed(b"")])
 
-
-def test_closed_and_forgotten_decoders_leave_no_thread() -> None:
-    n_threads = threading.active_count()
-    for _ in range(20):
-        ContainerDecoder().feed(b"OggS")
-        decoder = ContainerDecoder()
-        decoder.feed(b"fLaC")
-        decoder.close()
-        del decoder
-    gc.collect()
-    for thread in threading.enumerate():
-        if thread.name == "container decoder":
-            thread.join(10)
-    assert threading.active_count() == n_threads
+    assert asyncio.run(nothing()) == 0

@@ -26,7 +26,7 @@ CASES = Path(__file__).parents[4] / "shared" / "cases"
 CONTAINERS = [("webm", "libopus"), ("mkv", "aac"), ("mp4", "aac"), ("ts", "aac")]
 
 
-def read(source: Path | str, **settings: str) -> tuple[list[NDArray[np.float32]], Report, list[str]]:
+def read(source: Path | str, **settings: Any) -> tuple[list[NDArray[np.float32]], Report, list[str]]:
     """The samples of each source, and what there is to tell."""
     with open_recording(source, RecordingConfig(**settings)) as recording:
         notices = recording.notices()
