@@ -116,7 +116,9 @@ class Doorway:
             self._n_seated_from[caller.network] -= 1
             if not self._n_seated_from[caller.network]:
                 del self._n_seated_from[caller.network]
-            self.wait(caller)
+            if not caller.is_gone:
+                self._make_room(caller.network)
+                self.wait(caller)
 
     def leave(self, caller: Caller) -> None:
         caller.is_gone = True
