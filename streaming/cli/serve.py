@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,21 +81,23 @@ def run(options: argparse.Namespace) -> int:
     worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
-    listening = bound_socket(options.host, options.port)
-    admin = None if options.admin_port is None else bound_socket(options.admin_host, options.admin_port)
-    server = Server(SessionRegistry(worker, config, voice, limits), access, tls, admin)
-    scheme = "https" if options.tls_cert else "http"
-    if admin:
-        _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
-    _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
-    worker.start()
-    threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
-    try:
-        with server_log():
+    with ExitStack() as sockets, server_log():
+        admin = None
+        if options.admin_port is not None:
+            admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
+        server = Server(SessionRegistry(worker, config, voice, limits), access, tls, admin)
+        listening = sockets.enter_context(bound_socket(options.host, options.port))
+        scheme = "https" if tls else "http"
+        if admin:
+            _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
+        _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
+        worker.start()
+        threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
+        try:
             server.run([listening])
-    finally:
-        worker.stop()
-        bar.close()
+        finally:
+            worker.stop()
+            bar.close()
     if worker.health().message:
         raise BackendError(worker.health().message)
     return 0
