@@ -5,7 +5,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_NOBODY = ("camera", "display-capture", "geolocation", "payment", "usb", "serial", "bluetooth", "midi")
+_NOBODY = ("camera", "display-capture", "geolocation", "payment", "usb", "serial", "midi")
 
 SECURITY_HEADERS = (
     ("content-security-policy", _POLICY),
