@@ -41,6 +41,10 @@ max_performance: Core ML, loaded in the background; where there is none, the fas
 """
 
 
+# Read by the tokenizer; other settings of text are chosen from lists, or name files, whose names may be any bytes.
+_TEXTS = ("init_prompt", "static_init_prompt")
+
+
 class LastWord(Enum):
     """What becomes of a last word that more audio may still change."""
 
@@ -118,6 +122,8 @@ class SimulWhisperConfig:
         snapshot = copy.deepcopy(self)
         for each in fields(snapshot):
             setattr(snapshot, each.name, checked_value(each, getattr(snapshot, each.name)))
+        for name in _TEXTS:
+            _check_text(name, getattr(snapshot, name))
         snapshot.language = language_code(snapshot.language)
         if snapshot.use_coreml_encoder:
             if snapshot.encoder_backend not in ("auto", "coreml"):
@@ -211,6 +217,16 @@ class AlignAttConfig(SimulWhisperConfig):
     @property
     def max_samples(self) -> int:
         return round(self.audio_max_len * SAMPLE_RATE)
+
+
+def _check_text(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"got {name} with {text[error.start]!a} at position {error.start}, which is half a character; "
+            "expected text that can be written as UTF-8"
+        ) from error
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ class Reason(Enum):
     AUDIO_FORMAT = "audio_format"
     CONFIG = "config"
     UNAUTHORIZED = "unauthorized"
+    HOST = "host"
     ORIGIN = "origin"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     TOO_MANY_SESSIONS = "too_many_sessions"

@@ -147,7 +147,10 @@ LAYERS = {
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage",
-    "server": "limits access uvicorn_websocket log_reader hosted registry resumable connection prometheus app run",
+    "server": (
+        "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
+        "hosted registry resumable connection prometheus app listener run"
+    ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues formats durable standard_output terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
@@ -204,12 +207,17 @@ def test_a_room_is_built_one_way(room: str, name: str) -> None:
 
 
 def test_few_modules_know_the_web() -> None:
-    assert importers("uvicorn") == {f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "run")}
+    assert importers("uvicorn") == {
+        f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http", "listener", "run")
+    }
     assert importers("starlette") == {
-        f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "connection", "app")
+        f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "connection", "app", "listener")
     }
     clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}
-    assert importers("websockets") == {*clients, "streaming/server/uvicorn_websocket.py"}
+    assert importers("websockets") == {
+        *clients,
+        *(f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http")),
+    }
     users = {
         f"streaming/{name}.py" for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "server/prometheus")
     }

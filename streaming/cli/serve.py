@@ -5,19 +5,26 @@ import json
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simul_whisper import BackendError, ConfigError, from_mapping, load_model
+from streaming.cli.logs import server_log
 from streaming.cli.options import ProgressBar, add_options, add_settings, add_voice_settings, configs_from, options_from
 from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
 
 if TYPE_CHECKING:
-    from streaming.server.run import Server, Tls
+    from streaming.server.access import Access
+    from streaming.server.run import Server
+    from streaming.server.tls import Tls
+    from streaming.server.tokens import Tokens
     from streaming.sessions.worker import Worker
 
 _TOKEN = "SIMUL_WHISPER_TOKEN"
+_SHORT_TOKEN_CHARS = 16
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -30,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token",
         help=f"the token that clients must send; safer in ${_TOKEN}, which other users of this machine cannot see",
     )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        type=Path,
+        help="more tokens: lines with a name, a space and a token; SIGHUP makes the server read the file again",
+    )
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate, PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM, unless it is in the same file")
     parser.add_argument(
@@ -39,6 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="let web pages from this address connect, too; * lets all",
     )
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer to this name, too, besides the machine's own; * lets all",
+    )
+    parser.add_argument(
+        "--admin-port", type=int, help="a port of its own for /health and /metrics; /metrics is then there only"
+    )
+    parser.add_argument("--admin-host", default="127.0.0.1", help="address of that port (default: 127.0.0.1)")
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
     parser.add_argument(
@@ -57,29 +81,33 @@ def run(options: argparse.Namespace) -> int:
     config, voice = configs_from(options)
     limits, worker_config = options_from(Limits, options), options_from(WorkerConfig, options)
     # Here, because the other commands do without the live extra.
-    from streaming.server.access import Access
+    from streaming.server.descriptors import make_room
     from streaming.server.registry import SessionRegistry
     from streaming.server.run import Server, bound_socket, end_process_within
     from streaming.sessions.worker import Worker
 
-    is_local, token = options.host in _LOOPBACK, options.token or os.environ.get(_TOKEN, "")
     bar = ProgressBar()
     worker = Worker(lambda: load_model(config, bar), config, worker_config)
-    access = Access(token, tuple(options.origin), is_local)
-    registry = SessionRegistry(worker, config, voice, limits, options.client_limits)
-    server = Server(registry, access, _tls(options), end_process_within)
-    listening = bound_socket(options.host, options.port)
-    if not is_local and not token:
-        _say("anybody who can reach this machine may connect; set --token to require a token")
-    scheme = "https" if options.tls_cert else "http"
-    _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
-    worker.start()
-    threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
-    try:
-        server.run([listening])
-    finally:
-        worker.stop()
-        bar.close()
+    access, tls = _access(options), _tls(options)
+    make_room(limits, worker_config)
+    with ExitStack() as sockets, server_log():
+        admin = None
+        if options.admin_port is not None:
+            admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
+        registry = SessionRegistry(worker, config, voice, limits, options.client_limits)
+        server = Server(registry, access, tls, admin, end_process_within)
+        listening = sockets.enter_context(bound_socket(options.host, options.port))
+        scheme = "https" if tls else "http"
+        if admin:
+            _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
+        _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
+        worker.start()
+        threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
+        try:
+            server.run([listening])
+        finally:
+            worker.stop()
+            bar.close()
     if worker.health().message:
         raise BackendError(worker.health().message)
     return 0
@@ -101,8 +129,39 @@ def _shown(limits: ClientLimits) -> str:
     return ",".join(f"{name}={value:g}" for name, value in asdict(limits).items())
 
 
+def _access(options: argparse.Namespace) -> "Access":
+    """Return who may come in, and say what is careless about it. Raises ConfigError."""
+    from streaming.server.access import Access, own_names
+
+    tokens, path = _tokens(options), options.token_file
+    is_short = any(len(token) < _SHORT_TOKEN_CHARS for token in tokens.values.values())
+    if options.host not in _LOOPBACK and not tokens:
+        _say("anybody who can reach this machine may connect; set --token to require a token")
+    elif options.host not in _LOOPBACK and is_short:
+        _say(f"the token is short enough to be guessed; use {_SHORT_TOKEN_CHARS} characters or more, at random")
+    hosts = (*own_names(options.host), *own_names(options.admin_host), *options.allowed_host)
+    return Access(tokens, tuple(options.origin), hosts, (lambda: _tokens(options)) if path else None)
+
+
+def _tokens(options: argparse.Namespace) -> "Tokens":
+    """Raises ConfigError."""
+    from streaming.server.tokens import Tokens, both, can_be_read_by_others, one_token, read_tokens
+
+    tokens = Tokens()
+    if options.token is not None:
+        tokens = one_token(options.token, "--token")
+    elif _TOKEN in os.environ:
+        tokens = one_token(os.environ[_TOKEN], f"${_TOKEN}")
+    if options.token_file is None:
+        return tokens
+    tokens = both(tokens, read_tokens(options.token_file))
+    if can_be_read_by_others(options.token_file):
+        _say(f"{options.token_file} can be read by all users of this machine; chmod o-r makes it yours")
+    return tokens
+
+
 def _tls(options: argparse.Namespace) -> "Tls | None":
-    from streaming.server.run import Tls
+    from streaming.server.tls import Tls
 
     if options.tls_key and not options.tls_cert:
         raise ConfigError("--tls-key needs --tls-cert")

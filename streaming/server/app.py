@@ -1,7 +1,6 @@
 """The Starlette application: who is let in, and what stands at which address."""
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from simul_whisper import language_names
@@ -17,15 +17,17 @@ from streaming.events import Reason
 from streaming.protocols.native import PATH
 from streaming.server.access import Access
 from streaming.server.connection import Connection
-from streaming.server.limits import RateLimiter
+from streaming.server.doorway import Doorway
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSessions
+from streaming.server.uvicorn_websocket import caller_of
 from streaming.sessions.request import Refusal
 
 logger = logging.getLogger(__name__)
 
-_MODEL_PATH = "/v1/model"
+_MODEL_PATH, _HEALTH_PATH, _METRICS_PATH = "/v1/model", "/health", "/metrics"
+_NOT_KEPT = {"Cache-Control": "no-store"}
 _PAGE = Path(__file__).parents[1] / "web"
 # An inference that takes longer will not come back.
 _HUNG_S = 120.0
@@ -34,10 +36,9 @@ _HUNG_S = 120.0
 class _Endpoints:
     """Everything but the page and health asks for the token."""
 
-    def __init__(self, registry: SessionRegistry, access: Access) -> None:
+    def __init__(self, registry: SessionRegistry, access: Access, doorway: Doorway) -> None:
         self._registry, self._access = registry, access
-        self._rate_limiter = RateLimiter(registry.limits.connections_per_minute, time.monotonic)
-        self._metrics = PrometheusMetrics(registry)
+        self._metrics = PrometheusMetrics(registry, doorway)
         self._sessions = ResumableSessions(registry)
 
     async def stream(self, socket: WebSocket) -> None:
@@ -45,34 +46,43 @@ class _Endpoints:
         await socket.accept()
         connection = Connection(socket, self._registry, self._sessions)
         self._registry.n_connections += 1
+        name = None
         try:
-            self._check(socket)
+            name = self._welcome(socket)
             await connection.run()
         except Refusal as error:
             await connection.refuse(error)
         except Exception:
-            logger.exception("a connection has failed")
+            logger.exception("a connection%s has failed", f" of {name}" if name else "")
             await connection.refuse(Refusal(Reason.INTERNAL, "the server has a bug; its log says more"))
         finally:
             self._registry.n_connections -= 1
 
-    def _check(self, socket: WebSocket) -> None:
-        address = socket.client.host if socket.client else ""
-        if not self._rate_limiter.lets_through(address):
+    def _welcome(self, socket: WebSocket) -> str:
+        """Return the name that the token has. Raises Refusal."""
+        caller = caller_of(socket)
+        caller.comes_from(socket.client.host if socket.client else "")
+        if caller.is_over_rate:
             n = self._registry.limits.connections_per_minute
             raise Refusal(
-                Reason.TOO_MANY_CONNECTIONS, f"more than {n} connections a minute came from {address}; wait a little"
+                Reason.TOO_MANY_CONNECTIONS,
+                f"more than {n} connections a minute came from {caller.network}; wait a little",
             )
+        if not self._access.knows_host(socket.headers):
+            raise Refusal(Reason.HOST, _not_called(socket))
         if not self._access.allows_origin(socket.headers):
             raise Refusal(
                 Reason.ORIGIN,
                 "this page comes from elsewhere and may not connect; the server can allow it with --origin",
             )
-        if not self._knows_token(socket):
+        name = self._client_name(socket)
+        if name is None:
             raise Refusal(Reason.UNAUTHORIZED, "the token is missing or wrong")
+        self._registry.connections_by_name[name] += 1
+        return name
 
-    def _knows_token(self, connection: HTTPConnection) -> bool:
-        return self._access.knows_token(connection.headers, connection.query_params)
+    def _client_name(self, connection: HTTPConnection) -> str | None:
+        return self._access.client_name(connection.headers, connection.query_params)
 
     async def health(self, _: Request) -> Response:
         """Status 200 when ready; `live` says whether the server need not be started anew."""
@@ -85,15 +95,15 @@ class _Endpoints:
             "busy_s": round(health.busy_s, 3),
             "message": health.message,
         }
-        return JSONResponse(told, status_code=200 if told["ready"] else 503)
+        return JSONResponse(told, 200 if told["ready"] else 503, _NOT_KEPT)
 
     async def model(self, request: Request) -> Response:
         """What the model can do, and what a session that asks for nothing gets; status 503 before it is ready."""
-        if not self._knows_token(request):
+        if self._client_name(request) is None:
             return _unauthorized()
         health, config = self._registry.pool.health(), self._registry.config
         if not health.is_ready:
-            return JSONResponse({"message": health.message or f"the model is {health.state.value}"}, 503)
+            return JSONResponse({"message": health.message or f"the model is {health.state.value}"}, 503, _NOT_KEPT)
         names = language_names(health.languages)
         told = {
             "name": health.model,
@@ -102,12 +112,12 @@ class _Endpoints:
             "language": config.language,
             "task": config.task,
         }
-        return JSONResponse(told)
+        return JSONResponse(told, headers=_NOT_KEPT)
 
     async def metrics(self, request: Request) -> Response:
-        if not self._knows_token(request):
+        if self._client_name(request) is None:
             return _unauthorized()
-        return Response(self._metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+        return Response(self._metrics.page(), headers={"Content-Type": CONTENT_TYPE, **_NOT_KEPT})
 
 
 class _Page(StaticFiles):
@@ -119,23 +129,45 @@ class _Page(StaticFiles):
         return response
 
 
+class _KnownHosts:
+    """Answers requests by a name that the server has not, but for its health, which is no secret."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and scope["path"] != _HEALTH_PATH:
+            request = HTTPConnection(scope)
+            if not self._access.knows_host(request.headers):
+                app = PlainTextResponse(f"{_not_called(request)}\n", 421, _NOT_KEPT)
+        await app(scope, receive, send)
+
+
+def _not_called(connection: HTTPConnection) -> str:
+    host = ascii(connection.headers.get("host", ""))[:80]
+    return f"this server is not called {host}; it can be told to answer to that name with --allowed-host"
+
+
 def _unauthorized() -> Response:
-    return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer"})
+    return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer", **_NOT_KEPT})
 
 
 async def _no_page(_: Request) -> Response:
     return PlainTextResponse(f"simul-whisper: WebSocket at {PATH}, also {_MODEL_PATH}, /health and /metrics\n")
 
 
-def create_app(registry: SessionRegistry, access: Access | None = None) -> Starlette:
-    """Return the application that serves the sessions of `registry`; run it with `ws=UvicornWebSocket`."""
-    endpoints = _Endpoints(registry, access or Access())
-    routes: list[BaseRoute] = [
-        WebSocketRoute(PATH, endpoints.stream),
-        Route(_MODEL_PATH, endpoints.model),
-        Route("/health", endpoints.health),
-        Route("/metrics", endpoints.metrics),
-    ]
+def create_apps(
+    registry: SessionRegistry, access: Access, doorway: Doorway, *, has_admin_port: bool = False
+) -> tuple[ASGIApp, ASGIApp]:
+    """Return the application that serves the sessions of `registry`, and the one of a port for those who run it.
+
+    Run them with `http=UvicornHttp` and `ws=UvicornWebSocket`. has_admin_port: whether metrics are told there only.
+    """
+    endpoints = _Endpoints(registry, access, doorway)
+    health, metrics = Route(_HEALTH_PATH, endpoints.health), Route(_METRICS_PATH, endpoints.metrics)
+    routes: list[BaseRoute] = [WebSocketRoute(PATH, endpoints.stream), Route(_MODEL_PATH, endpoints.model), health]
+    routes += [] if has_admin_port else [metrics]
     has_page = (_PAGE / "index.html").is_file()
     routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
-    return Starlette(routes=routes)
+    return _KnownHosts(Starlette(routes=routes), access), _KnownHosts(Starlette(routes=[health, metrics]), access)

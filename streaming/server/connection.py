@@ -30,7 +30,7 @@ from streaming.protocols.native import (
 )
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSession, ResumableSessions
-from streaming.server.uvicorn_websocket import give_up
+from streaming.server.uvicorn_websocket import caller_of, give_up
 from streaming.sessions.request import Refusal, SessionRequest
 
 # Whoever closes like this does not come back; any other end is an accident.
@@ -89,11 +89,13 @@ class Connection:
                 Reason.HELLO_EXPECTED, f"nothing came for {self._limits.hello_s:g} s; the first message must be hello"
             )
         said = parse_client(message) if isinstance(message, str) else None
+        if not isinstance(said, SessionRequest | Resume):
+            raise ProtocolError(Reason.HELLO_EXPECTED, "the first message must be hello")
+        if not caller_of(self._socket).take_place():
+            raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
         if isinstance(said, SessionRequest):
             return self._sessions.open(said, self), 0
-        if isinstance(said, Resume):
-            return await self._sessions.resume(said, self), said.seen
-        raise ProtocolError(Reason.HELLO_EXPECTED, "the first message must be hello")
+        return await self._sessions.resume(said, self), said.seen
 
     async def _hold(self, session: ResumableSession, seen: int) -> None:
         """Serve the session, and say what becomes of it afterwards."""

@@ -14,8 +14,17 @@ class Limits:
     """Each a field, a default and a flag. Raises ConfigError for impossible values."""
 
     max_message: int = option(1 << 20, "bytes of one message", low=1024)
-    max_connections: int = option(164, "open connections, including those without a session", low=1)
-    connections_per_minute: int = option(120, "connections a minute from one address; they may all come at once", low=1)
+    max_connections: int = option(164, "open connections that have said hello", low=1)
+    max_waiting: int = option(
+        256,
+        "open connections that have not said hello, as those that load the page; one more makes room for itself",
+        low=8,
+    )
+    connections_per_address: int = option(64, "open connections from one address", low=1)
+    connections_per_minute: int = option(
+        120, "connections a minute from one address that want a session, or nothing; they may all come at once", low=1
+    )
+    head_s: float = option(10.0, "seconds within which a connection must have asked for something", low=0.1)
     hello_s: float = option(10.0, "seconds within which a connection must say hello", low=0.1)
     idle_s: float = option(60.0, "seconds without a message after which a session is ended", low=0.1)
     total_s: float = option(4 * 3600.0, "seconds after which a session is ended", low=1)
@@ -49,3 +58,9 @@ class RateLimiter:
         if len(self._left) > _MOST_ADDRESSES:
             self._left.popitem(last=False)
         return left >= 1
+
+    def give_back(self, address: str) -> None:
+        """Forget that an address was let through once."""
+        if address in self._left:
+            left, counted_at = self._left[address]
+            self._left[address] = (min(self._per_minute, left + 1), counted_at)

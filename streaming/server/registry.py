@@ -51,6 +51,8 @@ class SessionRegistry:
         self._changed = asyncio.Event()
         self.n_connections = 0
         self.errors: Counter[str] = Counter()
+        # By the name of the token that let them in; "" where none is asked for.
+        self.connections_by_name: Counter[str] = Counter()
 
     def open(self, request: SessionRequest) -> HostedSession:
         """Open a session. Raises Refusal."""

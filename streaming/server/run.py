@@ -1,35 +1,30 @@
 """A server from its socket to its end: SIGTERM and Ctrl-C let sessions finish, a second one does not."""
 
 import asyncio
+import logging
 import signal
 import socket
-import ssl
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
 
 from simul_whisper import ConfigError
 from streaming.server.access import Access
-from streaming.server.app import create_app
+from streaming.server.app import create_apps
+from streaming.server.doorway import Doorway
+from streaming.server.listener import MOST_ACCEPTED, listener_config
 from streaming.server.registry import SessionRegistry
-from streaming.server.uvicorn_websocket import UvicornWebSocket
+from streaming.server.tls import Tls
 
-_SHUTDOWN_S = 3
+logger = logging.getLogger(__name__)
+
 # After the drain time: for sessions to be ended, and connections closed.
 _LAST_S = 10.0
 _MAX_PORT = 65_535
-# What cannot be refused by name any more is not read at all.
-_UNREADABLE = 4
-
-
-@dataclass(frozen=True)
-class Tls:
-    """Files in PEM; the key may stand in the certificate's."""
-
-    certificate: str
-    key: str | None = None
+# Connections that the system keeps until they are accepted.
+_MOST_QUEUED = 2_048
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -45,6 +40,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`.
 
+    admin: a listening socket of its own for health and metrics, which crowds at the other one cannot reach.
     on_signal: called when the first signal comes, with the seconds within which the server should have ended.
     """
 
@@ -53,35 +49,52 @@ class Server(uvicorn.Server):
         registry: SessionRegistry,
         access: Access | None = None,
         tls: Tls | None = None,
+        admin: socket.socket | None = None,
         on_signal: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._registry, self._on_signal = registry, on_signal
+        self._registry, self._access, self._admin = registry, access or Access(), admin
+        self._on_signal = on_signal
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
-        config = uvicorn.Config(
-            create_app(registry, access),
-            loop="asyncio",
-            ws=UvicornWebSocket,
-            ws_max_size=_UNREADABLE * registry.limits.max_message,
-            # Pings would wait behind audio that is not read for want of room; silence has a limit of its own.
-            ws_ping_interval=None,
-            ws_per_message_deflate=False,
-            limit_concurrency=registry.limits.max_connections,
-            timeout_graceful_shutdown=_SHUTDOWN_S,
-            ssl_certfile=tls.certificate if tls else None,
-            ssl_keyfile=tls.key if tls else None,
-            log_config=None,
-            access_log=False,
-        )
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"TLS files cannot be used: {error}") from error
-        super().__init__(config)
+        context, limits = tls.context() if tls else None, registry.limits
+        doorway, admin_doorway = Doorway(limits), Doorway(limits)
+        app, admin_app = create_apps(registry, self._access, doorway, has_admin_port=admin is not None)
+        self._admin_config = listener_config(admin_app, limits, admin_doorway, context, has_websocket=False)
+        super().__init__(listener_config(app, limits, doorway, context))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        if self._access.read_tokens and threading.current_thread() is threading.main_thread():
+            self._loop.add_signal_handler(signal.SIGHUP, self._read_tokens)
+        # uvicorn sets them a moment after the first connections are there.
+        self.server_state.default_headers = self.config.encoded_headers
         await super().startup(sockets)
+        if self._admin is not None:
+            await self._listen_for_admin(self._admin)
+        for each in [*(sockets or []), *([self._admin] if self._admin else [])]:
+            # asyncio accepts as many at once as may be queued, which is not what either is for.
+            each.listen(_MOST_QUEUED)
+
+    async def _listen_for_admin(self, listening: socket.socket) -> None:
+        config, loop = self._admin_config, asyncio.get_running_loop()
+
+        def connection() -> asyncio.Protocol:
+            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state={}, _loop=loop
+            )
+            return made
+
+        self.servers.append(await loop.create_server(connection, sock=listening, backlog=MOST_ACCEPTED))
+
+    def _read_tokens(self) -> None:
+        """A file that has become wrong leaves the tokens as they were. Sessions that are open go on in any case."""
+        assert self._access.read_tokens is not None
+        try:
+            self._access.tokens = self._access.read_tokens()
+        except ConfigError as error:
+            logger.warning("%s; the tokens stay as they were", error)
+        else:
+            logger.warning("tokens read again: %s", ", ".join(self._access.tokens.values))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._draining is None:

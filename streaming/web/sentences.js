@@ -23,10 +23,12 @@ const SOURCE = {
 };
 
 const MISMATCH = ["This page does not match the server.", "Reload the page."];
+const ADDRESS = ["The server does not accept this page’s address.", "Open the page at the address that the server printed when it started."];
 const SERVER = {
   config: ["The server cannot do this.", "Its model may not know this language, or not translate. Choose something else."],
   unauthorized: ["This server asks for an access token.", "Enter it below. Whoever runs the server knows it."],
-  origin: ["The server does not accept this page’s address.", "Open the page at the address that the server printed when it started."],
+  host: ADDRESS,
+  origin: ADDRESS,
   audio_format: ["The server could not read the audio.", "Try another microphone or file."],
   engine: ["Speech recognition failed.", "The captions so far are kept. Press Start to continue."],
   internal: ["Something went wrong on the server.", "The captions so far are kept. Press Start to continue."],

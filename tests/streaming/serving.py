@@ -22,6 +22,7 @@ from streaming.server.access import Access
 from streaming.server.limits import Limits
 from streaming.server.registry import SessionRegistry
 from streaming.server.run import Server, bound_socket
+from streaming.server.tls import Tls
 from streaming.sessions.worker import Worker
 from streaming.settings import VoiceConfig, WorkerConfig
 from tests.tones import tone_model
@@ -70,6 +71,8 @@ def serving(
     config: AlignAttConfig = CONFIG,
     voice: VoiceConfig = OFF,
     access: Access | None = None,
+    tls: Tls | None = None,
+    admin: socket.socket | None = None,
     listening: socket.socket | None = None,
     is_ready: bool = True,
     **worker_options: Any,
@@ -81,7 +84,7 @@ def serving(
         assert worker.wait_ready(PATIENCE_S).is_ready
     registry = SessionRegistry(worker, config, voice, limits)
     listening = listening or bound_socket("127.0.0.1", 0)
-    server = Server(registry, access)
+    server = Server(registry, access, tls, admin)
     served = Served(registry, server, listening)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")
     thread.start()

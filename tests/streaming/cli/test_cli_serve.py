@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,16 +105,6 @@ ctypes.PyDLL(None).sleep(1000)  # It keeps all of Python waiting.
         assert process.wait(PATIENCE_S) == -number
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[str, str]:
-    """A certificate of 127.0.0.1 that nobody has signed but itself, and its key."""
-    files = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    names = ["-subj", "/CN=simul-whisper", "-addext", "subjectAltName=IP:127.0.0.1"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
-    subprocess.run([*made, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
-    return files
-
-
 def test_a_certificate_of_ones_own_serves_those_who_trust_it(
     certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +150,10 @@ def test_a_model_that_cannot_be_loaded_ends_the_server() -> None:
         (["serve", "--max-sessions", "0"], "max_sessions"),
         (["serve", "--port", "70000"], "70000"),
         (["serve", "--tls-key", "key.pem"], "--tls-cert"),
+        (["serve", "--token-file", "missing"], "missing"),
+        (["serve", "--token", ""], "--token"),
+        (["serve", "--max-waiting", "1000000000"], "open files"),
+        (["serve", "--port", "0", "--admin-port", "70000"], "70000"),
         (["serve", "--tls-cert", "missing.pem"], "TLS"),
         (["connect", "ws://127.0.0.1:1", "missing.wav"], "missing.wav"),
         (["connect", "nowhere", str(CAPTIONS)], "expected a URL"),
@@ -177,6 +172,49 @@ def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with serving() as served:
         assert main(["connect", served.url, str(CAPTIONS), "--language", "klingon"]) == 2
     assert "klingon" in capsys.readouterr().err
+
+
+def test_sighup_reads_the_tokens_again_unless_they_are_bad(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+
+    def status(token: str) -> int:
+        request = urllib.request.Request(address + "/v1/model", headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    def hang_up(text: str) -> str:
+        path.write_text(text, "utf-8")
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr
+        return process.stderr.readline()
+
+    path.touch(0o600)
+    path.write_text("alice " + "a" * 20, "utf-8")
+    with run_server("--token-file", str(path)) as (process, address):
+        assert [status("a" * 20), status("b" * 20)] == [200, 401]
+        assert "bob" in hang_up("bob " + "b" * 20)
+        assert [status("a" * 20), status("b" * 20)] == [401, 200]
+        said = hang_up("bob")
+        assert str(path) in said
+        assert "stay as they were" in said
+        assert [status("a" * 20), status("b" * 20)] == [401, 200]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("token", ["", "\udcff"])
+def test_a_token_of_the_environment_that_cannot_be_sent_is_one_line(
+    token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIMUL_WHISPER_TOKEN", token)
+    assert main(["serve", "--port", "0"]) == 2
+    err = capsys.readouterr().err
+    assert "SIMUL_WHISPER_TOKEN" in err
+    assert len(err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("source", ["text", b"RIFFxxxx"])

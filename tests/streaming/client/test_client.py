@@ -31,6 +31,7 @@ from streaming.client.deduplication import Deduplicator
 from streaming.events import Draft, Ended, Failed, Flushed, SpeechEnded, Words
 from streaming.server.access import Access
 from streaming.server.run import bound_socket
+from streaming.server.tokens import one_token
 from tests.streaming.serving import Served, serving, text_of, with_limits
 from tests.streaming.told import draft
 from tests.tones import random_words, speech_of
@@ -106,7 +107,7 @@ def test_a_flush_is_answered(served: Served) -> None:
 
 
 def test_refusals_are_errors() -> None:
-    with serving(max_sessions=1, access=Access("secret")) as served:
+    with serving(max_sessions=1, access=Access(one_token("secret", "--token"))) as served:
         with pytest.raises(RefusedError, match="unauthorized"):
             asyncio.run(spoken(Client(served.url)))
         with pytest.raises(RefusedError, match="segment_length"):

@@ -181,6 +181,9 @@ BAD = [
     (said(options={"vad_silence": "long"}), Reason.CONFIG),
     (said(options={"segment_length": 0.01}), Reason.CONFIG),
     (said(options={"last_word": "cif"}), Reason.CONFIG),
+    (said(options={"init_prompt": "a\ud800"}), Reason.CONFIG),
+    (said(options={"static_init_prompt": "\udc80"}), Reason.CONFIG),
+    (said(language="\ud800"), Reason.CONFIG),
 ]
 
 
@@ -234,6 +237,48 @@ def _understood_or_refused(text: str) -> None:
 def test_a_damaged_answer_is_understood_or_an_error_of_its_own(text: str) -> None:
     with suppress(ProtocolError):
         parse_server(text)
+
+
+TEXTS, NUMBERS = st.text(max_size=12), st.integers(0, 10**9)
+# Told to the millisecond.
+SECONDS = st.integers(0, 10**7).map(lambda milliseconds: milliseconds / 1000)
+WORDS = st.lists(st.builds(Word, TEXTS, SECONDS, SECONDS, SECONDS, st.none() | TEXTS), max_size=3).map(tuple)
+VALID_SAID: st.SearchStrategy[ClientMessage] = st.one_of(
+    st.builds(Resume, TEXTS, NUMBERS, NUMBERS),
+    st.builds(Ack, NUMBERS),
+    st.builds(
+        SessionRequest,
+        st.none() | st.builds(PcmFormat, st.sampled_from(["s16le", "f32le", "mulaw"]), st.integers(8000, 192_000)),
+        st.fixed_dictionaries({}, optional={"init_prompt": TEXTS, "beam_size": st.integers(1, 16)}),
+        st.fixed_dictionaries({}, optional={"vad": st.booleans()}),
+        st.lists(TEXTS, max_size=2).map(tuple),
+        st.booleans(),
+    ),
+)
+VALID_TOLD: st.SearchStrategy[ServerMessage] = st.one_of(
+    st.builds(Ready, TEXTS, NUMBERS, st.booleans(), SECONDS),
+    st.builds(Refused, st.sampled_from(Reason), TEXTS),
+    st.builds(
+        Numbered,
+        NUMBERS,
+        st.one_of(
+            st.builds(Words, WORDS, SECONDS, NUMBERS),
+            st.builds(Draft, WORDS, NUMBERS),
+            st.builds(Translation, TEXTS, WORDS, SECONDS, SECONDS, NUMBERS),
+            st.builds(Failed, st.sampled_from(Reason), TEXTS),
+        ),
+    ),
+)
+
+
+@given(VALID_SAID)
+def test_whatever_a_client_may_say_comes_back_as_it_was(message: ClientMessage) -> None:
+    assert parse_client(client_text(message)) == message
+
+
+@given(VALID_TOLD)
+def test_whatever_a_server_may_say_comes_back_as_it_was(message: ServerMessage) -> None:
+    assert parse_server(server_text(message)) == message
 
 
 def test_every_refusal_has_a_close_code() -> None:

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from simul_whisper import AlignAttConfig, ConfigError, Model
 from streaming.events import Draft, Failed, Flushed, Reason, Words
 from streaming.protocols.native import Numbered, Received, Refused, client_text
-from streaming.server.run import Server, Tls, bound_socket
+from streaming.server.run import Server, bound_socket
+from streaming.server.tls import Tls
 from streaming.sessions.request import SessionRequest
 from streaming.sessions.session import Session
 from tests.conftest import Recording

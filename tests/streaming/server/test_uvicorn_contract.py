@@ -6,15 +6,21 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.server import ServerProtocol
 
 from streaming.server.run import Server
+from streaming.server.uvicorn_http import UvicornHttp
 from streaming.server.uvicorn_websocket import UvicornWebSocket
 
+MADE = ["self", "config", "server_state", "app_state", "_loop"]
 OVERRIDDEN = {
+    "__init__": [*MADE, "caller"],
+    "connection_lost": ["self", "exc"],
+    "handle_ping": ["self"],
     "connection_made": ["self", "transport"],
     "handle_connect": ["self", "event"],
     "data_received": ["self", "data"],
@@ -24,16 +30,43 @@ OVERRIDDEN = {
 }
 
 
-@pytest.mark.parametrize("name", OVERRIDDEN)
-def test_the_methods_that_we_override_are_called_as_we_think(name: str) -> None:
-    theirs, ours = getattr(WebSocketsSansIOProtocol, name), getattr(UvicornWebSocket, name)
-    assert list(inspect.signature(theirs).parameters) == OVERRIDDEN[name] == list(inspect.signature(ours).parameters)
+OVERRIDDEN_OF_HTTP = {
+    "__init__": [*MADE, "doorway", "limits"],
+    "connection_made": ["self", "transport"],
+    "connection_lost": ["self", "exc"],
+    "data_received": ["self", "data"],
+    "eof_received": ["self"],
+    "handle_events": ["self"],
+    "handle_websocket_upgrade": ["self", "event"],
+    "on_response_complete": ["self"],
+    "timeout_keep_alive_handler": ["self"],
+    "shutdown": ["self"],
+    "_unsupported_upgrade_warning": ["self"],
+}
+WEBSOCKET, HTTP = (WebSocketsSansIOProtocol, UvicornWebSocket), (H11Protocol, UvicornHttp)
+
+
+@pytest.mark.parametrize(
+    ("classes", "name", "expected"),
+    [
+        *((WEBSOCKET, name, expected) for name, expected in OVERRIDDEN.items()),
+        *((HTTP, name, expected) for name, expected in OVERRIDDEN_OF_HTTP.items()),
+    ],
+)
+def test_the_methods_that_we_override_are_called_as_we_think(
+    classes: tuple[type, type], name: str, expected: list[str]
+) -> None:
+    theirs, ours = (getattr(each, name) for each in classes)
+    added = {"caller", "doorway", "limits"}
+    assert list(inspect.signature(ours).parameters) == expected
+    assert list(inspect.signature(theirs).parameters) == [each for each in expected if each not in added]
     assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(ours) == (name == "send")
 
 
-def test_we_override_nothing_else() -> None:
-    mine = {name for name, each in vars(UvicornWebSocket).items() if inspect.isfunction(each)}
-    assert mine & set(dir(WebSocketsSansIOProtocol)) == set(OVERRIDDEN)
+@pytest.mark.parametrize(("classes", "expected"), [(WEBSOCKET, OVERRIDDEN), (HTTP, OVERRIDDEN_OF_HTTP)])
+def test_we_override_nothing_else(classes: tuple[type, type], expected: dict[str, list[str]]) -> None:
+    mine = {name for name, each in vars(classes[1]).items() if inspect.isfunction(each)}
+    assert mine & set(dir(classes[0])) == set(expected)
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None: ...

@@ -1,0 +1,31 @@
+"""Files and sockets that the process may have open: enough of them for all connections that the limits allow."""
+
+import resource
+
+from simul_whisper import ConfigError
+from streaming.server.limits import Limits
+from streaming.settings import WorkerConfig
+
+# The model, logs, libraries, what is accepted at once and what is being closed.
+_OTHERS = 192
+# A session whose audio comes in a container may have a decoder of its own.
+_PER_SESSION = 4
+
+
+def make_room(limits: Limits, worker: WorkerConfig) -> None:
+    """Raise the process's own limit as far as the system lets it. Raises ConfigError when that is not enough."""
+    needed = limits.max_connections + 2 * limits.max_waiting + _PER_SESSION * worker.max_sessions + _OTHERS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ConfigError(
+            f"these limits need {needed} open files, and the system allows {hard}; lower --max-connections or "
+            f"--max-waiting, or raise the system's limit (ulimit -n)"
+        )
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"these limits need {needed} open files, and the system allows {soft}; raise that (ulimit -n {needed})"
+        ) from error
