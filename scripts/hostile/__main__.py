@@ -3,7 +3,8 @@
 python -m scripts.hostile [--short] [--only NAMES] [--seconds 30] [--connections 10000]
 python -m scripts.hostile --url ws://127.0.0.1:8000 [--admin-url http://127.0.0.1:8001]
 
-A neighbour speaks in real time, alone at first and at the end, and once beside each attack. The columns:
+A neighbour speaks in real time, alone at first and at the end, and once beside each attack; beside those by containers,
+he sends one himself. The columns:
 
 median, p95   from when a word was spoken to when it came, in seconds
 later         by how much p95 is above that of the neighbour alone

@@ -55,7 +55,7 @@ async def flusher(target: Target, outcome: Outcome) -> None:
             await wire.say({"type": "flush"})
 
     async def deed(wire: Wire) -> NoReturn:
-        await wire.greet(hello())
+        await wire.greet(hello(options={"vad": False}))
         await wire.converse(speak(wire))
 
     await forever(target, outcome, 1, deed)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -15,17 +15,18 @@ from scripts.hostile.wire import CONTAINER, Message, Wire
 
 _MESSAGE_BYTES = 1 << 16
 _END: Message = {"type": "end"}
-_N_AT_ONCE = 2
+_N_AT_ONCE, _N_PORTS = 2, 8
 _PACKETS_PER_S = 20
 
 
 async def sdp(target: Target, outcome: Outcome) -> None:
     """A session description asks for a UDP port to be listened on, and packets come to it."""
-    port = unused_udp_port()
-    text = f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {port} RTP/AVP 0\n"
-    packets = asyncio.create_task(_send_packets(port))
+    ports = [unused_udp_port() for _ in range(_N_PORTS)]
+    head = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    packets = asyncio.create_task(_send_packets(ports))
     try:
-        await _send_all(target, outcome, [text.encode()])
+        texts = [f"{head}m=audio {port} RTP/AVP 0\n".encode() for port in ports]
+        await _send_all(target, outcome, texts, has_audio=False, n_at_once=_N_PORTS)
     finally:
         packets.cancel()
 
@@ -33,7 +34,7 @@ async def sdp(target: Target, outcome: Outcome) -> None:
 async def concat(target: Target, outcome: Outcome) -> None:
     """A list names a file of the server's disk, in several spellings."""
     lists = [f"ffconcat version 1.0\nfile '{name}'\n".encode() for name in _spellings(target)]
-    await _send_all(target, outcome, lists)
+    await _send_all(target, outcome, lists, has_audio=False)
 
 
 async def hls(target: Target, outcome: Outcome) -> None:
@@ -42,7 +43,7 @@ async def hls(target: Target, outcome: Outcome) -> None:
         names = [*_spellings(target), f"http://127.0.0.1:{port}/a.ts", f"tcp://127.0.0.1:{port}"]
         head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:20\n#EXTINF:20.0,\n"
         lists = [f"{head}{name}\n#EXT-X-ENDLIST\n".encode() for name in names]
-        await _send_all(target, outcome, lists)
+        await _send_all(target, outcome, lists, has_audio=False)
 
 
 async def wav_1_hz(target: Target, outcome: Outcome) -> None:
@@ -91,13 +92,20 @@ async def drip(target: Target, outcome: Outcome) -> None:
     await forever(target, outcome, _N_AT_ONCE, deed)
 
 
-async def _send_all(target: Target, outcome: Outcome, containers: Iterable[bytes]) -> None:
-    """Send each of them in a session of its own, over and over; note it when the words of the bait come back."""
+async def _send_all(
+    target: Target,
+    outcome: Outcome,
+    containers: Iterable[bytes],
+    *,
+    has_audio: bool = True,
+    n_at_once: int = _N_AT_ONCE,
+) -> None:
+    """Send each of them in a session of its own, over and over. has_audio: else no words can be those of a client."""
     chosen, n_done = list(containers), 0
 
     def heard(message: Message) -> None:
-        if target.bait_word in message.get("text", "").lower():
-            outcome.faults.add("the words of a file of the server came back")
+        if message["type"] == "words" and not has_audio:
+            outcome.faults.add("words came back that no client had sent")
 
     async def speak(wire: Wire, data: bytes) -> None:
         for start in range(0, len(data), _MESSAGE_BYTES):
@@ -111,7 +119,7 @@ async def _send_all(target: Target, outcome: Outcome, containers: Iterable[bytes
         await wire.greet(CONTAINER)
         await wire.converse(speak(wire, data), heard)
 
-    await forever(target, outcome, _N_AT_ONCE, deed, target.hold_s)
+    await forever(target, outcome, n_at_once, deed, target.hold_s)
 
 
 def _spellings(target: Target) -> list[str]:
@@ -120,8 +128,8 @@ def _spellings(target: Target) -> list[str]:
     return [target.bait, str(path), path.as_uri()]
 
 
-async def _send_packets(port: int) -> NoReturn:
-    """Send RTP with a fiftieth of a second of sound in each packet."""
+async def _send_packets(ports: Sequence[int]) -> NoReturn:
+    """Send RTP to each with a fiftieth of a second of sound in each packet."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         number = 0
         while True:
@@ -129,7 +137,8 @@ async def _send_packets(port: int) -> NoReturn:
             head = (
                 bytes([0x80, 0]) + (number & 0xFFFF).to_bytes(2, "big") + (160 * number).to_bytes(4, "big") + bytes(4)
             )
-            sender.sendto(head + bytes(160), ("127.0.0.1", port))
+            for port in ports:
+                sender.sendto(head + bytes(160), ("127.0.0.1", port))
             await asyncio.sleep(1 / _PACKETS_PER_S)
 
 

@@ -12,7 +12,10 @@ import numpy as np
 from anyio import move_on_after
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, SimulWhisperError
+from scripts.hostile.forged import wav
+from scripts.hostile.target import Target
+from scripts.hostile.wire import CONTAINER, Message, Over, Wire
+from simul_whisper import SAMPLE_RATE, SimulWhisperError, Word
 from streaming.client import Client, LostError, paced
 from streaming.events import Failed, Words
 
@@ -72,6 +75,37 @@ async def listen(url: str, samples: NDArray[np.float32], token: str, patience_s:
         finally:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
+    return Heard(text, tuple(delays), failure)
+
+
+async def listen_by_container(target: Target, samples: NDArray[np.float32], patience_s: float) -> Heard:
+    """Do the same with a WAV, which the server has to open as it does those of attackers."""
+    text, delays, failure, started_at = "", list[float](), "no end", time.monotonic()
+    wire: Wire | None = None
+
+    async def speak(wire: Wire) -> None:
+        await wire.send(wav(SAMPLE_RATE, 1, b""))
+        async for piece in paced(_pieces(samples)):
+            await wire.send((piece * 32767).astype("<i2").tobytes())
+        await wire.say({"type": "end"})
+
+    def heard(message: Message) -> None:
+        nonlocal text
+        if message["type"] == "words":
+            text += message["text"]
+            now_s = time.monotonic() - started_at
+            delays.extend(now_s - word.end_s for word in (Word(**each) for each in message["words"]) if word.is_spoken)
+
+    try:
+        with move_on_after(len(samples) / SAMPLE_RATE + patience_s):
+            wire = await Wire.open(target)
+            await wire.greet({**CONTAINER, "options": {"drafts": False}})
+            await wire.converse(speak(wire), heard)
+    except Over as over:
+        failure = over.answer.removeprefix("ended")
+    finally:
+        if wire:
+            wire.abort()
     return Heard(text, tuple(delays), failure)
 
 

@@ -28,6 +28,9 @@ async def attempt(target: Target, outcome: Outcome, deed: Deed, hold_s: float | 
         answer = over.answer
     except TimeoutError:
         answer = f"nothing for {hold_s:g} s"
+    except asyncio.CancelledError:
+        outcome.answers["open at the end"] += 1
+        raise
     finally:
         if wire:
             wire.abort()

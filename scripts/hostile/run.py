@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.hostile.attacker import attacking
-from scripts.hostile.attacks import ATTACKS, BY_NAME, Attack
+from scripts.hostile.attacks import ATTACKS, BY_NAME, CONTAINERS, Attack
 from scripts.hostile.connections import FORGED, KINDS
 from scripts.hostile.figures import Measured, head, line, plain
-from scripts.hostile.neighbour import Heard, listen
+from scripts.hostile.neighbour import Heard, listen, listen_by_container
 from scripts.hostile.stopping import MOST_AT_ONCE_S, MOST_BEYOND_DRAIN_S, stopping
 from scripts.hostile.subject import Subject, warm_up
 from scripts.hostile.target import Outcome, Target
@@ -23,7 +23,7 @@ from streaming.client import websocket_url
 
 SIGTERM, SIGTERM_TWICE = "sigterm", "sigterm-twice"
 _LEAD_S = 1.0
-_BAIT, _BAIT_WORD = "demos/recordings/kettle.flac", "kettle"
+_BAIT = "demos/recordings/kettle.flac"
 # Sessions of attackers who are gone without a word do not wait long for them.
 _OWN_FLAGS = ["--language", "en", "--resume-s", "2"]
 
@@ -59,7 +59,6 @@ class Plan:
             token=self.token,
             speech=speech,
             bait=_BAIT,
-            bait_word=_BAIT_WORD,
             n_connections=self.connections,
             n_at_once=self.at_once,
             hold_s=self.hold_s,
@@ -102,20 +101,24 @@ class Run:
 
     async def _attack(self, subject: Subject) -> None:
         await warm_up(self._plan.target(subject.url, self._speech))
-        alone = await self._row(subject, "alone", None, None)
-        if alone.failure or not alone.delays_s:
-            raise ConfigError(f"the neighbour cannot be heard even alone: {alone.failure or 'no words'}")
-        for name in self._plan.names:
-            if attack := BY_NAME.get(name):
-                await self._row(subject, name, attack, alone)
-        await self._row(subject, "alone again", None, alone)
+        attacks = [BY_NAME[name] for name in self._plan.names if name in BY_NAME]
+        forms = sorted({attack.group == CONTAINERS for attack in attacks})
+        print(head(), flush=True)
+        alone = {form: await self._row(subject, _alone(form), None, None, by_container=form) for form in forms}
+        if unheard := [each for each in alone.values() if each.failure or not each.delays_s]:
+            raise ConfigError(f"the neighbour cannot be heard even alone: {unheard[0].failure or 'no words'}")
+        for attack in attacks:
+            form = attack.group == CONTAINERS
+            await self._row(subject, attack.name, attack, alone[form], by_container=form)
+        for form in forms:
+            await self._row(subject, f"{_alone(form)} again", None, alone[form], by_container=form)
 
-    async def _row(self, subject: Subject, name: str, attack: Attack | None, alone: Heard | None) -> Heard:
+    async def _row(
+        self, subject: Subject, name: str, attack: Attack | None, alone: Heard | None, *, by_container: bool
+    ) -> Heard:
         """Measure, and print the row; a server that does not recover is started again. Raises ConfigError."""
         _say(f"{name}: {attack.what if attack else 'The neighbour speaks, and nobody attacks.'}")
-        measured = await self._measured(subject, attack)
-        if alone is None:
-            print(head(), flush=True)
+        measured = await self._measured(subject, attack, by_container)
         beside = alone or measured.heard
         missed = measured.missed(beside)
         self._is_good &= not missed
@@ -124,14 +127,14 @@ class Run:
             await self._start_again(subject)
         return measured.heard
 
-    async def _measured(self, subject: Subject, attack: Attack | None) -> Measured:
+    async def _measured(self, subject: Subject, attack: Attack | None, by_container: bool) -> Measured:
         before_mb, outcome = subject.holdings().memory_mb, Outcome()
         async with watching(subject.admin_url, subject.holdings) as seen, AsyncExitStack() as stack:
             begun = (
                 await stack.enter_async_context(attacking(attack, self._target(subject, attack))) if attack else None
             )
             await asyncio.sleep(_LEAD_S)
-            heard = await listen(subject.url, self._samples, self._plan.token, self._plan.patience_s)
+            heard = await self._listen(subject, by_container)
             if attack and begun and attack.is_over_by_itself and not await begun.wait(self._plan.longest_s):
                 _say(f"{attack.name} is not over after {self._plan.longest_s:g} s, and is ended")
             if begun:
@@ -139,6 +142,12 @@ class Run:
                 outcome = begun.outcome
         after_mb, wrong = await subject.settled(before_mb, self._plan.settle_s)
         return Measured(heard, seen, outcome, before_mb, after_mb, wrong)
+
+    async def _listen(self, subject: Subject, by_container: bool) -> Heard:
+        if by_container:
+            target = self._plan.target(subject.url, self._speech)
+            return await listen_by_container(target, self._samples, self._plan.patience_s)
+        return await listen(subject.url, self._samples, self._plan.token, self._plan.patience_s)
 
     def _target(self, subject: Subject, attack: Attack) -> Target:
         target = self._plan.target(subject.url, self._speech)
@@ -181,6 +190,10 @@ class Run:
         self._is_good &= not any(counts.values())
         told = ", ".join(f"{name} {n}" for name, n in counts.items())
         print(plain("log", "log" if any(counts.values()) else "-", told), flush=True)
+
+
+def _alone(by_container: bool) -> str:
+    return "alone with WAV" if by_container else "alone"
 
 
 def _say(notice: str) -> None:

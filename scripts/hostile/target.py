@@ -17,7 +17,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 class Target:
     """url: of the stream. speech: a file of s16le mono 16 kHz.
 
-    bait: a recording on this machine's disk that no client sends, and bait_word: a word that is in no other.
+    bait: a recording on the server's disk, by its name in the folder that the server was started in.
     n_connections, n_at_once: of the attacks that count. hold_s: for so long an attacker waits for an answer.
     n_sources: addresses that the attackers come from, where this machine has more than one; first_source: which, so
     that no attack is refused for what another did.
@@ -27,7 +27,6 @@ class Target:
     token: str
     speech: str
     bait: str
-    bait_word: str
     n_connections: int
     n_at_once: int
     hold_s: float
