@@ -12,8 +12,9 @@ words         of those that came alone; with ≠ they are other words
 health, 99 %  the slowest answer of /health, and 99 of 100, in seconds; failed: answers other than 200
 MB            of the server's processes, before; most: at the worst; after: at rest again
 missed        what is not as it must be: delay (at most 0.7 s later), words (all, and the same), health (200 in less
-              than 0.2 s), memory (at most 20 MB more), opened (nothing but what was sent), gone (neither hung nor dead;
-              by a signal, in time), log (no traceback, control character or line break of a client)
+              than 0.2 s), memory (at most 20 MB more), opened (nothing but what was sent), answers (to everybody who
+              waits for one, and none is `internal`), gone (neither hung nor dead; by a signal, in time), log (no
+              traceback, control character or line break of a client)
 
 The exit status is 1 when anything was missed. Attackers come from another address than the neighbour where this machine
 has more than one for itself, that is on Linux.
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--seconds", type=float, default=80.0, help="of the recording, for each row (default: 80)")
     how.add_argument("--connections", type=int, default=10_000, help="hostile ones, of all kinds (default: 10000)")
     how.add_argument("--at-once", type=int, default=300, help="of them (default: 300)")
-    how.add_argument("--hold-s", type=float, default=15.0, help="an attacker waits so long for an answer (default: 15)")
+    how.add_argument("--hold-s", type=float, default=15.0, help="attackers wait so long for an answer (default: 15)")
     how.add_argument("--sources", type=int, default=1, help="addresses that attackers come from (default: 1)")
     how.add_argument("--patience-s", type=float, default=45.0, help="for words after the recording (default: 45)")
     how.add_argument("--settle-s", type=float, default=20.0, help="for the server to be at rest again (default: 20)")

@@ -1,9 +1,10 @@
 """Attacks by connections that are not, or not yet, those of a client."""
 
 import asyncio
-import json
 import random
 from collections.abc import Awaitable, Callable
+
+from anyio import move_on_after
 
 from scripts.hostile.repetition import Deed, often
 from scripts.hostile.target import Outcome, Target
@@ -16,7 +17,7 @@ Kind = Callable[[Wire, random.Random], Awaitable[object]]
 """What one connection does, by chance or not."""
 
 _SECOND_S = 1.0
-_NEVER_READ_BYTES = 32_000
+_NEVER_READ_BYTES, _UNREAD_S = 32_000, 5.0
 _N_FRAMES = 20
 
 _BAD_HELLOS = (
@@ -130,9 +131,11 @@ async def unread(wire: Wire, _: random.Random) -> str:
     """Asks for much, and reads nothing of it."""
     await wire.shake_hands()
     await wire.say(hello(options={"vad": False, "segment_length": 0.2}))
-    while True:
-        await wire.send(bytes(_NEVER_READ_BYTES))
-        await wire.write(frame(TEXT, json.dumps({"type": "flush"}).encode()))
+    with move_on_after(_UNREAD_S):
+        while True:
+            await wire.send(bytes(_NEVER_READ_BYTES))
+            await wire.say({"type": "flush"})
+    return "left"
 
 
 async def _meanwhile(wire: Wire, data: bytes) -> str:

@@ -35,6 +35,7 @@ class Measured:
             "health": self.seen.worst_s < MOST_HEALTH_S and not self.seen.failures,
             "memory": self.after_mb - self.before_mb <= MOST_MORE_MB,
             "opened": not self.seen.most_udp_sockets and not self.outcome.faults,
+            "answers": self.outcome.is_answered,
             "gone": not self.note,
         }
         return [name for name, is_so in checks.items() if not is_so]
@@ -74,7 +75,7 @@ def head() -> str:
 
 def line(name: str, cells: tuple[str, ...] | list[str], missed: str, remarks: str) -> str:
     """Return a row. missed: what is not as it must be."""
-    return f"{name:22}" + "".join(f"{cell:>9}" for cell in cells) + f"  {missed:38}{remarks}".rstrip()
+    return f"{name:22}" + "".join(f"{cell:>9}" for cell in cells) + f"  {missed:46}{remarks}".rstrip()
 
 
 def plain(name: str, missed: str, remarks: str) -> str:

@@ -6,7 +6,7 @@ from itertools import count
 
 from anyio import fail_after
 
-from scripts.hostile.target import Outcome, Target
+from scripts.hostile.target import NO_ANSWER, Outcome, Target
 from scripts.hostile.wire import Over, Wire
 
 # Less would keep the attackers themselves busy with being refused.
@@ -17,8 +17,8 @@ Deed = Callable[[Wire], Awaitable[object]]
 """What is done with a connection that was just opened; it ends with Over, or returns the answer."""
 
 
-async def attempt(target: Target, outcome: Outcome, deed: Deed, hold_s: float | None = None) -> None:
-    """Do it once, and count how it ended; hold_s: give up after so long."""
+async def attempt(target: Target, outcome: Outcome, deed: Deed, hold_s: float | None, given_up: str) -> None:
+    """Do it once, and count how it ended; after `hold_s` it is given up."""
     wire: Wire | None = None
     try:
         with fail_after(hold_s):
@@ -27,7 +27,7 @@ async def attempt(target: Target, outcome: Outcome, deed: Deed, hold_s: float | 
     except Over as over:
         answer = over.answer
     except TimeoutError:
-        answer = f"nothing for {hold_s:g} s"
+        answer = given_up
     except asyncio.CancelledError:
         outcome.answers["open at the end"] += 1
         raise
@@ -42,7 +42,7 @@ async def forever(target: Target, outcome: Outcome, n_at_once: int, deed: Deed, 
 
     async def again() -> None:
         while True:
-            await attempt(target, outcome, deed, hold_s)
+            await attempt(target, outcome, deed, hold_s, "left")
             await asyncio.sleep(_PAUSE_S)
 
     await asyncio.gather(*(again() for _ in range(n_at_once)))
@@ -54,6 +54,6 @@ async def often(target: Target, outcome: Outcome, deed_of: Callable[[int], Deed]
 
     async def some() -> None:
         while (number := next(numbers)) < target.n_connections:
-            await attempt(target, outcome, deed_of(number), target.hold_s)
+            await attempt(target, outcome, deed_of(number), target.hold_s, NO_ANSWER)
 
     await asyncio.gather(*(some() for _ in range(target.n_at_once)))

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+NO_ANSWER = "no answer"
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -83,6 +84,11 @@ class Outcome:
     def read(cls, text: str) -> "Outcome":
         told = json.loads(text)
         return cls(Counter(told["answers"]), set(told["faults"]))
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether everybody who waits for an answer got one, and none said that the server is at fault."""
+        return not {NO_ANSWER, "internal"} & set(self.answers)
 
     @property
     def summary(self) -> str:
