@@ -33,7 +33,7 @@ class Measured:
             "delay": later_s <= MOST_LATER_S,
             "words": self.heard.words == alone.words and not self.heard.failure,
             "health": self.seen.worst_s < MOST_HEALTH_S and not self.seen.failures,
-            "memory": self.after_mb - self.before_mb <= MOST_MORE_MB,
+            "memory": not self.after_mb - self.before_mb > MOST_MORE_MB,
             "opened": not self.seen.most_udp_sockets and not self.outcome.faults,
             "answers": self.outcome.is_answered,
             "gone": not self.note,

@@ -12,7 +12,7 @@ from scripts.hostile.attacks import ATTACKS, BY_NAME, CONTAINERS, Attack
 from scripts.hostile.connections import FORGED, KINDS
 from scripts.hostile.figures import Measured, head, line, plain
 from scripts.hostile.neighbour import Heard, listen, listen_by_container
-from scripts.hostile.stopping import MOST_AT_ONCE_S, MOST_BEYOND_DRAIN_S, stopping
+from scripts.hostile.stopping import MOST_AT_ONCE_S, MOST_BEYOND_DRAIN_S, PATIENCE_S, stopping
 from scripts.hostile.subject import Subject, warm_up
 from scripts.hostile.target import Outcome, Target
 from scripts.hostile.watch import watching
@@ -22,7 +22,7 @@ from streaming.audio.files import read_audio
 from streaming.client import websocket_url
 
 SIGTERM, SIGTERM_TWICE = "sigterm", "sigterm-twice"
-_LEAD_S = 1.0
+_LEAD_S, _MOST_HEAT_S = 1.0, 5.0
 _BAIT = "demos/recordings/kettle.flac"
 # Sessions of attackers who are gone without a word do not wait long for them.
 _OWN_FLAGS = ["--language", "en", "--resume-s", "2"]
@@ -33,7 +33,8 @@ class Plan:
     """names: of attacks, SIGTERM and SIGTERM_TWICE. url: of a server that runs; empty for one of our own.
 
     seconds: of the recording. patience_s: for words after the recording; settle_s: for rest after the attack;
-    longest_s: for an attack that is over by itself. The rest is as in `Target`.
+    longest_s: for an attack that is over by itself. again: whether the neighbour alone is measured at the end, too. The
+    rest is as in `Target`.
     """
 
     names: tuple[str, ...]
@@ -52,6 +53,7 @@ class Plan:
     settle_s: float
     longest_s: float
     drain_s: float
+    again: bool
 
     def target(self, url: str, speech: str) -> Target:
         return Target(
@@ -110,7 +112,7 @@ class Run:
         for attack in attacks:
             form = attack.group == CONTAINERS
             await self._row(subject, attack.name, attack, alone[form], by_container=form)
-        for form in forms:
+        for form in forms if self._plan.again else ():
             await self._row(subject, f"{_alone(form)} again", None, alone[form], by_container=form)
 
     async def _row(
@@ -170,14 +172,16 @@ class Run:
         ):
             if name not in self._plan.names:
                 continue
+            if own.process.poll() is not None:
+                await asyncio.to_thread(own.start_again)
             _say(f"{name}: The server is told to stop while heavy-fast goes on.")
             target = self._plan.target(own.url, self._speech)
-            took_s = await stopping(own, target, BY_NAME["heavy-fast"], n_signals)
+            heat_s = min(_MOST_HEAT_S, self._plan.seconds)
+            took_s = await stopping(own, target, BY_NAME["heavy-fast"], heat_s, n_signals)
             is_in_time = took_s is not None and took_s <= most_s
             self._is_good &= is_in_time
-            gone = "not gone after 45 s, and killed" if took_s is None else f"gone after {took_s:.1f} s"
+            gone = f"not gone after {PATIENCE_S:g} s, and killed" if took_s is None else f"gone after {took_s:.1f} s"
             print(plain(name, "-" if is_in_time else "gone", f"{gone}; at most {most_s:g} s"), flush=True)
-            await asyncio.to_thread(own.start_again)
 
     def _show_log(self, own: OwnServer) -> None:
         own.kill()

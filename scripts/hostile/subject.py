@@ -44,7 +44,7 @@ class Subject:
         wrong, now_mb = await self._wrong(), 0.0
         while True:
             now_mb = (await asyncio.to_thread(self.holdings)).memory_mb
-            if (not wrong and now_mb - before_mb <= MOST_MORE_MB) or time.monotonic() > until:
+            if not (wrong or now_mb - before_mb > MOST_MORE_MB) or time.monotonic() > until:
                 return now_mb, wrong
             await asyncio.sleep(_LOOK_S)
             wrong = await self._wrong()
