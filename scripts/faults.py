@@ -10,7 +10,6 @@ import asyncio
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.own_server import COMMAND, OwnServer
 from scripts.tcp_relay import relay_to
 from simul_whisper import SAMPLE_RATE
 from streaming.audio.files import chunked, read_audio
@@ -28,7 +28,6 @@ from streaming.evaluation.load import upkeep
 from streaming.events import Words
 
 RECORDINGS = Path(__file__).parents[1] / "demos" / "recordings"
-COMMAND = [sys.executable, "-m", "streaming.cli"]
 PIECE_SAMPLES = SAMPLE_RATE // 10
 GRACE_S = 10.0
 
@@ -54,40 +53,6 @@ FULL = Plan(RECORDINGS / "lighthouse.flac", cut_s=10, unread_s=30, resume_s=30, 
 SHORT = Plan(RECORDINGS / "captions.flac", cut_s=1, unread_s=3, resume_s=2, speed=3)
 
 
-class Server:
-    """`simul-whisper serve` in a process of its own, which may die and be started again at the same port."""
-
-    def __init__(self, flags: list[str]) -> None:
-        self._flags, self.port = flags, 0
-        self.start()
-
-    def start(self) -> None:
-        """Return when it is ready. Raises RuntimeError."""
-        command = [*COMMAND, "serve", "--port", str(self.port), *self._flags]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr
-        line = ""
-        for line in self.process.stderr:
-            if found := re.search(r"listening on \S+:(\d+);", line):
-                self.port = int(found[1])
-            elif line.endswith(": ready\n"):
-                threading.Thread(target=self.process.stderr.read, daemon=True).start()
-                return
-        raise RuntimeError(f"the server has ended: {line}")
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def start_again(self) -> None:
-        self.kill()
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
-
-
 @dataclass(frozen=True)
 class Heard:
     """is_resumed: of each time that the connection was back. outcome: what the fault returned."""
@@ -106,7 +71,7 @@ async def pieces(plan: Plan) -> AsyncIterator[NDArray[np.float32]]:
         yield piece
 
 
-async def listen(server: Server, plan: Plan, fault: Fault | None = None, port: int = 0) -> Heard:
+async def listen(server: OwnServer, plan: Plan, fault: Fault | None = None, port: int = 0) -> Heard:
     """Stream the recording; in its middle the fault begins, and the audio goes on. port: of a relay."""
     text, resumed = "", list[bool]()
 
@@ -129,7 +94,7 @@ async def listen(server: Server, plan: Plan, fault: Fault | None = None, port: i
         return Heard(text, tuple(resumed), (await doing)[1])
 
 
-async def refusal(server: Server) -> str:
+async def refusal(server: OwnServer) -> str:
     """Return the code with which a session is refused; empty when it is not."""
     try:
         async with Client(server.url, recovery=replace(RECOVERY, patience_s=0)) as client:
@@ -146,12 +111,12 @@ async def refusal(server: Server) -> str:
 Outcome = tuple[Sequence[Heard], bool]
 
 
-async def server_killed(server: Server, plan: Plan) -> Outcome:
+async def server_killed(server: OwnServer, plan: Plan) -> Outcome:
     heard = await listen(server, plan, lambda: asyncio.to_thread(server.start_again))
     return [heard], heard.is_resumed == (False,)
 
 
-async def client_killed(server: Server, plan: Plan) -> Outcome:
+async def client_killed(server: OwnServer, plan: Plan) -> Outcome:
     command = [*COMMAND, "connect", server.url, str(plan.path), "--realtime"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as client:
         while client.poll() is None and not upkeep(server.url).sessions:
@@ -161,25 +126,25 @@ async def client_killed(server: Server, plan: Plan) -> Outcome:
     return [heard], client.returncode < 0 and await is_empty(server, plan.resume_s + GRACE_S)
 
 
-async def connection_cut(server: Server, plan: Plan) -> Outcome:
+async def connection_cut(server: OwnServer, plan: Plan) -> Outcome:
     with relay_to(server.port) as line:
         heard = await listen(server, plan, lambda: asyncio.to_thread(line.stay_away, plan.cut_s), line.port)
     return [heard], heard.is_resumed == (True,)
 
 
-async def slow_reader(server: Server, plan: Plan) -> Outcome:
+async def slow_reader(server: OwnServer, plan: Plan) -> Outcome:
     with relay_to(server.port) as line:
         slow = listen(server, plan, lambda: asyncio.to_thread(line.hold_answers, plan.unread_s), line.port)
         heard = await asyncio.gather(slow, listen(server, plan))
     return heard, not heard[1].is_resumed
 
 
-async def too_many(server: Server, plan: Plan) -> Outcome:
+async def too_many(server: OwnServer, plan: Plan) -> Outcome:
     heard = await asyncio.gather(listen(server, plan, lambda: refusal(server)), listen(server, plan))
     return heard, heard[0].outcome == "too_many_sessions"
 
 
-async def stopped(server: Server, plan: Plan) -> Outcome:
+async def stopped(server: OwnServer, plan: Plan) -> Outcome:
     async def stop() -> str:
         server.process.terminate()
         # A signal takes its time; whoever is let in before says nothing and leaves.
@@ -190,7 +155,7 @@ async def stopped(server: Server, plan: Plan) -> Outcome:
     return [heard], (heard.outcome, heard.is_resumed, status) == ("stopping", (), 0)
 
 
-async def is_empty(server: Server, patience_s: float) -> bool:
+async def is_empty(server: OwnServer, patience_s: float) -> bool:
     """Wait until nobody has a place any more."""
     until = time.monotonic() + patience_s
     while (held := upkeep(server.url)).sessions + held.connections and time.monotonic() < until:
@@ -208,7 +173,7 @@ FAULTS = (
 )
 
 
-async def run(server: Server, plan: Plan) -> bool:
+async def run(server: OwnServer, plan: Plan) -> bool:
     """Print the table; return whether every row is ok."""
     undisturbed = await listen(server, plan)
     is_good = undisturbed.text != ""
@@ -228,7 +193,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def memory(server: Server) -> str:
+def memory(server: OwnServer) -> str:
     return f"{upkeep(server.url).memory_mb:.0f}" if server.process.poll() is None else "gone"
 
 
@@ -243,7 +208,7 @@ def main() -> int:
     options = parser.parse_args()
     plan = SHORT if options.short else FULL
     limits = ["--max-sessions", "2", "--resume-s", f"{plan.resume_s}", "--drain-s", "60"]
-    server = Server(["--model", options.model, "--language", "en", "--padding-len", "3", *limits])
+    server = OwnServer(["--model", options.model, "--language", "en", "--padding-len", "3", *limits])
     try:
         return 0 if asyncio.run(run(server, plan)) else 1
     finally:
