@@ -91,10 +91,11 @@ class Connection:
         said = parse_client(message) if isinstance(message, str) else None
         if not isinstance(said, SessionRequest | Resume):
             raise ProtocolError(Reason.HELLO_EXPECTED, "the first message must be hello")
-        if not caller_of(self._socket).take_place():
+        caller = caller_of(self._socket)
+        if not caller.take_place():
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
         if isinstance(said, SessionRequest):
-            return self._sessions.open(said, self), 0
+            return self._sessions.open(said, self, caller.network), 0
         return await self._sessions.resume(said, self), said.seen
 
     async def _hold(self, session: ResumableSession, seen: int) -> None:

@@ -21,6 +21,7 @@ class Limits:
         low=8,
     )
     connections_per_address: int = option(64, "open connections from one address", low=1)
+    sessions_per_address: int = option(8, "sessions from one address that are not over", low=1)
     connections_per_minute: int = option(
         120, "connections a minute from one address that want a session, or nothing; they may all come at once", low=1
     )

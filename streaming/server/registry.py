@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from anyio import move_on_after
 
@@ -17,6 +18,14 @@ from streaming.settings import ClientLimits, VoiceConfig
 from streaming.stages.stage import Stage, run_stage
 
 _LOOK_S = 0.2
+
+
+@dataclass(frozen=True)
+class _Stay:
+    """Whose session it is, by network, and what ends it when it lasts too long."""
+
+    network: str
+    timer: asyncio.TimerHandle
 
 
 def no_stages(request: SessionRequest) -> Iterable[Stage]:
@@ -45,8 +54,7 @@ class SessionRegistry:
         self.pool, self.limits = pool, limits
         self.config, self._voice, self._stages = config, voice, stages
         self.client_limits = client_limits or ClientLimits()
-        # Each session, and what ends it when it lasts too long.
-        self._sessions: dict[HostedSession, asyncio.TimerHandle] = {}
+        self._sessions: dict[HostedSession, _Stay] = {}
         self.is_stopping = False
         self._changed = asyncio.Event()
         self.n_connections = 0
@@ -54,9 +62,9 @@ class SessionRegistry:
         # By the name of the token that let them in; "" where none is asked for.
         self.connections_by_name: Counter[str] = Counter()
 
-    def open(self, request: SessionRequest) -> HostedSession:
-        """Open a session. Raises Refusal."""
-        self._check_open()
+    def open(self, request: SessionRequest, network: str = "") -> HostedSession:
+        """Open a session for somebody who comes from this network, as the doorway counts them. Raises Refusal."""
+        self._check_open(network)
         config = request.engine_config(self.config, self.client_limits)
         voice = request.voice_config(self._voice)
         stages = list(self._stages(request))
@@ -66,14 +74,14 @@ class SessionRegistry:
         session = HostedSession(handle, request.audio)
         message = f"the session was ended after {self.limits.total_s:g} s, the longest that this server allows"
         stop = functools.partial(session.stop, Reason.TOO_LONG, message)
-        self._sessions[session] = asyncio.get_running_loop().call_later(self.limits.total_s, stop)
+        self._sessions[session] = _Stay(network, asyncio.get_running_loop().call_later(self.limits.total_s, stop))
         return session
 
     def close(self, session: HostedSession) -> None:
         """Forget a session, whether it is over or not."""
-        timer = self._sessions.pop(session, None)
-        if timer:
-            timer.cancel()
+        stay = self._sessions.pop(session, None)
+        if stay:
+            stay.timer.cancel()
             session.close()
         self.changed()
 
@@ -95,13 +103,18 @@ class SessionRegistry:
             session.stop(Reason.STOPPING, "the server is being stopped")
         await self._emptied(hurry_s)
 
-    def _check_open(self) -> None:
+    def _check_open(self, network: str) -> None:
         if self.is_stopping:
             raise Refusal(Reason.STOPPING, "the server is being stopped; no new session can be opened")
         health = self.pool.health()
         if not health.is_ready:
             reason = health.message or f"the model is {health.state.value}"
             raise Refusal(Reason.NOT_READY, f"{reason}; try again later")
+        n_open = sum(stay.network == network and not session.log.is_over for session, stay in self._sessions.items())
+        if n_open >= self.limits.sessions_per_address:
+            raise Refusal(
+                Reason.TOO_MANY_SESSIONS, f"{n_open} sessions are open from your address, and no more are allowed"
+            )
 
     async def _emptied(self, timeout_s: float) -> bool:
         """Wait until each session is over and its client has been told, or has gone."""

@@ -89,9 +89,9 @@ class ResumableSessions:
         self._registry = registry
         self._sessions: dict[str, ResumableSession] = {}
 
-    def open(self, request: SessionRequest, holder: Holder) -> ResumableSession:
+    def open(self, request: SessionRequest, holder: Holder, network: str) -> ResumableSession:
         """Open a session. Raises Refusal."""
-        hosted = self._registry.open(request)
+        hosted = self._registry.open(request, network)
         session = ResumableSession(secrets.token_urlsafe(16), request, hosted, holder)
         self._sessions[session.name] = session
         return session

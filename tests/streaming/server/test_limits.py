@@ -28,8 +28,9 @@ def test_too_many_connections_are_told_to_wait() -> None:
         assert [told(served, HELLO, END)[1] for _ in range(3)] == [1000, 1000, 1013]
 
 
-def test_more_sessions_than_allowed_are_refused_and_a_place_is_free_again() -> None:
-    with serving(max_sessions=1) as served:
+@pytest.mark.parametrize("limits", [with_limits(), with_limits(sessions_per_address=1)])
+def test_more_sessions_than_allowed_are_refused_and_a_place_is_free_again(limits: Limits) -> None:
+    with serving(limits, max_sessions=1 if limits.sessions_per_address > 1 else 16) as served:
         with Talker(served) as first:
             first.say(HELLO)
             first.ready()
