@@ -19,6 +19,8 @@ MOST_WEIGHTS_BYTES = 16 << 30
 """The largest Whisper in float32 takes 6.2 GB."""
 _MOST_SHOWN = 120
 _MOST_DIGITS = 400
+# What file systems allow.
+_LONGEST_NAME = 255
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = _MOST_SHOWN
 
@@ -82,4 +84,5 @@ def one_line(text: object, most: int = _MOST_SHOWN) -> str:
 def is_plain_path(path: str, most_parts: int = 1) -> bool:
     """Whether a path stays below the directory that it is looked for in: no root, no `..`, few parts."""
     parts = path.split("/")
-    return len(parts) <= most_parts and path.isprintable() and not {"", ".", ".."} & set(parts)
+    is_short = len(parts) <= most_parts and max(map(len, parts)) <= _LONGEST_NAME
+    return is_short and path.isprintable() and not {"", ".", ".."} & set(parts)

@@ -102,7 +102,7 @@ def _spec_file(package: Path) -> Path:
         path = str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except OSError as error:
         raise WeightsError(f"{manifest}: the manifest of the package cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"{manifest}: the manifest of the package does not say where the model is") from error
     if not is_plain_path(path, _MOST_FOLDERS):
         raise WeightsError(f"{manifest}: got the model at {shown(path)}, expected a path in the package")
