@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.live import Live
 
 from scripts.chromium import chromium, chromium_path
-from scripts.faults import Server
+from scripts.own_server import OwnServer
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, load_model
 from streaming.audio.files import chunked, read_audio
 from streaming.events import Draft
@@ -46,7 +46,7 @@ def page_picture(model: str) -> bytes:
     path = chromium_path()
     if path is None:
         sys.exit("no Chromium was found; install it with: apt-get install chromium")
-    server = Server(["--model", model])
+    server = OwnServer(["--model", model])
     try:
         with tempfile.TemporaryDirectory() as folder:
             heard = Path(folder) / "heard.wav"
