@@ -19,9 +19,19 @@ class OwnServer:
         self.start()
 
     def start(self) -> None:
-        """Return when it is ready. Raises RuntimeError."""
+        """Return when it is ready; else none is left. Raises RuntimeError."""
         command = [*COMMAND, "serve", "--port", str(self.port), *self._flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=_ROOT)
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _wait_ready(self) -> None:
         assert self.process.stderr
         line = b""
         for line in self.process.stderr:
@@ -29,8 +39,6 @@ class OwnServer:
             if found := re.search(rb"listening on \S+:(\d+);", line):
                 self.port = int(found[1])
             elif line.endswith(b": ready\n"):
-                self._reading = threading.Thread(target=self._read, daemon=True)
-                self._reading.start()
                 return
         raise RuntimeError(f"the server has ended: {line.decode(errors='replace')}")
 

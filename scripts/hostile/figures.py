@@ -75,7 +75,7 @@ def head() -> str:
 
 def line(name: str, cells: tuple[str, ...] | list[str], missed: str, remarks: str) -> str:
     """Return a row. missed: what is not as it must be."""
-    return f"{name:22}" + "".join(f"{cell:>9}" for cell in cells) + f"  {missed:46}{remarks}".rstrip()
+    return f"{name:22}" + "".join(f"{cell:>10}" for cell in cells) + f"  {missed:46}{remarks}".rstrip()
 
 
 def plain(name: str, missed: str, remarks: str) -> str:

@@ -81,7 +81,7 @@ class Run:
 
     async def all(self) -> bool:
         """Print the table; return whether nothing was missed. Raises ConfigError, and RuntimeError for our own."""
-        own = None if self._plan.url else await asyncio.to_thread(self._own_server)
+        own = None if self._plan.url else self._own_server()
         try:
             await self._attack(self._subject(own))
             if own:
@@ -162,7 +162,7 @@ class Run:
         if not subject.own:
             raise ConfigError("the server does not recover; what follows could not be measured")
         _say("starting the server again")
-        await asyncio.to_thread(subject.own.start_again)
+        subject.own.start_again()
         await warm_up(self._plan.target(subject.url, self._speech))
 
     async def _stop(self, own: OwnServer) -> None:
@@ -173,7 +173,7 @@ class Run:
             if name not in self._plan.names:
                 continue
             if own.process.poll() is not None:
-                await asyncio.to_thread(own.start_again)
+                own.start_again()
             _say(f"{name}: The server is told to stop while heavy-fast goes on.")
             target = self._plan.target(own.url, self._speech)
             heat_s = min(_MOST_HEAT_S, self._plan.seconds)
