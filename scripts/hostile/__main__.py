@@ -36,8 +36,8 @@ _RECORDINGS = Path(__file__).parents[2] / "demos" / "recordings"
 _SIGNALS = (SIGTERM, SIGTERM_TWICE)
 # What the next option says wins over it.
 _SHORT = (
-    "--only flusher,garbage,bad-hello,sigterm-twice --seconds 2.8 --connections 300 --at-once 20 --hold-s 5 "
-    "--settle-s 5 --drain-s 1 --no-again"
+    "--only flusher,sdp,garbage,silent,bad-hello,surrogate,sigterm-twice --seconds 2.8 --connections 300 --at-once 20 "
+    "--hold-s 5 --settle-s 5 --drain-s 1 --no-again"
 ).split()
 _MISSED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     whom.add_argument("--drain-s", type=float, default=3.0, help="of a server that is started (default: 3)")
     how = parser.add_argument_group("how")
     how.add_argument("--list", action="store_true", help="tell what each attack does, and do nothing")
-    how.add_argument("--short", action="store_true", help="three attacks beside three seconds of speech, and a signal")
+    how.add_argument("--short", action="store_true", help="a few attacks beside three seconds of speech, and a signal")
     how.add_argument("--only", default="", metavar="NAMES", help=f"attacks, {', '.join((*GROUPS, *_SIGNALS))}")
     how.add_argument("--recording", default=str(_RECORDINGS / "lighthouse.flac"), metavar="FILE", help="(lighthouse)")
     how.add_argument("--seconds", type=float, default=80.0, help="of the recording, for each row (default: 80)")
