@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streaming.server.tokens import Tokens
     from streaming.sessions.worker import Worker
 
+_SWITCH_S = 0.0005
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _SHORT_TOKEN_CHARS = 16
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -86,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
     from streaming.server.run import Server, bound_socket, end_process_within
     from streaming.sessions.worker import Worker
 
+    # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
+    sys.setswitchinterval(_SWITCH_S)
     bar = ProgressBar()
     worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access, tls = _access(options), _tls(options)

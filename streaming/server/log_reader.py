@@ -1,6 +1,7 @@
 """A cursor for an event loop: it is told of events, and waits for them without a thread."""
 
 import asyncio
+from contextlib import suppress
 
 from streaming.sessions.event_log import ALL_EVENTS, EventFilter, EventLog
 
@@ -18,7 +19,9 @@ class LogReader:
         loop, news = asyncio.get_running_loop(), self.news
 
         def wake() -> None:
-            loop.call_soon_threadsafe(news.set)
+            # A loop that is closed has nobody left who waits.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(news.set)
 
         self._log, self._wake = log, wake
         log.add_waker(wake)
