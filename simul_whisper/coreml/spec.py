@@ -3,7 +3,7 @@
 It knows Core ML's files, and executes nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,9 @@ class _Reader:
                 inputs[parameter] = (self._kept(f"{outputs[0]}.{parameter}", value),)
         return Operation(operation.type, inputs, outputs)
 
-    def _named(self, prefix: str, bindings: Iterable[Any]) -> tuple[str, ...]:
+    def _named(self, prefix: str, bindings: Sequence[Any]) -> tuple[str, ...]:
+        if not bindings:
+            raise ValueError(f"{prefix} is no operand")
         return tuple(
             each.name if each.WhichOneof("binding") == "name" else self._kept(f"{prefix}.{index}", each.value)
             for index, each in enumerate(bindings)

@@ -167,6 +167,13 @@ def _blob_far_away(spec: Any) -> None:
     _first_blob(spec).offset = 2**63
 
 
+def _no_operand(spec: Any) -> None:
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    for operation in block.operations:
+        for argument in operation.inputs.values():
+            del argument.arguments[:]
+
+
 def _many_inputs(spec: Any) -> None:
     for _ in range(100):
         spec.description.input.add()
@@ -210,6 +217,12 @@ def test_what_means_harm_is_refused_by_name(name: str, copy: Path) -> None:
     harm(copy)
     with pytest.raises(WeightsError, match=said):
         describe(copy)
+
+
+def test_an_operation_without_operands_is_refused(copy: Path) -> None:
+    _changed(_no_operand)(copy)
+    with pytest.raises(WeightsError, match="its program cannot be understood: .* is no operand"):
+        contents(copy)
 
 
 @pytest.mark.parametrize("counts", [{"Ios16.conv": 10**15}, {"Ios16.conv": -1}, {"Ios16.conv": "x"}, [1], "x"])
