@@ -70,12 +70,14 @@ class FairQueue:
         self._waiting: Sequence[Contender] = ()
         self._mean_s = 0.0
 
-    def next(self, contenders: Sequence[_AnyContender]) -> _AnyContender:
-        """Return whose turn it is, of all that have something to do; there is at least one."""
+    def next(self, contenders: Sequence[_AnyContender]) -> _AnyContender | None:
+        """Return whose turn it is, of all that have something to do; None when nobody has, which is to be told, too."""
         for contender in contenders:
             if contender not in self._waiting:
                 self._welcome(contender)
         self._waiting = contenders
+        if not contenders:
+            return None
         weights = [_weight(each) for each in contenders]
         virtual_s = sum(_virtual_s(each) * weight for each, weight in zip(contenders, weights, strict=True))
         self._mean_s = virtual_s / sum(weights)

@@ -203,11 +203,11 @@ class Worker:
 
     def _turn(self, model: Model) -> bool:
         """Let the session whose turn it is do a piece of its work; False when there was nothing to do."""
-        waiting = [scheduled for scheduled in self._open_sessions() if scheduled.has_work]
-        if waiting:
-            self._take_turn(self._queue.next(waiting), model)
+        following = self._queue.next([scheduled for scheduled in self._open_sessions() if scheduled.has_work])
+        if following:
+            self._take_turn(following, model)
         self._forget_over()
-        return bool(waiting)
+        return following is not None
 
     def _take_turn(self, scheduled: ScheduledSession, model: Model) -> None:
         started = self._clock()

@@ -1,13 +1,14 @@
 """Whose turn it is, in a simulation: sessions that ask for more or less computation, and what each of them gets."""
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.sessions.fair_queue import FairQueue, Share
+from streaming.sessions.fair_queue import FairQueue, Share, Standing
 
 PIECE_S = 0.02
 
@@ -42,16 +43,19 @@ class Asking:
             self.took_s.append(now + piece_s - self.due_since)
 
 
-def simulated(sessions: list[Asking], until_s: float = 60.0, piece_s: float = PIECE_S) -> Iterator[float]:
+def take_turn(queue: FairQueue, sessions: Sequence[Asking], now: float) -> None:
+    chosen = queue.next([each for each in sessions if each.has_work(now)])
+    if chosen:
+        chosen.work(now, PIECE_S)
+        queue.charge(chosen, PIECE_S)
+
+
+def simulated(sessions: Sequence[Asking], until_s: float = 60.0) -> Iterator[float]:
     """Let them take turns."""
     queue, now = FairQueue(), 0.0
     while now < until_s:
-        waiting = [each for each in sessions if each.has_work(now)]
-        if waiting:
-            chosen = queue.next(waiting)
-            chosen.work(now, piece_s)
-            queue.charge(chosen, piece_s)
-        now += piece_s
+        take_turn(queue, sessions, now)
+        now += PIECE_S
         yield now
 
 
@@ -98,29 +102,38 @@ def test_listeners_within_their_share_are_served_by_age() -> None:
 
 
 def test_who_was_alone_owes_nothing() -> None:
-    alone = Asking(1.0)
-    queue = FairQueue()
-    for _ in range(1000):
-        queue.charge(queue.next([alone]), PIECE_S)
-    newcomer = Asking(1.0)
-    for _ in range(100):
-        chosen = queue.next([alone, newcomer])
-        chosen.had_s += PIECE_S
-        queue.charge(chosen, PIECE_S)
-    assert alone.had_s == pytest.approx(1.0, abs=2 * PIECE_S)
+    alone, newcomer, queue = Asking(1.0), Asking(1.0), FairQueue()
+    for n in range(1000):
+        take_turn(queue, [alone], n * PIECE_S)
+    before_s = alone.had_s
+    for n in range(1000, 1100):
+        take_turn(queue, [alone, newcomer], n * PIECE_S)
+    assert alone.had_s - before_s == pytest.approx(newcomer.had_s, abs=2 * PIECE_S)
+
+
+def test_who_was_alone_for_long_is_within_its_share() -> None:
+    listener = Asking(0.2, every_s=1.0)
+    for _ in simulated([listener], until_s=20.0):
+        pass
+    assert listener.share.standing is Standing.WITHIN
+
+
+def test_nobody_is_kept_who_has_nothing_to_do() -> None:
+    queue, gone = FairQueue(), Asking(1.0)
+    take_turn(queue, [gone], 0.0)
+    assert queue.next([]) is None
+    known = weakref.ref(gone)
+    del gone
+    assert known() is None
 
 
 def test_opening_sessions_gets_nobody_ahead() -> None:
     """One listener, and somebody who opens a session after each pass."""
-    queue, listener, now = FairQueue(), Asking(0.2, every_s=1.0), 0.0
+    queue, listener = FairQueue(), Asking(0.2, every_s=1.0)
     fresh = Asking(1.0)
-    while now < 60:
-        fresh = Asking(1.0) if not fresh.has_work(now) or fresh.took_s else fresh
-        waiting = [each for each in (listener, fresh) if each.has_work(now)]
-        chosen = queue.next(waiting)
-        chosen.work(now, PIECE_S)
-        queue.charge(chosen, PIECE_S)
-        now += PIECE_S
+    for n in range(3000):
+        fresh = Asking(1.0) if fresh.took_s else fresh
+        take_turn(queue, [listener, fresh], n * PIECE_S)
     assert max(listener.took_s[1:]) <= 0.2 + 2 * PIECE_S
 
 
