@@ -1,5 +1,6 @@
 """The engine as apps embed it: audio in, committed words out."""
 
+from collections.abc import Sequence
 from threading import Event
 
 import numpy as np
@@ -133,7 +134,7 @@ class PaddedAlignAttWhisper:
             words=tuple(words),
             draft="".join(word.text for word in draft),
             draft_words=tuple(draft),
-            stop=passes[-1].stop if passes else StopReason.WAITING,
+            stop=_stop(passes),
             language=self.language,
             audio_end_s=self._window.end_sample / SAMPLE_RATE,
             keep_from_sample=self._window.start_sample,
@@ -146,3 +147,11 @@ class PaddedAlignAttWhisper:
         before, status = self._encoder_backend, self.model.encoder.status
         self._encoder_backend = status.backend
         return None if before == status.backend else EncoderChange(before, status.backend, status.reason)
+
+
+def _stop(passes: Sequence[TokenUpdate]) -> StopReason:
+    """Return why the last pass ended, or that one of them was cut short."""
+    reasons = [each.stop for each in passes]
+    if StopReason.CUT_SHORT in reasons:
+        return StopReason.CUT_SHORT
+    return reasons[-1] if reasons else StopReason.WAITING

@@ -36,7 +36,7 @@ _RECORDINGS = Path(__file__).parents[2] / "demos" / "recordings"
 _SIGNALS = (SIGTERM, SIGTERM_TWICE)
 # What the next option says wins over it.
 _SHORT = (
-    "--only flusher,sdp,garbage,silent,bad-hello,surrogate,sigterm-twice --seconds 2.8 --connections 300 --at-once 20 "
+    "--only flusher,sdp,garbage,silent,bad-hello,sigterm-twice --seconds 2.8 --connections 300 --at-once 20 "
     "--hold-s 5 --settle-s 5 --drain-s 1 --no-again"
 ).split()
 _MISSED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130

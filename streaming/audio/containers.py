@@ -95,8 +95,12 @@ class ContainerDecoder:
             self.close()
             raise
         except (OSError, ValueError) as error:
-            self._error = self._broken(error)
             self.close()
+            if not self._has_begun:
+                # Its starter hangs, or cannot start any: no fault of what was sent.
+                self._processes.give_up()
+                raise OSError("no process to decode in has come up") from error
+            self._error = self._broken(error)
             raise self._error from error
 
     async def _begin(self) -> None:
@@ -153,12 +157,10 @@ class ContainerDecoder:
         return samples
 
     def _broken(self, error: OSError | ValueError) -> AudioFormatError:
-        """Return what there is to say of a process that hangs or is gone."""
+        """Return what there is to say of a process that hangs or is gone, for what it was given."""
         what = "its decoder has crashed, or needed too much memory or time"
         if isinstance(error, TimeoutError):
             what = f"it takes longer than {self._patience_s:g} s to decode"
-            if not self._has_begun:
-                self._processes.give_up()
         logger.warning("a container was refused after %d bytes: %s", self._n_bytes, what)
         return AudioFormatError(f"{_NAME}: {what}; send it in another format, such as flac or opus")
 

@@ -28,7 +28,8 @@ class DecoderProcesses:
 
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments
-        self._lock = threading.Lock()
+        # The garbage collector may close a decoder while another is being started.
+        self._lock = threading.RLock()
         self._numbers = itertools.count()
         self._starter: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
@@ -115,4 +116,6 @@ class DecoderProcesses:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    return kept | _SINGLE | {"PYTHONPATH": os.pathsep.join(str(Path(each).absolute()) for each in sys.path)}
+    # An empty entry is wherever the server was started.
+    found = [str(Path(__file__).parents[2]), *(each for each in sys.path if each)]
+    return kept | _SINGLE | {"PYTHONPATH": os.pathsep.join(str(Path(each).absolute()) for each in found)}

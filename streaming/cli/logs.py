@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_TOKEN = re.compile(r"(token=|bearer )[^\s&\"']+", re.IGNORECASE)
+# A token may have spaces, which an address writes as %20: in a header it goes on to the end of the line.
+_TOKEN = re.compile(r"(bearer |token=)((?<=bearer ).*|\"[^\"]*\"|'[^']*'|[^\s&]+)", re.IGNORECASE)
 
 
 class OneLine(logging.Formatter):

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from simul_whisper import language_names
 from streaming.events import Reason
@@ -21,6 +21,7 @@ from streaming.server.doorway import Doorway
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSessions
+from streaming.server.uvicorn_http import CALLER
 from streaming.server.uvicorn_websocket import caller_of
 from streaming.sessions.request import Refusal
 
@@ -43,7 +44,10 @@ class _Endpoints:
 
     async def stream(self, socket: WebSocket) -> None:
         # Browsers show their pages no reason for a refused handshake, so it is accepted, and the reason told.
-        await socket.accept()
+        try:
+            await socket.accept()
+        except WebSocketDisconnect:
+            return
         connection = Connection(socket, self._registry, self._sessions)
         self._registry.n_connections += 1
         name = None
@@ -137,6 +141,8 @@ class _KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
+        if CALLER in scope and scope["client"]:
+            scope[CALLER].comes_from(scope["client"][0])
         if scope["type"] == "http" and scope["path"] != _HEALTH_PATH:
             request = HTTPConnection(scope)
             if not self._access.knows_host(request.headers):

@@ -8,7 +8,7 @@ that come from where most come from, the one that has waited longest. So those t
 import ipaddress
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from streaming.server.limits import Limits, RateLimiter
 
@@ -19,24 +19,28 @@ _IPV6_PREFIX = 64
 class Caller:
     """One open connection. network: where it comes from.
 
-    is_over_rate: more came from there in the last minute than are allowed. end: closes it at once.
+    is_over_rate: more came from there in the last minute than are allowed. is_answered: it reads an answer, and is not
+    the first to go. end: closes it at once.
     """
 
     def __init__(self, doorway: "Doorway", network: str, end: Callable[[], None]) -> None:
         self._doorway, self.network, self.end = doorway, network, end
-        self.is_over_rate = self._is_charged = self.is_gone = False
+        self.is_over_rate = self._is_charged = self.is_gone = self.is_answered = False
 
     def comes_from(self, address: str) -> None:
         """It came through a proxy, which tells the address."""
         network = network_of(address)
         if network != self.network:
+            was_charged = self._is_charged
             self.forgive()
             self._doorway.move(self, network)
-            self.charge()
+            if was_charged:
+                self.charge()
 
     def charge(self) -> None:
-        """Count it against the rate of where it comes from."""
-        self.is_over_rate, self._is_charged = not self._doorway.rate.lets_through(self.network), True
+        """Count it against the rate of where it comes from, once, or again after it was forgiven."""
+        if not self._is_charged:
+            self.is_over_rate, self._is_charged = not self._doorway.rate.lets_through(self.network), True
 
     def forgive(self) -> None:
         """It has asked for something short, which is not counted."""
@@ -129,10 +133,10 @@ class Doorway:
         """Close one of the network if it has too many; else, if all are too many, one of where most come from."""
         n_from = self._n_seated_from[network] + len(self._waiting_from.get(network, ()))
         if n_from >= self._limits.connections_per_address and self._waiting_from.get(network):
-            self._turn_away(next(iter(self._waiting_from[network])))
+            self._turn_away(_first_to_go(self._waiting_from[network]))
         elif self.n_waiting >= self._limits.max_waiting:
             crowd = max(self._waiting_from.values(), key=lambda waiting: len(waiting))
-            self._turn_away(next(iter(crowd)))
+            self._turn_away(_first_to_go(crowd))
 
     def _turn_away(self, caller: Caller) -> None:
         self.leave(caller)
@@ -146,6 +150,11 @@ class Doorway:
             self.n_waiting -= 1
             if not neighbours:
                 del self._waiting_from[caller.network]
+
+
+def _first_to_go(waiting: Iterable[Caller]) -> Caller:
+    """Return who has waited longest; of those that read an answer, only if all do."""
+    return next((caller for caller in waiting if not caller.is_answered), None) or next(iter(waiting))
 
 
 def network_of(address: str) -> str:

@@ -113,7 +113,9 @@ class SessionRegistry:
         n_open = sum(stay.network == network and not session.log.is_over for session, stay in self._sessions.items())
         if n_open >= self.limits.sessions_per_address:
             raise Refusal(
-                Reason.TOO_MANY_SESSIONS, f"{n_open} sessions are open from your address, and no more are allowed"
+                Reason.TOO_MANY_SESSIONS,
+                f"{n_open} sessions are open from your address, and no more are allowed; "
+                "the server can allow more with --sessions-per-address",
             )
 
     async def _emptied(self, timeout_s: float) -> bool:

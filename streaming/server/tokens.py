@@ -41,6 +41,8 @@ def one_token(token: str, source: str) -> Tokens:
 
 def read_tokens(path: Path) -> Tokens:
     """Read a file of lines with a name and a token each. Raises ConfigError, which tells no token."""
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: expected a file, which can be read again")
     try:
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
@@ -67,8 +69,11 @@ def both(tokens: Tokens, others: Tokens) -> Tokens:
 
 
 def can_be_read_by_others(path: Path) -> bool:
-    """Whether every user of this machine may read the file."""
-    return os.name == "posix" and bool(path.stat().st_mode & stat.S_IROTH)
+    """Whether every user of this machine may read the file. Raises ConfigError when it is gone."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _named(line: str, source: str) -> tuple[str, str]:

@@ -21,6 +21,8 @@ from streaming.server.doorway import Caller, Doorway
 from streaming.server.limits import Limits
 from streaming.server.security_headers import SECURITY_HEADERS
 
+# Where requests of the application have their Caller.
+CALLER = "simul_whisper.caller"
 _MOST_HEAD_BYTES = 16_384
 # Bytes of a header's line besides name and value, and of the request's line besides method and target.
 _HEADER_EXTRA, _REQUEST_EXTRA = len(": \r\n"), len("  HTTP/1.1\r\n")
@@ -117,16 +119,20 @@ class UvicornHttp(H11Protocol):
             return
         if self.cycle is not None and not self.cycle.response_complete and self.cycle is not self._answering:
             self._answering = self.cycle
+            self.cycle.scope[CALLER] = self._known  # type: ignore[literal-required]
+            self._known.is_answered = True
             self._known.forgive()
             self._known.is_here()
             self._within(self._limits.slow_reader_s, self.transport.abort)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._stop_timer()
+        self._known.charge()
         self._known.is_here()
         super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
+        self._known.is_answered = False
         if self.transport.is_closing():
             self._within(_GRACE_S, self.transport.abort)
         else:

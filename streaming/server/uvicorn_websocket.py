@@ -52,12 +52,15 @@ class _Frames(ServerProtocol):
         return response
 
     def recv_frame(self, frame: Frame) -> None:
-        self._n_fragments = self._n_fragments + 1 if frame.opcode is Opcode.CONT else 0
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._n_fragments = 0
+        elif frame.opcode is Opcode.CONT:
+            self._n_fragments += 1
         if self._n_fragments > _MOST_FRAGMENTS:
             raise ProtocolError(f"a message in more than {_MOST_FRAGMENTS} pieces")
         self._check_text(frame)
         super().recv_frame(frame)
-        if frame.fin and frame.opcode is Opcode.TEXT:
+        if frame.fin and self._text is not None and frame.opcode in (Opcode.TEXT, Opcode.CONT):
             self.max_message_size = self._most_bytes
 
     def _check_text(self, frame: Frame) -> None:
@@ -119,7 +122,10 @@ class UvicornWebSocket(WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         closed = self.conn.close_sent
-        assert closed is not None
+        if closed is None:
+            # It was not accepted yet, so there is nothing to close it with.
+            self.transport.abort()
+            return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": closed.code, "reason": closed.reason})
         self._write_last()
         self._abort_later(_QUIET_S)
@@ -130,7 +136,7 @@ class UvicornWebSocket(WebSocketsSansIOProtocol):
             self._abort_later()
 
     async def send(self, message: Any) -> None:
-        if self.close_sent and self.handshake_complete:
+        if self.close_sent if self.handshake_complete else self.transport.is_closing():
             raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.close" and self.close_sent and not self.transport.is_closing():

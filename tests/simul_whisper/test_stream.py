@@ -376,6 +376,16 @@ def test_a_pass_cut_short_tells_how_far_it_came_and_loses_nothing(n_pieces: int,
     assert first.text + rest.text == speech.text
 
 
+def test_a_pass_of_several_windows_tells_that_one_was_cut_short() -> None:
+    whisper = listener(audio_max_len=5.0)
+    whisper.insert_audio(speech_of(random_words(20, 5)).samples)
+    work = whisper.inference(is_last=True)
+    next(work)
+    next(work)
+    work.send(True)
+    assert finished(work).stop is StopReason.CUT_SHORT
+
+
 def cut_short(work: Pieces[Update], n_pieces: int) -> tuple[Update, int]:
     """The result of work that is cut short after so many pieces, and how often it had to be told."""
     n_sent = 0

@@ -103,7 +103,10 @@ def test_a_starter_that_hangs_is_replaced(processes: DecoderProcesses) -> None:
     os.kill(starter, signal.SIGSTOP)
 
     async def hang() -> None:
-        with closing(ContainerDecoder(processes, patience_s=0.2)) as decoder:
+        with (
+            closing(ContainerDecoder(processes, patience_s=0.2)) as decoder,
+            pytest.raises(OSError, match="no process"),
+        ):
             await refusal(decoder)
 
     asyncio.run(hang())

@@ -68,6 +68,26 @@ def test_who_asks_for_something_short_is_not_counted_and_who_says_nothing_is() -
     assert not callers.come("192.0.2.1").is_over_rate
 
 
+def test_a_request_before_a_session_does_not_make_that_free() -> None:
+    callers, wants = Callers(), list[bool]()
+    for _ in range(7):
+        caller = callers.come("192.0.2.1")
+        caller.forgive()
+        caller.charge()
+        caller.charge()
+        wants.append(caller.is_over_rate)
+    assert wants == [False] * 5 + [True] * 2
+
+
+def test_who_reads_an_answer_goes_last() -> None:
+    callers = Callers()
+    for is_answered in (True, False, True):
+        callers.come("192.0.2.1").is_answered = is_answered
+    for _ in range(2):
+        callers.come("192.0.2.1").is_answered = True
+    assert callers.gone == [1, 0]
+
+
 def test_who_comes_through_a_proxy_is_counted_where_it_comes_from() -> None:
     callers = Callers()
     for n in range(20):

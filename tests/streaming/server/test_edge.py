@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.protocols.native import Refused
+from streaming.protocols.native import Numbered, Refused
 from streaming.server.access import Access, own_names
 from streaming.server.run import bound_socket
 from streaming.server.security_headers import SECURITY_HEADERS
@@ -214,6 +214,10 @@ TEXT, CONTINUATION, CLOSE, PING = 1, 0, 8, 9
         (frame(CLOSE, b"\x00\x01"), 1002),
         (frame(TEXT, b"{") + frame(PING, b"") + frame(CLOSE, b"\x03\xe8"), 1000),
         (frame(TEXT, b"", is_last=False) + frame(CONTINUATION, b"", is_last=False) * 2000, 1002),
+        (
+            frame(TEXT, b"", is_last=False) + (frame(CONTINUATION, b"", is_last=False) * 99 + frame(PING, b"")) * 20,
+            1002,
+        ),
         (b"\x81\xff" + (1 << 20).to_bytes(8, "big") + bytes(4), 1009),
     ],
 )
@@ -233,6 +237,17 @@ def test_half_a_character_may_stand_at_the_end_of_a_piece(edge: Served) -> None:
     with Talker(edge) as talker:
         talker.socket.socket.sendall(frame(TEXT, said[:cut], is_last=False) + frame(CONTINUATION, said[cut:]))
         assert [each.reason.value for each in talker.rest() if isinstance(each, Refused)] == ["unknown_type"]
+
+
+def test_a_hello_in_pieces_opens_the_door_to_long_messages(edge: Served) -> None:
+    hello = HELLO.encode()
+    pieces = [hello[start : start + 100] for start in range(0, len(hello), 100)]
+    with Talker(edge) as talker:
+        frames = [frame(CONTINUATION if n else TEXT, piece, is_last=False) for n, piece in enumerate(pieces)]
+        talker.socket.socket.sendall(b"".join([*frames, frame(CONTINUATION, b"")]))
+        talker.ready()
+        talker.say(bytes(100_000), END)
+        assert isinstance(talker.rest()[-1], Numbered)
 
 
 def test_pings_whose_answers_nobody_reads_are_not_answered_for_ever(edge: Served) -> None:
