@@ -13,7 +13,7 @@ from streaming.sessions.session import Session, Turn
 from streaming.settings import WorkerConfig
 
 # So much is taken from one session before another has its turn.
-_TAKEN_AT_ONCE = 2 * SAMPLE_RATE
+_TAKEN_AT_ONCE = SAMPLE_RATE // 2
 # Of more flushes than that, the inbox forgets those that others follow.
 _MOST_PLANNED = 64
 

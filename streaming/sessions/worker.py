@@ -38,6 +38,8 @@ from streaming.settings import VoiceConfig, WorkerConfig
 
 logger = logging.getLogger(__name__)
 
+# Voice activity keeps all of Python waiting while it hears. With hours of audio at hand, sockets need turns in between.
+_BREATH_S = 0.002
 _REASONS = {
     AudioFormatError: Reason.AUDIO_FORMAT,
     ConfigError: Reason.CONFIG,
@@ -230,6 +232,8 @@ class Worker:
             scheduled.handle.tell([_failure(error)])
             return
         if isinstance(done, Taken):
+            if scheduled.is_backlog:
+                time.sleep(_BREATH_S)
             self._metrics.audio_s.inc(done.n_samples / SAMPLE_RATE)
             self._metrics.dropped_s.inc(done.n_lost / SAMPLE_RATE)
         elif isinstance(done, Told):
