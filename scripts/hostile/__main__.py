@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--hold-s", type=float, default=15.0, help="attackers wait so long for an answer (default: 15)")
     how.add_argument("--sources", type=int, default=1, help="addresses that attackers come from (default: 1)")
     how.add_argument("--patience-s", type=float, default=45.0, help="for words after the recording (default: 45)")
-    how.add_argument("--settle-s", type=float, default=20.0, help="for the server to be at rest again (default: 20)")
+    how.add_argument("--settle-s", type=float, default=40.0, help="for the server to be at rest again (default: 40)")
     how.add_argument("--no-again", dest="again", action="store_false", help="the neighbour is alone but once")
     how.add_argument("--longest-s", type=float, default=900.0, help="for an attack to be over (default: 900)")
     return parser
