@@ -34,6 +34,9 @@ class Tls:
 class TlsConnection(SSLProtocol):
     """Encrypts for a connection of HTTP."""
 
+    # What asyncio keeps for each to read into; its own 256 KiB are much for a crowd that says nothing.
+    max_size = 32_768
+
     def __init__(self, http: UvicornHttp, context: ssl.SSLContext, doorway: Doorway, handshake_s: float) -> None:
         # Nobody waits for the handshake: a future would only tell that nobody asked how it went.
         super().__init__(
