@@ -221,7 +221,7 @@ def test_what_means_harm_is_refused_by_name(name: str, copy: Path) -> None:
 
 def test_an_operation_without_operands_is_refused(copy: Path) -> None:
     _changed(_no_operand)(copy)
-    with pytest.raises(WeightsError, match="its program cannot be understood: .* is no operand"):
+    with pytest.raises(WeightsError, match=r"its program cannot be understood: .* is no operand"):
         contents(copy)
 
 
