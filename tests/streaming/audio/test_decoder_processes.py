@@ -68,14 +68,17 @@ def test_each_started_anew_is_the_same() -> None:
 
 
 def test_a_process_that_hangs_is_killed(processes: DecoderProcesses) -> None:
+    heard([FLAC], processes=processes)
+    wait_for(lambda: not decoders_of(processes))
+
     async def hang() -> str:
-        with closing(ContainerDecoder(processes, patience_s=0.2)) as decoder:
-            await asyncio.to_thread(wait_for, lambda: bool(decoders_of(processes)))
+        with closing(ContainerDecoder(processes, patience_s=2.0)) as decoder:
+            await fed(decoder, b"fLaC")
             (pid,) = decoders_of(processes)
             os.kill(pid, signal.SIGSTOP)
             return await refusal(decoder)
 
-    assert "takes longer than 0.2 s to decode; send it in another format" in asyncio.run(hang())
+    assert "takes longer than 2 s to decode; send it in another format" in asyncio.run(hang())
     wait_for(lambda: not decoders_of(processes))
 
 
