@@ -34,6 +34,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=int, default=8000, help="port to listen on; 0 takes any that is free (default: 8000)"
     )
+    _add_access(parser)
+    parser.add_argument(
+        "--admin-port", type=int, help="a port of its own for /health and /metrics; /metrics is then there only"
+    )
+    parser.add_argument("--admin-host", default="127.0.0.1", help="address of that port (default: 127.0.0.1)")
+    add_options(parser, Limits, "limits")
+    add_options(parser, WorkerConfig, "the thread that serves all sessions")
+    parser.add_argument(
+        "--client-limits",
+        type=_client_limits,
+        default=ClientLimits(),
+        metavar="NAME=VALUE,...",
+        help=f"what clients may ask for (default: {_shown(ClientLimits())})",
+    )
+    add_voice_settings(parser)
+    add_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of who may come in."""
     parser.add_argument(
         "--token",
         help=f"the token that clients must send; safer in ${_TOKEN}, which other users of this machine cannot see",
@@ -60,22 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="answer to this name, too, besides the machine's own; * lets all",
     )
-    parser.add_argument(
-        "--admin-port", type=int, help="a port of its own for /health and /metrics; /metrics is then there only"
-    )
-    parser.add_argument("--admin-host", default="127.0.0.1", help="address of that port (default: 127.0.0.1)")
-    add_options(parser, Limits, "limits")
-    add_options(parser, WorkerConfig, "the thread that serves all sessions")
-    parser.add_argument(
-        "--client-limits",
-        type=_client_limits,
-        default=ClientLimits(),
-        metavar="NAME=VALUE,...",
-        help=f"what clients may ask for (default: {_shown(ClientLimits())})",
-    )
-    add_voice_settings(parser)
-    add_settings(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
