@@ -262,6 +262,8 @@ def test_a_token_can_be_typed_in(chromium: Any) -> None:
 
 
 def test_captions_alone_fill_the_screen(reader: Reader) -> None:
+    # Without a window, Chromium sometimes leaves full screen again by itself, as somebody who presses Escape.
+    reader.page.evaluate("() => { Element.prototype.requestFullscreen = undefined; }")
     reader.page.click("#full-screen")
     reader.page.wait_for_selector("footer", state="hidden")
     reader.page.wait_for_function("document.getElementById('captions').clientHeight === innerHeight")
