@@ -59,6 +59,8 @@ addEventListener("beforeunload", (event) => phase !== "idle" && event.preventDef
 document.addEventListener("visibilitychange", keepAwake);
 enter("idle");
 showWhetherEmpty();
+// Until here nothing on the page would have heard a click.
+document.body.inert = false;
 learn();
 
 // What the server has

@@ -143,16 +143,20 @@ def reader(chromium: Any, server: Server) -> Iterator[Reader]:
     assert opened.errors == []
 
 
-def test_start_waits_until_the_page_can_hear_it(chromium: Any, server: Server) -> None:
+def test_the_page_can_be_used_once_it_can_hear_it(chromium: Any, server: Server) -> None:
     page, held = chromium.new_page(), list[Any]()
     page.set_default_timeout(PATIENCE_MS)
     with page.expect_request("**/recovery.json"):
         page.route("**/recovery.json", lambda route: held.append(route))
         page.goto(server.url, wait_until="commit")
     page.locator("#start").wait_for()
-    assert page.is_disabled("#start")
+    before = page.evaluate("document.documentElement.dataset.theme")
+    page.click("#theme", force=True)
     held[0].continue_()
-    page.locator("#start:enabled").wait_for()
+    page.click("#theme")
+    assert page.evaluate("document.documentElement.dataset.theme") != before
+    page.click("#full-screen")
+    page.wait_for_selector("footer", state="hidden")
     page.close()
 
 
@@ -262,8 +266,6 @@ def test_a_token_can_be_typed_in(chromium: Any) -> None:
 
 
 def test_captions_alone_fill_the_screen(reader: Reader) -> None:
-    # Without a window, Chromium sometimes leaves full screen again by itself, as somebody who presses Escape.
-    reader.page.evaluate("() => { Element.prototype.requestFullscreen = undefined; }")
     reader.page.click("#full-screen")
     reader.page.wait_for_selector("footer", state="hidden")
     reader.page.wait_for_function("document.getElementById('captions').clientHeight === innerHeight")
