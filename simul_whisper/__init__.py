@@ -22,6 +22,7 @@ from simul_whisper.errors import (
     NeuralEngineNotAvailableError,
     ShapeConversionError,
     SimulWhisperError,
+    TranslationError,
     WeightsError,
 )
 from simul_whisper.languages import language_code, language_names
@@ -29,6 +30,8 @@ from simul_whisper.options import Option, check_options, from_mapping, option, o
 from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
+from simul_whisper.translators import Sentence, TargetToken, Translator
+from simul_whisper.translators.config import TranslationConfig
 from simul_whisper.word import Word
 
 if TYPE_CHECKING:
@@ -95,14 +98,19 @@ __all__ = [
     "Pieces",
     "Progress",
     "ProgressHandler",
+    "Sentence",
     "ShapeConversionError",
     "SimulWhisperConfig",
     "SimulWhisperError",
     "Stage",
     "Step",
     "StopReason",
+    "TargetToken",
     "TextDecoder",
     "Timing",
+    "TranslationConfig",
+    "TranslationError",
+    "Translator",
     "Update",
     "WeightsError",
     "Word",

@@ -63,6 +63,9 @@ class SimulWhisperConfig:
     task: str = option(
         "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")
     )
+    targets: Sequence[str] = option(
+        (), "languages to translate into beside the transcript; into English Whisper translates from the same encoding"
+    )
     decoder_type: str = option("greedy", "how tokens are searched", ("greedy", "beam"))
     beam_size: int = option(5, "hypotheses kept by the beam decoder", low=1, high=16)
     init_prompt: str = option("", "text that came before the stream; it scrolls away as text is committed")
@@ -125,6 +128,7 @@ class SimulWhisperConfig:
         for name in _TEXTS:
             _check_text(name, getattr(snapshot, name))
         snapshot.language = language_code(snapshot.language)
+        snapshot.targets = checked_targets(snapshot.targets)
         if snapshot.use_coreml_encoder:
             if snapshot.encoder_backend not in ("auto", "coreml"):
                 raise ConfigError(
@@ -217,6 +221,16 @@ class AlignAttConfig(SimulWhisperConfig):
     @property
     def max_samples(self) -> int:
         return round(self.audio_max_len * SAMPLE_RATE)
+
+
+def checked_targets(targets: Sequence[str]) -> tuple[str, ...]:
+    """Return the languages as codes, each once. Raises ConfigError."""
+    if isinstance(targets, str) or not all(isinstance(target, str) for target in targets):
+        raise ConfigError(f'got targets {shown(targets)}, expected a list of languages such as ["en", "es"]')
+    codes = [language_code(target) for target in targets]
+    if "auto" in codes:
+        raise ConfigError("got the target auto, expected a language to translate into")
+    return tuple(dict.fromkeys(codes))
 
 
 def _check_text(name: str, text: str) -> None:

@@ -32,6 +32,10 @@ class BackendError(SimulWhisperError):
     """A backend is unknown, not installed, or cannot do what was asked."""
 
 
+class TranslationError(SimulWhisperError):
+    """A translator has failed, or was too slow; the next sentence may go well."""
+
+
 class EncoderError(SimulWhisperError):
     """The encoder cannot do its work; the kinds below say why."""
 

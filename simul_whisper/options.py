@@ -50,7 +50,9 @@ def checked_value(settings_field: "Field[Any]", given: Any) -> Any:
     """Return the value of an option in its declared type. Raises ConfigError."""
     name, known = settings_field.name, option_of(settings_field)
     annotation: Any = str if get_origin(settings_field.type) is Literal else settings_field.type
-    expected: Any = {float: (int, float), Sequence[Sequence[int]]: (list, tuple)}.get(annotation, annotation)
+    expected: Any = {float: (int, float), Sequence[Sequence[int]]: (list, tuple), Sequence[str]: (list, tuple)}.get(
+        annotation, annotation
+    )
     if not isinstance(given, expected) or (isinstance(given, bool) and annotation in (int, float)):
         raise ConfigError(f"got {name} = {shown(given)}, expected {_expected(annotation, known)}")
     if known.choices and given not in known.choices:

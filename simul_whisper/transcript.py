@@ -37,6 +37,7 @@ class Update:
     stop: why the last pass ended.
     audio_end_s: audio up to here has been decoded. keep_from_sample: audio before it will not be needed again.
     encoder_change: None as long as the same encoder runs.
+    translation, draft_translation: the same of the English translation, where it is a target.
     """
 
     words: tuple[Word, ...]
@@ -49,6 +50,8 @@ class Update:
     encoder_change: EncoderChange | None = None
     timing: Timing = field(default_factory=Timing)
     draft_words: tuple[Word, ...] = ()
+    translation: tuple[Word, ...] = ()
+    draft_translation: tuple[Word, ...] = ()
 
     @property
     def text(self) -> str:

@@ -90,6 +90,29 @@ class Translation:
 
 
 @dataclass(frozen=True)
+class TranslationDraft:
+    """What follows the translation and may still change; it replaces the draft before, and may be empty."""
+
+    target: str
+    words: tuple[Word, ...]
+    utterance: int = 1
+
+    @property
+    def text(self) -> str:
+        return "".join(word.text for word in self.words)
+
+
+@dataclass(frozen=True)
+class TranslationSkipped:
+    """The speech between these times was not translated: the translator was too slow, or has failed, as `why` says."""
+
+    target: str
+    from_s: float
+    to_s: float
+    why: str
+
+
+@dataclass(frozen=True)
 class SpeechStarted:
     at_s: float
     utterance: int = 1
@@ -176,6 +199,8 @@ Event = (
     Words
     | Draft
     | Translation
+    | TranslationDraft
+    | TranslationSkipped
     | SpeechStarted
     | SpeechEnded
     | Language

@@ -16,7 +16,7 @@ from simul_whisper import PRESETS, AlignAttConfig, ConfigError, Progress, from_m
 from streaming.settings import VoiceConfig
 
 # These have other names on the command line.
-_FLAGS = {"model_name": "--model", "segment_length": "--chunk", "precision": "--compute-precision"}
+_FLAGS = {"model_name": "--model", "segment_length": "--chunk", "precision": "--compute-precision", "targets": "--to"}
 # The table of the file that holds the settings of voice activity; all else in it is the engine's.
 _VOICE_TABLE = "voice"
 

@@ -296,6 +296,8 @@ _EVENTS: Mapping[str, type[Any]] = {
     "words": Words,
     "draft": events.Draft,
     "translation": events.Translation,
+    "translation_draft": events.TranslationDraft,
+    "translation_skipped": events.TranslationSkipped,
     "speech_started": events.SpeechStarted,
     "speech_ended": events.SpeechEnded,
     "language": events.Language,
@@ -309,7 +311,7 @@ _EVENTS: Mapping[str, type[Any]] = {
     "error": events.Failed,
 }
 _OTHERS: Mapping[str, type[Any]] = {"ready": Ready, "received": Received, "error": Refused}
-_WITH_WORDS = (Words, events.Draft, events.Translation)
+_WITH_WORDS = (Words, events.Draft, events.Translation, events.TranslationDraft)
 _WITH_REASON = (events.Failed, Refused)
 # A server older than the language of words does not tell it.
 _WORD_KEYS = tuple(each.name for each in fields(Word) if each.name != "language")

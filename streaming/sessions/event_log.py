@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from simul_whisper import SimulWhisperError
-from streaming.events import Draft, Ended, Event, Failed, Recognised, Translation
+from streaming.events import Draft, Ended, Event, Failed, Recognised, Translation, TranslationDraft, TranslationSkipped
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,11 @@ class EventFilter:
     targets: frozenset[str] | None = None
 
     def wants(self, event: Event) -> bool:
-        if isinstance(event, Draft):
-            return self.drafts
-        return not isinstance(event, Translation) or self.targets is None or event.target in self.targets
+        if isinstance(event, Draft | TranslationDraft) and not self.drafts:
+            return False
+        if isinstance(event, Translation | TranslationDraft | TranslationSkipped):
+            return self.targets is None or event.target in self.targets
+        return True
 
 
 ALL_EVENTS = EventFilter()

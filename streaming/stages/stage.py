@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from simul_whisper import SimulWhisperError
@@ -17,8 +17,8 @@ _TURN_S = 1.0
 class Stage(Protocol):
     """Events in, events out. It is given all events of the session, its own included, and passes over most of them."""
 
-    def feed(self, event: Event) -> Iterable[Event]:
-        """Return what an event brings, which may be nothing."""
+    def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+        """Return what events bring, which may be nothing. A stage that is slow is given many at once."""
         ...
 
     def flush(self) -> Iterable[Event]:
@@ -46,8 +46,7 @@ def _run(log: EventLog, stage: Stage, n_before: int) -> None:
         while not is_last and not log.is_over:
             # Asked before the events are read, so that none comes after them.
             is_last = log.n_finished >= n_before
-            for event in cursor.read(_TURN_S, n_finished=n_before):
-                log.append(stage.feed(event))
+            log.append(stage.feed(cursor.read(_TURN_S, n_finished=n_before)))
         if is_last:
             log.append(stage.flush())
             log.finish()

@@ -1,7 +1,7 @@
 """Stages beside recognition: what they add comes in its own time, and the session waits for them."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from simul_whisper import Word
@@ -19,9 +19,8 @@ class Backwards:
     may_go_on: threading.Event = field(default_factory=threading.Event)
     held: list[Word] = field(default_factory=list)
 
-    def feed(self, event: Event) -> Iterable[Event]:
-        if isinstance(event, Words):
-            self.held += event.words
+    def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+        self.held += [word for event in events if isinstance(event, Words) for word in event.words]
         return []
 
     def flush(self) -> Iterable[Event]:
@@ -36,12 +35,12 @@ class Shouting:
 
     heard: list[str] = field(default_factory=list)
 
-    def feed(self, event: Event) -> Iterable[Event]:
-        if isinstance(event, Translation) and event.target == "xx":
-            self.heard.append(event.text)
-            word = Word(event.text.upper(), event.source_start_s, event.source_end_s, 1.0)
-            return [Translation("loud", (word,), event.source_start_s, event.source_end_s)]
-        return []
+    def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+        for event in events:
+            if isinstance(event, Translation) and event.target == "xx":
+                self.heard.append(event.text)
+                word = Word(event.text.upper(), event.source_start_s, event.source_end_s, 1.0)
+                yield Translation("loud", (word,), event.source_start_s, event.source_end_s)
 
     def flush(self) -> Iterable[Event]:
         return []
@@ -50,7 +49,7 @@ class Shouting:
 class Late:
     """Has something to say at the end, for which a session that has failed does not wait."""
 
-    def feed(self, event: Event) -> Iterable[Event]:  # noqa: ARG002
+    def feed(self, events: Sequence[Event]) -> Iterable[Event]:  # noqa: ARG002
         return []
 
     def flush(self) -> Iterable[Event]:
@@ -58,8 +57,8 @@ class Late:
 
 
 class Broken:
-    def feed(self, event: Event) -> Iterable[Event]:
-        raise RuntimeError(f"no {type(event).__name__}")
+    def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+        raise RuntimeError(f"no {type(events[0]).__name__}")
 
     def flush(self) -> Iterable[Event]:
         return []
