@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,15 @@ class _Endpoints:
         health, config = self._registry.pool.health(), self._registry.config
         if not health.is_ready:
             return JSONResponse({"message": health.message or f"the model is {health.state.value}"}, 503, _NOT_KEPT)
-        translations = self._registry.translations
+        # Of whatever language a session asks for.
+        translations, any_language = self._registry.translations, replace(config, language="auto")
         told = {
             "name": health.model,
             "languages": _named(health.languages),
             "tasks": health.tasks,
             "language": config.language,
             "task": config.task,
-            "targets": _named(translations.targets(health)),
+            "targets": _named(translations.targets(health, any_language)),
             "first_targets": translations.first,
             "most_targets": self._registry.client_limits.targets,
             "translator": translations.translator_name,

@@ -36,19 +36,15 @@ class _Mark(Enum):
 class HostedSession:
     """It belongs to one event loop. Its events are in `log`.
 
-    audio: what the bytes are; None: a container. language: that is spoken, or auto. `room` is set whenever some of the audio that waits was taken. Audio
+    audio: what the bytes are; None: a container. `room` is set whenever some of the audio that waits was taken. Audio
     that cannot be decoded ends the session.
     """
 
     def __init__(
-        self,
-        handle: SessionHandle,
-        audio: PcmFormat | None,
-        translations: SessionTranslations | None = None,
-        language: str = "auto",
+        self, handle: SessionHandle, audio: PcmFormat | None, translations: SessionTranslations | None = None
     ) -> None:
         self.log: EventLog = handle.log
-        self.language, self._translations = language, translations
+        self._translations = translations
         # None once the session is over, or nobody asks for it any more: it holds half a minute of audio.
         self._handle: SessionHandle | None = handle
         self._audio = audio

@@ -22,9 +22,10 @@ _LOOK_S = 0.2
 
 @dataclass(frozen=True)
 class _Stay:
-    """Whose session it is, by network, and what ends it when it lasts too long."""
+    """Whose session it is, by network, how it is decoded, and what ends it when it lasts too long."""
 
     network: str
+    config: AlignAttConfig
     timer: asyncio.TimerHandle
 
 
@@ -61,23 +62,24 @@ class SessionRegistry:
         config = request.engine_config(self.config, self.client_limits)
         voice = request.voice_config(self._voice)
         config = replace(config, targets=self.translations.config.by_whisper(request.targets))
-        self._check_targets(request.targets, config.language)
+        self._check_targets(request.targets, config)
         handle = self.pool.open(config, voice, drafts=request.drafts)
         translations = SessionTranslations(self.translations, handle, drafts=request.drafts)
         translations.begin(request.targets)
-        session = HostedSession(handle, request.audio, translations, config.language)
+        session = HostedSession(handle, request.audio, translations)
         message = f"the session was ended after {self.limits.total_s:g} s, the longest that this server allows"
         stop = functools.partial(session.stop, Reason.TOO_LONG, message)
-        self._sessions[session] = _Stay(network, asyncio.get_running_loop().call_later(self.limits.total_s, stop))
+        timer = asyncio.get_running_loop().call_later(self.limits.total_s, stop)
+        self._sessions[session] = _Stay(network, config, timer)
         return session
 
     def targets(self, session: HostedSession) -> tuple[str, ...]:
         """Return the languages that the session can be translated into."""
-        return self.translations.targets(self.pool.health(), session.language)
+        return self.translations.targets(self.pool.health(), self._sessions[session].config)
 
     def choose_targets(self, session: HostedSession, targets: Sequence[str]) -> None:
         """Translate what follows in a session into these languages. Raises Refusal."""
-        self._check_targets(targets, session.language)
+        self._check_targets(targets, self._sessions[session].config)
         session.choose_targets(targets)
 
     def close(self, session: HostedSession) -> None:
@@ -121,8 +123,8 @@ class SessionRegistry:
                 "the server can allow more with --sessions-per-address",
             )
 
-    def _check_targets(self, targets: Sequence[str], language: str) -> None:
-        self.translations.check(targets, self.pool.health(), language, self.client_limits.targets)
+    def _check_targets(self, targets: Sequence[str], config: AlignAttConfig) -> None:
+        self.translations.check(targets, self.pool.health(), config, self.client_limits.targets)
 
     async def _emptied(self, timeout_s: float) -> bool:
         """Wait until each session is over and its client has been told, or has gone."""

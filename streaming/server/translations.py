@@ -6,7 +6,7 @@ of text, which all sessions share.
 
 from collections.abc import Sequence
 
-from simul_whisper import ConfigError, TranslationConfig, Translator, language_names
+from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig, Translator, language_names
 from streaming.events import Reason
 from streaming.sessions.pool import Health, SessionHandle
 from streaming.sessions.request import Refusal
@@ -31,23 +31,25 @@ class Translations:
         """What translates text; empty where nothing does."""
         return self.translator.description if self.translator else ""
 
-    def targets(self, health: Health, language: str = "auto") -> tuple[str, ...]:
-        """Return the languages that a session can have with this model, but for the one that is spoken.
+    def targets(self, health: Health, config: AlignAttConfig) -> tuple[str, ...]:
+        """Return the languages that a session with these settings can have, but for that of its own text."""
+        source = _source(config)
+        is_english = config.task == "translate" or "translate" not in health.tasks
+        of_sound = () if is_english else self.config.by_whisper(_LANGUAGES)
+        return of_sound + self._targets_of_text(health.languages if source == "auto" else (source,))
 
-        language: that one; auto: any that the model knows.
-        """
-        of_sound = self.config.by_whisper(_LANGUAGES) if "translate" in health.tasks else ()
-        return of_sound + self._targets_of_text(health.languages if language == "auto" else (language,))
-
-    def check(self, targets: Sequence[str], health: Health, language: str, most: int) -> None:
-        """Raise Refusal for targets that a session in this language cannot have. most: how many it may have."""
+    def check(self, targets: Sequence[str], health: Health, config: AlignAttConfig, most: int) -> None:
+        """Raise Refusal for targets that a session with these settings cannot have. most: how many it may have."""
         if len(targets) > most:
             raise Refusal(Reason.CONFIG, f"got {len(targets)} targets, but clients may ask for {most} at most")
-        known = self.targets(health, language)
-        for target in targets:
-            is_copy = target == language and self.translator is not None
+        source, known = _source(config), self.targets(health, config)
+        for target in self.config.by_translator(targets):
+            is_copy = target == source and self.translator is not None
             if target not in known and not is_copy:
-                raise Refusal(Reason.CONFIG, _why_not(target, known, language))
+                raise Refusal(Reason.CONFIG, _why_not(target, known, source))
+        for target in self.config.by_whisper(targets):
+            if target not in known:
+                raise Refusal(Reason.CONFIG, "the text of this session is English already; leave en out of its targets")
 
     def _targets_of_text(self, sources: tuple[str, ...]) -> tuple[str, ...]:
         if sources not in self._of_text:
@@ -95,8 +97,13 @@ class SessionTranslations:
             run_stage(self._handle.log, self._stage)
 
 
-def _why_not(target: str, known: tuple[str, ...], language: str) -> str:
+def _source(config: AlignAttConfig) -> str:
+    """Return the language of a session's text, or auto."""
+    return "en" if config.task == "translate" else config.language
+
+
+def _why_not(target: str, known: tuple[str, ...], source: str) -> str:
     name = language_names([target])[target]
-    source = "" if language == "auto" else f" from {language_names([language])[language]}"
+    from_source = "" if source == "auto" else f" from {language_names([source])[source]}"
     shown = ", ".join(known[:_MOST_SHOWN]) + (" ..." if len(known) > _MOST_SHOWN else "")
-    return f"this server does not translate{source} into {name}, but into {shown or 'nothing'}"
+    return f"this server does not translate{from_source} into {name}, but into {shown or 'nothing'}"

@@ -115,10 +115,13 @@ def test_without_a_translator_whisper_translates_into_english_where_it_can() -> 
     with serving() as plain:
         model = json.loads(get(plain, "/v1/model")[1])
         assert (model["targets"], model["translator"]) == ([{"code": "en", "name": "English"}], "")
+        (refused,), _ = told(plain, hello("en", engine={"task": "translate"}))
+        assert "is English already" in refused.message
     with serving(model=tone_model(name="tiny.en")) as english:
         assert json.loads(get(english, "/v1/model")[1])["targets"] == []
         (refused,), code = told(english, hello("en"))
         assert (refused.reason, code) == (Reason.CONFIG, 1008)
+        assert "is English already" in refused.message
     with serving(translations=Translations(TranslationConfig(english="translator"))) as by_nobody:
         (refused,), _ = told(by_nobody, hello("en"))
         assert refused.message == "this server does not translate from English into English, but into nothing"
