@@ -105,7 +105,7 @@ class _FlowingText:
             self._firm = ""
 
     def drawn(self) -> Text:
-        return _drawn(Text(), self._firm, self._draft)
+        return _drawn("", self._firm, self._draft)
 
     def _scrolled(self, text: str) -> str:
         """Print the lines of `text` that are full; return the last one."""
@@ -120,7 +120,7 @@ class _TextOfLines:
 
     def __init__(self, console: Console, text: str) -> None:
         self._console, self._text = console, text
-        self._label = Text("" if text == TRANSCRIPT else f"{text}: ", "cyan not bold")
+        self._label = "" if text == TRANSCRIPT else f"{text}: "
         self._lines, self._draft = Lines(text), ""
 
     def show(self, event: Event) -> None:
@@ -148,11 +148,11 @@ class _TextOfLines:
         self._console.print(_drawn(self._label, joined(words), ""))
 
 
-def _drawn(label: Text, firm: str, draft: str) -> Text:
-    text = label.copy() if firm or draft else Text()
-    text.append(firm, "bold")
-    text.append(draft if firm else draft.lstrip(), "dim not bold")
-    return text
+def _drawn(label: str, firm: str, draft: str) -> Text:
+    """Return a line, empty where nothing is said."""
+    if not firm and not draft:
+        return Text()
+    return Text.assemble((label, "cyan"), (firm, "bold"), (draft if firm else draft.lstrip(), "dim"))
 
 
 class ScreenCaptions:
