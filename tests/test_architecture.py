@@ -18,8 +18,9 @@ PUBLIC = (
     "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TargetToken TextDecoder "
-    "Timing TranslationConfig TranslationError Translator Update WeightsError Word as_samples check_options finished "
-    "from_mapping language_code language_names list_models load_model option option_of read_toml release_thread"
+    "Timing TranslationConfig TranslationError Translator Update WeightsError Word as_samples check_options "
+    "checked_targets finished from_mapping language_code language_names list_models load_model option option_of "
+    "read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -149,7 +150,7 @@ LAYERS = {
     "stages": "stage",
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
-        "hosted registry resumable connection prometheus app listener run"
+        "translations hosted registry resumable connection prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal live_captions",
