@@ -6,13 +6,14 @@ import os
 import sys
 import threading
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simul_whisper import BackendError, ConfigError, from_mapping, load_model
+from simul_whisper import BackendError, ConfigError, TranslationConfig, from_mapping, load_model
 from streaming.cli.logs import server_log
 from streaming.cli.options import (
+    Configs,
     ProgressBar,
     add_options,
     add_settings,
@@ -21,6 +22,7 @@ from streaming.cli.options import (
     configs_from,
     options_from,
 )
+from streaming.cli.translation import opened_translator
 from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from streaming.server.run import Server
     from streaming.server.tls import Tls
     from streaming.server.tokens import Tokens
+    from streaming.server.translations import Translations
     from streaming.sessions.worker import Worker
 
 _SWITCH_S = 0.0005
@@ -103,15 +106,18 @@ def run(options: argparse.Namespace) -> int:
 
     # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
     sys.setswitchinterval(_SWITCH_S)
+    # Sessions have the targets that clients ask for.
+    config = replace(configs.engine, targets=())
     bar = ProgressBar()
-    worker = Worker(lambda: load_model(configs.session, bar), configs.session, worker_config)
+    worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
+    translations = _translations(configs)
     with ExitStack() as sockets, server_log():
         admin = None
         if options.admin_port is not None:
             admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
-        registry = SessionRegistry(worker, configs.engine, configs.voice, limits, options.client_limits)
+        registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations)
         server = Server(registry, access, tls, admin, end_process_within)
         listening = sockets.enter_context(bound_socket(options.host, options.port))
         scheme = "https" if tls else "http"
@@ -128,6 +134,15 @@ def run(options: argparse.Namespace) -> int:
     if worker.health().message:
         raise BackendError(worker.health().message)
     return 0
+
+
+def _translations(configs: Configs) -> "Translations":
+    """Return what clients may have translated; text only if settings of translation, or languages, ask for it."""
+    from streaming.server.translations import Translations
+
+    is_of_text = bool(configs.stage_targets) or configs.translation != TranslationConfig()
+    translator = opened_translator(configs.translation) if is_of_text else None
+    return Translations(configs.translation, translator, configs.engine.targets)
 
 
 def _client_limits(text: str) -> ClientLimits:

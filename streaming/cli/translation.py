@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from simul_whisper import ConfigError
+from simul_whisper import ConfigError, TranslationConfig
 from streaming.cli.options import Configs, ProgressBar, translation_flags
 
 if TYPE_CHECKING:
@@ -14,26 +14,30 @@ if TYPE_CHECKING:
 _OF_TRANSLATORS = ("--translation-backend", "--translation-model", "--translation-url", "--translation-glossary")
 
 
-def opened_translator(configs: Configs, options: argparse.Namespace) -> "Translator | None":
-    """Return what translates text, loaded; None where nothing is to be translated, but into English by Whisper.
+def opened_translator(translation: TranslationConfig) -> "Translator":
+    """Return what translates text, loaded. Raises ConfigError when there is none."""
+    # Here, because `--help` and bad flags do without it.
+    from simul_whisper import open_translator
+
+    bar = ProgressBar()
+    try:
+        return open_translator(translation, bar)
+    finally:
+        bar.close()
+
+
+def session_translator(configs: Configs, options: argparse.Namespace) -> "Translator | None":
+    """Return what translates the text of a session; None where all that is wanted is English from Whisper.
 
     Raises ConfigError for languages that it does not translate, and for flags that do not go together.
     """
     _check(configs, options)
     if not configs.stage_targets:
         return None
-    # Here, because `--help` and bad flags do without it.
-    from simul_whisper import open_translator
-
-    bar = ProgressBar()
-    try:
-        translator = open_translator(configs.translation, bar)
-    finally:
-        bar.close()
+    translator = opened_translator(configs.translation)
     written = "en" if configs.engine.task == "translate" else configs.engine.language
-    if written != "auto":
-        for target in configs.stage_targets:
-            translator.check_pair(written, target)
+    for target in configs.stage_targets if written != "auto" else ():
+        translator.check_pair(written, target)
     return translator
 
 
