@@ -137,8 +137,8 @@ ROOMS = {
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
-    "evaluation": "events settings audio sessions protocols client output",
-    "cli": "events settings audio sessions protocols server client output evaluation",
+    "evaluation": "events settings audio sessions stages protocols client output",
+    "cli": "events settings audio sessions stages protocols server client output evaluation",
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
@@ -153,7 +153,7 @@ LAYERS = {
         "translations hosted registry resumable connection prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
-    "output": "cues formats durable standard_output terminal live_captions",
+    "output": "cues texts formats durable standard_output notices terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 
