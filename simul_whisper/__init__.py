@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import EncoderChange, Update
+    from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
     from simul_whisper.weights import ModelEntry, list_models
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
@@ -54,9 +55,12 @@ _MODULES = {
     "ModelEntry": "weights",
     "ModelInfo": "model",
     "PaddedAlignAttWhisper": "whisper",
+    "SimultaneousTranslation": "translators.simultaneous",
     "Step": "decoders",
     "StopReason": "alignatt",
     "TextDecoder": "decoders",
+    "Translated": "translators.simultaneous",
+    "TranslationRequest": "translators.simultaneous",
     "Update": "transcript",
     "list_models": "weights",
     "load_model": "model",
@@ -102,14 +106,17 @@ __all__ = [
     "ShapeConversionError",
     "SimulWhisperConfig",
     "SimulWhisperError",
+    "SimultaneousTranslation",
     "Stage",
     "Step",
     "StopReason",
     "TargetToken",
     "TextDecoder",
     "Timing",
+    "Translated",
     "TranslationConfig",
     "TranslationError",
+    "TranslationRequest",
     "Translator",
     "Update",
     "WeightsError",

@@ -17,10 +17,10 @@ PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
     "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
-    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TargetToken TextDecoder "
-    "Timing TranslationConfig TranslationError Translator Update WeightsError Word as_samples check_options "
-    "checked_targets finished from_mapping language_code language_names list_models load_model option option_of "
-    "read_toml release_thread"
+    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation Stage Step StopReason "
+    "TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest Translator "
+    "Update WeightsError Word as_samples check_options checked_targets finished from_mapping language_code "
+    "language_names list_models load_model option option_of read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -87,6 +87,7 @@ def test_nothing_needs_torch() -> None:
 def test_few_modules_know_the_backends() -> None:
     assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "parameters")}
     assert importers("ctranslate2") == {"simul_whisper/encoders/ctranslate2.py"}
+    assert importers("sentencex") == {"simul_whisper/translators/sentences.py"}
     assert importers("onnx") == {"simul_whisper/decoders/graph.py"}
     assert importers("onnxruntime") == {"simul_whisper/decoders/onnx.py"}
     assert not [name for name in importers("coremltools") if not name.startswith("simul_whisper/coreml/")]
