@@ -1,4 +1,4 @@
-"""Going on after told words: examples of rewordings, an edit distance as it is defined, and what holds for all texts."""
+"""Going on after told words: examples of rewordings, an edit distance by its definition, and what always holds."""
 
 from functools import cache
 
