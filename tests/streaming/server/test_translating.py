@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from simul_whisper import TranslationConfig
+from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig
 from streaming.events import Ended, Flushed, Reason, Recognised, Translation
 from streaming.protocols.native import Numbered, Refused, Resume, Targets, client_text
 from streaming.server.translations import Translations
@@ -143,6 +143,36 @@ def test_what_cannot_be_had_is_refused_in_one_line(served: Served, targets: list
     assert why in refused.message
     messages, code = told(served, HELLO, json.dumps({"type": "targets", "targets": targets}))
     assert (messages[-1], code) == (refused, 1008)
+
+
+class Hub(Shouting):
+    """Has a model for each pair of languages, which takes its time to load."""
+
+    def check_pair(self, source: str, target: str) -> None:
+        raise AssertionError(f"a client has made the server load {source}-{target}")
+
+
+def test_clients_make_nobody_load_a_model_for_each_pair() -> None:
+    config = TranslationConfig(model="opus-mt-{source}-{target}")
+    with serving(translations=Translations(config, Hub(), first=["es", "de"])) as served:
+        model = json.loads(get(served, "/v1/model")[1])
+        assert [each["code"] for each in model["targets"]] == ["en", "es", "de"]
+        messages, _ = told(served, hello("es"), AUDIO, END)
+        assert translation(messages, "es") == SHOUTED
+        (refused,), _ = told(served, hello("fr"))
+        assert "into French, but into en, es, de" in refused.message
+
+
+@pytest.mark.parametrize(("language", "target"), [("en", "fr"), ("de", "es"), ("auto", "fr")])
+def test_a_server_does_not_start_with_languages_that_it_cannot_have(language: str, target: str) -> None:
+    translations = Translations(translator=Shouting(), first=["en", target])
+    with pytest.raises(ConfigError, match=target):
+        translations.check_first(AlignAttConfig(language=language))
+
+
+@pytest.mark.parametrize("config", [AlignAttConfig(language="en"), AlignAttConfig(language="de", task="translate")])
+def test_a_server_starts_with_languages_that_it_can_have(config: AlignAttConfig) -> None:
+    Translations(translator=Shouting(), first=["en", "es"]).check_first(config)
 
 
 def test_targets_outlive_the_connection(served: Served) -> None:
