@@ -10,6 +10,7 @@ from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig, Transl
 from streaming.events import Reason
 from streaming.sessions.pool import Health, SessionHandle
 from streaming.sessions.request import Refusal
+from streaming.stages.metrics import TranslationMetrics
 from streaming.stages.stage import run_stage
 from streaming.stages.translation import TranslationStage
 
@@ -27,6 +28,7 @@ class Translations:
         self.config, self.translator, self.first = config or TranslationConfig(), translator, tuple(first)
         # A name that depends on the languages stands for many models, of which clients are to make nobody load more.
         self._has_many_models = any(place in self.config.model for place in _PLACES)
+        self.metrics = TranslationMetrics()
         self._of_text: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     @property
@@ -88,8 +90,8 @@ class SessionTranslations:
     """Those of one session, whose targets may be chosen at any time."""
 
     def __init__(self, translations: Translations, handle: SessionHandle, *, drafts: bool) -> None:
-        self._handle, self._translator, self._config = handle, translations.translator, translations.config
-        self._drafts = drafts and translations.config.drafts
+        self._handle, self._translations, self._config = handle, translations, translations.config
+        self._drafts = drafts and self._config.drafts
         # Made when it is first needed: it has a thread.
         self._stage: TranslationStage | None = None
 
@@ -106,8 +108,9 @@ class SessionTranslations:
         if self._stage:
             self._stage.choose(targets)
         elif targets:
-            assert self._translator
-            self._stage = TranslationStage(self._translator, self._config, targets, drafts=self._drafts)
+            translator, metrics = self._translations.translator, self._translations.metrics
+            assert translator
+            self._stage = TranslationStage(translator, self._config, targets, drafts=self._drafts, metrics=metrics)
             run_stage(self._handle.log, self._stage)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig
 from streaming.events import Ended, Flushed, Reason, Recognised, Translation
@@ -43,6 +44,14 @@ def until(talker: Talker, kind: type[Any]) -> list[Any]:
     return events
 
 
+def until_translated(talker: Talker, target: str) -> list[Any]:
+    """All events up to the last translation of what was said."""
+    events = list[Any]()
+    while translation(events, target) != SHOUTED:
+        events += until(talker, Translation)
+    return events
+
+
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     with serving(translations=Translations(translator=Shouting(), first=["ar"])) as served:
@@ -74,14 +83,13 @@ def test_targets_are_chosen_while_somebody_speaks(served: Served) -> None:
         talker.say(HELLO, AUDIO, FLUSH)
         talker.ready()
         events = until(talker, Flushed)
-        assert translation(events, "es") == ""
         talker.say(choose("es"), AUDIO, FLUSH)
-        events = until(talker, Flushed)
+        events += until_translated(talker, "es")
         talker.say(choose("de"), AUDIO, FLUSH)
-        events += until(talker, Flushed)
+        events += until_translated(talker, "de")
         talker.say(choose(), AUDIO, END)
         events += talker.rest()
-    assert text_of(events) == SPEECH.text * 3
+    assert text_of(events) == SPEECH.text * 4
     assert translation(events, "es") == translation(events, "de") == SHOUTED
 
 
@@ -216,3 +224,11 @@ def test_words_do_not_wait_for_a_translator_that_hangs() -> None:
         finally:
             translator.may_go_on.set()
     assert translation(messages, "de") == translation(messages, "es") == SHOUTED
+
+
+def test_translations_are_counted_by_target() -> None:
+    with serving(translations=Translations(translator=Shouting())) as served:
+        told(served, hello("de", "es"), AUDIO, END)
+        families = {family.name: family for family in text_string_to_metric_families(get(served, "/metrics")[1])}
+    words = {each.labels["target"]: each.value for each in families["simul_whisper_translation_words"].samples}
+    assert words == dict.fromkeys(["de", "es"], len(SHOUTED.split()))
