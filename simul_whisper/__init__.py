@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import simul_whisper.blas_threads  # noqa: F401  # isort: split
 from simul_whisper.audio import SAMPLE_RATE, as_samples
-from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, read_toml
+from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, checked_targets, read_toml
 from simul_whisper.errors import (
     AudioFormatError,
     BackendError,
@@ -123,6 +123,7 @@ __all__ = [
     "Word",
     "as_samples",
     "check_options",
+    "checked_targets",
     "finished",
     "from_mapping",
     "language_code",

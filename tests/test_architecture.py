@@ -19,8 +19,8 @@ PUBLIC = (
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation Stage Step StopReason "
     "TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest Translator "
-    "Update WeightsError Word as_samples check_options finished from_mapping language_code language_names list_models "
-    "load_model option option_of read_toml release_thread"
+    "Update WeightsError Word as_samples check_options checked_targets finished from_mapping language_code "
+    "language_names list_models load_model option option_of read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -133,7 +133,7 @@ ROOMS = {
     "settings": "",
     "audio": "settings",
     "sessions": "events settings audio",
-    "stages": "events settings sessions/event_log",
+    "stages": "events settings sessions/event_log sessions/metrics",
     "protocols": "events settings sessions/request",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
@@ -148,10 +148,10 @@ LAYERS = {
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage",
+    "stages": "stage metrics calls target translation",
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
-        "hosted registry resumable connection prometheus app listener run"
+        "translations hosted registry resumable connection prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues formats durable standard_output terminal live_captions",
@@ -221,7 +221,8 @@ def test_few_modules_know_the_web() -> None:
         *(f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http")),
     }
     users = {
-        f"streaming/{name}.py" for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "server/prometheus")
+        f"streaming/{name}.py"
+        for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "stages/metrics", "server/prometheus")
     }
     assert importers("prometheus_client") == users
 
