@@ -225,7 +225,8 @@ def test_few_modules_know_the_web() -> None:
         *(f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http")),
     }
     users = {
-        f"streaming/{name}.py" for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "server/prometheus")
+        f"streaming/{name}.py"
+        for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "stages/metrics", "server/prometheus")
     }
     assert importers("prometheus_client") == users
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from streaming.events import Ended, Flushed, Reason, Recognised, Translation
 from streaming.protocols.native import Numbered, Refused, Resume, Targets, client_text
 from streaming.server.translations import Translations
 from streaming.sessions.request import SessionRequest
-from tests.streaming.serving import Served, Talker, serving, text_of
+from tests.streaming.serving import CONFIG, Served, Talker, serving, text_of
 from tests.streaming.shouting import TARGETS, Shouting
 from tests.streaming.talk import AUDIO, END, FLUSH, HELLO, SPEECH, get, told
-from tests.tones import tone_model
+from tests.tones import WORDS, in_english, tone_model
 
 SHOUTED = SPEECH.text.upper()
 
@@ -135,6 +136,23 @@ def test_without_a_translator_whisper_translates_into_english_where_it_can() -> 
         assert refused.message == "this server does not translate from English into English, but into nothing"
 
 
+def test_whisper_translates_into_english_beside_the_words_at_first_and_later() -> None:
+    german, english = tone_model("de"), "".join(WORDS[in_english(word)] for word in SPEECH.words)
+    with serving(model=german, config=replace(CONFIG, language="de")) as served:
+        messages, _ = told(served, hello("en"), AUDIO, END)
+        assert text_of(messages) == SPEECH.text
+        assert translation(messages, "en") == english
+        with Talker(served) as talker:
+            talker.say(HELLO, AUDIO, FLUSH)
+            events = until(talker, Flushed)
+            talker.say(choose("en"), AUDIO, FLUSH)
+            events += until(talker, Flushed)
+            talker.say(choose(), AUDIO, END)
+            events += talker.rest()
+    assert text_of(events) == SPEECH.text * 3
+    assert translation(events, "en") == english
+
+
 @pytest.mark.parametrize(
     ("targets", "why"),
     [
@@ -153,22 +171,27 @@ def test_what_cannot_be_had_is_refused_in_one_line(served: Served, targets: list
     assert (messages[-1], code) == (refused, 1008)
 
 
+@dataclass
 class Hub(Shouting):
     """Has a model for each pair of languages, which takes its time to load."""
 
+    loaded: set[tuple[str, str]] = field(default_factory=set)
+
     def check_pair(self, source: str, target: str) -> None:
-        raise AssertionError(f"a client has made the server load {source}-{target}")
+        self.loaded.add((source, target))
 
 
-def test_clients_make_nobody_load_a_model_for_each_pair() -> None:
-    config = TranslationConfig(model="opus-mt-{source}-{target}")
-    with serving(translations=Translations(config, Hub(), first=["es", "de"])) as served:
+def test_clients_make_nobody_load_models_but_those_of_the_server() -> None:
+    config, hub = TranslationConfig(model="opus-mt-{source}-{target}"), Hub()
+    with serving(translations=Translations(config, hub, first=["es", "de"])) as served:
         model = json.loads(get(served, "/v1/model")[1])
         assert [each["code"] for each in model["targets"]] == ["en", "es", "de"]
-        messages, _ = told(served, hello("es"), AUDIO, END)
-        assert translation(messages, "es") == SHOUTED
         (refused,), _ = told(served, hello("fr"))
         assert "into French, but into en, es, de" in refused.message
+        assert hub.loaded == set()
+        messages, _ = told(served, hello("es"), AUDIO, END)
+        assert translation(messages, "es") == SHOUTED
+        assert hub.loaded == {("en", "es")}
 
 
 @pytest.mark.parametrize(("language", "target"), [("en", "fr"), ("de", "es"), ("auto", "fr")])
