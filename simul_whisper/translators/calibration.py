@@ -2,8 +2,8 @@
 
 What matters is what the policy does with it. Each sentence is translated whole and cut after each of its words; of each
 cut one the tokens are kept that were read, by the heads in question, from before its last words, as the policy would
-tell them. The heads are believed when nearly all of these also begin the translation of the whole sentence; of those
-believed, the ones that let most be told early are best.
+tell them. The heads are believed when nearly all of these also begin the translation of the whole sentence. Those that
+err least are best, for what was told stays; of several, those that let most be told early.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
-from simul_whisper.errors import WeightsError
-from simul_whisper.foreign_files import MOST_WEIGHTS_BYTES, one_line, read_bytes
 from simul_whisper.translators import Sentence, TargetToken
 from simul_whisper.translators.alignment import Alignment, decoder_size
 from simul_whisper.translators.ctranslate2 import load_model
 from simul_whisper.translators.model_files import MODEL_FILE
 
-_LEAST_AGREEMENT = 0.95
+_LEAST_AGREEMENT, _SAME_AGREEMENT = 0.95, 0.005
 # Heads that look at the last word, whatever they read, never err, and tell nothing early.
 _LEAST_TOLD_EARLY = 0.1
 _N_HELD_BACK = 1
@@ -45,14 +43,17 @@ def calibrate(
     `write_alignment` takes. Raises ModelError.
     """
     text = _Text(sentences, source, target)
-    file = directory / MODEL_FILE
-    try:
-        n_layers, n_heads = decoder_size(read_bytes(file, MOST_WEIGHTS_BYTES), file)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
-    choices = [Alignment(layer, heads) for layer in range(n_layers) for heads in dict.fromkeys((1, n_heads))]
+    n_layers, n_heads = decoder_size(directory / MODEL_FILE)
+    layers = [*range(n_layers - 1), -1]
+    choices = [Alignment(layer, heads) for layer in layers for heads in dict.fromkeys((1, n_heads))]
     found = [_measured(directory, name, text, choice) for choice in choices]
-    return tuple(sorted(found, key=lambda each: (not each.is_believed, -(each.told_early or 0))))
+    best = max(each.agreement or 0 for each in found)
+
+    def rank(each: Alignment) -> tuple[bool, bool, float]:
+        errs_more = (each.agreement or 0) < best - _SAME_AGREEMENT
+        return not each.is_believed, errs_more, -(each.told_early or 0)
+
+    return tuple(sorted(found, key=rank))
 
 
 def _measured(directory: Path, name: str, text: _Text, choice: Alignment) -> Alignment:

@@ -21,10 +21,10 @@ from simul_whisper.errors import (
     TranslationError,
     WeightsError,
 )
-from simul_whisper.foreign_files import MOST_WEIGHTS_BYTES, one_line, read_bytes
+from simul_whisper.foreign_files import one_line, read_bytes
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.translators import Sentence, TargetToken
-from simul_whisper.translators.alignment import Alignment, alignment_of, has_alignment, with_alignment
+from simul_whisper.translators.alignment import Alignment, alignment_of, with_alignment
 from simul_whisper.translators.catalog import PLACES, check_model_name, filled_in, translator_directory
 from simul_whisper.translators.config import TranslationConfig
 from simul_whisper.translators.model_files import MODEL_FILE, Family, ModelFiles, read_files
@@ -115,17 +115,14 @@ def _engine(files: ModelFiles, alignment: Alignment | None) -> Any:
 
 def _contents(files: ModelFiles, alignment: Alignment | None) -> Mapping[str, bytes] | None:
     """Return the model's files with other heads chosen in them; None where they are as they should be."""
-    file = files.directory / MODEL_FILE
-    if alignment is None or alignment == Alignment():
-        return None
-    model = read_bytes(file, MOST_WEIGHTS_BYTES)
-    if has_alignment(model, file, alignment):
+    model = with_alignment(files.directory / MODEL_FILE, alignment) if alignment else None
+    if model is None:
         return None
     others = {path.name: read_bytes(path, 1 << 26) for path in files.directory.iterdir() if "vocab" in path.name}
     return {
         **others,
         "config.json": read_bytes(files.directory / "config.json"),
-        MODEL_FILE: with_alignment(model, file, alignment),
+        MODEL_FILE: model,
     }
 
 
