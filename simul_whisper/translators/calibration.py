@@ -2,8 +2,8 @@
 
 What matters is what the policy does with it. Each sentence is translated whole and cut after each of its words; of each
 cut one the tokens are kept that were read, by the heads in question, from before its last words, as the policy would
-tell them. The heads are believed when nearly all of these also begin the translation of the whole sentence. Those that
-err least are best, for what was told stays; of several, those that let most be told early.
+tell them. The best heads let most be told early that also begins the translation of the whole sentence, and hardly
+anything that does not.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from simul_whisper.translators.alignment import Alignment, decoder_size
 from simul_whisper.translators.ctranslate2 import load_model
 from simul_whisper.translators.model_files import MODEL_FILE
 
-_LEAST_AGREEMENT, _SAME_AGREEMENT = 0.95, 0.005
+# A wrong word stays, so it costs as much as so many that were told early gain.
+_COST_OF_ERROR = 20
 # Heads that look at the last word, whatever they read, never err, and tell nothing early.
 _LEAST_TOLD_EARLY = 0.1
 _N_HELD_BACK = 1
@@ -47,13 +48,7 @@ def calibrate(
     layers = [*range(n_layers - 1), -1]
     choices = [Alignment(layer, heads) for layer in layers for heads in dict.fromkeys((1, n_heads))]
     found = [_measured(directory, name, text, choice) for choice in choices]
-    best = max(each.agreement or 0 for each in found)
-
-    def rank(each: Alignment) -> tuple[bool, bool, float]:
-        errs_more = (each.agreement or 0) < best - _SAME_AGREEMENT
-        return not each.is_believed, errs_more, -(each.told_early or 0)
-
-    return tuple(sorted(found, key=rank))
+    return tuple(sorted(found, key=lambda each: (each.is_believed, _worth(each)), reverse=True))
 
 
 def _measured(directory: Path, name: str, text: _Text, choice: Alignment) -> Alignment:
@@ -67,8 +62,12 @@ def _measured(directory: Path, name: str, text: _Text, choice: Alignment) -> Ali
             n_right += _n_equal(told, whole)
             n_possible += len(whole)
     agreement, told_early = n_right / max(n_told, 1), n_told / max(n_possible, 1)
-    is_believed = agreement >= _LEAST_AGREEMENT and told_early >= _LEAST_TOLD_EARLY
-    return replace(choice, agreement=agreement, told_early=told_early, is_believed=is_believed)
+    measured = replace(choice, agreement=agreement, told_early=told_early)
+    return replace(measured, is_believed=_worth(measured) > 0 and told_early >= _LEAST_TOLD_EARLY)
+
+
+def _worth(measured: Alignment) -> float:
+    return (measured.told_early or 0) * (1 - _COST_OF_ERROR * (1 - (measured.agreement or 0)))
 
 
 def _told(tokens: Sequence[TargetToken], n_words: int) -> list[str]:
