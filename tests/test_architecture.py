@@ -17,10 +17,11 @@ PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
     "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
-    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TargetToken TextDecoder "
-    "Timing TranslationConfig TranslationError Translator TranslatorEntry Update WeightsError Word as_samples "
-    "check_options finished from_mapping language_code language_names list_models list_translators load_model "
-    "open_translator option option_of read_toml release_thread"
+    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation Stage Step StopReason "
+    "TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest Translator "
+    "TranslatorEntry Update WeightsError Word as_samples check_options checked_targets finished from_mapping "
+    "language_code language_names list_models list_translators load_model open_translator option option_of read_toml "
+    "release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -90,6 +91,7 @@ def test_few_modules_know_the_backends() -> None:
         f"simul_whisper/{name}.py" for name in ("encoders/ctranslate2", "translators/ctranslate2")
     }
     assert importers("sentencepiece") == {"simul_whisper/translators/sentence_pieces.py"}
+    assert importers("sentencex") == {"simul_whisper/translators/sentences.py"}
     assert importers("onnx") == {"simul_whisper/decoders/graph.py"}
     assert importers("onnxruntime") == {"simul_whisper/decoders/onnx.py"}
     assert not [name for name in importers("coremltools") if not name.startswith("simul_whisper/coreml/")]
@@ -140,8 +142,8 @@ ROOMS = {
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
-    "evaluation": "events settings audio sessions protocols client output",
-    "cli": "events settings audio sessions protocols server client output evaluation",
+    "evaluation": "events settings audio sessions stages protocols client output",
+    "cli": "events settings audio sessions stages protocols server client output evaluation",
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
@@ -153,10 +155,10 @@ LAYERS = {
     "stages": "stage",
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
-        "hosted registry resumable connection prometheus app listener run"
+        "translations hosted registry resumable connection prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
-    "output": "cues formats durable standard_output terminal live_captions",
+    "output": "cues texts formats durable standard_output notices terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 

@@ -13,6 +13,7 @@ from streaming.cli.bench_table import table
 from streaming.cli.options import (
     ProgressBar,
     add_settings,
+    add_translation_settings,
     add_voice_settings,
     session_configs_from,
 )
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --backend coreml: run the package in NumPy, on any machine, to measure what it writes",
     )
     add_settings(parser)
+    add_translation_settings(parser)
     add_voice_settings(parser, "With any of these, only speech is decoded, as for listeners; without, everything is.")
     parser.set_defaults(run=run)
 
@@ -67,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
     from streaming.evaluation.figures import report
 
-    config, voice = session_configs_from(options)
+    configs = session_configs_from(options)
+    config, voice = configs.engine, configs.voice
     if options.detect_language and config.language != "auto":
         raise ConfigError(f"--detect-language and language = {config.language!r} exclude each other")
     if options.foresight and voice.vad:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, ConfigError, language_code
-from streaming.cli.options import add_options, options_from
+from simul_whisper import SAMPLE_RATE, ConfigError, checked_targets, language_code
+from streaming.cli.options import add_options, listed, options_from
 from streaming.cli.output_options import add_output_options, format_from
+from streaming.output.formats import CAPTION_FORMATS
+from streaming.output.texts import TRANSCRIPT
 from streaming.settings import RecordingConfig
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="FILE|URL|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
     parser.add_argument("--language", default="", help="such as German or de, or auto (default: the server's)")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
+    parser.add_argument(
+        "--to", type=listed, default=(), metavar="NAME,...", help="languages to translate into beside the transcript"
+    )
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
     parser.add_argument("--token", default="", help=f"the server's token; safer in ${_TOKEN}")
@@ -45,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options_from(RecordingConfig, options).channels == "separate":
         raise ConfigError("a connection hears one stream; give --channels mix, or the number of one")
+    options.to = checked_targets(options.to)
+    if options.to and options.format in CAPTION_FORMATS:
+        raise ConfigError(f"{options.format} holds one language; with --to, give --format text or jsonl")
     is_elsewhere = options.source in ("-", "mic") or options.source.startswith(("http://", "https://"))
     if not is_elsewhere and not Path(options.source).is_file():
         raise ConfigError(f"{options.source}: no such file")
@@ -61,10 +69,10 @@ async def _connect(options: argparse.Namespace) -> int:
     settings = {name: value for name, value in named.items() if value}
     code = language_code(options.language or "auto")
     language = None if code == "auto" else code
-    captions = PlainCaptions(format_from(options, language), sys.stdout, sys.stderr)
+    captions = PlainCaptions(format_from(options, language, texts=(TRANSCRIPT, *options.to)), sys.stdout, sys.stderr)
     token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
-    async with Client(options.url, token=token, settings=settings, drafts=False) as client:
+    async with Client(options.url, token=token, settings=settings, targets=options.to, drafts=False) as client:
         speaking = asyncio.create_task(_speak(client, options))
         _end_at_ctrl_c(speaking)
         try:

@@ -6,13 +6,23 @@ import os
 import sys
 import threading
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simul_whisper import BackendError, ConfigError, from_mapping, load_model
+from simul_whisper import BackendError, ConfigError, TranslationConfig, from_mapping, load_model
 from streaming.cli.logs import server_log
-from streaming.cli.options import ProgressBar, add_options, add_settings, add_voice_settings, configs_from, options_from
+from streaming.cli.options import (
+    Configs,
+    ProgressBar,
+    add_options,
+    add_settings,
+    add_translation_settings,
+    add_voice_settings,
+    configs_from,
+    options_from,
+)
+from streaming.cli.translation import opened_translator
 from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
 
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
     from streaming.server.run import Server
     from streaming.server.tls import Tls
     from streaming.server.tokens import Tokens
+    from streaming.server.translations import Translations
     from streaming.sessions.worker import Worker
 
 _SWITCH_S = 0.0005
@@ -49,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what clients may ask for (default: {_shown(ClientLimits())})",
     )
     add_voice_settings(parser)
+    add_translation_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -84,7 +96,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    config, voice = configs_from(options)
+    configs = configs_from(options)
     limits, worker_config = options_from(Limits, options), options_from(WorkerConfig, options)
     # Here, because the other commands do without the live extra.
     from streaming.server.descriptors import make_room
@@ -94,15 +106,18 @@ def run(options: argparse.Namespace) -> int:
 
     # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
     sys.setswitchinterval(_SWITCH_S)
+    # Sessions have the targets that clients ask for.
+    config = replace(configs.engine, targets=())
     bar = ProgressBar()
     worker = Worker(lambda: load_model(config, bar), config, worker_config)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
+    translations = _translations(configs)
     with ExitStack() as sockets, server_log():
         admin = None
         if options.admin_port is not None:
             admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
-        registry = SessionRegistry(worker, config, voice, limits, options.client_limits)
+        registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations)
         server = Server(registry, access, tls, admin, end_process_within)
         listening = sockets.enter_context(bound_socket(options.host, options.port))
         scheme = "https" if tls else "http"
@@ -119,6 +134,15 @@ def run(options: argparse.Namespace) -> int:
     if worker.health().message:
         raise BackendError(worker.health().message)
     return 0
+
+
+def _translations(configs: Configs) -> "Translations":
+    """Return what clients may have translated; text only if settings of translation, or languages, ask for it."""
+    from streaming.server.translations import Translations
+
+    is_of_text = bool(configs.stage_targets) or configs.translation != TranslationConfig()
+    translator = opened_translator(configs.translation) if is_of_text else None
+    return Translations(configs.translation, translator, configs.engine.targets)
 
 
 def _client_limits(text: str) -> ClientLimits:

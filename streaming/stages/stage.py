@@ -7,7 +7,7 @@ from typing import Protocol
 
 from simul_whisper import SimulWhisperError
 from streaming.events import Event, Failed, Reason
-from streaming.sessions.event_log import EventLog
+from streaming.sessions.event_log import Cursor, EventLog
 
 logger = logging.getLogger(__name__)
 
@@ -27,20 +27,19 @@ class Stage(Protocol):
 
 
 def run_stage(log: EventLog, stage: Stage) -> threading.Thread:
-    """Run a stage on a thread of its own, which ends with the session.
+    """Run a stage on a thread of its own, which ends with the session. It is given the events from now on.
 
-    Stages are run in the order in which one reads the other; each is flushed once all before it have finished. What a
-    stage raises ends the session.
+    Stages are run in the order in which one reads the other; each is flushed once all before it have finished. One that
+    none before it reads may be added at any time. What a stage raises ends the session.
     """
-    n_before = log.n_writers
-    log.add_writer()
-    thread = threading.Thread(target=_run, args=(log, stage, n_before), name=type(stage).__name__, daemon=True)
+    cursor = log.cursor(after=log.n_appended)
+    n_before = log.add_writer()
+    thread = threading.Thread(target=_run, args=(log, cursor, stage, n_before), name=type(stage).__name__, daemon=True)
     thread.start()
     return thread
 
 
-def _run(log: EventLog, stage: Stage, n_before: int) -> None:
-    cursor = log.cursor()
+def _run(log: EventLog, cursor: Cursor, stage: Stage, n_before: int) -> None:
     try:
         is_last = False
         while not is_last and not log.is_over:

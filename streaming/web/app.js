@@ -1,24 +1,23 @@
 /** The page: buttons on one side, a recording and its captions on the other. */
 
-import { Captions } from "./captions.js";
+import { Choice } from "./choice.js";
 import { State } from "./client.js";
 import { Controls } from "./controls.js";
 import { setUpDownloads } from "./downloads.js";
-import { tagOf } from "./languages.js";
 import { Listening } from "./listening.js";
 import { setUpLook } from "./look.js";
 import { modelUrl, streamUrl } from "./protocol.js";
 import { problem } from "./sentences.js";
 import { askForModel } from "./server_model.js";
 import { Status } from "./status.js";
-import { Transcript } from "./transcript.js";
+import { ORIGINAL, Texts } from "./texts.js";
 
 const UPDATE_MS = 250;
 
 const element = (id) => document.getElementById(id);
 const root = document.documentElement;
-const transcript = new Transcript();
-const captions = new Captions(element("captions"), element("text"), element("to-latest"));
+const texts = new Texts(element("texts"), element("pane"), (target) => choice.nameOf(target));
+const choice = new Choice(element("languages"), choose);
 const controls = new Controls(element("controls"));
 const status = new Status({
   connection: element("connection"),
@@ -33,7 +32,6 @@ let phase = "idle";
 let listening = null;
 let isAsking = false;
 let isOffered = false;
-let offset_s = 0;
 let updateTimer = 0;
 let wakeLock = null;
 
@@ -45,9 +43,12 @@ setUpLook(
     fullScreen: element("full-screen"),
     leaveFullScreen: element("leave-full-screen"),
   },
-  () => captions.showLatest(),
+  () => texts.showLatest(),
 );
-setUpDownloads(document.querySelectorAll("[data-format]"), () => transcript.words);
+setUpDownloads(document.querySelectorAll("[data-format]"), () => {
+  const target = element("saved").value;
+  return { words: texts.wordsOf(target), target };
+});
 element("controls").addEventListener("submit", (event) => {
   event.preventDefault();
   if (phase === "idle") start();
@@ -69,7 +70,12 @@ async function learn() {
   if (isAsking) return;
   isAsking = true;
   try {
-    controls.offer(await askForModel(modelUrl(location.href, token()), wait));
+    const { targets, first_targets: first, most_targets: most, ...model } = await askForModel(
+      modelUrl(location.href, token()),
+      wait,
+    );
+    controls.offer(model);
+    choice.offer(targets, first, most);
     isOffered = true;
     if (phase === "idle") status.show("idle");
   } catch (error) {
@@ -90,12 +96,13 @@ async function start() {
   hideProblem();
   enter("opening");
   if (!isOffered) learn();
-  offset_s = transcript.end_s;
+  texts.startRecording();
   const { language, task } = controls.choices;
-  speaks(task === "translate" ? "en" : language);
+  texts.original.speaks(task === "translate" ? "en" : language);
+  const choices = { ...controls.choices, targets: targets() };
   try {
     const told = { event: hear, state: follow, level: (level) => status.level(level), sourceEnded };
-    listening = await Listening.open(controls.choices, streamUrl(location.href, token()), told);
+    listening = await Listening.open(choices, streamUrl(location.href, token()), told);
   } catch (error) {
     over(error);
     return;
@@ -132,8 +139,7 @@ function over(error) {
   if (listening) status.update(listening);
   wakeLock?.release();
   wakeLock = null;
-  captions.draft("", false);
-  transcript.endRecording();
+  texts.endRecording();
   listening = null;
   enter("idle");
   if (error?.code) showProblem(error);
@@ -144,43 +150,34 @@ function over(error) {
 // What is heard
 
 function hear(event) {
-  if (event.type === "words") commit(event.words);
-  else if (event.type === "draft") captions.draft(event.text, transcript.isParagraphDue);
-  else if (event.type === "speech_started") transcript.startSpeech(offset_s + event.at_s);
-  else if (event.type === "speech_ended") transcript.endSpeech();
+  texts.hear(event);
+  if (["words", "translation"].includes(event.type)) showWhetherEmpty();
   else if (["dropped", "cut_short"].includes(event.type)) showProblem({ code: event.type });
-  else if (event.type === "language" && controls.choices.task !== "translate") speaks(event.language);
+  else if (event.type === "language" && controls.choices.task !== "translate") texts.original.speaks(event.language);
 }
 
-function commit(words) {
-  runsOf(words).forEach((run, n) => {
-    const text = run.map((word) => word.text).join("");
-    captions.commit(text, n === 0 && transcript.isParagraphDue, tagOf(run[0].language ?? ""));
-  });
-  transcript.add(words.map((word) => ({ ...word, start_s: offset_s + word.start_s, end_s: offset_s + word.end_s })));
-  showWhetherEmpty();
+/** The reader chooses other texts. */
+function choose() {
+  listening?.chooseTargets(targets());
+  showTexts();
 }
 
-/** Return the words in pieces of one language each. */
-function runsOf(words) {
-  const runs = [];
-  for (const word of words) {
-    if (runs.at(-1)?.[0].language === word.language) runs.at(-1).push(word);
-    else runs.push([word]);
-  }
-  return runs;
+/** The languages to translate into, without that of the text itself. */
+function targets() {
+  const { language, task } = controls.choices;
+  const own = task === "translate" ? "en" : language;
+  return choice.targets.filter((target) => target !== own);
 }
 
-/** For screen readers, hyphens and glyphs. */
-function speaks(language) {
-  if (!language || language === "auto") element("text").removeAttribute("lang");
-  else element("text").lang = tagOf(language);
+/** Before anything is said, there is one, which says what the page is for. */
+function showTexts() {
+  texts.show(phase === "idle" && texts.isEmpty ? [ORIGINAL] : choice.texts);
 }
 
 function clear() {
-  transcript.clear();
-  captions.clear();
+  texts.clear();
   showWhetherEmpty();
+  showTexts();
 }
 
 // The page
@@ -192,12 +189,24 @@ function enter(next) {
   element("stop").textContent = phase === "finishing" ? "Don’t wait" : "Stop";
   if (phase === "idle" || phase === "finishing") status.show(phase);
   if (phase !== "live") status.level(0);
+  showTexts();
 }
 
 function showWhetherEmpty() {
-  const isEmpty = transcript.words.length === 0;
+  const { isEmpty } = texts;
   element("empty").hidden = !isEmpty;
   for (const button of document.querySelectorAll("[data-needs-words]")) button.disabled = isEmpty;
+  offerToSave(texts.saveable);
+}
+
+/** Which text is to be saved is a question only where there are several. */
+function offerToSave(saveable) {
+  const saved = element("saved");
+  if (saveable.join() === [...saved.options].map((each) => each.value).join()) return;
+  const chosen = saved.value;
+  const name = (target) => (target === ORIGINAL ? "What is said" : choice.nameOf(target));
+  saved.replaceChildren(...saveable.map((target) => new Option(name(target), target, false, target === chosen)));
+  saved.hidden = saveable.length < 2;
 }
 
 function showProblem(error) {

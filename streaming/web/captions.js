@@ -12,11 +12,16 @@ export class Captions {
   #isTouched = false;
   #top = 0;
   #toLatest;
+  #direction;
   #draft = span("draft");
   #seam = span("seam");
 
-  /** frame: what scrolls; text: what is written to; toLatest: the button that goes back to the last words. */
-  constructor(frame, text, toLatest) {
+  /**
+   * frame: what scrolls; text: what is written to; toLatest: the button that goes back to the last words; direction: of
+   * the writing, auto where it is not known.
+   */
+  constructor(frame, text, toLatest, direction = "auto") {
+    this.#direction = direction;
     this.#frame = frame;
     this.#text = text;
     this.#toLatest = toLatest;
@@ -45,6 +50,17 @@ export class Captions {
     this.#write(text);
   }
 
+  /** Say something about the text, between its paragraphs; what follows begins another. */
+  note(text) {
+    const note = document.createElement("p");
+    note.className = "note";
+    note.lang = "en";
+    note.dir = "ltr";
+    note.textContent = text;
+    this.#text.append(note);
+    this.#scroll("smooth");
+  }
+
   clear() {
     this.#text.replaceChildren();
     this.#write("");
@@ -68,7 +84,7 @@ export class Captions {
     // A paragraph that only ever held a draft is used.
     if (last?.firstChild === this.#seam) return;
     const paragraph = document.createElement("p");
-    paragraph.dir = "auto";
+    paragraph.dir = this.#direction;
     paragraph.append(this.#seam, this.#draft);
     this.#text.append(paragraph);
   }

@@ -7,7 +7,7 @@
 
 import { AudioBuffer } from "./audio_buffer.js";
 import { Deduplicator } from "./deduplication.js";
-import { CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, end, hello, resume } from "./protocol.js";
+import { CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, choice, end, hello, resume } from "./protocol.js";
 import { After, RECOVERY, after } from "./recovery.js";
 
 const PUMP_MS = 50;
@@ -42,17 +42,20 @@ export class Client {
   #retryTimer = 0;
   #silenceTimer = 0;
   #pumpTimer = 0;
+  // Whether other targets than those of the greeting were chosen.
+  #hasChosen = false;
   #retry = () => this.#state === State.LOST && this.#connect();
 
   /**
-   * settings: rate in Hz, language and task. onEvent hears the server's numbered events, onState a state and, when the
+   * settings: rate in Hz, language, task and targets. onEvent hears the server's numbered events, onState a state and, when the
    * connection is lost or over by an error, its code and message. recovery: the table, or one like it.
    */
   constructor({ url, settings, onEvent, onState, recovery = RECOVERY, openSocket = (address) => new WebSocket(address) }) {
     this.#url = url;
     this.#recovery = recovery;
     this.#told = new Deduplicator(recovery);
-    this.#settings = settings;
+    this.#settings = { targets: [], ...settings };
+    this.#told.choose(this.#settings.targets);
     this.#onEvent = onEvent;
     this.#onState = onState;
     this.#openSocket = openSocket;
@@ -66,6 +69,14 @@ export class Client {
     this.#audio.write(bytes);
     if (this.#audio.keptBytes > this.#position(this.#recovery.most_kept_s)) this.#loseOldest();
     this.#pump();
+  }
+
+  /** Have what follows translated into these languages, by their codes. */
+  chooseTargets(targets) {
+    this.#settings.targets = [...targets];
+    this.#told.choose(targets);
+    this.#hasChosen = true;
+    if (this.#isReady) this.#socket.send(choice(targets));
   }
 
   /** No audio follows; the last words are still told. */
@@ -192,6 +203,8 @@ export class Client {
     this.#endSent = hasEnd;
     this.#isReady = true;
     this.#nFailures = 0;
+    // What was chosen last may not have arrived.
+    if (this.#hasChosen) this.#socket.send(choice(this.#settings.targets));
     this.#enter(State.OPEN);
     this.#pump();
   }

@@ -8,66 +8,42 @@
 import { RECOVERY } from "./recovery.js";
 import { isSpoken } from "./transcript.js";
 
-export class Deduplicator {
-  #recovery;
-  #sessionStart_s = 0;
-  #lastWord_s = 0;
-  #silence_s = 0;
-  #toldBefore_s = 0;
-  #isCatchingUp = false;
+/** What has been told of the transcript, or of one translation. told_s: up to where, since the recording began. */
+class Text {
+  #sameWord_s;
   #last = null;
   #hasLast = false;
+  isCatchingUp = false;
+  told_s;
+  toldBefore_s;
 
-  constructor(recovery = RECOVERY) {
-    this.#recovery = recovery;
-  }
-
-  /** Return a session's event with its times set right; null for what is known. */
-  told(event) {
-    const shifted = this.#shifted(event);
-    if (event.type === "words") return this.#newWords(shifted);
-    if (event.type === "draft" && this.#isCatchingUp) return null;
-    // A pause that is heard again is no news, and no word after it is taken back.
-    if (event.type === "speech_ended" && shifted.at_s > this.#toldBefore_s) {
-      this.#silence_s = Math.max(this.#silence_s, shifted.at_s);
-      this.#lastWord_s = Math.min(this.#lastWord_s, shifted.at_s);
-    }
-    return shifted;
+  constructor(sameWord_s, told_s = 0) {
+    this.#sameWord_s = sameWord_s;
+    this.told_s = this.toldBefore_s = told_s;
   }
 
   /** A new session hears the audio from here. */
   startAnew(from_s) {
-    this.#sessionStart_s = from_s;
-    this.#toldBefore_s = this.#lastWord_s;
-    this.#isCatchingUp = from_s < this.#lastWord_s;
+    this.toldBefore_s = this.told_s;
+    this.isCatchingUp = from_s < this.told_s;
     this.#hasLast = false;
   }
 
-  /** From where audio must be kept, so that another session could be played it; received_s: what this one has. */
-  neededFrom_s(received_s) {
-    const beforeWord_s = this.#lastWord_s - this.#recovery.before_word_s;
-    return Math.max(this.#silence_s, beforeWord_s, received_s - this.#recovery.after_receipt_s);
+  /** Return the words that have not been told, which count as told from now on. */
+  new(words) {
+    const unknown = this.#unknown(words);
+    if (unknown.length === 0) return unknown;
+    this.isCatchingUp = false;
+    this.#last = unknown.findLast(isSpoken) ?? this.#last;
+    this.told_s = Math.max(this.told_s, ...unknown.map((word) => word.end_s));
+    return unknown;
   }
 
-  /** Up to where all has been told for certain: the last word, or the pause after it. */
-  get heard_s() {
-    return Math.max(this.#silence_s, this.#lastWord_s);
-  }
-
-  #newWords(event) {
-    const words = this.#unknown(event.words);
-    if (words.length === 0) return null;
-    this.#isCatchingUp = false;
-    this.#last = words.findLast(isSpoken) ?? this.#last;
-    this.#lastWord_s = Math.max(this.#lastWord_s, ...words.map((word) => word.end_s));
-    return { ...event, words };
-  }
-
-  /** Return the words that have not been told: those after the last one, which may be heard later than before. */
+  /** Those after the last one that was told, which may be heard later than before. */
   #unknown(words) {
     for (const [n, word] of words.entries()) {
-      const isLast = this.#isCatchingUp && this.#last !== null && this.#areSame(word, this.#last);
-      if ((word.start_s + word.end_s) / 2 > this.#toldBefore_s) {
+      const isLast = this.isCatchingUp && this.#last !== null && this.#areSame(word, this.#last);
+      if ((word.start_s + word.end_s) / 2 > this.toldBefore_s) {
         return this.#withoutKnownMarks(words.slice(isLast && !this.#hasLast ? n + 1 : n));
       }
       this.#hasLast ||= isLast;
@@ -77,14 +53,90 @@ export class Deduplicator {
 
   #areSame(word, other) {
     const [text, before] = [word, other].map((each) => each.text.replace(/^[ .,?!]+|[ .,?!]+$/g, "").toLowerCase());
-    return text === before && Math.abs(word.start_s - other.start_s) <= this.#recovery.same_word_s;
+    return text === before && Math.abs(word.start_s - other.start_s) <= this.#sameWord_s;
   }
 
   /** Punctuation that comes first belongs to a word that is known, and so may be known too. */
   #withoutKnownMarks(words) {
-    if (!this.#isCatchingUp) return words;
+    if (!this.isCatchingUp) return words;
     const n = words.findIndex(isSpoken);
     return n < 0 ? [] : words.slice(n);
+  }
+}
+
+export class Deduplicator {
+  #recovery;
+  #sessionStart_s = 0;
+  #silence_s = 0;
+  #words;
+  // By target; of those that are not chosen any more, nothing is waited for.
+  #translations = new Map();
+  #targets = [];
+
+  constructor(recovery = RECOVERY) {
+    this.#recovery = recovery;
+    this.#words = this.#text();
+  }
+
+  /** What follows is translated into these languages. */
+  choose(targets) {
+    for (const target of targets) {
+      // What was heard before is not translated, nor when it is heard again.
+      if (!this.#targets.includes(target)) this.#translations.set(target, this.#text(this.#words.told_s));
+    }
+    this.#targets = [...targets];
+  }
+
+  /** Return a session's event with its times set right; null for what is known. */
+  told(event) {
+    const shifted = this.#shifted(event);
+    if (["words", "translation"].includes(event.type)) {
+      const words = this.#textOf(event).new(shifted.words);
+      return words.length ? { ...shifted, words } : null;
+    }
+    if (["draft", "translation_draft"].includes(event.type) && this.#textOf(event).isCatchingUp) return null;
+    if (event.type === "translation_skipped") return this.#newlySkipped(shifted);
+    // A pause that is heard again is no news, and no word after it is taken back.
+    if (event.type === "speech_ended" && shifted.at_s > this.#words.toldBefore_s) {
+      this.#silence_s = Math.max(this.#silence_s, shifted.at_s);
+      this.#words.told_s = Math.min(this.#words.told_s, shifted.at_s);
+    }
+    return shifted;
+  }
+
+  /** A new session hears the audio from here. */
+  startAnew(from_s) {
+    this.#sessionStart_s = from_s;
+    for (const text of [this.#words, ...this.#translations.values()]) text.startAnew(from_s);
+  }
+
+  /** From where audio must be kept, so that another session could be played it; received_s: what this one has. */
+  neededFrom_s(received_s) {
+    const told_s = Math.min(this.#silence_s, ...this.#targets.map((target) => this.#translations.get(target).told_s));
+    const beforeWord_s = this.#words.told_s - this.#recovery.before_word_s;
+    return Math.max(told_s, beforeWord_s, received_s - this.#recovery.after_receipt_s);
+  }
+
+  /** Up to where all has been told for certain: the last word, or the pause after it. */
+  get heard_s() {
+    return Math.max(this.#silence_s, this.#words.told_s);
+  }
+
+  #newlySkipped(event) {
+    const text = this.#textOf(event);
+    if (event.to_s <= text.toldBefore_s) return null;
+    text.told_s = Math.max(text.told_s, event.to_s);
+    return { ...event, from_s: Math.max(event.from_s, text.toldBefore_s) };
+  }
+
+  #textOf({ target }) {
+    if (target === undefined) return this.#words;
+    if (!this.#translations.has(target)) this.#translations.set(target, this.#text());
+    return this.#translations.get(target);
+  }
+
+  #text(told_s) {
+    return new Text(this.#recovery.same_word_s, told_s);
   }
 
   #shifted(event) {

@@ -1,19 +1,20 @@
-/** The transcript as a file. */
+/** A text as a file. */
 
 import { FORMATS } from "./subtitles.js";
 
-export function setUpDownloads(buttons, wordsNow) {
+/** savedNow: returns the words of the text that is to be saved, and the code of the language it was translated into. */
+export function setUpDownloads(buttons, savedNow) {
   for (const button of buttons) {
-    button.addEventListener("click", () => save(wordsNow(), button.dataset.format));
+    button.addEventListener("click", () => save(savedNow(), button.dataset.format));
   }
 }
 
-function save(words, format) {
+function save({ words, target }, format) {
   const { type, write } = FORMATS[format];
   const url = URL.createObjectURL(new Blob([write(words)], { type: `${type};charset=utf-8` }));
   const link = document.createElement("a");
   link.href = url;
-  link.download = `captions-${timestamp(new Date())}.${format}`;
+  link.download = `captions-${timestamp(new Date())}${target && `-${target}`}.${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

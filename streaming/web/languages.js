@@ -5,6 +5,11 @@ const TAGS = { jw: "jv" };
 
 export const tagOf = (code) => TAGS[code] ?? code;
 
+const RIGHT_TO_LEFT = new Set(["ar", "fa", "he", "ps", "sd", "ur", "yi"]);
+
+/** How a language is written: ltr or rtl. */
+export const directionOf = (code) => (RIGHT_TO_LEFT.has(code) ? "rtl" : "ltr");
+
 /**
  * Return [code, name] sorted by name. languages: as the server tells them, by code and English name; locales: those of
  * the reader, in whose language the names are, where the browser knows them.

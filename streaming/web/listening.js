@@ -18,7 +18,7 @@ export class Listening {
   #isOver = false;
   #heard_s = 0;
 
-  /** choices: as `Controls` tells them. told: functions `event`, `state`, `level` and `sourceEnded`. */
+  /** choices: as `Controls` tells them, and targets. told: functions `event`, `state`, `level` and `sourceEnded`. */
   static async open(choices, url, told) {
     const { source, deviceId, file, pace } = choices;
     const opened = source === "file" ? await Recording.open(file, pace) : await Microphone.open(deviceId);
@@ -32,10 +32,10 @@ export class Listening {
     this.#told = told;
   }
 
-  async #start({ language, task }, url) {
+  async #start({ language, task, targets }, url) {
     this.#client = new Client({
       url,
-      settings: { rate: this.#source.rate, language, task },
+      settings: { rate: this.#source.rate, language, task, targets },
       recovery: WHILE_SOMEBODY_WAITS,
       onEvent: (event) => this.#hear(event),
       onState: (state, error) => this.#follow(state, error),
@@ -54,6 +54,11 @@ export class Listening {
   finish() {
     this.#source.stop();
     this.#client.end();
+  }
+
+  /** Have what follows translated into these languages. */
+  chooseTargets(targets) {
+    this.#client.chooseTargets(targets);
   }
 
   /** Do not wait for the last words. */

@@ -8,15 +8,18 @@ const VERSION = 1;
 export const CLOSE_FOR_GOOD = 1000;
 export const CLOSE_TO_RETURN = 4000;
 
-export function hello({ rate, language, task }) {
+/** Left out where nothing is asked for: an older server does not know them. */
+export function hello({ rate, language, task, targets = [] }) {
   const format = { encoding: "s16le", rate, channels: 1 };
-  return JSON.stringify({ type: "hello", version: VERSION, format, language, task });
+  const asked = targets.length ? { targets } : {};
+  return JSON.stringify({ type: "hello", version: VERSION, format, language, task, ...asked });
 }
 
 export function resume(session, sentBytes, seen) {
   return JSON.stringify({ type: "hello", version: VERSION, resume: { session, sent_bytes: sentBytes, seen } });
 }
 
+export const choice = (targets) => JSON.stringify({ type: "targets", targets });
 export const end = () => JSON.stringify({ type: "end" });
 export const ack = (seen) => JSON.stringify({ type: "ack", seen });
 

@@ -55,6 +55,11 @@ export function problem({ code, message }) {
   return { title, advice, detail: code in SOURCE ? "" : message };
 }
 
+/** What was not translated, as an event of the server tells it. */
+export function notTranslated({ from_s, to_s, why }) {
+  return `${Math.max(1, Math.round(to_s - from_s))} s not translated: ${why}`;
+}
+
 /** Why the connection is lost for the moment, in a few words. */
 export function lostBecause(code) {
   return LOST[code] ?? "The connection was lost";

@@ -38,6 +38,11 @@ export class Transcript {
     if (this.words.length && at_s - this.end_s > LONG_PAUSE_S) this.#isParagraphDue = true;
   }
 
+  /** Whatever follows is apart from what was said so far. */
+  breakOff() {
+    this.#isParagraphDue = true;
+  }
+
   endSpeech() {
     if (this.words.length) this.words.at(-1).endsSpeech = true;
   }

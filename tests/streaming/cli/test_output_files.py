@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from simul_whisper import ConfigError
 from streaming.cli.output_files import destinations, file_names
 
 
@@ -40,3 +41,57 @@ def test_texts_of_several_files_go_one_after_the_other(tmp_path: Path) -> None:
         second.write("b")
         assert first.is_shared
     assert (tmp_path / "all.txt").read_text() == "ab"
+
+
+def test_captions_of_each_language_have_a_file_beside_the_transcripts(tmp_path: Path) -> None:
+    with ExitStack() as files:
+        [place] = destinations(files, str(tmp_path / "talk.srt"), "srt", ["a.wav"], targets=["es", "de"])
+        place.write("en")
+        place.labelled("es").write("es")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "talk.srt": "en",
+        "talk.es.srt": "es",
+        "talk.de.srt": "",
+    }
+
+
+@pytest.mark.parametrize("output", ["", "talk.srt"])
+def test_of_channels_each_has_its_languages(output: str, tmp_path: Path) -> None:
+    with ExitStack() as files:
+        [place] = destinations(files, str(tmp_path / output), "srt", ["talk.wav"], by_channel=True, targets=["es"])
+        place.labelled("left").labelled("").write("en")
+        place.labelled("left").labelled("es").write("es")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "talk.left.srt": "en",
+        "talk.left.es.srt": "es",
+    }
+
+
+def test_a_translation_is_called_as_no_other_recording(tmp_path: Path) -> None:
+    sources = ["talk.mp3", "talk.ES.mp3", "talk.de.mp3"]
+    with ExitStack() as files:
+        places = destinations(files, str(tmp_path), "srt", sources, targets=["es"])
+        for source, place in zip(sources, places, strict=True):
+            place.write(source)
+            place.labelled("es").write(source)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "talk.srt": "talk.mp3",
+        "talk.es.srt": "talk.mp3",
+        "talk.ES-2.srt": "talk.ES.mp3",
+        "talk.ES-2.es.srt": "talk.ES.mp3",
+        "talk.de.srt": "talk.de.mp3",
+        "talk.de.es.srt": "talk.de.mp3",
+    }
+
+
+def test_text_of_all_languages_goes_into_one_file(tmp_path: Path) -> None:
+    with ExitStack() as files:
+        [place] = destinations(files, str(tmp_path / "talk.txt"), "text", ["a.wav"], targets=["es"])
+        place.write("all")
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.txt"]
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt", "ttml"])
+def test_captions_of_several_languages_on_standard_output_are_refused(name: str) -> None:
+    with ExitStack() as files, pytest.raises(ConfigError, match=f"give --output FILE, such as talk.{name}"):
+        destinations(files, None, name, ["a.wav"], targets=["es"])

@@ -12,6 +12,7 @@ from streaming.cli.recordings import Speakers
 from tests.conftest import RECORDINGS
 from tests.streaming.audio.made_recordings import RATE, write_tracks
 from tests.streaming.cli.test_cli import FAST, words_of
+from tests.streaming.shouting import Shouting
 
 
 def test_a_line_belongs_to_one_speaker() -> None:
@@ -60,6 +61,24 @@ def test_channels_as_rows_and_as_files(conversation: str, tmp_path: Path, capsys
     assert main([*separate, "--format", "srt", "--output", str(output)]) == 0
     left, right = (words_of((tmp_path / f"talk.{label}.srt").read_text()) for label in ("left", "right"))
     assert left == right == words_of((RECORDINGS / "captions.txt").read_text())
+
+
+def test_channels_in_several_languages(
+    conversation: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simul_whisper.open_translator", lambda *_: Shouting(), raising=False)
+    separate = ["transcribe", conversation, *FAST, "--quiet", "--channels", "separate", "--to", "es"]
+    assert main(separate) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for label in ("left", "right"):
+        spanish = [line.removeprefix(f"{label}: es: ") for line in lines if line.startswith(f"{label}: es: ")]
+        english = [line.removeprefix(f"{label}: ") for line in lines if line.startswith(f"{label}: ")]
+        assert [line.upper() for line in english if not line.startswith("es: ")] == spanish
+        assert words_of(" ".join(spanish)) == words_of((RECORDINGS / "captions.txt").read_text())
+    assert main([*separate, "--format", "srt", "--output", str(tmp_path / "talk.srt")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"talk.{channel}{language}.srt" for channel in ("left", "right") for language in ("", ".es")
+    }
 
 
 @pytest.mark.parametrize(

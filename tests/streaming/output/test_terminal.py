@@ -10,9 +10,22 @@ import numpy as np
 from rich.console import Console
 
 from simul_whisper import Word
-from streaming.events import AudioDropped, CutShort, Ended, Failed, Language, Reason, SpeechEnded, SpeechStarted, Words
+from streaming.events import (
+    AudioDropped,
+    CutShort,
+    Ended,
+    Failed,
+    Language,
+    Reason,
+    SpeechEnded,
+    SpeechStarted,
+    TranslationDraft,
+    TranslationSkipped,
+    Words,
+)
 from streaming.output.formats import open_format
 from streaming.output.terminal import PlainCaptions, ScreenCaptions, open_screen
+from tests.streaming.output.words import translated
 from tests.streaming.told import draft
 
 WIDTH = 40
@@ -25,10 +38,10 @@ def words(text: str, start_s: float = 0.0) -> Words:
 
 
 @contextmanager
-def screen() -> Iterator[tuple[ScreenCaptions, io.StringIO]]:
+def screen(*targets: str) -> Iterator[tuple[ScreenCaptions, io.StringIO]]:
     stream = io.StringIO()
     console = Console(file=stream, width=WIDTH, height=20, force_terminal=True, color_system="standard")
-    with open_screen(console, clock=count().__next__) as captions:
+    with open_screen(console, clock=count().__next__, targets=targets) as captions:
         yield captions, stream
 
 
@@ -122,3 +135,47 @@ def test_in_a_pipe_there_are_plain_lines_and_notices_apart() -> None:
     captions.say("the microphone is lost")
     assert out.getvalue() == "The tide is rising.\nYes.\n"
     assert err.getvalue() == "simul-whisper: the microphone is lost\n"
+
+
+def spanish_draft(text: str = "") -> TranslationDraft:
+    return TranslationDraft("es", (Word(text, 1.0, 1.5, 0.5, "es"),) if text else ())
+
+
+def test_each_language_has_a_line_that_is_firm_and_a_draft_that_is_dim() -> None:
+    with screen("es", "de") as (captions, stream):
+        captions.show(words("The tide is"))
+        captions.show(draft(" a"))
+        captions.show(translated("es", "La marea"))
+        captions.show(spanish_draft(" es"))
+        assert "La marea\x1b[0m\x1b[2m es\x1b[0m" in stream.getvalue()
+        assert left_on(stream)[:-1] == ["The tide is a", "es: La marea es"]
+        captions.show(translated("es", "está alta."))
+        captions.show(spanish_draft())
+        captions.show(words("rising. It"))
+        captions.show(draft())
+        captions.show(translated("de", "Die Flut"))
+        assert left_on(stream)[:-1] == ["es: La marea está alta.", "The tide is rising.", "It"]
+    assert left_on(stream) == ["es: La marea está alta.", "The tide is rising.", "It", "de: Die Flut"]
+
+
+def test_the_end_of_speech_is_not_that_of_a_translation() -> None:
+    with screen("es") as (captions, stream):
+        captions.show(words("The tide"))
+        captions.show(draft(" no"))
+        captions.show(translated("es", "La"))
+        captions.show(spanish_draft(" marrea"))
+        captions.show(SpeechEnded(1.0))
+        assert left_on(stream)[:-1] == ["The tide", "es: La marrea"]
+        captions.show(translated("es", "marea"))
+        captions.show(spanish_draft())
+        captions.show(translated("es", "Sí", utterance=2))
+        captions.show(Ended(1.0))
+    assert left_on(stream) == ["The tide", "es: La marea", "es: Sí"]
+
+
+def test_what_was_not_translated_is_told() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    captions = PlainCaptions(open_format("text", texts=("", "es")), out, err)
+    captions.show(TranslationSkipped("es", 61.2, 63.5, "the endpoint is down"))
+    assert out.getvalue() == ""
+    assert err.getvalue() == "simul-whisper: es: 01:01 to 01:03 is not translated: the endpoint is down\n"

@@ -116,3 +116,21 @@ def test_a_stage_ends_with_a_session_that_fails() -> None:
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert (log.n_finished, log.cursor().read()) == (0, [failed])
+
+
+def test_a_stage_may_be_added_later_and_is_given_what_follows() -> None:
+    log = EventLog(history=2)
+    log.add_writer()
+    # What came before it is forgotten by then.
+    log.append([Words((Word(f" {n}", n, n + 1, 1.0),), n + 1) for n in range(10)])
+    stage, cursor = Backwards(), log.cursor(after=log.n_appended)
+    stage.may_go_on.set()
+    run_stage(log, stage)
+    log.append([Words((Word(" late", 10, 11, 1.0),), 11), Recognised(11)])
+    log.finish()
+    events = list[Event]()
+    while not cursor.is_done:
+        events += cursor.read(PATIENCE_S)
+    translation, end = events[-2:]
+    assert isinstance(translation, Translation)
+    assert (translation.text, end) == (" etal", Ended(11))

@@ -1,5 +1,6 @@
 """The page's own modules, run in the browser without a server: what they compute, and what they say to a socket."""
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -9,9 +10,9 @@ import pytest
 
 from simul_whisper import Word
 from streaming.client.deduplication import Deduplicator
-from streaming.events import Reason, SpeechEnded, Words
+from streaming.events import Draft, Event, Reason, SpeechEnded, Translation, TranslationDraft, TranslationSkipped, Words
 from streaming.output.formats import open_format
-from streaming.protocols.native import Ack, End, Resume, parse_client
+from streaming.protocols.native import Ack, End, Numbered, Resume, Targets, parse_client, server_text
 from streaming.sessions.request import SessionRequest
 from tests.streaming.web.browser import WEB, open_web
 
@@ -85,6 +86,9 @@ class Talk:
             "([n, from]) => { for (let i = from; i < from + n; i++) made.client.write(new Uint8Array(32000).fill(i)) }"
         )
         self._page.evaluate(script, [number, first])
+
+    def choose(self, *targets: str) -> None:
+        self._page.evaluate("(targets) => made.client.chooseTargets(targets)", targets)
 
     def do(self, what: str) -> None:
         self._page.evaluate(f"made.client.{what}()")
@@ -184,26 +188,63 @@ def test_when_the_session_is_lost_a_new_one_hears_what_was_kept(talk: Talk) -> N
     assert talk.words == [(" old", 20), (" new", 22)]
 
 
+def test_targets_are_asked_for_at_first_and_later_and_again_when_it_comes_back(talk: Talk) -> None:
+    talk.choose("de")
+    talk.ready()
+    assert talk.sent[0].targets == ("de",)
+    talk.choose("de", "es")
+    assert talk.sent[-1] == Targets(("de", "es"))
+    talk.cut()
+    talk.ready()
+    assert talk.sent == [Resume("one", 0, 0), Targets(("de", "es"))]
+    talk.cut()
+    talk.open()
+    talk.say(type="error", code=Reason.UNKNOWN_SESSION.value, message="")
+    talk.ready(session="two")
+    assert talk.sent[0].targets == ("de", "es")
+
+
+def made_event(chance: random.Random) -> Event:
+    """What a session may say, somewhere in its first seconds."""
+    starts = sorted(chance.uniform(0, 6) for _ in range(chance.randint(1, 4)))
+    words = tuple(Word(chance.choice([" One", " one,", " two", "."]), each, each + 0.3, 1.0) for each in starts)
+    target = chance.choice(["de", "es"])
+    kinds: list[Event] = [Words(words, 7.0)] * 3 + [Translation(target, words, starts[0], 7.0)] * 4
+    kinds += [Draft(words), TranslationDraft(target, words), TranslationSkipped(target, starts[0], starts[-1], "slow")]
+    return chance.choice([*kinds, SpeechEnded(starts[-1])])
+
+
 @pytest.mark.parametrize("seed", range(20))
-def test_it_passes_over_the_words_that_other_clients_pass_over(page: Any, seed: int) -> None:
+def test_it_passes_over_what_other_clients_pass_over(page: Any, seed: int) -> None:
     chance, memory, acts, expected = random.Random(seed), Deduplicator(), list[Any](), list[Any]()
-    for _ in range(12):
-        if chance.random() < 0.3:
+    for _ in range(20):
+        if chance.random() < 0.2:
             acts.append(chance.choice([0.0, 1.0]))
             memory.start_anew(acts[-1])
             continue
-        starts = sorted(chance.uniform(0, 6) for _ in range(chance.randint(1, 4)))
-        words = tuple(Word(chance.choice([" One", " one,", " two", "."]), each, each + 0.3, 1.0) for each in starts)
-        acts.append({"type": "words", "words": [asdict(word) for word in words], "heard_s": 7.0})
-        told = memory.told(Words(words, 7.0))
-        texts = [word.text for word in told.words] if isinstance(told, Words) else None
-        expected.append([texts, memory.needed_from_s(20.0), memory.heard_s])
+        if chance.random() < 0.2:
+            acts.append(chance.choice([["de"], ["es"], ["es", "de"], []]))
+            memory.choose(acts[-1])
+            continue
+        event = made_event(chance)
+        kind = json.loads(server_text(Numbered(1, event)))["type"]
+        acts.append({"type": kind, **asdict(event)})
+        told = memory.told(event)
+        texts = [word.text for word in getattr(told, "words", ())]
+        expected.append([told is not None, texts, memory.needed_from_s(20.0), memory.heard_s])
     script = """async (acts) => {
       const { Deduplicator } = await import("/deduplication.js");
       const memory = new Deduplicator();
-      const told = (act) => memory.told(act)?.words.map((word) => word.text) ?? null;
-      const hear = (act) => [told(act), memory.neededFrom_s(20), memory.heard_s];
-      return acts.map((act) => (typeof act === "number" ? memory.startAnew(act) : hear(act))).filter((each) => each);
+      const tell = (event) => {
+        const told = memory.told(event);
+        return [told !== null, (told?.words ?? []).map((word) => word.text), memory.neededFrom_s(20), memory.heard_s];
+      };
+      const act = (each) => {
+        if (typeof each === "number") memory.startAnew(each);
+        else if (Array.isArray(each)) memory.choose(each);
+        else return tell(each);
+      };
+      return acts.map(act).filter((each) => each);
     }"""
     assert page.evaluate(script, acts) == expected
 
