@@ -23,7 +23,7 @@ PUBLIC = (
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
-    "transcript config word".split()
+    "transcript config word translators/address translators/agreement translators/answers translators/glossary".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 

@@ -35,6 +35,8 @@ _GREETING = re.compile(
 _ONLY_GREETING = re.compile(
     r"(?:sure|certainly|of course|okay|ok|absolutely)[\s!.,]*(?:thing|here you go)?[\s!.,:]*", re.I
 )
+# Before what is in another language than English.
+_GREETED = re.compile(r"(?:sure|certainly|of course|absolutely|great)[!.,]+\s+(?=\S)", re.IGNORECASE)
 _PREFIX = re.compile(r"([^:：\n]{1,100})[:：]\s*")
 _REMARK = re.compile(
     r"\W*(?:notes?|nota|explanation|literal(?:ly)?|alternativ\w*|let me know|i hope|please"
@@ -149,7 +151,10 @@ def _is_label(words: str, sentence: Sentence) -> bool:
 
 def _without_label(line: str, sentence: Sentence) -> str:
     found = _PREFIX.match(line)
-    return line[found.end() :] if found and _is_label(found.group(1), sentence) else line
+    if found and _is_label(found.group(1), sentence):
+        return line[found.end() :]
+    greeted = _GREETED.match(line) if sentence.target != "en" else None
+    return line[greeted.end() :] if greeted else line
 
 
 def _without_source(line: str, sentence: Sentence) -> str:
@@ -172,8 +177,8 @@ def _without_quotes(line: str, source: str) -> str:
 def _without_before(line: str, sentence: Sentence) -> str:
     """Leave out the sentence before, which is given for its sense."""
     before, words = words_of(sentence.before_told, sentence.target), words_of(line, sentence.target)
-    n = len(before)
-    if 1 < n < len(words) and [bare(word) for word in words[:n]] == [bare(word) for word in before]:
+    n, is_repeated = len(before), _folded(sentence.text).startswith(_folded(sentence.before))
+    if 1 < n < len(words) and not is_repeated and [bare(word) for word in words[:n]] == [bare(word) for word in before]:
         return "".join(words[n:]).strip()
     return line
 
@@ -185,11 +190,12 @@ def _without_end(line: str, sentence: Sentence) -> str:
 
 
 def _refuses(text: str, sentence: Sentence) -> bool:
-    if _ABOUT_HELPING.search(sentence.text):
-        return False
     if sentence.target != "en" and _REFUSAL.match(text):
         return True
-    return bool((_REFUSAL.search(text) or _REFUSAL_ELSEWHERE.match(text)) and _ABOUT_HELPING.search(text))
+    # Speakers refuse and offer help, too.
+    return not _ABOUT_HELPING.search(sentence.text) and bool(
+        (_REFUSAL.search(text) or _REFUSAL_ELSEWHERE.match(text)) and _ABOUT_HELPING.search(text)
+    )
 
 
 def _is_another_text(text: str, sentence: Sentence) -> bool:
@@ -201,7 +207,7 @@ def _is_another_text(text: str, sentence: Sentence) -> bool:
     if folded == _folded(sentence.before_told) != "" and source != _folded(sentence.before):
         return True
     weight, of_source = _weight(text), _weight(sentence.text)
-    if len(text) > longest_translation(sentence.text) or weight > longest_translation(sentence.text):
+    if weight > longest_translation(sentence.text):
         return True
     if of_source >= _LONG and weight * _LEAST_PART < of_source:
         return True

@@ -117,7 +117,7 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[str]:
     for event in _events(lines):
         if event is None:
             return
-        if "error" in event:
+        if event.get("error"):
             raise TranslationError(f"failed: {_message(event)}")
         choices = event.get("choices")
         for choice in (choices if isinstance(choices, list) else [])[:1]:

@@ -58,7 +58,7 @@ def open_openai(config: TranslationConfig) -> "OpenAITranslator":
             if has
             else f"the openai translator needs the name of a model, as {address} calls it"
         )
-    return OpenAITranslator(endpoint, config.model, glossary, f"{config.model} at {address}")
+    return OpenAITranslator(endpoint, config.model, glossary, f"{one_line(config.model)} at {address}")
 
 
 class OpenAITranslator:

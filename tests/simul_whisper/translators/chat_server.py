@@ -1,5 +1,6 @@
 """A real HTTP server on loopback that answers, or misbehaves, as a test tells it to."""
 
+import itertools
 import json
 import socketserver
 import threading
@@ -39,11 +40,11 @@ class ChatServer:
     over: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     url: str = ""
-    _n_connections: int = 0
+    _connections: Iterator[int] = field(default_factory=itertools.count)
 
     def serve(self, reader: BinaryIO, writer: BinaryIO) -> None:
         """One connection: requests, until one is not whole."""
-        connection, self._n_connections = self._n_connections, self._n_connections + 1
+        connection = next(self._connections)
         try:
             while (asked := _read(reader, connection)) is not None:
                 self.asked.append(asked)
@@ -70,6 +71,8 @@ def serving(reply: Reply) -> Iterator[ChatServer]:
     chat = ChatServer(reply)
 
     class Handler(socketserver.StreamRequestHandler):
+        disable_nagle_algorithm = True
+
         def handle(self) -> None:
             with suppress(ConnectionError):
                 chat.serve(cast(BinaryIO, self.rfile), cast(BinaryIO, self.wfile))
@@ -133,6 +136,17 @@ def events(pieces: Iterable[bytes], *, ends: bool = True, kind: str = "text/even
         if not ends:
             raise ConnectionAbortedError
         _write(writer, b"0\r\n\r\n")
+
+    return reply
+
+
+def closes(said: bytes) -> Reply:
+    """Says something, and closes the connection."""
+
+    def reply(asked: Asked, writer: BinaryIO, over: threading.Event) -> None:
+        del asked, over
+        _write(writer, said)
+        raise ConnectionAbortedError
 
     return reply
 

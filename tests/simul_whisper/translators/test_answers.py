@@ -34,6 +34,7 @@ def said(text: str, target: str = "es", source: str = "en", told: str = "", **mo
         f"Certainly!\n{GATO}",
         f"Of course.\n\n{GATO}\n\nLet me know if you need anything else!",
         f"Here is the Spanish translation of the sentence:\n\n\"{GATO}\"\n\nNote: 'mat' may also be 'alfombra'.",
+        f"Sure! {GATO}",
         f"Translation: {GATO}",
         f"**Translation:** {GATO}",
         f"Traducción: {GATO}",
@@ -104,6 +105,8 @@ def test_what_is_no_translation_is_left_out(answer: str) -> None:
         ("en", '"Go away now"', "es", '"Vete ya"', '"Vete ya"'),
         ("en", "Note: bring a coat.", "es", "Nota: traiga un abrigo.", "Nota: traiga un abrigo."),
         ("de", "Er sagte: geh!", "en", "Here is what he said: go!", "Here is what he said: go!"),
+        ("en", "I can't help you, sorry.", "es", "No puedo ayudarte, lo siento.", "No puedo ayudarte, lo siento."),
+        ("en", "I can't help you, sorry.", "es", "I can't help with this request.", None),
         ("es", "Claro, dijo.", "en", "Sure, he said.", "Sure, he said."),
         ("en", "The translation: a history.", "es", "La traducción: una historia.", "La traducción: una historia."),
         # Names, numbers and neighbours may be the same in both.
@@ -132,6 +135,8 @@ def test_the_sentence_before_is_not_said_again() -> None:
     sentence = said("It was tired.", before="The cat slept.", before_told="El gato durmió.")
     assert cleaned("El gato durmió. Estaba cansado.", sentence) == "Estaba cansado."
     assert cleaned("El gato durmió.", sentence) is None
+    again = said("The cat slept. The cat slept.", before="The cat slept.", before_told="El gato durmió.")
+    assert cleaned("El gato durmió. El gato durmió.", again) == "El gato durmió. El gato durmió."
     assert cleaned("El gato durmió.", said("The cat slept.", before="The cat slept.", before_told="El gato durmió."))
 
 

@@ -14,13 +14,14 @@ import pytest
 
 from simul_whisper.errors import BackendError, ConfigError, TranslationError
 from simul_whisper.languages import LANGUAGES
-from simul_whisper.translators import Sentence
+from simul_whisper.translators import Sentence, endpoint
 from simul_whisper.translators.config import TranslationConfig
 from simul_whisper.translators.openai import OpenAITranslator, open_openai, question
 from tests.simul_whisper.translators.chat_server import (
     ChatServer,
     Reply,
     body,
+    closes,
     delta,
     drips,
     events,
@@ -121,7 +122,11 @@ def test_every_language_of_whisper_is_tried(opened: Opened) -> None:
     assert not server.asked
 
 
-def test_one_connection_is_kept_and_threads_get_their_own_answers(opened: Opened) -> None:
+def test_one_connection_is_kept_and_threads_get_their_own_answers(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_END_S", PATIENCE_S)
+
     def echo(asked: object, writer: object, over: object) -> None:
         words = asked.question["messages"][0]["content"].rpartition("<text>")[2].removesuffix("</text>")  # type: ignore[attr-defined]
         streamed(f"Es {words[::-1]}")(asked, writer, over)  # type: ignore[arg-type]
@@ -168,6 +173,8 @@ def test_one_connection_is_kept_and_threads_get_their_own_answers(opened: Opened
         (events([b"data: \xff\n\n"]), "answers what is no JSON"),
         (events([b'data: {"error": {"message": "out of memory"}}\n\n']), "failed: out of memory"),
         (events([delta("El gato")]), "ended its answer in the middle"),
+        (closes(b"HTTP/1.0 200 OK\r\n\r\n" + delta("El gato")), "ended its answer in the middle"),
+        (closes(b""), "does not speak HTTP as expected"),
         (events([delta("El gato")], ends=False), "does not speak HTTP as expected"),
         (events([delta("El gato"), delta("", "length")]), r"did not end its answer \(length\)"),
         (events([delta("El "), delta("", "content_filter")]), r"did not end its answer \(content_filter\)"),
@@ -205,7 +212,7 @@ def test_a_whole_answer_must_come_in_time(reply: Reply, opened: Opened) -> None:
     translator, server = opened(reply, timeout=0.3)
     with pytest.raises(TranslationError, match=r"did not answer within 0\.3 s|does not speak HTTP"):
         translator.translate(said())
-    assert len(server.asked) == 1
+    assert len(server.asked) <= 1
 
 
 @pytest.mark.parametrize(
