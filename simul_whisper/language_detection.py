@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, Samples
 from simul_whisper.decoders import TextDecoder
-from simul_whisper.encoders import Features
 from simul_whisper.pieces import Pieces
-from simul_whisper.search import BeamSearch, Prompt, SearchResult, log_softmax
+from simul_whisper.search import BeamSearch, EncodedWindow, Prompt, SearchResult, log_softmax
 from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
@@ -213,38 +212,36 @@ class LanguageDetector:
         """Another utterance begins."""
         self._rule.restart()
 
-    def decides(
-        self, features: Features, content_frames: int, samples: Samples, *, is_full: bool, final: bool
-    ) -> Pieces[bool]:
+    def decides(self, window: EncodedWindow, samples: Samples, *, is_full: bool, final: bool) -> Pieces[bool]:
         """Whether the window may be written down, and in `language`; False while more must be heard.
 
-        features: of `samples`, the first `content_frames`. is_full: the oldest audio goes next. final: nothing follows
+        samples: the audio of the window. is_full: the oldest audio goes next. final: nothing follows
         in this utterance.
         """
         if self._rule.is_listening:
-            candidates = self._rule.hear(self._hear(features, samples, is_full=is_full), final=final)
+            candidates = self._rule.hear(self._hear(window, samples, is_full=is_full), final=final)
             if candidates:
-                yield from self._choose(candidates, features, content_frames)
+                yield from self._choose(candidates, window)
         return self.language is not None and not self._rule.is_doubtful
 
-    def _hear(self, features: Features, samples: Samples, *, is_full: bool) -> Heard:
-        logits = self._decoder.step(self._decoder.begin(features), [[self._tokenizer.sot]]).logits[0, -1]
+    def _hear(self, window: EncodedWindow, samples: Samples, *, is_full: bool) -> Heard:
+        logits = self._decoder.step(window.begin(), [[self._tokenizer.sot]]).logits[0, -1]
         is_silent = np.exp(log_softmax(logits)[self._tokenizer.no_speech]) > _SILENT
         tokens = self._tokenizer.language_tokens
         speech_s = 0.0 if is_silent else loud_s(samples)
         return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
-    def _choose(self, candidates: list[str], features: Features, content_frames: int) -> Pieces[None]:
+    def _choose(self, candidates: list[str], window: EncodedWindow) -> Pieces[None]:
         """Choose where text is likely, nonsense being unlikely. A sound that would be described is no language's.
 
         candidates: likeliest first.
         """
-        first = yield from self._read(candidates[0], features, content_frames)
+        first = yield from self._read(candidates[0], window)
         if first.described > _LIKELY:
             return
         texts = [first.best]
         for language in candidates[1:]:
-            other = yield from self._read(language, features, content_frames)
+            other = yield from self._read(language, window)
             texts.append(other.best)
         worths = [
             self._rule.logprob(language) + _OF_TEXT * text.logprob
@@ -252,9 +249,9 @@ class LanguageDetector:
         ]
         self._rule.choose(candidates[int(np.argmax(worths))])
 
-    def _read(self, language: str, features: Features, content_frames: int) -> Pieces[SearchResult]:
+    def _read(self, language: str, window: EncodedWindow) -> Pieces[SearchResult]:
         prompt = Prompt(self._tokenizer.sot_sequence(language, "transcribe"), 0, False)
-        return self._search.run(features, content_frames, prompt, _at_most)
+        return self._search.run(window, prompt, _at_most)
 
 
 def _at_most(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:  # noqa: ARG001

@@ -7,13 +7,14 @@ yet, or at its end of text. The best of those that ended is the result of the pa
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignedToken, AttendedFrames, StopReason
 from simul_whisper.decoders import TextDecoder
+from simul_whisper.encoders import Features
 from simul_whisper.pieces import Pieces
 from simul_whisper.timing import Stopwatch
 from simul_whisper.tokenizer import Tokenizer
@@ -127,6 +128,26 @@ class _Candidate:
     total: float
 
 
+class EncodedWindow:
+    """A window as decoders read it: what they project of its features is made once, for all that is read from it.
+
+    features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio.
+    """
+
+    def __init__(self, decoder: TextDecoder, features: Features, content_frames: int) -> None:
+        self.features, self.content_frames = features, content_frames
+        self._decoder = decoder
+        self._state: Any = None
+
+    def begin(self) -> Any:
+        """Return the decoder's state of an empty text; those begun before may not be used any more."""
+        if self._state is None:
+            self._state = self._decoder.begin(self.features)
+        else:
+            self._decoder.select(self._state, [0], 0)
+        return self._state
+
+
 class _Reading:
     """The decoder over one window: the logits of the next token of each beam, and the frame it is read from.
 
@@ -134,11 +155,9 @@ class _Reading:
     and as long as it comes true, no further step is needed (speculative decoding, arXiv 2211.17192).
     """
 
-    def __init__(
-        self, decoder: TextDecoder, features: NDArray[np.float32], content_frames: int, prompt: Prompt
-    ) -> None:
-        self._decoder, self._state = decoder, decoder.begin(features)
-        self._attended = AttendedFrames(content_frames)
+    def __init__(self, decoder: TextDecoder, window: EncodedWindow, prompt: Prompt) -> None:
+        self._decoder, self._state = decoder, window.begin()
+        self._attended = AttendedFrames(window.content_frames)
         self._length = n = len(prompt.tokens)
         asked = (prompt.sot_index, *range(n - 1, n + len(prompt.guess)))
         step = decoder.step(self._state, [[*prompt.tokens, *prompt.guess]], logits_at=asked)
@@ -181,15 +200,13 @@ class BeamSearch:
         self._decoder, self._tokenizer, self._n_beams = decoder, tokenizer, n_beams
         self._filter = LogitFilter(tokenizer)
 
-    def run(
-        self, features: NDArray[np.float32], content_frames: int, prompt: Prompt, stop: StopRule
-    ) -> Pieces[SearchResult]:
-        """features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio.
+    def run(self, window: EncodedWindow, prompt: Prompt, stop: StopRule) -> Pieces[SearchResult]:
+        """Read on in a window. A piece is a step of the decoder.
 
-        A piece is a step of the decoder. Cut short, each hypothesis stands as far as it has come.
+        Cut short, each hypothesis stands as far as it has come.
         """
         watch = Stopwatch()
-        reading = _Reading(self._decoder, features, content_frames, prompt)
+        reading = _Reading(self._decoder, window, prompt)
         no_speech = float(np.exp(log_softmax(reading.start_logits)[self._tokenizer.no_speech]))
         described = self._filter.described(reading.logits[0])
         # Of the prompt, and of each step after it; choosing what follows is a part of either.

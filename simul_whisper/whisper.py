@@ -7,12 +7,12 @@ import numpy as np
 
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, AudioChunk, Samples, as_samples
-from simul_whisper.config import AlignAttConfig
-from simul_whisper.errors import AudioFormatError
+from simul_whisper.config import AlignAttConfig, checked_targets
+from simul_whisper.errors import AudioFormatError, ConfigError
 from simul_whisper.model import Model, ModelInfo, load_model
 from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import ProgressHandler, silent
-from simul_whisper.stream import Stream, TokenUpdate
+from simul_whisper.stream import PassUpdate, Stream
 from simul_whisper.timing import Timing
 from simul_whisper.transcript import EncoderChange, Transcript, Update
 from simul_whisper.word import Word
@@ -33,6 +33,9 @@ class PaddedAlignAttWhisper:
         self.model = model or load_model(self._config, progress)
         self._stream = Stream(self.model, self._config)
         self._transcript = Transcript(self.model.tokenizer)
+        self._translation = Transcript(self.model.tokenizer)
+        self._last_translated: list[Word] = []
+        self.choose_targets(self._config.targets)
         self._window = AudioChunk(np.zeros(0, np.float32), 0)
         self._pending: list[Samples] = []
         self._ended = True
@@ -47,6 +50,19 @@ class PaddedAlignAttWhisper:
     def language(self) -> str | None:
         """The language spoken; None until it has been detected."""
         return self._stream.language
+
+    def choose_targets(self, targets: Sequence[str]) -> None:
+        """Translate, from the next pass on, into these languages: English or none; the others need a translator.
+
+        Raises ConfigError.
+        """
+        others = [target for target in checked_targets(targets) if target != "en"]
+        if others:
+            raise ConfigError(
+                f"got the target {others[0]}, but Whisper itself translates into English only; "
+                "other languages need a translator of text"
+            )
+        self._stream.translate(wanted=bool(targets))
 
     def warmup(self, cancelled: Event | None = None) -> ModelInfo:
         """Get the model ready for the first window, as `Model.warmup` says; the session can be used at any time."""
@@ -72,18 +88,23 @@ class PaddedAlignAttWhisper:
         Between them other listeners may have their turn; here nothing may be called but, to give it up,
         `refresh_segment`. Cut short, a pass ends with what it has read, and its reason is CUT_SHORT.
         """
-        passes: list[TokenUpdate] = []
-        words: list[Word] = []
+        passes: list[PassUpdate] = []
+        words, translation = list[Word](), list[Word]()
         while self._has_work(is_last=is_last):
             self._fill_window()
             self._ended = is_last and not self._pending
             found = yield from self._stream.process(self._window, final=self._ended)
-            words += self._transcript.feed(found.tokens, self._stream.text_language, found.word_end_sample)
+            words += self._transcript.feed(found.text.tokens, self._stream.text_language, found.text.word_end_sample)
+            if found.translation:
+                told = found.translation
+                translation += self._translation.feed(told.tokens, "en", told.word_end_sample)
             self._let_go(found.keep_from_sample)
             passes.append(found)
         if is_last:
             words += self._transcript.end()
-        return self._update(words, passes, is_last=is_last)
+            translation += self._translation.end()
+        translation, self._last_translated = [*self._last_translated, *translation], []
+        return self._update(words, translation, passes, is_last=is_last)
 
     def refresh_segment(self, start_sample: int | None = None) -> tuple[Word, ...]:
         """Begin the next utterance: the text so far becomes context, the clock goes on.
@@ -100,6 +121,8 @@ class PaddedAlignAttWhisper:
                 f"got start_sample {start_sample}, expected at least {end_sample}, where the audio inserted so far ends"
             )
         self._stream.restart()
+        # It is told with the next translation.
+        self._last_translated += self._translation.end()
         self._window = AudioChunk(np.zeros(0, np.float32), end_sample if start_sample is None else start_sample)
         self._pending.clear()
         self._ended = True
@@ -128,12 +151,18 @@ class PaddedAlignAttWhisper:
         n_dropped = keep_from_sample - self._window.start_sample
         self._window = AudioChunk(self._window.samples[n_dropped:], keep_from_sample)
 
-    def _update(self, words: list[Word], passes: list[TokenUpdate], *, is_last: bool) -> Update:
-        draft = self._transcript.preview(passes[-1].draft, self._stream.text_language) if passes else []
+    def _update(self, words: list[Word], translation: list[Word], passes: list[PassUpdate], *, is_last: bool) -> Update:
+        draft, draft_translation = list[Word](), list[Word]()
+        if passes:
+            last = passes[-1]
+            draft = self._transcript.preview(last.text.draft, self._stream.text_language)
+            draft_translation = self._translation.preview(last.translation.draft, "en") if last.translation else []
         return Update(
             words=tuple(words),
             draft="".join(word.text for word in draft),
             draft_words=tuple(draft),
+            translation=tuple(translation),
+            draft_translation=tuple(draft_translation),
             stop=_stop(passes),
             language=self.language,
             audio_end_s=self._window.end_sample / SAMPLE_RATE,
@@ -149,9 +178,9 @@ class PaddedAlignAttWhisper:
         return None if before == status.backend else EncoderChange(before, status.backend, status.reason)
 
 
-def _stop(passes: Sequence[TokenUpdate]) -> StopReason:
+def _stop(passes: Sequence[PassUpdate]) -> StopReason:
     """Return why the last pass ended, or that one of them was cut short."""
-    reasons = [each.stop for each in passes]
+    reasons = [each.text.stop for each in passes]
     if StopReason.CUT_SHORT in reasons:
         return StopReason.CUT_SHORT
     return reasons[-1] if reasons else StopReason.WAITING

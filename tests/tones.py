@@ -6,7 +6,7 @@ words, or words without their audio, the transcript shows it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 
@@ -105,17 +105,32 @@ def heard(features: Features) -> Iterator[tuple[int, int]]:
 
 @dataclass
 class ToneState:
-    """What is said in a window, token by token with the frame it is read from, and the text of every beam."""
+    """What is said in a window, token by token with the frame it is read from, and the text of every beam.
+
+    translated: the same in English.
+    """
 
     said: list[tuple[int, int]]
+    translated: list[tuple[int, int]]
     n_frames: int
     beams: list[list[int]]
 
 
-class ToneDecoder:
-    """A `TextDecoder` that writes what was said. `prompts` keeps the text in front of each window's new tokens.
+def in_english(word: int) -> int:
+    """The translation of a word."""
+    return len(WORDS) - 1 - word
 
-    stutter: a word after which it writes nothing but that word again, as Whisper does in a repeat loop.
+
+def english(speech: Speech) -> Speech:
+    """The same speech, as its translation is to be read."""
+    return replace(speech, words=tuple(in_english(word) for word in speech.words))
+
+
+class ToneDecoder:
+    """A `TextDecoder` that writes what was said, or its translation.
+
+    `prompts` keeps the text in front of each window's new tokens. stutter: a word after which it writes nothing but
+    that word again, as Whisper does in a repeat loop.
     """
 
     def __init__(self, tokenizer: Tokenizer, language: str, stutter: int | None = None) -> None:
@@ -125,8 +140,12 @@ class ToneDecoder:
         self.prompts: list[list[int]] = []
 
     def begin(self, features: Features) -> ToneState:
-        said = [(token, middle + n) for word, middle in heard(features) for n, token in enumerate(self._tokens[word])]
-        return ToneState(said, len(features), [])
+        words = list(heard(features))
+        translated = self._written((in_english(word), middle) for word, middle in words)
+        return ToneState(self._written(words), translated, len(features), [])
+
+    def _written(self, words: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [(token, middle + n) for word, middle in words for n, token in enumerate(self._tokens[word])]
 
     def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
         if not state.beams:
@@ -160,7 +179,8 @@ class ToneDecoder:
             return (), 0
         if text[-1] == self._stuck:
             return (self._stuck,), state.said[0][1]
-        token, frame = state.said[n_new] if n_new < len(state.said) else (self._tokenizer.eot, state.n_frames - 1)
+        said = state.translated if self._tokenizer.translate in text else state.said
+        token, frame = said[n_new] if n_new < len(said) else (self._tokenizer.eot, state.n_frames - 1)
         return (token, self._tokens[n_new % len(WORDS)][0]), frame
 
     def _logits(self, *likely: int) -> NDArray[np.float32]:

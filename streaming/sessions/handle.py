@@ -3,7 +3,7 @@
 Audio goes one way, through an inbox, and events come back, through the log; memory is fixed both ways.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ class ThreadHandle:
     def clear(self) -> None:
         self._inbox.clear()
         self._wake()
+
+    def choose_targets(self, targets: Sequence[str]) -> None:
+        self._inbox.choose_targets(tuple(targets))
 
     def end(self, failed: Failed | None = None) -> None:
         self._inbox.end()

@@ -1,4 +1,5 @@
-"""What one listener has submitted and inference has not taken yet: audio, and marks where it is to be flushed or ended.
+"""What one listener has submitted and inference has not taken yet: audio, marks where it is to be flushed or ended, and
+the languages it is to be translated into.
 
 Memory is fixed, nothing waits, and any thread may use it.
 """
@@ -51,6 +52,7 @@ class AudioInbox:
         self._flushes: deque[int] = deque(maxlen=_MAX_FLUSHES)
         self._pulled_sample = 0
         self._clear_at: int | None = None
+        self._chosen: tuple[str, ...] | None = None
         self._is_ended = self._is_draining = False
         self._opened_at = self._paced_at = clock()
         self._ahead_s = 0.0
@@ -79,6 +81,10 @@ class AudioInbox:
     def clear(self) -> None:
         with self._lock:
             self._clear_at = self._ring.end_sample
+
+    def choose_targets(self, targets: tuple[str, ...]) -> None:
+        with self._lock:
+            self._chosen = targets
 
     def end(self) -> None:
         with self._lock:
@@ -121,6 +127,12 @@ class AudioInbox:
         n_cleared = clear_at - self._pulled_sample
         self._pulled_sample = clear_at
         return n_cleared
+
+    def chosen_targets(self) -> tuple[str, ...] | None:
+        """Return the targets that were chosen last, once; None when they stay as they are."""
+        with self._lock:
+            chosen, self._chosen = self._chosen, None
+            return chosen
 
     @property
     def wants_clear(self) -> bool:

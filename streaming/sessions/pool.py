@@ -3,6 +3,7 @@
 Nothing here keeps it from being in another process: what goes in and out is data, and no clock is shared.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -65,6 +66,10 @@ class SessionHandle(Protocol):
 
     def clear(self) -> None:
         """Give up what was submitted and not decoded yet; `Cleared` follows. Also after `end`."""
+        ...
+
+    def choose_targets(self, targets: Sequence[str]) -> None:
+        """Have Whisper translate, from the next pass on, into these: English, or none. At any time."""
         ...
 
     def end(self, failed: Failed | None = None) -> None:

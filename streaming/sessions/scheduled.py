@@ -137,6 +137,9 @@ class ScheduledSession:
 
     def _begun(self, session: Session) -> _Pass:
         """Begin a turn; what is late is decoded together."""
+        targets = self._inbox.chosen_targets()
+        if targets is not None:
+            session.choose_targets(targets)
         due_since = self.due_since
         waited_s = self._clock() - due_since if math.isfinite(due_since) else 0.0
         return _Pass(session.turn(coalesce=waited_s > self._options.late_s), due_since, waited_s)

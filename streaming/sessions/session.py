@@ -6,7 +6,7 @@ plan, `turn` runs at most one inference, in pieces. `feed` and `end` do both. De
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +40,13 @@ from streaming.events import (
     Recognised,
     SpeechEnded,
     SpeechStarted,
+    Translation,
+    TranslationDraft,
     Words,
 )
 from streaming.settings import VoiceConfig
+
+_ENGLISH = "en"
 
 
 class SessionEndedError(SimulWhisperError):
@@ -104,6 +108,7 @@ class Session:
         self._is_ended = False
         self._language = self._whisper.language if config.language != "auto" else None
         self._draft: tuple[Word, ...] = ()
+        self._draft_translation: tuple[Word, ...] = ()
         self._heard_s = 0.0
         # What the next turn tells; kept here, because a turn may be given up.
         self._untold: list[Event] = []
@@ -172,6 +177,10 @@ class Session:
         self._plan_speech(self._gate.end())
         self._close()
         self._plan.append(Recognised(self._end_sample / SAMPLE_RATE))
+
+    def choose_targets(self, targets: Sequence[str]) -> None:
+        """Translate into these from the next pass on; as of `PaddedAlignAttWhisper`, which may know English only."""
+        self._whisper.choose_targets(targets)
 
     @property
     def is_due(self) -> bool:
@@ -297,7 +306,7 @@ class Session:
         """Leave the utterance as it is, and return its last word if that had been committed."""
         words, heard_s = self._whisper.refresh_segment(), self._heard_s
         self._is_decoding = False
-        return [*self._told_words(words, heard_s), *self._told_draft(())]
+        return [*self._told_words(words, heard_s), *self._told_draft(()), *self._told_translation((), ())]
 
     def _news(self, update: Update) -> list[Event]:
         events = list[Event]()
@@ -310,6 +319,7 @@ class Session:
             self._language = update.language
         self._heard_s = update.audio_end_s
         events += [*self._told_words(update.words, self._heard_s), *self._told_draft(update.draft_words)]
+        events += self._told_translation(update.translation, update.draft_translation)
         if update.stop is StopReason.CUT_SHORT:
             events.append(CutShort(self._heard_s, self._utterance))
         return events
@@ -319,7 +329,21 @@ class Session:
 
     def _told_draft(self, words: tuple[Word, ...]) -> list[Event]:
         """Times alone that have changed are no news."""
-        if not self._drafts or [each.text for each in words] == [each.text for each in self._draft]:
+        if not self._drafts or _text(words) == _text(self._draft):
             return []
         self._draft = words
         return [Draft(words, self._utterance)]
+
+    def _told_translation(self, words: tuple[Word, ...], draft: tuple[Word, ...]) -> list[Event]:
+        """Return what Whisper has translated, which is into English."""
+        events = list[Event]()
+        if words:
+            events.append(Translation(_ENGLISH, words, words[0].start_s, words[-1].end_s, self._utterance))
+        if self._drafts and _text(draft) != _text(self._draft_translation):
+            self._draft_translation = draft
+            events.append(TranslationDraft(_ENGLISH, draft, self._utterance))
+        return events
+
+
+def _text(words: Iterable[Word]) -> list[str]:
+    return [word.text for word in words]

@@ -10,7 +10,7 @@ from simul_whisper.decoders import Step
 from streaming.evaluation.scoring import word_edits
 from tests.conftest import Recording
 from tests.listener import MODEL, assert_heard, every, listen, listener, n_errors, quick_listener, text_of, words_of
-from tests.tones import WORDS, ToneDecoder, ToneState, random_words, speech_of, tone_model
+from tests.tones import WORDS, ToneDecoder, ToneState, english, random_words, speech_of, tone_model
 
 
 def test_a_language_is_detected_once_there_is_enough_to_hear() -> None:
@@ -179,7 +179,7 @@ def test_the_language_of_a_short_stream_is_detected_at_its_end(base: Model, capt
 def test_a_translation_is_english_whatever_is_spoken(language: str) -> None:
     speech = speech_of(random_words(20, 18))
     whisper = listener(tone_model(language), language=language, task="translate")
-    assert_heard(listen(whisper, every(1, speech.samples)), speech)
+    assert_heard(listen(whisper, every(1, speech.samples)), english(speech))
 
 
 def test_translating_english_gives_english(base: Model, captions: Recording) -> None:

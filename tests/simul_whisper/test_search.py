@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.pieces import finished
-from simul_whisper.search import BeamSearch, LogitFilter, Prompt, SearchResult, StopRule
+from simul_whisper.search import BeamSearch, EncodedWindow, LogitFilter, Prompt, SearchResult, StopRule
 from tests.fakes import EOT, FakeDecoder, Prediction, scripted, tokenizer_of
 
 TOKENIZER = tokenizer_of("base")
@@ -37,9 +37,13 @@ def at_edge(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReaso
     return StopReason.EDGE if CONTENT_FRAMES - frame <= 25 else None
 
 
+def window_of(decoder: FakeDecoder) -> EncodedWindow:
+    return EncodedWindow(decoder, FEATURES, CONTENT_FRAMES)
+
+
 def search(lines: Lines, *, n_beams: int = 1, stop: StopRule = never, prompt: Prompt = PROMPT) -> SearchResult:
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, prompt.tokens))
-    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(FEATURES, CONTENT_FRAMES, prompt, stop))
+    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop))
 
 
 def text_of(result: SearchResult) -> list[int]:
@@ -255,7 +259,7 @@ def test_no_speech_is_read_at_the_start_of_transcript(context: list[int]) -> Non
     prompt = Prompt([*context, *START], len(context), has_text=False)
     unheard: Prediction = ({TOKENIZER.no_speech: float(np.log(0.7)), START[1]: float(np.log(0.3))}, 0)
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted({(): likely(40, a=1.0)}, prompt.tokens, unheard))
-    result = finished(BeamSearch(decoder, TOKENIZER, 1).run(FEATURES, CONTENT_FRAMES, prompt, never))
+    result = finished(BeamSearch(decoder, TOKENIZER, 1).run(window_of(decoder), prompt, never))
     assert result.no_speech == pytest.approx(0.7, abs=1e-4)
     assert text_of(result) == [A]
 
@@ -263,7 +267,7 @@ def test_no_speech_is_read_at_the_start_of_transcript(context: list[int]) -> Non
 def test_a_prompt_is_read_in_one_step() -> None:
     prompt = Prompt([TOKENIZER.sot_prev, C, *START, D], 2, has_text=True)
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted({}, prompt.tokens))
-    finished(BeamSearch(decoder, TOKENIZER, 1).run(FEATURES, CONTENT_FRAMES, prompt, never))
+    finished(BeamSearch(decoder, TOKENIZER, 1).run(window_of(decoder), prompt, never))
     assert decoder.n_steps == 1
 
 

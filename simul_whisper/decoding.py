@@ -1,0 +1,208 @@
+"""One text of a listener, the transcript or its translation: what was committed, and what a pass over a window adds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
+from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
+from simul_whisper.commit import CommitRule
+from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
+from simul_whisper.config import AlignAttConfig
+from simul_whisper.loops import repeated_tail, said_before
+from simul_whisper.model import Model
+from simul_whisper.pieces import Pieces
+from simul_whisper.prompt import Context
+from simul_whisper.search import BeamSearch, EncodedWindow, Hypothesis, Prompt, SearchResult
+from simul_whisper.timing import Stopwatch
+
+# Positions of the decoder's 448 that are kept for new tokens, and then for text before the window.
+_ROOM_FOR_NEW_TOKENS = 96
+_LOOP_SLACK_TOKENS = 12
+_LONGEST_GUESS = 24
+_SAME_PLACE_FRAMES = 10
+_LOOP_LOOKBACK_TOKENS = 96
+_DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
+
+
+@dataclass(frozen=True)
+class TextUpdate:
+    """What one pass decided of a text.
+
+    tokens: committed now. draft: tokens that would be next, but are held back. word_end_sample: where the last word
+    ends; None while a later token may extend it. prefill_s, step_s: as in `Timing`.
+    """
+
+    tokens: tuple[CommittedToken, ...]
+    stop: StopReason
+    draft: tuple[CommittedToken, ...] = ()
+    word_end_sample: int | None = None
+    prefill_s: float = 0.0
+    step_s: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class _StopRule:
+    """AlignAtt, and the guards against text that does not come from the audio."""
+
+    policy: AlignAttPolicy
+    earlier: Sequence[int]
+    max_tokens: int
+
+    def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
+        if len(tokens) >= self.max_tokens:
+            return StopReason.LENGTH
+        if repeated_tail([*self.earlier, *(each.token for each in tokens), token]):
+            return StopReason.LOOP
+        if tokens and self._says_again(tokens, token, frame):
+            return StopReason.REWIND
+        return self.policy.stop(tokens, frame)
+
+    def _says_again(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> bool:
+        """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
+        n_back = tokens[-1].frame - frame
+        if n_back > 2 * WANDERING_FRAMES:
+            return said_before([*self.earlier, *(each.token for each in tokens)], token) > 0
+        same_place = range(frame - _SAME_PLACE_FRAMES, frame + _SAME_PLACE_FRAMES + 1)
+        return n_back > WANDERING_FRAMES and any(each.token == token and each.frame in same_place for each in tokens)
+
+
+class Decoding:
+    """Committed tokens read from the window, and the text before it. Raises ConfigError when the prompt is too long."""
+
+    def __init__(self, model: Model, config: AlignAttConfig) -> None:
+        self._config, self._tokenizer, self._dims = config, model.tokenizer, model.dims
+        self._committed = CommittedTokens(model.tokenizer)
+        self._context = Context(
+            model.tokenizer, config.static_init_prompt, config.init_prompt, config.max_context_tokens
+        )
+        self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
+        self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
+
+    def run(self, window: AudioChunk, encoded: EncodedWindow, language: str, *, final: bool) -> Pieces[TextUpdate]:
+        """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows."""
+        watch = Stopwatch()
+        rule = self._stop_rule(window, encoded.content_frames, language, final=final)
+        found = yield from watch.without_pauses(self._search.run(encoded, self._prompt(language), rule))
+        accepted, stop = self._accepted(found, final=final)
+        following = None if stop in _DISCARDING else found.best.next_token
+        n = self._commit_rule.n_committed(
+            accepted, following, self.language_of(language), encoded.features, encoded.content_frames
+        )
+        n = len(accepted) if final else n
+        next_token = accepted[n] if n < len(accepted) else following
+        tokens = _on_the_clock(accepted[:n], window.start_sample)
+        self._committed.commit(tokens)
+        return TextUpdate(
+            tokens=tokens,
+            stop=stop,
+            draft=_on_the_clock(accepted[n:], window.start_sample),
+            word_end_sample=self._word_end(next_token, window),
+            prefill_s=watch.lap() - sum(found.step_s),
+            step_s=found.step_s,
+        )
+
+    def language_of(self, spoken: str | None) -> str | None:
+        """Return the language of the text, which decides where words part."""
+        return "en" if self._config.task == "translate" else spoken
+
+    def adopt(self, tokens: Sequence[CommittedToken]) -> None:
+        """Take these for its own: another text is, here, what this one would be."""
+        self._committed.commit(tokens)
+        self._commit_rule.forget()
+
+    def restart(self) -> None:
+        """Begin a new utterance: the text of the window becomes context."""
+        self._context.scroll(self._committed.cut_all())
+        self._commit_rule.forget()
+
+    def forget_context(self) -> None:
+        """Forget text in another language, in which the decoder would go on."""
+        self._context.forget()
+        self._commit_rule.forget()
+
+    @property
+    def last_sample(self) -> int | None:
+        """Where the newest token of the window was read; None when there is none."""
+        return self._committed.last_sample
+
+    def best_cut(self, earliest: int, latest: int) -> int:
+        """As of `CommittedTokens`."""
+        return self._committed.best_cut(earliest, latest)
+
+    def cut(self, sample: int) -> None:
+        """Let go of the words read before `sample`, which become context."""
+        self._context.scroll(self._committed.cut(sample))
+
+    def _prompt(self, language: str) -> Prompt:
+        start = self._tokenizer.sot_sequence(language, self._config.task)
+        text = self._committed.tokens
+        room = self._dims.n_text_ctx - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
+        context = self._context.prompt(room)
+        tokens = [*context, *start, *text]
+        n_guessed = min(_LONGEST_GUESS, self._dims.n_text_ctx - len(tokens)) if self._config.n_beams == 1 else 0
+        return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed])
+
+    def _stop_rule(self, window: AudioChunk, content_frames: int, language: str, *, final: bool) -> _StopRule:
+        last_sample = self._committed.last_sample
+        decided = max(window.start_sample, last_sample if last_sample is not None else 0)
+        policy = AlignAttPolicy(
+            content_frames=content_frames,
+            frame_threshold=self._config.frame_threshold,
+            rewind_threshold=self._config.rewind_threshold,
+            last_frame=(decided - window.start_sample) // SAMPLES_PER_FRAME,
+            final=final,
+        )
+        undecided_s = (window.end_sample - decided) / SAMPLE_RATE
+        max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
+        n_prompt = len(self._prompt(language).tokens)
+        earlier = [*self._context.scrolled, *self._committed.tokens]
+        return _StopRule(
+            policy,
+            earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :],
+            min(max_tokens, self._dims.n_text_ctx - n_prompt),
+        )
+
+    def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:
+        """Return the tokens that stand, and why the pass ended."""
+        best = found.best
+        assert best.stop is not None
+        # A window is silent when that, or a description of its sound, is likelier than a mean token of its text.
+        if max(found.no_speech, found.described) > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
+            return (), StopReason.NO_SPEECH
+        if best.stop is StopReason.REWIND:
+            n_restated = self._n_restated(best)
+            keeps = final or n_restated > 0
+            return best.tokens[: max(0, len(best.tokens) - n_restated)] if keeps else (), best.stop
+        if best.stop is StopReason.LOOP:
+            kept = self._without_loop(best)
+            self._context.forget()
+            return kept, best.stop
+        return best.tokens, best.stop
+
+    def _without_loop(self, best: Hypothesis) -> tuple[AlignedToken, ...]:
+        """Return the tokens before the first repetition."""
+        assert best.next_token is not None
+        earlier = [*self._context.scrolled, *self._committed.tokens]
+        text = [*earlier, *(token.token for token in best.tokens), best.next_token.token]
+        n_repeated = repeated_tail(text[max(0, len(text) - _LOOP_LOOKBACK_TOKENS) :])
+        return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
+
+    def _n_restated(self, best: Hypothesis) -> int:
+        """Return how many tokens, before attention jumped back to it, began the text again."""
+        assert best.next_token is not None
+        text = [*self._committed.tokens, *(token.token for token in best.tokens)]
+        return said_before(text, best.next_token.token)
+
+    def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
+        """Return the sample where the last committed word ends, if the token that follows it tells."""
+        if following is None or self._tokenizer.continues_word(following.token):
+            return None
+        return window.start_sample + following.frame * SAMPLES_PER_FRAME
+
+
+def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:
+    """Return tokens of a window that starts there, each with the sample it was read from."""
+    return tuple(
+        CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
+    )

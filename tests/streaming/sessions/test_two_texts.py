@@ -1,0 +1,80 @@
+"""A session that tells the transcript and its English translation, from the start or chosen later."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simul_whisper import SAMPLE_RATE, AlignAttConfig
+from streaming.events import Event, Reason, Recognised, Translation, TranslationDraft, Words
+from streaming.sessions.session import Session
+from streaming.settings import VoiceConfig
+from tests.listener import every
+from tests.streaming.serving import PATIENCE_S
+from tests.streaming.working import collected, made, running
+from tests.tones import WORDS, in_english, random_words, speech_of, tone_model
+
+GERMAN = tone_model("de")
+# No token is sure before a second pass has read it, so that there are drafts.
+CONFIG = AlignAttConfig(language="de", padding_len=1.0, hold_probability=1.0, hold_len=12.0)
+OFF = VoiceConfig(vad=False)
+SPEECH = speech_of(random_words(20, 1))
+IN_ENGLISH = "".join(WORDS[in_english(word)] for word in SPEECH.words)
+
+
+def text_of(kind: type[Words] | type[Translation], events: Iterable[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, kind))
+
+
+@pytest.mark.parametrize("drafts", [True, False])
+def test_two_texts_are_told_apart(drafts: bool) -> None:
+    session = Session(replace(CONFIG, targets=["en"]), GERMAN, OFF, drafts=drafts)
+    events = [event for piece in every(0.7, SPEECH.samples) for event in session.feed(piece)] + session.end()
+    assert text_of(Words, events) == SPEECH.text
+    assert text_of(Translation, events) == IN_ENGLISH
+    translations = [event for event in events if isinstance(event, Translation)]
+    assert {(each.target, each.utterance) for each in translations} == {("en", 1)}
+    assert all(each.source_start_s == each.words[0].start_s < each.source_end_s for each in translations)
+    drafted = [event for event in events if isinstance(event, TranslationDraft)]
+    assert bool(drafted) == drafts
+    assert not drafts or not drafted[-1].words
+
+
+def test_a_draft_that_is_given_up_is_emptied() -> None:
+    session = Session(replace(CONFIG, targets=["en"]), GERMAN, OFF)
+    events = session.feed(SPEECH.samples[: 2 * SAMPLE_RATE])
+    drafted = [event for event in events if isinstance(event, TranslationDraft)]
+    assert drafted[-1].words
+    session.clear()
+    events = session.end()
+    assert [event for event in events if isinstance(event, TranslationDraft)] == [TranslationDraft("en", ())]
+
+
+def test_a_target_chosen_later_holds_from_the_next_pass_on() -> None:
+    first, second = np.array_split(SPEECH.samples, 2)
+    with running(made(GERMAN)) as worker:
+        handle = worker.open(CONFIG, OFF)
+        cursor, before = handle.log.cursor(), list[Event]()
+        handle.submit(first)
+        handle.flush()
+        while not any(isinstance(event, Words) for event in before):
+            before += cursor.read(PATIENCE_S)
+        handle.choose_targets(["en"])
+        handle.submit(second)
+        handle.end()
+        events = [*before, *collected(handle, cursor)]
+    assert isinstance(events[-2], Recognised)
+    assert text_of(Words, events) == SPEECH.text
+    translated = text_of(Translation, events)
+    assert translated
+    assert IN_ENGLISH.endswith(translated)
+
+
+def test_what_whisper_cannot_translate_into_ends_the_session() -> None:
+    """Who opens sessions keeps that from it."""
+    with running(made(GERMAN)) as worker:
+        handle = worker.open(replace(CONFIG, targets=["es"]), OFF)
+        handle.submit(SPEECH.samples)
+        failed = collected(handle)[-1]
+    assert getattr(failed, "reason", None) is Reason.CONFIG
