@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,6 +78,21 @@ def test_m2m100_and_nllb_are_told_both_languages(
     assert recorder.source == [*before, *model.source_pieces.pieces(WORDS)[0], "</s>"]
     assert recorder.prefix == [*prefix, "▁old", "▁dog"]
     assert all(token.source_word is None for token in tokens), "nobody knows which of its heads align"
+
+
+@pytest.mark.parametrize(("target", "space"), [("es", " "), ("zh", "")])
+def test_where_languages_have_no_spaces_a_translation_begins_without(tmp_path: Path, target: str, space: str) -> None:
+    languages = ["eng_Latn", "spa_Latn", "zho_Hans"]
+    model = load_model(random_model(tmp_path / "model", "sentencepiece.bpe.model", languages), "model")
+
+    class Engine:
+        def translate_batch(self, _source: Any, **options: Any) -> Any:
+            (told,) = options["target_prefix"]
+            return [SimpleNamespace(hypotheses=[[*told, "▁dog", "s", "▁cat"]])]
+
+    changed = dataclasses.replace(model, engine=Engine())
+    assert joined(changed.translate(Sentence("en", target, WORDS))) == f"{space}dogs cat"
+    assert joined(changed.translate(Sentence("en", target, WORDS, "old"))) == " dogs cat"
 
 
 def test_madlad_is_told_the_target_before_the_source(tmp_path: Path) -> None:
