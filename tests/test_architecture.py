@@ -136,8 +136,8 @@ ROOMS = {
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
-    "evaluation": "events settings audio sessions protocols client output",
-    "cli": "events settings audio sessions protocols server client output evaluation",
+    "evaluation": "events settings audio sessions stages protocols client output",
+    "cli": "events settings audio sessions stages protocols server client output evaluation",
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {

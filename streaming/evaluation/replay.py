@@ -1,7 +1,10 @@
-"""Plays recorded audio to a session, on the audio's own clock or in real time, and notes what it told and when."""
+"""Plays recorded audio to a session, on the audio's own clock or in real time, and notes what it told and when.
+
+Stages are run between two chunks, in this thread; in a server each has one of its own.
+"""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +14,7 @@ from simul_whisper import SAMPLE_RATE, AlignAttConfig, Timing, Word
 from streaming.events import Event, Words
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
+from streaming.stages.stage import Stage
 
 Chunks = Iterator[NDArray[np.float32]]
 
@@ -22,8 +26,9 @@ _BLOCK_SAMPLES = SAMPLE_RATE // 10
 class Emission:
     """What a session told after a chunk of audio, and its times, in seconds since the audio started.
 
-    audio_s: how much audio had been given. ready_s: when the events were there for a speaker who talks in real time.
-    compute_s: what they cost; timing: of the decoding alone, by stage.
+    events: of the session, and then what its stages made of them. audio_s: how much audio had been given. ready_s: when
+    the session's events were there for a speaker who talks in real time; stages_ready_s: when those of the stages were.
+    compute_s: what the session's cost, stage_s: those of the stages; timing: of the decoding alone, by its parts.
     """
 
     events: tuple[Event, ...]
@@ -31,6 +36,8 @@ class Emission:
     ready_s: float
     compute_s: float
     timing: Timing = field(default_factory=Timing)
+    stage_s: float = 0.0
+    stages_ready_s: float = 0.0
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -42,13 +49,16 @@ def chunk_samples(config: AlignAttConfig, voice: VoiceConfig) -> int:
     return _BLOCK_SAMPLES if voice.vad else round(config.segment_length * SAMPLE_RATE)
 
 
-def replay(session: Session, chunks: Chunks, *, coalesce: bool = False) -> Iterator[Emission]:
+def replay(
+    session: Session, chunks: Chunks, *, coalesce: bool = False, stages: Sequence[Stage] = ()
+) -> Iterator[Emission]:
     """Give chunk after chunk as fast as it goes, and the end with the last one.
 
-    `ready_s` is computed as if each had come when it was spoken. coalesce: what a chunk makes due is decoded in one
-    pass: of an open gate, the last segment and the end, which else take two.
+    `ready_s` is computed as if each had come when it was spoken, and as if stages ran beside the session. coalesce:
+    what a chunk makes due is decoded in one pass: of an open gate, the last segment and the end, which else take two.
+    stages: in the order in which one reads the other.
     """
-    ready_s, n_samples = 0.0, 0
+    ready_s, stages_ready_s, n_samples = 0.0, 0.0, 0
     for chunk, is_last in _marked(chunks):
         n_samples += len(chunk)
         audio_s = n_samples / SAMPLE_RATE
@@ -59,11 +69,15 @@ def replay(session: Session, chunks: Chunks, *, coalesce: bool = False) -> Itera
         events, timing = _all_due(session, coalesce=coalesce)
         compute_s = time.perf_counter() - started
         ready_s = max(audio_s, ready_s) + compute_s
-        yield Emission(events, audio_s, ready_s, compute_s, timing)
+        started = time.perf_counter()
+        events = _staged(stages, events, is_last=is_last)
+        stage_s = time.perf_counter() - started
+        stages_ready_s = max(ready_s, stages_ready_s) + stage_s
+        yield Emission(events, audio_s, ready_s, compute_s, timing, stage_s, stages_ready_s)
 
 
 def replay_realtime(
-    session: Session, chunks: Chunks, sleep: Callable[[float], None] = time.sleep
+    session: Session, chunks: Chunks, sleep: Callable[[float], None] = time.sleep, *, stages: Sequence[Stage] = ()
 ) -> Iterator[Emission]:
     """Give each chunk when it would have been spoken, which `sleep` waits for; late chunks are taken together."""
     audio_s, origin = 0.0, time.monotonic()
@@ -82,7 +96,18 @@ def replay_realtime(
         started = time.monotonic()
         events, timing = _all_due(session, coalesce=True)
         ended = time.monotonic()
-        yield Emission(events, audio_s, ended - origin, ended - started, timing)
+        events = _staged(stages, events, is_last=is_last)
+        all_ended = time.monotonic()
+        yield Emission(events, audio_s, ended - origin, ended - started, timing, all_ended - ended, all_ended - origin)
+
+
+def _staged(stages: Sequence[Stage], events: tuple[Event, ...], *, is_last: bool) -> tuple[Event, ...]:
+    """Return the events with what each stage makes of those before it."""
+    for stage in stages:
+        events += tuple(stage.feed(events))
+        if is_last:
+            events += tuple(stage.flush())
+    return events
 
 
 def _all_due(session: Session, *, coalesce: bool) -> tuple[tuple[Event, ...], Timing]:

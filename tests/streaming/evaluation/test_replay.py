@@ -1,16 +1,18 @@
 """Playing recorded audio: what is given, and the clocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, PaddedAlignAttWhisper
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, PaddedAlignAttWhisper, Word
 from streaming.audio.files import chunked
 from streaming.evaluation.replay import Emission, chunk_samples, replay, replay_realtime
-from streaming.events import Recognised
+from streaming.events import Event, Recognised, Translation, Words
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
 from tests.tones import random_words, speech_of, tone_model
@@ -87,6 +89,65 @@ def test_in_real_time_late_chunks_are_taken_together_in_one_pass(monkeypatch: py
     assert [emission.ready_s for emission in emissions] == [4.5, 5, 6, 7, 8]
     assert [emission.timing.windows for emission in emissions] == [1, 1, 1, 1, 1]
     assert text_of(emissions) == SPEECH.text
+
+
+@dataclass
+class Shouting:
+    """Translates each event at once into capitals, or into those of what it reads; the last one only when flushed."""
+
+    target: str
+    reads: str = ""
+    held: list[Translation] = field(default_factory=list)
+
+    def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+        for event in events:
+            if isinstance(event, Words) and not self.reads:
+                self.held.append(Translation(self.target, self._shouted(event.words), 0, event.heard_s))
+            elif isinstance(event, Translation) and event.target == self.reads:
+                self.held.append(Translation(self.target, self._shouted(event.words), 0, event.source_end_s))
+        told, self.held = self.held[:-1], self.held[-1:]
+        return told
+
+    def flush(self) -> Iterable[Event]:
+        return self.held
+
+    @staticmethod
+    def _shouted(words: Sequence[Word]) -> tuple[Word, ...]:
+        return tuple(Word(word.text.upper() + "!", word.start_s, word.end_s, 1.0) for word in words)
+
+
+@pytest.mark.parametrize("played", [replay, replay_realtime])
+def test_stages_are_told_all_and_flushed_and_each_reads_those_before_it(played: Any) -> None:
+    stages = [Shouting("loud"), Shouting("louder", reads="loud")]
+    chunks = chunked([SPEECH.samples[: 3 * SAMPLE_RATE]], SAMPLE_RATE // 50)
+    emissions = list(played(session(), chunks, stages=stages))
+    text = text_of(emissions)
+    told = [event for emission in emissions for event in emission.events if isinstance(event, Translation)]
+    loud, louder = ("".join(each.text for each in told if each.target == name) for name in ("loud", "louder"))
+    assert loud == "".join(f" {word}!" for word in text.upper().split())
+    assert louder == loud.replace("!", "!!")
+    is_last = [isinstance(event, Recognised) for event in emissions[-1].events]
+    assert sum(is_last) == 1, "the session's events come before those of the stages"
+    assert all(isinstance(event, Translation) for event in emissions[-1].events[is_last.index(True) + 1 :])
+
+
+def test_the_time_of_stages_is_not_the_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    class Slow(Shouting):
+        def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+            nonlocal now_s
+            now_s += 1.5
+            return super().feed(events)
+
+    monkeypatch.setattr("streaming.evaluation.replay.time", SimpleNamespace(perf_counter=lambda: now_s))
+    chunks = chunked([SPEECH.samples[: 3 * SAMPLE_RATE]], SAMPLE_RATE)
+    emissions = list(replay(session(), chunks, stages=[Slow("loud")]))
+    assert [(each.ready_s, each.stage_s, each.stages_ready_s) for each in emissions] == [
+        (1.0, 1.5, 2.5),
+        (2.0, 1.5, 4.0),
+        (3.0, 1.5, 5.5),
+    ]
 
 
 def test_no_audio_gives_nothing() -> None:
