@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simul_whisper import AlignAttConfig
+from simul_whisper import AlignAttConfig, TranslationConfig
 from streaming.cli.options import settings_table
 from streaming.output.cues import CaptionOptions
 from streaming.server.limits import Limits
@@ -19,6 +19,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 TABLES: Mapping[str, type[Any]] = {
     "settings": AlignAttConfig,
     "voice settings": VoiceConfig,
+    "translation settings": TranslationConfig,
     "caption settings": CaptionOptions,
     "limits": Limits,
     "worker settings": WorkerConfig,

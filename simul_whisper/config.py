@@ -129,6 +129,8 @@ class SimulWhisperConfig:
             _check_text(name, getattr(snapshot, name))
         snapshot.language = language_code(snapshot.language)
         snapshot.targets = checked_targets(snapshot.targets)
+        if snapshot.task == "translate" and "en" in snapshot.targets:
+            raise ConfigError("task = translate writes English already; leave en out of the targets")
         if snapshot.use_coreml_encoder:
             if snapshot.encoder_backend not in ("auto", "coreml"):
                 raise ConfigError(
@@ -227,10 +229,9 @@ def checked_targets(targets: Sequence[str]) -> tuple[str, ...]:
     """Return the languages as codes, each once. Raises ConfigError."""
     if isinstance(targets, str) or not all(isinstance(target, str) for target in targets):
         raise ConfigError(f'got targets {shown(targets)}, expected a list of languages such as ["en", "es"]')
-    codes = [language_code(target) for target in targets]
-    if "auto" in codes:
+    if "auto" in targets:
         raise ConfigError("got the target auto, expected a language to translate into")
-    return tuple(dict.fromkeys(codes))
+    return tuple(dict.fromkeys(language_code(target, may_be_auto=False) for target in targets))
 
 
 def _check_text(name: str, text: str) -> None:

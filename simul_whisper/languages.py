@@ -139,22 +139,21 @@ def language_names(codes: Iterable[str] = LANGUAGES) -> dict[str, str]:
     return {code: _NAMES[code] for code in codes}
 
 
-def language_code(written: str) -> str:
+def language_code(written: str, *, may_be_auto: bool = True) -> str:
     """Return the Whisper code of a language written as people do: German, deutsch, de-DE, ger. `auto` stays `auto`.
 
-    Raises ConfigError, with the nearest languages, for what is none of Whisper's.
+    Raises ConfigError, with the nearest languages, for what is none of Whisper's, and for `auto` where it may not be.
     """
     folded = _folded(written)
-    if folded == "auto":
+    if folded == "auto" and may_be_auto:
         return folded
     known = _codes_by_spelling()
     for spelling in (folded, folded.partition("-")[0]):
         if spelling in known:
             return known[spelling]
     nearest = ", ".join(f"{_NAMES[code]} ({code})" for code in _nearest(folded[:_LONGEST_NAME]))
-    raise ConfigError(
-        f"got language {shown(written)}, which Whisper does not know; the nearest are {nearest}; auto detects it"
-    )
+    hint = "; auto detects it" if may_be_auto else ""
+    raise ConfigError(f"got language {shown(written)}, which Whisper does not know; the nearest are {nearest}{hint}")
 
 
 def _folded(written: str) -> str:

@@ -152,7 +152,7 @@ LAYERS = {
         "hosted registry resumable connection prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
-    "output": "cues formats durable standard_output terminal live_captions",
+    "output": "cues texts formats durable standard_output notices terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 

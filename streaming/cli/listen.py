@@ -6,12 +6,23 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simul_whisper import AlignAttConfig, BackendError
-from streaming.cli.options import ProgressBar, add_settings, add_voice_settings, configs_from
-from streaming.cli.output_options import add_output_options, format_from
+from streaming.cli.options import (
+    Configs,
+    ProgressBar,
+    add_settings,
+    add_translation_settings,
+    add_voice_settings,
+    configs_from,
+)
+from streaming.cli.output_files import check_captions, labelled_path
+from streaming.cli.output_options import add_output_options, format_from, texts_apart
+from streaming.cli.translation import opened_translator, stages_from
 from streaming.output.durable import DurableText
+from streaming.output.texts import TRANSCRIPT
 
 if TYPE_CHECKING:
     from streaming.audio.microphone import Microphone
@@ -31,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", help="also write to FILE, safely on the disk after each passage")
     parser.add_argument("--translate", action="store_true", help="translate into English; the same as --task translate")
     add_voice_settings(parser)
+    add_translation_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -42,24 +54,31 @@ def run(options: argparse.Namespace) -> int:
             return _show_devices()
         if options.translate:
             options.task = "translate"
-        config, voice = configs_from(options)
+        configs = configs_from(options)
+        check_captions(options.format, options.output, configs.engine.targets)
         from streaming.audio.capture import Capture
         from streaming.output.live_captions import listen
+        from streaming.stages.stage import run_stage
 
         microphone = _microphone(options.device)
-        record = _record(stack, options, config) if options.output else None
+        records = _records(stack, options, configs) if options.output else []
+        translator = opened_translator(configs, options)
         stop = stack.enter_context(_ctrl_c())
-        worker = stack.enter_context(_running_worker(config))
+        worker = stack.enter_context(_running_worker(configs.session))
         if not _is_ready(worker, stop):
             return _INTERRUPTED
-        captions = stack.enter_context(_captions(options, config))
+        captions = stack.enter_context(_captions(options, configs))
         capture = Capture(microphone)
         stack.callback(capture.end)
         captions.say(f"listening to {capture.name}; Ctrl-C ends")
-        ended_well = listen(capture, worker.open(voice=voice), captions, lambda: stop.is_asked, record)
-    if record and record.is_broken:
+        handle = worker.open(voice=configs.voice)
+        for stage in stages_from(configs, translator, drafts=True):
+            run_stage(handle.log, stage)
+        ended_well = listen(capture, handle, captions, lambda: stop.is_asked, records)
+    is_broken = any(record.is_broken for record in records)
+    if is_broken:
         print(f"simul-whisper: {options.output}: the end of the captions is missing", file=sys.stderr)
-    return 0 if ended_well and not (record and record.is_broken) else _FAILED
+    return 0 if ended_well and not is_broken else _FAILED
 
 
 def _show_devices() -> int:
@@ -83,24 +102,29 @@ def _language(config: AlignAttConfig) -> str | None:
     return None if config.language == "auto" else config.language
 
 
-def _record(stack: ExitStack, options: argparse.Namespace, config: AlignAttConfig) -> "Record":
+def _records(stack: ExitStack, options: argparse.Namespace, configs: Configs) -> "list[Record]":
+    """Return the files that are written; captions are a file for each language."""
     from streaming.output.live_captions import Record
 
-    written = format_from(options, _language(config))
-    return Record(stack.enter_context(closing(DurableText(options.output))), written)
+    records = []
+    for texts in texts_apart(options.format, configs.engine.targets):
+        label = texts[0] if len(texts) == 1 else ""
+        file = stack.enter_context(closing(DurableText(labelled_path(Path(options.output), label))))
+        records.append(Record(file, format_from(options, _language(configs.engine), texts=texts)))
+    return records
 
 
 @contextmanager
-def _captions(options: argparse.Namespace, config: AlignAttConfig) -> "Iterator[Captions]":
+def _captions(options: argparse.Namespace, configs: Configs) -> "Iterator[Captions]":
     """Captions for people on a terminal; else, or where another format is to be seen, what that makes of them."""
     from streaming.output.terminal import PlainCaptions, is_screen, open_screen
 
-    shown = "text" if options.output else options.format
+    shown, targets = "text" if options.output else options.format, configs.engine.targets
     if shown == "text" and not options.times and is_screen():
-        with open_screen(language=_language(config)) as screen:
+        with open_screen(language=_language(configs.engine), targets=targets) as screen:
             yield screen
     else:
-        written = format_from(options, _language(config), name=shown)
+        written = format_from(options, _language(configs.engine), name=shown, texts=(TRANSCRIPT, *targets))
         yield PlainCaptions(written, sys.stdout, sys.stderr)
 
 

@@ -6,37 +6,63 @@ import argparse
 import json
 import sys
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from tqdm import tqdm
 
-from simul_whisper import PRESETS, AlignAttConfig, ConfigError, Progress, from_mapping, option_of, read_toml
+from simul_whisper import (
+    PRESETS,
+    AlignAttConfig,
+    ConfigError,
+    Progress,
+    TranslationConfig,
+    from_mapping,
+    option_of,
+    read_toml,
+)
 from streaming.settings import VoiceConfig
 
 # These have other names on the command line.
 _FLAGS = {"model_name": "--model", "segment_length": "--chunk", "precision": "--compute-precision", "targets": "--to"}
-# The table of the file that holds the settings of voice activity; all else in it is the engine's.
-_VOICE_TABLE = "voice"
+# The flags of these begin with a word, since others have the same names.
+_PREFIXES: Mapping[type[Any], str] = {TranslationConfig: "translation"}
+# Tables of the file; all else in it is the engine's. The languages may stand in the table of translation or above it.
+_VOICE_TABLE, _TRANSLATION_TABLE, _TARGETS = "voice", "translation", "targets"
 
 _Settings = TypeVar("_Settings")
 
 
+@dataclass(frozen=True)
+class Configs:
+    """What file and flags say. engine: its `targets` are all languages to translate into, whoever does it."""
+
+    engine: AlignAttConfig
+    voice: VoiceConfig
+    translation: TranslationConfig
+
+    @property
+    def session(self) -> AlignAttConfig:
+        """The settings of a session: of the targets, it has those that Whisper itself translates into."""
+        return replace(self.engine, targets=self.translation.by_whisper(self.engine.targets))
+
+    @property
+    def stage_targets(self) -> tuple[str, ...]:
+        """The other targets, which a stage beside the session translates into."""
+        return self.translation.by_translator(self.engine.targets)
+
+
 def add_options(
-    parser: argparse.ArgumentParser, settings: type[Any], title: str, description: str | None = None
+    parser: argparse.ArgumentParser,
+    settings: type[Any],
+    title: str,
+    description: str | None = None,
+    *,
+    without: Sequence[str] = (),
 ) -> None:
     """Add a flag for every option of the settings; only those given are set on the parsed options."""
-    group = parser.add_argument_group(title, description)
-    for each in fields(settings):
-        default = f" (default: {_shown_default(each)})" if _shown_default(each) else ""
-        group.add_argument(
-            _flag(each),
-            dest=each.name,
-            default=argparse.SUPPRESS,
-            help=f"{option_of(each).help}{default}".replace("%", "%%"),
-            **_parsing(each),
-        )
+    _add_flags(parser.add_argument_group(title, description), settings, without)
 
 
 def options_from(settings: type[_Settings], options: argparse.Namespace) -> _Settings:
@@ -45,11 +71,11 @@ def options_from(settings: type[_Settings], options: argparse.Namespace) -> _Set
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add --config and a flag for every setting of the engine."""
+    """Add --config and a flag for every setting of the engine but its targets."""
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
     start.add_argument("--preset", choices=list(PRESETS), default="default", help="named settings to start from")
-    add_options(parser, AlignAttConfig, "settings of the engine")
+    add_options(parser, AlignAttConfig, "settings of the engine", without=[_TARGETS])
 
 
 def add_voice_settings(parser: argparse.ArgumentParser, description: str | None = None) -> None:
@@ -57,46 +83,81 @@ def add_voice_settings(parser: argparse.ArgumentParser, description: str | None 
     add_options(parser, VoiceConfig, "voice activity", description)
 
 
+def add_translation_settings(parser: argparse.ArgumentParser) -> None:
+    """Add --to and a flag for every setting of translation."""
+    group = parser.add_argument_group("translation")
+    _add_flags(group, AlignAttConfig, [each.name for each in fields(AlignAttConfig) if each.name != _TARGETS])
+    _add_flags(group, TranslationConfig)
+
+
 def config_from(options: argparse.Namespace) -> AlignAttConfig:
     """Return the validated settings of the file or preset, changed by the flags. Raises ConfigError."""
-    engine, _ = _tables(options)
-    return _engine_from(options, engine)
+    return _engine_from(options, _tables(options)[0])
 
 
-def configs_from(options: argparse.Namespace) -> tuple[AlignAttConfig, VoiceConfig]:
-    """Return the validated settings of the engine and of voice activity: those of the file, changed by the flags.
-
-    Raises ConfigError.
-    """
-    engine, voice = _tables(options)
-    source = f"{options.config}: [{_VOICE_TABLE}]"
-    return _engine_from(options, engine), replace(
-        from_mapping(VoiceConfig, voice, source), **_given(VoiceConfig, options)
+def configs_from(options: argparse.Namespace) -> Configs:
+    """Return the validated settings of all three kinds: those of the file, changed by the flags. Raises ConfigError."""
+    engine, voice, translation = _tables(options)
+    return Configs(
+        _engine_from(options, engine),
+        _from(VoiceConfig, options, voice, _VOICE_TABLE),
+        _from(TranslationConfig, options, translation, _TRANSLATION_TABLE),
     )
 
 
-def session_configs_from(options: argparse.Namespace) -> tuple[AlignAttConfig, VoiceConfig]:
+def session_configs_from(options: argparse.Namespace) -> Configs:
     """Return what `configs_from` does where a flag of voice activity was given; else its gate is open.
 
     Raises ConfigError.
     """
     if _given(VoiceConfig, options):
         return configs_from(options)
-    return config_from(options), VoiceConfig(vad=False)
+    engine, _, translation = _tables(options)
+    return Configs(
+        _engine_from(options, engine),
+        VoiceConfig(vad=False),
+        _from(TranslationConfig, options, translation, _TRANSLATION_TABLE),
+    )
+
+
+def translation_flags(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the flags of translation that were given, but for --to."""
+    given = _given(TranslationConfig, options)
+    return tuple(_flag(TranslationConfig, each) for each in fields(TranslationConfig) if each.name in given)
 
 
 def _given(settings: type[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of the settings that were given as flags."""
-    return {each.name: getattr(options, each.name) for each in fields(settings) if hasattr(options, each.name)}
+    names = {each.name: _dest(settings, each) for each in fields(settings)}
+    return {name: getattr(options, dest) for name, dest in names.items() if hasattr(options, dest)}
 
 
-def _tables(options: argparse.Namespace) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return what the file says of the engine and of voice activity. It is read once: it may be a pipe."""
+def _tables(options: argparse.Namespace) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
+    """Return what the file says of the engine, voice activity and translation. It is read once: it may be a pipe."""
     engine = read_toml(options.config) if options.config else {}
-    voice = engine.pop(_VOICE_TABLE, {})
-    if not isinstance(voice, Mapping):
-        raise ConfigError(f"{options.config}: got {_VOICE_TABLE} = {voice!r}, expected a table, [{_VOICE_TABLE}]")
-    return engine, voice
+    voice, translation = (_popped(options, engine, name) for name in (_VOICE_TABLE, _TRANSLATION_TABLE))
+    if _TARGETS in translation:
+        targets = translation.pop(_TARGETS)
+        if engine.setdefault(_TARGETS, targets) != targets:
+            raise ConfigError(
+                f"{options.config}: got targets = {engine[_TARGETS]} and, in [{_TRANSLATION_TABLE}], {targets}; "
+                "they are one setting, so write it once"
+            )
+    return engine, voice, translation
+
+
+def _popped(options: argparse.Namespace, values: dict[str, Any], name: str) -> dict[str, Any]:
+    table = values.pop(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{options.config}: got {name} = {table!r}, expected a table, [{name}]")
+    return table
+
+
+def _from(settings: type[_Settings], options: argparse.Namespace, table: Mapping[str, Any], name: str) -> _Settings:
+    """Return the settings of a table of the file, changed by the flags."""
+    of_file: Any = from_mapping(settings, table, f"{options.config}: [{name}]")
+    changed: _Settings = replace(of_file, **_given(settings, options))
+    return changed
 
 
 def _engine_from(options: argparse.Namespace, values: Mapping[str, Any]) -> AlignAttConfig:
@@ -113,7 +174,7 @@ def settings_table(config_class: type[Any] = AlignAttConfig, *, flags: bool = Tr
     """Return the settings as a Markdown table, for the documentation; flags: whether each is a flag, too."""
     heads = ["setting", *(["flag"] if flags else []), "default", "meaning"]
     rows = [
-        [f"`{each.name}`", *([f"`{_flag(each)}`"] if flags else []), _default(each), option_of(each).help]
+        [f"`{each.name}`", *([f"`{_flag(config_class, each)}`"] if flags else []), _default(each), option_of(each).help]
         for each in fields(config_class)
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
@@ -146,8 +207,26 @@ class ProgressBar:
             self._bar = None
 
 
-def _flag(each: "Field[Any]") -> str:
-    return _FLAGS.get(each.name, "--" + each.name.replace("_", "-"))
+def _add_flags(group: "argparse._ArgumentGroup", settings: type[Any], without: Sequence[str] = ()) -> None:
+    for each in fields(settings):
+        if each.name in without:
+            continue
+        default = f" (default: {_shown_default(each)})" if _shown_default(each) else ""
+        group.add_argument(
+            _flag(settings, each),
+            dest=_dest(settings, each),
+            default=argparse.SUPPRESS,
+            help=f"{option_of(each).help}{default}".replace("%", "%%"),
+            **_parsing(each),
+        )
+
+
+def _dest(settings: type[Any], each: "Field[Any]") -> str:
+    return f"{_PREFIXES[settings]}_{each.name}" if settings in _PREFIXES else each.name
+
+
+def _flag(settings: type[Any], each: "Field[Any]") -> str:
+    return _FLAGS.get(each.name, "--" + _dest(settings, each).replace("_", "-"))
 
 
 def _shown_default(each: "Field[Any]") -> str:
@@ -171,7 +250,14 @@ def _parsing(each: "Field[Any]") -> dict[str, Any]:
     if annotation in (int, float, str):
         choices = option_of(each).choices
         return {"type": annotation, **({"choices": choices} if choices else {"metavar": annotation.__name__})}
+    if annotation == Sequence[str]:
+        return {"type": listed, "metavar": "NAME,..."}
     return {"type": _json, "metavar": "JSON"}
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Read `es, de`: what stands between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _json(text: str) -> Any:

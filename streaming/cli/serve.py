@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from simul_whisper import BackendError, ConfigError, from_mapping, load_model
 from streaming.cli.logs import server_log
-from streaming.cli.options import ProgressBar, add_options, add_settings, add_voice_settings, configs_from, options_from
+from streaming.cli.options import (
+    ProgressBar,
+    add_options,
+    add_settings,
+    add_translation_settings,
+    add_voice_settings,
+    configs_from,
+    options_from,
+)
 from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
 
@@ -49,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what clients may ask for (default: {_shown(ClientLimits())})",
     )
     add_voice_settings(parser)
+    add_translation_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -84,7 +93,7 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    config, voice = configs_from(options)
+    configs = configs_from(options)
     limits, worker_config = options_from(Limits, options), options_from(WorkerConfig, options)
     # Here, because the other commands do without the live extra.
     from streaming.server.descriptors import make_room
@@ -95,14 +104,14 @@ def run(options: argparse.Namespace) -> int:
     # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
     sys.setswitchinterval(_SWITCH_S)
     bar = ProgressBar()
-    worker = Worker(lambda: load_model(config, bar), config, worker_config)
+    worker = Worker(lambda: load_model(configs.session, bar), configs.session, worker_config)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
     with ExitStack() as sockets, server_log():
         admin = None
         if options.admin_port is not None:
             admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
-        registry = SessionRegistry(worker, config, voice, limits, options.client_limits)
+        registry = SessionRegistry(worker, configs.engine, configs.voice, limits, options.client_limits)
         server = Server(registry, access, tls, admin, end_process_within)
         listening = sockets.enter_context(bound_socket(options.host, options.port))
         scheme = "https" if tls else "http"

@@ -88,7 +88,7 @@ class CueBuilder:
             while len(self._open) > 1 and not self._fits():
                 n_first = self._best_cut()
                 cues.append(self._close(n_first, self._open[n_first].start_ms))
-            if _ends_sentence(piece.text) and _duration_ms(self._open) >= self._min_ms:
+            if ends_sentence(piece.text) and _duration_ms(self._open) >= self._min_ms:
                 cues += self.end()
         return cues
 
@@ -168,7 +168,8 @@ def _break_cost(before: _Piece, after: _Piece) -> int:
     return _COST_BEFORE_SHORT_WORD if len(after.text.strip()) <= _SHORT_LETTERS else _COST_ELSEWHERE
 
 
-def _ends_sentence(text: str) -> bool:
+def ends_sentence(text: str) -> bool:
+    """Whether a sentence ends with this text."""
     return text.rstrip().rstrip(_CLOSING_MARKS).endswith(_SENTENCE_ENDS)
 
 

@@ -11,8 +11,19 @@ from typing import Any, Protocol
 from xml.sax.saxutils import escape, quoteattr
 
 from simul_whisper import ConfigError, Word
-from streaming.events import Ended, Event, Failed, Language, Recognised, SpeechEnded, Words
+from streaming.events import (
+    Ended,
+    Event,
+    Failed,
+    Language,
+    Recognised,
+    SpeechEnded,
+    Translation,
+    TranslationSkipped,
+    Words,
+)
 from streaming.output.cues import CaptionOptions, Cue, CueBuilder, continues_word
+from streaming.output.texts import TRANSCRIPT, Lines, TextReader, labelled
 
 # The names of the formats, and what the names of files in them end with.
 SUFFIXES: Mapping[str, str] = {
@@ -24,7 +35,7 @@ SUFFIXES: Mapping[str, str] = {
     "ttml": ".ttml",
 }
 FORMATS = tuple(SUFFIXES)
-# Times in these are those of one recording, so that two do not go into one file.
+# Times in these are those of one recording, so that two do not go into one file; nor do two texts.
 CAPTION_FORMATS = ("srt", "vtt", "ttml")
 WORDS_SCHEMA = "transcript.words.v1"
 
@@ -50,26 +61,30 @@ def open_format(
     captions: CaptionOptions | None = None,
     language: str | None = None,
     fields: Mapping[str, str] | None = None,
+    texts: Sequence[str] = (TRANSCRIPT,),
 ) -> Format:
     """Return the format called `name`, one of FORMATS.
 
     times: text has a line with its times for each passage. language: what is decoded from the start, None when it is
-    detected. fields: what every row says besides, where several recordings or channels share an output. Raises
-    ConfigError for another name.
+    detected. fields: what every row says besides, where several recordings or channels share an output. texts: what is
+    written, TRANSCRIPT and languages of translations; one, in CAPTION_FORMATS. Raises ConfigError for another name.
     """
+    assert name not in CAPTION_FORMATS or len(texts) == 1
     match name:
         case "text":
+            if list(texts) != [TRANSCRIPT]:
+                return LinesFormat(texts, times=times)
             return TimedTextFormat() if times else TextFormat()
         case "jsonl":
-            return RowsFormat(_passage_rows, language, fields)
+            return RowsFormat(_passage_rows, language, fields, texts)
         case "words-jsonl":
-            return RowsFormat(_word_rows, language, fields)
+            return RowsFormat(_word_rows, language, fields, texts)
         case "srt":
-            return CaptionFormat(_srt, captions)
+            return CaptionFormat(_srt, captions, text=texts[0])
         case "vtt":
-            return CaptionFormat(_vtt, captions, header="WEBVTT\n\n")
+            return CaptionFormat(_vtt, captions, header="WEBVTT\n\n", text=texts[0])
         case "ttml":
-            return TtmlFormat(captions, language)
+            return TtmlFormat(captions, language, text=texts[0])
     raise ConfigError(f"got the format {name!r}, expected one of {', '.join(FORMATS)}")
 
 
@@ -130,8 +145,36 @@ class TimedTextFormat:
         return f"{before}[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] {_text_of(words).strip()}"
 
 
+class LinesFormat:
+    """Several texts in one place: a line for each sentence, and before that of a translation its language: `es: Hola.`.
+
+    times: each line begins with its times, in seconds.
+    """
+
+    def __init__(self, texts: Iterable[str], *, times: bool = False) -> None:
+        self._texts = {text: Lines(text) for text in texts}
+        self._times = times
+
+    def feed(self, event: Event, emitted_s: float | None = None) -> str:  # noqa: ARG002
+        return "".join(self._line(text, words) for text, lines in self._texts.items() for words in lines.feed(event))
+
+    def end(self) -> str:
+        return "".join(self._line(text, words) for text, lines in self._texts.items() for words in lines.end())
+
+    @property
+    def tail(self) -> str:
+        return "".join(self._line(text, lines.open) for text, lines in self._texts.items() if lines.open)
+
+    def _line(self, text: str, words: Sequence[Word]) -> str:
+        times = f"[{words[0].start_s:7.2f} - {words[-1].end_s:7.2f}] " if self._times else ""
+        return f"{times}{labelled(text, words)}\n"
+
+
+_Passage = Words | Translation | TranslationSkipped
+
+
 class RowsFormat:
-    """JSON objects, one a line, at once; `rows_of` makes them of a passage, its language and when it came.
+    """JSON objects, one a line, at once; `rows_of` makes them of a passage, the language spoken and when it came.
 
     Times are in seconds. fields: what every row says first, such as its recording.
     """
@@ -140,35 +183,60 @@ class RowsFormat:
 
     def __init__(
         self,
-        rows_of: Callable[[Words, str | None, float], list[dict[str, Any]]],
+        rows_of: Callable[[_Passage, str | None, float], list[dict[str, Any]]],
         language: str | None = None,
         fields: Mapping[str, str] | None = None,
+        texts: Sequence[str] = (TRANSCRIPT,),
     ) -> None:
         self._rows_of, self._language, self._fields = rows_of, language, dict(fields or {})
+        self._texts = texts
 
     def feed(self, event: Event, emitted_s: float | None = None) -> str:
         if isinstance(event, Language):
             self._language = event.language
-        if not isinstance(event, Words) or not event.words:
+        if (
+            not isinstance(event, _Passage)
+            or (TRANSCRIPT if isinstance(event, Words) else event.target) not in self._texts
+        ):
             return ""
-        rows = self._rows_of(event, self._language, event.heard_s if emitted_s is None else emitted_s)
+        rows = self._rows_of(event, self._language, _heard_s(event) if emitted_s is None else emitted_s)
         return "".join(json.dumps(self._fields | row, ensure_ascii=False) + "\n" for row in rows)
 
     def end(self) -> str:
         return ""
 
 
-def _passage_rows(passage: Words, language: str | None, emitted_s: float) -> list[dict[str, Any]]:
+def _heard_s(passage: _Passage) -> float:
+    """How much of the stream was heard at least when this was told."""
+    match passage:
+        case Words():
+            return passage.heard_s
+        case Translation():
+            return passage.source_end_s
+    return passage.to_s
+
+
+def _passage_rows(passage: _Passage, language: str | None, emitted_s: float) -> list[dict[str, Any]]:
     """A row for the whole passage."""
+    row: dict[str, Any] = {"emitted": _rounded(emitted_s), "language": language}
+    if isinstance(passage, TranslationSkipped):
+        source = {"source_start": _rounded(passage.from_s), "source_end": _rounded(passage.to_s)}
+        return [row | {"target": passage.target} | source | {"text": "", "words": [], "skipped": passage.why}]
+    if isinstance(passage, Translation):
+        source = {"source_start": _rounded(passage.source_start_s), "source_end": _rounded(passage.source_end_s)}
+        row |= {"target": passage.target, **source}
     words = [_word_row(word) for word in passage.words]
-    return [{"emitted": _rounded(emitted_s), "language": language, "text": passage.text, "words": words}]
+    return [row | {"text": passage.text, "words": words}] if words else []
 
 
-def _word_rows(passage: Words, language: str | None, emitted_s: float) -> list[dict[str, Any]]:
+def _word_rows(passage: _Passage, language: str | None, emitted_s: float) -> list[dict[str, Any]]:
     """A row for each word, as docs/schemas/transcript.words.v1.json describes it."""
+    if isinstance(passage, TranslationSkipped):
+        return []
+    target = {"target": passage.target} if isinstance(passage, Translation) else {}
     when = {"emitted": _rounded(emitted_s)}
-    rows = [{"schema": WORDS_SCHEMA, **_word_row(word), **when} for word in passage.words]
-    return [row | {"language": row["language"] or language} for row in rows]
+    rows = [{"schema": WORDS_SCHEMA, **target, **_word_row(word), **when} for word in passage.words]
+    return [row | {"language": row["language"] or target.get("target", language)} for row in rows]
 
 
 def _word_row(word: Word) -> dict[str, Any]:
@@ -186,20 +254,27 @@ def _rounded(value: float) -> float:
 
 
 class CaptionFormat:
-    """Captions, each written as soon as it is closed; written: a cue and its number, from 1, as text."""
+    """Captions of a text, each written as soon as it is closed; written: a cue and its number, from 1, as text."""
 
     tail = ""
 
     def __init__(
-        self, written: Callable[[Cue, int], str], captions: CaptionOptions | None = None, header: str = ""
+        self,
+        written: Callable[[Cue, int], str],
+        captions: CaptionOptions | None = None,
+        header: str = "",
+        *,
+        text: str = TRANSCRIPT,
     ) -> None:
         self._written, self._header = written, header
-        self._cues = CueBuilder(captions)
+        self._reader, self._cues = TextReader(text), CueBuilder(captions)
         self._n_cues = 0
 
     def feed(self, event: Event, emitted_s: float | None = None) -> str:  # noqa: ARG002
-        cues = self._cues.feed(event.words) if isinstance(event, Words) else []
-        return self._text([*cues, *self._cues.end()] if _closes(event) else cues)
+        passage = self._reader.read(event)
+        cues = self._cues.end() if passage.is_apart else []
+        cues += self._cues.feed(passage.words)
+        return self._text([*cues, *self._cues.end()] if passage.is_last else cues)
 
     def end(self) -> str:
         return self._text(self._cues.end())
@@ -250,19 +325,20 @@ _TTML_FOOTER = """\
 class TtmlFormat:
     """Captions in TTML, of the text profile of IMSC 1.1: https://www.w3.org/TR/ttml-imsc1.1/."""
 
-    def __init__(self, captions: CaptionOptions | None = None, language: str | None = None) -> None:
-        self._captions = CaptionFormat(_ttml, captions)
-        self._language = language
+    def __init__(
+        self, captions: CaptionOptions | None = None, language: str | None = None, *, text: str = TRANSCRIPT
+    ) -> None:
+        self._captions = CaptionFormat(_ttml, captions, text=text)
+        self._text = text
+        self._language = text or language
         self._is_begun = self._is_over = False
 
     def feed(self, event: Event, emitted_s: float | None = None) -> str:
-        if isinstance(event, Words) and event.words and event.words[0].language:
-            # That of the text, which in a translation is not what is spoken.
-            self._language = event.words[0].language
-        elif isinstance(event, Language) and self._language is None:
-            self._language = event.language
+        if self._text == TRANSCRIPT:
+            self._note_language(event)
         text = self._begun(self._captions.feed(event, emitted_s))
-        return text + self.end() if isinstance(event, Recognised | Ended | Failed) else text
+        is_last = isinstance(event, Ended | Failed) or (isinstance(event, Recognised) and self._text == TRANSCRIPT)
+        return text + self.end() if is_last else text
 
     def end(self) -> str:
         if self._is_over:
@@ -274,6 +350,13 @@ class TtmlFormat:
     @property
     def tail(self) -> str:
         return _TTML_FOOTER if self._is_begun and not self._is_over else ""
+
+    def _note_language(self, event: Event) -> None:
+        if isinstance(event, Words) and event.words and event.words[0].language:
+            # That of the text, which for task = translate is not what is spoken.
+            self._language = event.words[0].language
+        elif isinstance(event, Language) and self._language is None:
+            self._language = event.language
 
     def _begun(self, cues: str) -> str:
         """The header waits for the first cue: it names the language."""

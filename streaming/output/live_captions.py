@@ -4,7 +4,7 @@ One thread does this and never waits for inference; the device's own thread and 
 `Capture` and `SessionHandle`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from simul_whisper import SAMPLE_RATE
 from streaming.audio.capture import Capture, CaptureEvent, samples_and_notices
@@ -42,10 +42,10 @@ def listen(
     handle: SessionHandle,
     captions: Captions,
     is_stopped: Callable[[], bool],
-    record: Record | None = None,
+    records: Sequence[Record] = (),
 ) -> bool:
     """Show, and keep, what is heard until `is_stopped`, and then the rest; return whether the session ended well."""
-    turn, cursor = _Turn(handle, captions, record), handle.log.cursor()
+    turn, cursor = _Turn(handle, captions, records), handle.log.cursor()
     while not is_stopped() and not handle.log.is_over:
         turn.take(capture.read(_TURN_S))
         turn.tell(cursor.read())
@@ -57,8 +57,8 @@ def listen(
 
 
 class _Turn:
-    def __init__(self, handle: SessionHandle, captions: Captions, record: Record | None) -> None:
-        self._handle, self._captions, self._record = handle, captions, record
+    def __init__(self, handle: SessionHandle, captions: Captions, records: Sequence[Record]) -> None:
+        self._handle, self._captions, self._records = handle, captions, records
         self._n_samples = 0
 
     def take(self, events: Iterable[CaptureEvent]) -> None:
@@ -73,6 +73,7 @@ class _Turn:
     def tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._captions.show(event)
-            notice = self._record.feed(event, self._n_samples / SAMPLE_RATE) if self._record else None
-            if notice:
-                self._captions.say(notice)
+            for record in self._records:
+                notice = record.feed(event, self._n_samples / SAMPLE_RATE)
+                if notice:
+                    self._captions.say(notice)

@@ -6,18 +6,15 @@ what is being said now is drawn again. It knows events and screens, and nothing 
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, BackendError
+from simul_whisper import SAMPLE_RATE, BackendError, Word
 from streaming.events import (
-    AudioDropped,
-    BackendChanged,
-    CutShort,
     Draft,
     Ended,
     Event,
@@ -26,10 +23,14 @@ from streaming.events import (
     Recognised,
     SpeechEnded,
     SpeechStarted,
+    Translation,
+    TranslationDraft,
     Words,
 )
 from streaming.output.durable import Writable
 from streaming.output.formats import Format
+from streaming.output.notices import notice_of, shown_time
+from streaming.output.texts import TRANSCRIPT, Lines, joined
 
 try:
     from rich.console import Console, Group
@@ -57,20 +58,6 @@ class Captions(Protocol):
         """Show a line that is not a caption: a device is lost, a disk is full."""
 
 
-def notice_of(event: Event) -> str | None:
-    """Return what an event means to somebody who reads along; None when the captions say it themselves."""
-    match event:
-        case AudioDropped(from_s, to_s):
-            return f"{to_s - from_s:.1f} s of audio were dropped at {_clock(from_s)}: this machine is too slow"
-        case CutShort(at_s):
-            return f"words may be missing before {_clock(at_s)}: decoding took too long, and was ended early"
-        case BackendChanged(before, after, reason):
-            return f"encoder {after} in place of {before}: {reason}"
-        case Failed(_, message):
-            return message
-    return None
-
-
 class PlainCaptions:
     """What a format makes of the events, at once, as on a pipe; notices go to another stream."""
 
@@ -94,15 +81,95 @@ class PlainCaptions:
         print(f"simul-whisper: {notice}", file=self._notices)
 
 
+class _FlowingText:
+    """The transcript alone: full lines scroll away, and the last one with the end of the utterance."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._firm, self._draft = "", ""
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Words():
+                self._firm = self._scrolled((self._firm + event.text).lstrip())
+            case Draft():
+                self._draft = event.text
+            case SpeechEnded() | Recognised() | Ended() | Failed():
+                self._draft = ""
+                self.end()
+
+    def end(self) -> None:
+        """Let what was said scroll away; what follows begins a new line."""
+        if self._firm:
+            self._console.print(Text(self._firm, "bold"))
+            self._firm = ""
+
+    def drawn(self) -> Text:
+        return _drawn(Text(), self._firm, self._draft)
+
+    def _scrolled(self, text: str) -> str:
+        """Print the lines of `text` that are full; return the last one."""
+        *full, last = Text(text, "bold").wrap(self._console, self._console.width) or [Text("")]
+        for line in full:
+            self._console.print(line)
+        return last.plain
+
+
+class _TextOfLines:
+    """One of several texts, with its language in front: whole sentences scroll away, so that each can be read."""
+
+    def __init__(self, console: Console, text: str) -> None:
+        self._console, self._text = console, text
+        self._label = Text("" if text == TRANSCRIPT else f"{text}: ", "cyan not bold")
+        self._lines, self._draft = Lines(text), ""
+
+    def show(self, event: Event) -> None:
+        for words in self._lines.feed(event):
+            self._print(words)
+        is_translation = self._text != TRANSCRIPT
+        match event:
+            case Draft() if not is_translation:
+                self._draft = event.text
+            case TranslationDraft() if event.target == self._text:
+                self._draft = event.text
+            case SpeechEnded() | Recognised() if not is_translation:
+                self._draft = ""
+            case Ended() | Failed():
+                self._draft = ""
+
+    def end(self) -> None:
+        for words in self._lines.end():
+            self._print(words)
+
+    def drawn(self) -> Text:
+        return _drawn(self._label, joined(self._lines.open), self._draft)
+
+    def _print(self, words: Sequence[Word]) -> None:
+        self._console.print(_drawn(self._label, joined(words), ""))
+
+
+def _drawn(label: Text, firm: str, draft: str) -> Text:
+    text = label.copy() if firm or draft else Text()
+    text.append(firm, "bold")
+    text.append(draft if firm else draft.lstrip(), "dim not bold")
+    return text
+
+
 class ScreenCaptions:
     """What is being said now, over a line of state: level, latency, language and elapsed time.
 
-    Use `open_screen`. clock: monotonic seconds.
+    Use `open_screen`. targets: the translations that are shown below the transcript. clock: monotonic seconds.
     """
 
-    def __init__(self, live: Live, clock: Callable[[], float], language: str | None = None) -> None:
+    def __init__(
+        self, live: Live, clock: Callable[[], float], language: str | None = None, targets: Sequence[str] = ()
+    ) -> None:
         self._live, self._clock, self._language = live, clock, language
-        self._firm, self._draft = "", ""
+        self._texts: list[_FlowingText | _TextOfLines] = (
+            [_TextOfLines(live.console, text) for text in (TRANSCRIPT, *targets)]
+            if targets
+            else [_FlowingText(live.console)]
+        )
         self._n_samples = 0
         self._level_db = _QUIETEST_DB
         self._latency_s: float | None = None
@@ -110,26 +177,24 @@ class ScreenCaptions:
         self._drawn_at = -math.inf
 
     def show(self, event: Event) -> None:
+        for text in self._texts:
+            text.show(event)
         match event:
             case Words():
                 ends_s = [word.end_s for word in event.words if word.is_spoken]
                 if ends_s:
                     self._latency_s = max(0.0, self._n_samples / SAMPLE_RATE - ends_s[-1])
-                self._firm = self._scrolled((self._firm + event.text).lstrip())
-            case Draft():
-                self._draft = event.text
             case Language(language):
                 self._language = language
             case SpeechStarted():
                 self._is_speech = True
             case SpeechEnded() | Recognised() | Ended() | Failed():
-                self._is_speech, self._draft = False, ""
-                self.break_line()
+                self._is_speech = False
         notice = notice_of(event)
         if notice:
             self.say(notice)
         # Words come with the draft that follows them; drawn before it, they would stand beside the draft they replace.
-        if not isinstance(event, Words):
+        if not isinstance(event, Words | Translation):
             self.draw()
 
     def hear(self, samples: NDArray[np.float32]) -> None:
@@ -144,25 +209,16 @@ class ScreenCaptions:
     def say(self, notice: str) -> None:
         self._live.console.print(Text(notice, "yellow"))
 
-    def break_line(self) -> None:
-        """Let what was said scroll away; what follows begins a new line."""
-        if self._firm:
-            self._live.console.print(Text(self._firm, "bold"))
-            self._firm = ""
+    def end(self) -> None:
+        """Let all that was said scroll away."""
+        for text in self._texts:
+            text.end()
 
     def draw(self) -> None:
         self._drawn_at = self._clock()
-        text = Text(self._firm, "bold")
-        text.append(self._draft if self._firm else self._draft.lstrip(), "dim not bold")
-        self._live.update(Group(text, self._state()), refresh=True)
-
-    def _scrolled(self, text: str) -> str:
-        """Print the lines of `text` that are full; return the last one."""
-        console = self._live.console
-        *full, last = Text(text, "bold").wrap(console, console.width) or [Text("")]
-        for line in full:
-            console.print(line)
-        return last.plain
+        drawn = [text.drawn() for text in self._texts]
+        shown = [each for each in drawn if each] or drawn[:1]
+        self._live.update(Group(*shown, self._state()), refresh=True)
 
     def _state(self) -> Text:
         n_lit = round(_METER_CELLS * (1 - self._level_db / _QUIETEST_DB))
@@ -171,7 +227,7 @@ class ScreenCaptions:
         state.append("▮" * n_lit, "green")
         state.append("▯" * (_METER_CELLS - n_lit), "dim")
         latency = "" if self._latency_s is None else f"  {self._latency_s:.1f} s behind"
-        state.append(f"  {_clock(self._n_samples / SAMPLE_RATE)}{latency}  {self._language or ''}", "dim")
+        state.append(f"  {shown_time(self._n_samples / SAMPLE_RATE)}{latency}  {self._language or ''}", "dim")
         return state
 
 
@@ -183,19 +239,16 @@ def is_screen() -> bool:
 
 @contextmanager
 def open_screen(
-    console: Console | None = None, language: str | None = None, clock: Callable[[], float] = time.monotonic
+    console: Console | None = None,
+    language: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    targets: Sequence[str] = (),
 ) -> Iterator[ScreenCaptions]:
-    """Show captions on a terminal; what was said stays there afterwards."""
+    """Show captions, and translations into the targets, on a terminal; what was said stays there afterwards."""
     with Live(console=console or Console(), auto_refresh=False, transient=True, vertical_overflow="visible") as live:
-        screen = ScreenCaptions(live, clock, language)
+        screen = ScreenCaptions(live, clock, language, targets)
         screen.draw()
         try:
             yield screen
         finally:
-            screen.break_line()
-
-
-def _clock(seconds: float) -> str:
-    minutes, whole_s = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{whole_s:02}" if hours else f"{minutes:02}:{whole_s:02}"
+            screen.end()

@@ -1,13 +1,23 @@
-"""Settings of voice activity: from a file, from flags, and what is refused, with the file and the key in the error."""
+"""Settings of voice activity and translation: from a file, from flags, and what is refused, by file and key."""
 
 import argparse
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from simul_whisper import AlignAttConfig, ConfigError
+from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig
 from streaming.cli import main
-from streaming.cli.options import add_settings, add_voice_settings, config_from, configs_from
+from streaming.cli.options import (
+    Configs,
+    add_settings,
+    add_translation_settings,
+    add_voice_settings,
+    config_from,
+    configs_from,
+    session_configs_from,
+)
 from streaming.settings import VoiceConfig
 
 BOTH = 'language = "de"\n\n[voice]\nvad_silence = 1.5\nvad_lead_in = 1\n'
@@ -31,37 +41,41 @@ def file(tmp_path: Path) -> Path:
 def parsed(*flags: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_voice_settings(parser)
+    add_translation_settings(parser)
     add_settings(parser)
     return parser.parse_args(flags)
 
 
 def test_a_file_sets_both_kinds(file: Path) -> None:
     file.write_text(BOTH)
-    config, voice = configs_from(parsed("--config", str(file)))
-    assert config == AlignAttConfig(language="de").validated()
-    assert voice == VoiceConfig(vad_silence=1.5, vad_lead_in=1.0)
+    configs = configs_from(parsed("--config", str(file)))
+    assert configs.engine == AlignAttConfig(language="de").validated()
+    assert configs.voice == VoiceConfig(vad_silence=1.5, vad_lead_in=1.0)
 
 
 def test_without_a_file_there_are_defaults_and_flags() -> None:
-    assert configs_from(parsed()) == (AlignAttConfig().validated(), VoiceConfig())
-    assert configs_from(parsed("--no-vad", "--preset", "mlx_only")) == (
-        AlignAttConfig.preset("mlx_only").validated(),
+    assert configs_from(parsed()) == Configs(AlignAttConfig().validated(), VoiceConfig(), TranslationConfig())
+    assert configs_from(
+        parsed("--no-vad", "--preset", "mlx_only", "--to", "es", "--translation-timeout", "3")
+    ) == Configs(
+        AlignAttConfig.preset("mlx_only", targets=["es"]).validated(),
         VoiceConfig(vad=False),
+        TranslationConfig(timeout=3),
     )
 
 
 def test_flags_win_over_the_file(file: Path) -> None:
     file.write_text(BOTH)
     flags = ("--vad-silence", "0.4", "--no-vad", "--language", "fr")
-    config, voice = configs_from(parsed("--config", str(file), *flags))
-    assert config.language == "fr"
-    assert voice == VoiceConfig(vad=False, vad_silence=0.4, vad_lead_in=1.0)
+    configs = configs_from(parsed("--config", str(file), *flags))
+    assert configs.engine.language == "fr"
+    assert configs.voice == VoiceConfig(vad=False, vad_silence=0.4, vad_lead_in=1.0)
 
 
 def test_a_flag_may_switch_on_what_the_file_switches_off(file: Path) -> None:
     file.write_text("[voice]\nvad = false\n")
-    assert not configs_from(parsed("--config", str(file)))[1].vad
-    assert configs_from(parsed("--config", str(file), "--vad"))[1].vad
+    assert not configs_from(parsed("--config", str(file))).voice.vad
+    assert configs_from(parsed("--config", str(file), "--vad")).voice.vad
 
 
 @pytest.mark.parametrize("line", MISTAKES)
@@ -123,3 +137,103 @@ def test_commands_without_it_pass_over_the_table(
     err = capsys.readouterr().err
     assert said in err
     assert "voice" not in err
+
+
+# Translation
+
+TRANSLATED = """
+backend = "mlx"
+
+[translation]
+targets = ["German", "en"]
+backend = "openai"
+model = "llama"
+url = "http://127.0.0.1:11434/v1"
+drafts = false
+"""
+
+
+@pytest.mark.parametrize("read", [configs_from, session_configs_from])
+def test_a_table_sets_translation_and_its_targets(read: Callable[..., Configs], file: Path) -> None:
+    file.write_text(TRANSLATED)
+    configs = read(parsed("--config", str(file)))
+    assert configs.translation == TranslationConfig("openai", "llama", "http://127.0.0.1:11434/v1", drafts=False)
+    assert (configs.engine.targets, configs.engine.backend, configs.engine.model_name) == (("de", "en"), "mlx", "base")
+
+
+def test_flags_of_translation_are_not_those_of_the_engine(file: Path) -> None:
+    file.write_text(TRANSLATED)
+    flags = (
+        "--translation-backend",
+        "ctranslate2",
+        "--backend",
+        "coreml",
+        "--translation-model",
+        "m",
+        "--model",
+        "tiny",
+    )
+    configs = configs_from(parsed("--config", str(file), *flags, "--translation-drafts", "--to", "Spanish, fr-CA"))
+    assert (configs.translation.backend, configs.translation.model, configs.translation.drafts) == (
+        "ctranslate2",
+        "m",
+        True,
+    )
+    assert (configs.engine.backend, configs.engine.model_name) == ("coreml", "tiny")
+    assert configs.engine.targets == ("es", "fr")
+    assert configs.translation.url == "http://127.0.0.1:11434/v1"
+
+
+def test_no_targets_can_be_asked_for(file: Path) -> None:
+    file.write_text(TRANSLATED)
+    assert configs_from(parsed("--config", str(file), "--to", "")).engine.targets == ()
+
+
+def test_who_translates_into_which_language() -> None:
+    configs = configs_from(parsed("--to", "es,en,de"))
+    assert (configs.session.targets, configs.stage_targets) == (("en",), ("es", "de"))
+    assert configs.session.validated() == configs_from(parsed("--to", "en")).engine
+    configs = configs_from(parsed("--to", "es,en", "--translation-english", "translator"))
+    assert (configs.session.targets, configs.stage_targets) == ((), ("es", "en"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[translation]\nmodle = 'x'", "[translation]: unknown setting modle; did you mean model?"),
+        ("[translation]\ntimeout = 0", "[translation]: got timeout = 0, expected 0.1 to 600"),
+        ("[translation]\ntargets = 'es'", "got targets = 'es', expected a list"),
+        ("translation = 'es'", "got translation = 'es', expected a table, [translation]"),
+        ("[[translation]]", "got translation = [{}], expected a table, [translation]"),
+        (
+            "targets = ['es']\n[translation]\ntargets = ['de']",
+            "got targets = ['es'] and, in [translation], ['de']; they are one setting, so write it once",
+        ),
+    ],
+)
+def test_mistakes_in_translation_are_refused(content: str, said: str, file: Path) -> None:
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        configs_from(parsed("--config", str(file)))
+
+
+def test_targets_that_stand_twice_alike_are_no_mistake(file: Path) -> None:
+    file.write_text("targets = ['es']\n[translation]\ntargets = ['es']\n")
+    assert configs_from(parsed("--config", str(file))).engine.targets == ("es",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--to", "Klingonian"], "got language 'Klingonian', which Whisper does not know; the nearest are"),
+        (["--to", "es,auto"], "got the target auto, expected a language to translate into"),
+        (
+            ["--to", "es,en", "--task", "translate"],
+            "task = translate writes English already; leave en out of the targets",
+        ),
+    ],
+)
+def test_impossible_targets_are_refused(flags: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)) as refused:
+        configs_from(parsed(*flags))
+    assert "detects" not in str(refused.value)

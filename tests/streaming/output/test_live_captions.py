@@ -54,7 +54,7 @@ class Room:
             return False
 
         captions = PlainCaptions(open_format("text"), self.out, self.err)
-        return listen(self.capture, self.handle, captions, is_stopped, record)
+        return listen(self.capture, self.handle, captions, is_stopped, [record] if record else [])
 
     def speak(self, n_samples: int) -> None:
         self.microphone.inbox.put(bytes(2 * n_samples))
