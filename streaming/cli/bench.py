@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from streaming.cli.options import (
     add_voice_settings,
     session_configs_from,
 )
+from streaming.cli.translation import opened_translator
 from streaming.evaluation.manifest import Clip, load_manifest
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
-    translating = _translating(configs, clips)
+    translating = _translating(configs, clips, options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
     figures = {
@@ -110,24 +112,15 @@ def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> "Model":
     return model
 
 
-def _translating(configs: Configs, clips: list[Clip]) -> "Translating":
-    """Open what translates text, if anything has to. Raises ConfigError for a pair of languages that it cannot do."""
+def _translating(configs: Configs, clips: list[Clip], options: argparse.Namespace) -> "Translating":
+    """Open what translates text, if anything has to. Raises ConfigError for a clip that it could not translate."""
     from streaming.evaluation.results import NOT_ONE_LANGUAGE, Translating
 
-    if not configs.stage_targets:
-        return Translating(configs.translation)
-    # Only here, because it may load a model.
-    from simul_whisper import open_translator
-
-    bar = ProgressBar()
-    try:
-        translator = open_translator(configs.translation, bar)
-    finally:
-        bar.close()
-    for spoken in sorted({clip.lang for clip in clips} - set(NOT_ONE_LANGUAGE)):
-        for target in configs.stage_targets:
-            if spoken != target:
-                translator.check_pair(spoken, target)
+    translator = opened_translator(configs, options)
+    written = {"en"} if configs.engine.task == "translate" else {clip.lang for clip in clips} - set(NOT_ONE_LANGUAGE)
+    for source, target in product(sorted(written), configs.stage_targets):
+        if translator and source != target:
+            translator.check_pair(source, target)
     return Translating(configs.translation, translator)
 
 
