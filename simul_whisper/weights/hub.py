@@ -2,6 +2,7 @@
 
 import io
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,27 @@ def hub_directory(
     n_bytes = sum(file.stat().st_size for file in found.iterdir())
     progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
     return found
+
+
+def hub_files(
+    hub_id: str,
+    patterns: Sequence[str],
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+    endpoint: str | None = None,
+) -> Path:
+    """Return the directory of a repository with the files that match, downloaded. As for `hub_directory`."""
+    return _snapshot(hub_id, list(patterns), _Reporting(Stage.DOWNLOADING, progress), cache_dir, endpoint)
+
+
+def cached_files(hub_id: str, patterns: Sequence[str], cache_dir: Path | None = None) -> Path | None:
+    """Return the directory of a repository in the cache, whole or not, without asking the hub; None for others."""
+    try:
+        return Path(
+            snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=list(patterns), local_files_only=True)
+        )
+    except (OSError, ValueError):
+        return None
 
 
 def hub_folder(
@@ -100,9 +122,8 @@ def _snapshot(
 
 
 def _cached_part(hub_id: str, folder: str, cache_dir: Path | None) -> Path | None:
-    try:
-        found = Path(snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=[folder], local_files_only=True))
-    except (OSError, ValueError):
+    found = cached_files(hub_id, [folder], cache_dir)
+    if found is None:
         return None
     part = found / folder
     # An interrupted download has left out files, and these two no model can do without.
@@ -112,9 +133,8 @@ def _cached_part(hub_id: str, folder: str, cache_dir: Path | None) -> Path | Non
 
 def cached_directory(hub_id: str, cache_dir: Path | None = None) -> Path | None:
     """Return the directory of a model that has been downloaded whole, without asking the hub; None for others."""
-    try:
-        found = Path(snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=_FILES, local_files_only=True))
-    except (OSError, ValueError):
+    found = cached_files(hub_id, _FILES, cache_dir)
+    if found is None:
         return None
     shards = shard_names(found / "model.safetensors.index.json")
     whole = layout_of(found) is not None and all((found / shard).exists() for shard in shards)

@@ -1,0 +1,101 @@
+"""Which heads of a translator tell where it reads: as measured, or as its makers trained them.
+
+CTranslate2 gives the mean attention of the first heads of one layer, which two variables of `model.bin` name. What was
+measured stands beside the model, in alignment.json; where nothing is known, attention is not believed, and words are
+told when two translations agree.
+"""
+
+import json
+import re
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import one_line, read_json, shown
+from simul_whisper.translators.model_files import Family, ModelFiles
+
+ALIGNMENT_FILE = "alignment.json"
+_VARIABLES = ("decoder/alignment_layer", "decoder/alignment_heads")
+_N_HEADS = "decoder/num_heads"
+_LAYER = re.compile(rb"decoder/layer_(\d{1,4})/attention/")
+# Rank, type and number of bytes of a single 16-bit number.
+_HEADER = struct.pack("<BBI", 0, 2, 2)
+# Of one language into another, and not of those called "big": these were trained so that a head aligns.
+_TRAINED_TO_ALIGN = re.compile(r"opus-mt-(?!tc)[A-Za-z_]+-[A-Za-z_]+", re.ASCII)
+_MOST_LAYERS = 1 << 10
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The mean attention of the first `heads` heads of a layer; the last layer is -1.
+
+    agreement: share of the tokens told early, by this attention, that were also in the translation of the whole
+    sentence. told_early: share of all tokens that were told so. Both None where it was not measured.
+    """
+
+    layer: int = -1
+    heads: int = 1
+    agreement: float | None = None
+    told_early: float | None = None
+    is_believed: bool = True
+
+
+def alignment_of(files: ModelFiles, name: str) -> Alignment | None:
+    """Return the alignment of a model called `name`; None where its attention is not to be believed.
+
+    Raises WeightsError for an alignment.json that cannot be read.
+    """
+    path = files.directory / ALIGNMENT_FILE
+    if path.exists():
+        found = _read(path)
+        return found if found.is_believed else None
+    # The makers of OPUS-MT trained the first head of the last layer on word alignments ("transformer-align").
+    is_trained = files.family is Family.OPUS_MT and _TRAINED_TO_ALIGN.search(name)
+    return Alignment() if is_trained else None
+
+
+def write_alignment(directory: Path, alignment: Alignment) -> None:
+    """Write down what was measured, where `alignment_of` finds it. Raises OSError."""
+    (directory / ALIGNMENT_FILE).write_text(json.dumps(asdict(alignment), indent=2) + "\n", "utf-8")
+
+
+def _read(path: Path) -> Alignment:
+    try:
+        found = read_json(path)
+        alignment = Alignment(**found)
+    except (OSError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read: {one_line(error)}; measure it again, or delete it") from error
+    whole = type(alignment.layer) is int and type(alignment.heads) is int
+    if not whole or not -1 <= alignment.layer < _MOST_LAYERS or not 1 <= alignment.heads < _MOST_LAYERS:
+        raise WeightsError(f"{path}: got {shown(found)}, expected a layer from -1 and heads from 1; delete it")
+    return alignment
+
+
+def with_alignment(model: bytes, file: Path, alignment: Alignment) -> bytes:
+    """Return the content of a `model.bin`, with another layer and other heads. Raises WeightsError."""
+    content = bytearray(model)
+    for name, value in zip(_VARIABLES, (alignment.layer, alignment.heads), strict=True):
+        struct.pack_into("<h", content, _place(model, file, name), value)
+    return bytes(content)
+
+
+def has_alignment(model: bytes, file: Path, alignment: Alignment) -> bool:
+    """Whether a `model.bin` already names this layer and these heads. Raises WeightsError."""
+    places = [_place(model, file, name) for name in _VARIABLES]
+    return [struct.unpack_from("<h", model, place)[0] for place in places] == [alignment.layer, alignment.heads]
+
+
+def decoder_size(model: bytes, file: Path) -> tuple[int, int]:
+    """Return how many layers the decoder of a `model.bin` has, and how many heads each. Raises WeightsError."""
+    n_heads = struct.unpack_from("<h", model, _place(model, file, _N_HEADS))[0]
+    layers = {int(found[1]) for found in _LAYER.finditer(model)}
+    return len(layers), int(n_heads)
+
+
+def _place(model: bytes, file: Path, name: str) -> int:
+    """Return where the value of a variable stands: after its name, which ends with a zero, and its header."""
+    start = model.find(struct.pack("<H", len(name) + 1) + name.encode() + b"\0" + _HEADER)
+    if start < 0:
+        raise WeightsError(f"{file}: names no heads that align; convert the model with a newer CTranslate2")
+    return start + 2 + len(name) + 1 + len(_HEADER)
