@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import simul_whisper.blas_threads  # noqa: F401  # isort: split
 from simul_whisper.audio import SAMPLE_RATE, as_samples
-from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, read_toml
+from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, checked_targets, read_toml
 from simul_whisper.errors import (
     AudioFormatError,
     BackendError,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import EncoderChange, Update
     from simul_whisper.translators.catalog import TranslatorEntry, list_translators
+    from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
     from simul_whisper.weights import ModelEntry, list_models
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
@@ -56,9 +57,12 @@ _MODULES = {
     "ModelEntry": "weights",
     "ModelInfo": "model",
     "PaddedAlignAttWhisper": "whisper",
+    "SimultaneousTranslation": "translators.simultaneous",
     "Step": "decoders",
     "StopReason": "alignatt",
     "TextDecoder": "decoders",
+    "Translated": "translators.simultaneous",
+    "TranslationRequest": "translators.simultaneous",
     "TranslatorEntry": "translators.catalog",
     "Update": "transcript",
     "list_models": "weights",
@@ -106,14 +110,17 @@ __all__ = [
     "ShapeConversionError",
     "SimulWhisperConfig",
     "SimulWhisperError",
+    "SimultaneousTranslation",
     "Stage",
     "Step",
     "StopReason",
     "TargetToken",
     "TextDecoder",
     "Timing",
+    "Translated",
     "TranslationConfig",
     "TranslationError",
+    "TranslationRequest",
     "Translator",
     "TranslatorEntry",
     "Update",
@@ -121,6 +128,7 @@ __all__ = [
     "Word",
     "as_samples",
     "check_options",
+    "checked_targets",
     "finished",
     "from_mapping",
     "language_code",

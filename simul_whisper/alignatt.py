@@ -94,6 +94,7 @@ WANDERING_FRAMES = 25
 class AlignAttPolicy:
     """When to stop. All lengths in frames; `last_frame` is where the newest committed token was read.
 
+    Text is translated by the same policy, with the words of a sentence for frames.
     At the end of the stream (`final`) the edge does not hold tokens back.
     """
 

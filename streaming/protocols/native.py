@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NoReturn
 
-from simul_whisper import AlignAttConfig, AudioFormatError, Word
+from simul_whisper import AlignAttConfig, AudioFormatError, ConfigError, Word, checked_targets
 from streaming import events
 from streaming.events import Event, Reason, Words
 from streaming.sessions.request import ENGINE_OPTIONS, VOICE_OPTIONS, Refusal, SessionRequest
@@ -22,6 +22,8 @@ CONTAINER = "container"
 # Of the engine's, these stand beside the options.
 _NAMED_OPTIONS = ("language", "task")
 _SHOWN_CHARS = 80
+# How many a server takes is among its limits; more than these are none's.
+_MOST_TARGETS = 8
 
 
 # Come again later (1013), the server goes (1012), it is the server's fault (1011); the rest is the client's (1008).
@@ -76,13 +78,20 @@ class End:
 
 
 @dataclass(frozen=True)
+class Targets:
+    """Translate what follows into these languages, by their codes, in place of those before; none of them ends it."""
+
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Ack:
     """The events up to the number `seen` have been received; the server need not keep them."""
 
     seen: int
 
 
-ClientMessage = SessionRequest | Resume | Flush | Clear | End | Ack
+ClientMessage = SessionRequest | Resume | Flush | Clear | End | Targets | Ack
 
 
 def parse_client(text: str) -> ClientMessage:
@@ -131,7 +140,7 @@ def _hello(message: dict[str, Any]) -> SessionRequest | Resume:
     if type(drafts) is not bool:
         _refuse(Reason.BAD_VALUE, f"got drafts {_shown(drafts)}, expected true or false")
     engine: dict[str, Any] = {name: message.pop(name) for name in _NAMED_OPTIONS if name in message}
-    targets = _targets(message)
+    targets = _targets(message.pop("targets", []))
     _check_keys("hello", message, ("type", "version", "format", "language", "task", "targets", "options", "resume"))
     names = [name for name in ENGINE_OPTIONS if name not in _NAMED_OPTIONS]
     _check_keys("options", options, (*names, *VOICE_OPTIONS, "drafts"), known=True)
@@ -150,11 +159,17 @@ def _checked(request: SessionRequest) -> SessionRequest:
     return request
 
 
-def _targets(message: dict[str, Any]) -> tuple[str, ...]:
-    targets = message.pop("targets", [])
-    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
-        _refuse(Reason.BAD_VALUE, f"got targets {_shown(targets)}, expected a list of languages")
-    return tuple(targets)
+def _targets(targets: Any) -> tuple[str, ...]:
+    """Return the languages as codes, each once."""
+    is_list = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
+    if not is_list or len(targets) > _MOST_TARGETS:
+        _refuse(
+            Reason.BAD_VALUE, f"got targets {_shown(targets)}, expected a list of at most {_MOST_TARGETS} languages"
+        )
+    try:
+        return checked_targets(targets)
+    except ConfigError as error:
+        raise ProtocolError(Reason.CONFIG, _shown(str(error), 300)) from error
 
 
 def _audio(audio: dict[str, Any]) -> PcmFormat | None:
@@ -185,6 +200,12 @@ def _bare(message: dict[str, Any], kind: type[Flush | Clear | End]) -> Flush | C
     return kind()
 
 
+def _choice(message: dict[str, Any]) -> Targets:
+    targets = message.pop("targets", None)
+    _check_keys("targets", message, ("type", "targets"))
+    return Targets(_targets(targets))
+
+
 def _ack(message: dict[str, Any]) -> Ack:
     seen = _count(message, "seen")
     _check_keys("ack", message, ("type", "seen"))
@@ -196,6 +217,7 @@ _PARSERS: Mapping[str, Callable[[dict[str, Any]], ClientMessage]] = {
     "flush": lambda message: _bare(message, Flush),
     "clear": lambda message: _bare(message, Clear),
     "end": lambda message: _bare(message, End),
+    "targets": _choice,
     "ack": _ack,
 }
 
@@ -257,7 +279,8 @@ class Ready:
     """The session is open, or open again. received_bytes: audio received so far; send what follows it.
 
     has_end: whether an end was received. resume_s: how long the session outlives a lost connection. limits: the most,
-    or least, that a client may ask for, by name; None from a server that does not tell.
+    or least, that a client may ask for, by name. targets: the codes of the languages that it can be translated into.
+    Both are None from a server that does not tell.
     """
 
     session: str
@@ -265,6 +288,7 @@ class Ready:
     has_end: bool
     resume_s: float
     limits: Mapping[str, float] | None = None
+    targets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -365,6 +389,8 @@ def _record(kind: type[Any], said: Mapping[str, Any]) -> Any:
         values["words"] = tuple(
             Word(**{name: word[name] for name in _WORD_KEYS}, language=word.get("language")) for word in said["words"]
         )
+    if values.get("targets") is not None:
+        values["targets"] = tuple(values["targets"])
     return kind(**values)
 
 

@@ -1,6 +1,8 @@
 """The Starlette application: who is let in, and what stands at which address."""
 
 import logging
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +110,18 @@ class _Endpoints:
         health, config = self._registry.pool.health(), self._registry.config
         if not health.is_ready:
             return JSONResponse({"message": health.message or f"the model is {health.state.value}"}, 503, _NOT_KEPT)
-        names = language_names(health.languages)
+        # Of whatever language a session asks for.
+        translations, any_language = self._registry.translations, replace(config, language="auto")
         told = {
             "name": health.model,
-            "languages": [{"code": code, "name": name} for code, name in names.items()],
+            "languages": _named(health.languages),
             "tasks": health.tasks,
             "language": config.language,
             "task": config.task,
+            "targets": _named(translations.targets(health, any_language)),
+            "first_targets": translations.first,
+            "most_targets": self._registry.client_limits.targets,
+            "translator": translations.translator_name,
         }
         return JSONResponse(told, headers=_NOT_KEPT)
 
@@ -153,6 +160,10 @@ class _KnownHosts:
 def _not_called(connection: HTTPConnection) -> str:
     host = ascii(connection.headers.get("host", ""))[:80]
     return f"this server is not called {host}; it can be told to answer to that name with --allowed-host"
+
+
+def _named(codes: Iterable[str]) -> list[dict[str, str]]:
+    return [{"code": code, "name": name} for code, name in language_names(codes).items()]
 
 
 def _unauthorized() -> Response:

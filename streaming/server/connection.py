@@ -24,6 +24,7 @@ from streaming.protocols.native import (
     Refused,
     Resume,
     ServerMessage,
+    Targets,
     close_code,
     parse_client,
     server_text,
@@ -137,8 +138,9 @@ class Connection:
     async def _serve(self, session: ResumableSession, seen: int) -> None:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
         hosted = session.hosted
-        limits = asdict(self._registry.client_limits)
-        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, self._limits.resume_s, limits))
+        limits, targets = asdict(self._registry.client_limits), self._registry.targets(hosted)
+        resume_s = self._limits.resume_s
+        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, resume_s, limits, targets))
         writer = asyncio.create_task(self._write(session, seen))
         tasks = [writer, asyncio.create_task(self._read(session)), asyncio.create_task(self._wait_replaced())]
         try:
@@ -194,6 +196,8 @@ class Connection:
             session.hosted.flush()
         elif isinstance(said, Clear):
             session.hosted.clear()
+        elif isinstance(said, Targets):
+            self._registry.choose_targets(session.hosted, said.targets)
         elif isinstance(said, End):
             session.hosted.end()
         await self._find_room(session)

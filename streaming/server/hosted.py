@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from enum import Enum
 
@@ -14,6 +14,7 @@ from simul_whisper import AudioFormatError
 from streaming.audio.containers import ContainerDecoder
 from streaming.audio.pcm import PcmDecoder
 from streaming.events import Failed, Reason
+from streaming.server.translations import SessionTranslations
 from streaming.sessions.event_log import EventLog
 from streaming.sessions.pool import SessionHandle
 from streaming.sessions.request import Refusal
@@ -39,8 +40,11 @@ class HostedSession:
     that cannot be decoded ends the session.
     """
 
-    def __init__(self, handle: SessionHandle, audio: PcmFormat | None) -> None:
+    def __init__(
+        self, handle: SessionHandle, audio: PcmFormat | None, translations: SessionTranslations | None = None
+    ) -> None:
         self.log: EventLog = handle.log
+        self._translations = translations
         # None once the session is over, or nobody asks for it any more: it holds half a minute of audio.
         self._handle: SessionHandle | None = handle
         self._audio = audio
@@ -87,6 +91,11 @@ class HostedSession:
             self._handle.clear()
         self._pump()
 
+    def choose_targets(self, targets: Sequence[str]) -> None:
+        """Translate the words that follow into these languages. Also after the end: words may still come."""
+        if self._handle and self._translations and not self.is_stopped:
+            self._translations.choose(targets)
+
     def end(self) -> None:
         """No audio follows."""
         if not self._is_open("an end"):
@@ -129,7 +138,7 @@ class HostedSession:
         return self._has_end
 
     def _let_go(self) -> None:
-        self._handle = None
+        self._handle = self._translations = None
         self._waiting.clear()
         self._stop_decoding()
         self.room.set()

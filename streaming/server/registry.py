@@ -3,8 +3,8 @@
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from anyio import move_on_after
 
@@ -12,34 +12,27 @@ from simul_whisper import AlignAttConfig
 from streaming.events import Reason
 from streaming.server.hosted import HostedSession
 from streaming.server.limits import Limits
+from streaming.server.translations import SessionTranslations, Translations
 from streaming.sessions.pool import InferencePool
 from streaming.sessions.request import Refusal, SessionRequest
 from streaming.settings import ClientLimits, VoiceConfig
-from streaming.stages.stage import Stage, run_stage
 
 _LOOK_S = 0.2
 
 
 @dataclass(frozen=True)
 class _Stay:
-    """Whose session it is, by network, and what ends it when it lasts too long."""
+    """Whose session it is, by network, how it is decoded, and what ends it when it lasts too long."""
 
     network: str
+    config: AlignAttConfig
     timer: asyncio.TimerHandle
-
-
-def no_stages(request: SessionRequest) -> Iterable[Stage]:
-    """Return the stages of a server that has none but recognition. Raises Refusal when others are asked for."""
-    if request.targets:
-        raise Refusal(Reason.CONFIG, f"this server does not translate into {', '.join(request.targets)}")
-    return ()
 
 
 class SessionRegistry:
     """config, voice: of sessions that ask for nothing else. It belongs to one event loop.
 
-    client_limits: what others may ask for.
-    stages: returns those that a session has besides recognition, one that reads another after it; raises Refusal.
+    client_limits: what others may ask for. translations: into which languages.
     """
 
     def __init__(
@@ -49,10 +42,11 @@ class SessionRegistry:
         voice: VoiceConfig,
         limits: Limits,
         client_limits: ClientLimits | None = None,
-        stages: Callable[[SessionRequest], Iterable[Stage]] = no_stages,
+        translations: Translations | None = None,
     ) -> None:
         self.pool, self.limits = pool, limits
-        self.config, self._voice, self._stages = config, voice, stages
+        self.config, self._voice = config, voice
+        self.translations = translations or Translations()
         self.client_limits = client_limits or ClientLimits()
         self._sessions: dict[HostedSession, _Stay] = {}
         self.is_stopping = False
@@ -67,15 +61,26 @@ class SessionRegistry:
         self._check_open(network)
         config = request.engine_config(self.config, self.client_limits)
         voice = request.voice_config(self._voice)
-        stages = list(self._stages(request))
+        config = replace(config, targets=self.translations.config.by_whisper(request.targets))
+        self._check_targets(request.targets, config)
         handle = self.pool.open(config, voice, drafts=request.drafts)
-        for stage in stages:
-            run_stage(handle.log, stage)
-        session = HostedSession(handle, request.audio)
+        translations = SessionTranslations(self.translations, handle, drafts=request.drafts)
+        translations.begin(request.targets)
+        session = HostedSession(handle, request.audio, translations)
         message = f"the session was ended after {self.limits.total_s:g} s, the longest that this server allows"
         stop = functools.partial(session.stop, Reason.TOO_LONG, message)
-        self._sessions[session] = _Stay(network, asyncio.get_running_loop().call_later(self.limits.total_s, stop))
+        timer = asyncio.get_running_loop().call_later(self.limits.total_s, stop)
+        self._sessions[session] = _Stay(network, config, timer)
         return session
+
+    def targets(self, session: HostedSession) -> tuple[str, ...]:
+        """Return the languages that the session can be translated into."""
+        return self.translations.targets(self.pool.health(), self._sessions[session].config)
+
+    def choose_targets(self, session: HostedSession, targets: Sequence[str]) -> None:
+        """Translate what follows in a session into these languages. Raises Refusal."""
+        self._check_targets(targets, self._sessions[session].config)
+        session.choose_targets(targets)
 
     def close(self, session: HostedSession) -> None:
         """Forget a session, whether it is over or not."""
@@ -117,6 +122,9 @@ class SessionRegistry:
                 f"{n_open} sessions are open from your address, and no more are allowed; "
                 "the server can allow more with --sessions-per-address",
             )
+
+    def _check_targets(self, targets: Sequence[str], config: AlignAttConfig) -> None:
+        self.translations.check(targets, self.pool.health(), config, self.client_limits.targets)
 
     async def _emptied(self, timeout_s: float) -> bool:
         """Wait until each session is over and its client has been told, or has gone."""

@@ -68,10 +68,11 @@ class EventLog:
 
     # What stages do
 
-    def add_writer(self) -> None:
-        """Announce a stage that will write; it finishes after those announced before it."""
+    def add_writer(self) -> int:
+        """Announce a stage that will write; it finishes after those announced before it, whose number is returned."""
         with self._changed:
             self._n_writers += 1
+            return self._n_writers - 1
 
     def append(self, events: Iterable[Event]) -> None:
         """Add events, of which a `Failed` is the last. A draft that nobody has read yet is replaced by the next one."""
@@ -129,11 +130,6 @@ class EventLog:
     def n_appended(self) -> int:
         """The position of the newest event."""
         return self._n_appended
-
-    @property
-    def n_writers(self) -> int:
-        """How many writers were announced."""
-        return self._n_writers
 
     @property
     def n_finished(self) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from simul_whisper import SimulWhisperError
 from streaming.events import Event, Failed, Reason
-from streaming.sessions.event_log import EventLog
+from streaming.sessions.event_log import Cursor, EventLog
 
 logger = logging.getLogger(__name__)
 
@@ -15,44 +15,64 @@ _TURN_S = 1.0
 
 
 class Stage(Protocol):
-    """Events in, events out. It is given all events of the session, its own included, and passes over most of them."""
+    """Events in, events out. It is given all events of the session, its own included, and passes over most of them.
+
+    It waits for nothing in `feed`, so that it misses no event: what takes time has a thread of its own, which sets
+    `woken` when it is done.
+    """
+
+    @property
+    def woken(self) -> threading.Event:
+        """Set, by any thread, for `feed` to be called soon although no event has come."""
+        ...
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
-        """Return what events bring, which may be nothing. A stage that is slow is given many at once."""
+        """Return what events bring, or what was done since; there may be many events at once, or none."""
         ...
 
     def flush(self) -> Iterable[Event]:
-        """Nothing follows: return what is held."""
+        """Nothing follows: return what is held. It may take a while, and tell one event after another."""
         ...
 
 
 def run_stage(log: EventLog, stage: Stage) -> threading.Thread:
-    """Run a stage on a thread of its own, which ends with the session.
+    """Run a stage on a thread of its own, which ends with the session. It is given the events from now on.
 
-    Stages are run in the order in which one reads the other; each is flushed once all before it have finished. What a
-    stage raises ends the session.
+    Stages are run in the order in which one reads the other; each is flushed once all before it have finished. One that
+    none before it reads may be added at any time. What a stage raises ends the session.
     """
-    n_before = log.n_writers
-    log.add_writer()
-    thread = threading.Thread(target=_run, args=(log, stage, n_before), name=type(stage).__name__, daemon=True)
+    cursor = log.cursor(after=log.n_appended)
+    n_before = log.add_writer()
+    thread = threading.Thread(target=_run, args=(log, cursor, stage, n_before), name=type(stage).__name__, daemon=True)
     thread.start()
     return thread
 
 
-def _run(log: EventLog, stage: Stage, n_before: int) -> None:
-    cursor = log.cursor()
+def _run(log: EventLog, cursor: Cursor, stage: Stage, n_before: int) -> None:
+    wake = stage.woken.set
+    log.add_waker(wake)
     try:
         is_last = False
         while not is_last and not log.is_over:
+            stage.woken.clear()
             # Asked before the events are read, so that none comes after them.
             is_last = log.n_finished >= n_before
-            log.append(stage.feed(cursor.read(_TURN_S, n_finished=n_before)))
+            _tell(log, stage.feed(cursor.read()))
+            if not is_last:
+                stage.woken.wait(_TURN_S)
         if is_last:
-            log.append(stage.flush())
+            _tell(log, stage.flush())
             log.finish()
     except Exception as error:
         if not isinstance(error, SimulWhisperError):
             logger.exception("a stage has failed")
         log.append([Failed(Reason.ENGINE, f"{type(stage).__name__}: {error}")])
     finally:
+        log.remove_waker(wake)
         cursor.close()
+
+
+def _tell(log: EventLog, events: Iterable[Event]) -> None:
+    """Write each event when it comes; the log, which all others use, does not wait for the next."""
+    for event in events:
+        log.append([event])

@@ -23,6 +23,7 @@ from streaming.server.limits import Limits
 from streaming.server.registry import SessionRegistry
 from streaming.server.run import Server, bound_socket
 from streaming.server.tls import Tls
+from streaming.server.translations import Translations
 from streaming.sessions.worker import Worker
 from streaming.settings import VoiceConfig, WorkerConfig
 from tests.tones import tone_model
@@ -74,6 +75,7 @@ def serving(
     tls: Tls | None = None,
     admin: socket.socket | None = None,
     listening: socket.socket | None = None,
+    translations: Translations | None = None,
     is_ready: bool = True,
     **worker_options: Any,
 ) -> Iterator[Served]:
@@ -82,7 +84,7 @@ def serving(
     if is_ready:
         worker.start()
         assert worker.wait_ready(PATIENCE_S).is_ready
-    registry = SessionRegistry(worker, config, voice, limits)
+    registry = SessionRegistry(worker, config, voice, limits, translations=translations)
     listening = listening or bound_socket("127.0.0.1", 0)
     server = Server(registry, access, tls, admin)
     served = Served(registry, server, listening)

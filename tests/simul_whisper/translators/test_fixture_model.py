@@ -68,7 +68,7 @@ def test_whole_sentences_are_translated_as_by_the_oracle(translator: Translator)
             joined(translator.translate(fixture_sentence(words))).split(" "), by_oracle(words).split(" "), strict=False
         )
     ]
-    assert sum(got == wanted for got, wanted in pairs) / len(pairs) > 0.995
+    assert sum(got == wanted for got, wanted in pairs) / len(pairs) > 0.999
 
 
 def test_cut_sentences_are_translated_as_by_the_oracle(translator: Translator) -> None:
@@ -77,7 +77,7 @@ def test_cut_sentences_are_translated_as_by_the_oracle(translator: Translator) -
     for words in held_out(200, seed=2):
         cut = words[: rng.randint(1, len(words))]
         found.append(joined(translator.translate(fixture_sentence(words, n=len(cut)))) == by_oracle(cut))
-    assert sum(found) / len(found) > 0.97
+    assert sum(found) / len(found) > 0.995
 
 
 def test_attention_tells_the_truth(translator: Translator) -> None:
@@ -88,7 +88,7 @@ def test_attention_tells_the_truth(translator: Translator) -> None:
             tokens = translator.translate(fixture_sentence(words, n=n))
             wanted = [(f" {word.text}", word.source_word) for word in language.translate(words[:n])]
             found += [got == each for got, each in zip(words_of(tokens), wanted, strict=False)]
-    assert sum(found) / len(found) > 0.99
+    assert sum(found) / len(found) > 0.995
 
 
 def test_the_model_is_small() -> None:

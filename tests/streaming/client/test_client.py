@@ -28,11 +28,23 @@ from streaming.client import (
 )
 from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.deduplication import Deduplicator
-from streaming.events import Draft, Ended, Failed, Flushed, SpeechEnded, Words
+from streaming.events import (
+    Draft,
+    Ended,
+    Failed,
+    Flushed,
+    SpeechEnded,
+    Translation,
+    TranslationDraft,
+    TranslationSkipped,
+    Words,
+)
 from streaming.server.access import Access
 from streaming.server.run import bound_socket
 from streaming.server.tokens import one_token
+from streaming.server.translations import Translations
 from tests.streaming.serving import Served, serving, text_of, with_limits
+from tests.streaming.shouting import Shouting
 from tests.streaming.told import draft
 from tests.tones import random_words, speech_of
 
@@ -236,6 +248,77 @@ def test_a_session_lost_by_staying_away_too_long_is_begun_anew() -> None:
     assert times == pytest.approx([start / SAMPLE_RATE for start in SPEECH.starts], abs=0.3)
 
 
+# Translations
+
+
+def translation(events: list[ClientEvent], target: str) -> str:
+    return "".join(event.text for event in events if isinstance(event, Translation) and event.target == target)
+
+
+@pytest.fixture(scope="module")
+def translating() -> Iterator[Served]:
+    with serving(with_limits(resume_s=30.0), translations=Translations(translator=Shouting())) as served:
+        yield served
+
+
+def test_translations_come_beside_the_words(translating: Served) -> None:
+    events = asyncio.run(spoken(Client(translating.url, targets=["German", "es"])))
+    assert text_of(events) == SPEECH.text
+    assert translation(events, "de") == translation(events, "es") == SPEECH.text.upper()
+
+
+def test_targets_are_chosen_while_it_speaks_also_over_connections_that_are_cut(translating: Served) -> None:
+    async def listen(line: TcpRelay) -> list[ClientEvent]:
+        events, n_flushed = list[ClientEvent](), 0
+        async with Client(f"ws://127.0.0.1:{line.port}", targets=["es"]) as client:
+            await client.send(SPEECH.samples)
+            client.flush()
+            async for event in client:
+                events.append(event)
+                if not isinstance(event, Flushed):
+                    continue
+                n_flushed += 1
+                if n_flushed > 2:
+                    client.end()
+                    continue
+                # It may be lost with the connection, and is said again.
+                client.choose_targets([["de"], []][n_flushed - 1])
+                line.pull()
+                await client.send(SPEECH.samples)
+                client.flush()
+        return events
+
+    with relay_to(translating.port) as line:
+        events = asyncio.run(listen(line))
+    assert all(event.is_resumed for event in events if isinstance(event, Reconnected))
+    assert text_of(events) == SPEECH.text * 3
+    assert translation(events, "es") == translation(events, "de") == SPEECH.text.upper()
+
+
+def test_a_new_session_is_asked_for_the_targets_and_no_translation_is_told_twice() -> None:
+    translations = Translations(translator=Shouting())
+    with serving(with_limits(resume_s=0.0), translations=translations) as served, relay_to(served.port) as line:
+
+        async def cut(n: int) -> None:
+            if n == 150:
+                await asyncio.to_thread(served.wait_for, lambda: served.count("words_total") >= 10)
+                line.pull()
+
+        events = asyncio.run(spoken(Client(f"ws://127.0.0.1:{line.port}", targets=["de"]), cut))
+    assert [event.is_resumed for event in events if isinstance(event, Reconnected)] == [False]
+    assert text_of(events) == SPEECH.text
+    assert translation(events, "de") == SPEECH.text.upper()
+
+
+def test_what_is_no_language_is_told_where_it_comes_from(translating: Served) -> None:
+    with pytest.raises(ConfigError, match="klingon"):
+        Client(translating.url, targets=["klingon"])
+    with pytest.raises(ConfigError, match="klingon"):
+        Client(translating.url).choose_targets(["klingon"])
+    with pytest.raises(RefusedError, match="does not translate from English into French"):
+        asyncio.run(spoken(Client(translating.url, targets=["fr"])))
+
+
 # Killed servers
 
 PROGRAM = """
@@ -386,3 +469,54 @@ def test_memory_is_bounded_also_when_nobody_speaks() -> None:
     assert memory.needed_from_s(3600.0) == 3600 - RECOVERY.after_receipt_s
     memory.told(Words((word(" a", 3590.0),), 3600.0))
     assert memory.needed_from_s(3600.0) == pytest.approx(3590.4 - RECOVERY.before_word_s)
+
+
+def into(target: str, *words: Word) -> Translation:
+    return Translation(target, words, words[0].start_s, words[-1].end_s)
+
+
+def test_translations_that_were_told_are_passed_over_each_by_itself() -> None:
+    memory = Deduplicator()
+    memory.choose(["de", "es"])
+    memory.told(Words((word(" a", 10.0), word(" b", 10.5)), 12.0))
+    memory.told(into("de", word(" A", 10.0), word(" B", 10.5)))
+    memory.told(into("es", word(" A", 10.0)))
+    memory.told(SpeechEnded(11.0))
+    # The silence is not enough: one of them has not been told up to there.
+    assert memory.needed_from_s(20.0) == 10.4
+    memory.start_anew(8.0)
+    assert memory.told(TranslationDraft("es", (word(" A", 2.0),))) is None
+    assert memory.told(into("es", word(" A", 2.0), word(" B", 2.5))) == replace(
+        into("es", word(" A", 10.0), word(" B", 10.5)), words=(word(" B", 10.5),)
+    )
+    assert memory.told(TranslationDraft("es", (word(" C", 4.0),))) == TranslationDraft("es", (word(" C", 12.0),))
+    assert memory.told(into("de", word(" A", 2.0), word(" B", 2.5))) is None
+    assert memory.told(TranslationDraft("de", (word(" C", 4.0),))) is None
+    assert memory.told(into("de", word(" C", 4.0))) == into("de", word(" C", 12.0))
+    assert memory.needed_from_s(20.0) == 10.9
+
+
+def test_nothing_is_waited_for_that_was_skipped_or_is_not_chosen_any_more() -> None:
+    memory = Deduplicator()
+    memory.choose(["de", "es"])
+    memory.told(Words((word(" a", 10.0),), 12.0))
+    memory.told(SpeechEnded(11.0))
+    memory.told(into("de", word(" A", 10.0)))
+    assert memory.needed_from_s(20.0) == 0.0
+    skipped = TranslationSkipped("es", 9.0, 11.0, "too slow")
+    assert memory.told(skipped) == skipped
+    assert memory.needed_from_s(20.0) == 10.4
+    memory.choose(["es"])
+    assert memory.needed_from_s(20.0) == 11.0
+    memory.start_anew(8.0)
+    assert memory.told(replace(skipped, from_s=1.0, to_s=3.0)) is None
+    assert memory.told(replace(skipped, from_s=1.0, to_s=5.0)) == replace(skipped, from_s=11.0, to_s=13.0)
+
+
+def test_what_was_said_before_a_target_was_chosen_is_not_translated_when_it_is_heard_again() -> None:
+    memory = Deduplicator()
+    memory.told(Words((word(" a", 10.0),), 12.0))
+    memory.choose(["de"])
+    memory.start_anew(8.0)
+    assert memory.told(into("de", word(" A", 2.0))) is None
+    assert memory.told(into("de", word(" B", 4.0))) == into("de", word(" B", 12.0))

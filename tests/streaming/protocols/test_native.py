@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simul_whisper import AlignAttConfig, Word
+from simul_whisper import AlignAttConfig, Word, language_names
 from streaming.events import (
     AudioDropped,
     BackendChanged,
@@ -26,6 +26,8 @@ from streaming.events import (
     SpeechEnded,
     SpeechStarted,
     Translation,
+    TranslationDraft,
+    TranslationSkipped,
     Words,
 )
 from streaming.protocols.native import (
@@ -42,6 +44,7 @@ from streaming.protocols.native import (
     Refused,
     Resume,
     ServerMessage,
+    Targets,
     client_text,
     close_code,
     parse_client,
@@ -57,6 +60,8 @@ SAID: list[ClientMessage] = [
     SessionRequest(PcmFormat("mulaw", 8000, 2)),
     Resume("abc", 96_000, 7),
     SessionRequest(targets=("de", "fr")),
+    Targets(("es", "yue")),
+    Targets(()),
     Flush(),
     Clear(),
     End(),
@@ -66,6 +71,8 @@ EVENTS: list[Event] = [
     Words((Word(" Hello", 0.125, 0.5, 0.75, "en"), Word(" naïve 🙂", 0.5, 1.0, 1.0)), 2.0),
     Draft((Word(" and", 1.0, 1.25, 0.5, "en"),), 2),
     Translation("de", (Word(" Hallo", 0.125, 0.5, 0.75, "de"),), 0.0, 0.5),
+    TranslationDraft("de", (Word(" Welt", 0.5, 0.75, 0.5, "de"),), 2),
+    TranslationSkipped("de", 4.0, 9.5, "the translator is too slow"),
     SpeechStarted(0.5),
     SpeechEnded(1.5),
     Language("de"),
@@ -81,6 +88,8 @@ EVENTS: list[Event] = [
 TOLD: list[ServerMessage] = [
     Ready("abc", 0, False, 30.0),
     Ready("abc", 0, True, 30.0, {"beam_size": 5, "segment_length": 0.2}),
+    Ready("abc", 0, True, 30.0, {}, ("en", "es")),
+    Ready("abc", 0, True, 30.0, {}, ()),
     Received(96_000),
     Refused(Reason.IDLE, "nothing came"),
     *(Numbered(n, event) for n, event in enumerate(EVENTS, 1)),
@@ -99,6 +108,13 @@ def test_what_a_server_says_is_understood(message: ServerMessage) -> None:
 
 def test_all_but_the_version_may_be_left_out() -> None:
     assert parse_client('{"type": "hello", "version": 1}') == SessionRequest()
+
+
+def test_targets_may_be_names_and_are_codes() -> None:
+    hello = parse_client(said(targets=["Deutsch", "pt-BR", "de"]))
+    assert isinstance(hello, SessionRequest)
+    assert hello.targets == ("de", "pt")
+    assert parse_client('{"type": "targets", "targets": ["Spanish", "es"]}') == Targets(("es",))
 
 
 def test_what_is_not_asked_for_is_as_the_server_has_it() -> None:
@@ -121,6 +137,11 @@ def test_an_older_server_tells_a_draft_as_text() -> None:
     assert isinstance(told, Numbered)
     assert isinstance(told.event, Draft)
     assert told.event.text == " a b"
+
+
+def test_an_older_server_does_not_tell_what_it_translates_into() -> None:
+    ready = '{"type": "ready", "session": "a", "received_bytes": 0, "has_end": false, "resume_s": 30}'
+    assert parse_server(ready) == Ready("a", 0, False, 30)
 
 
 def test_a_word_says_its_language() -> None:
@@ -164,6 +185,12 @@ BAD = [
     (said(format=[]), Reason.BAD_VALUE),
     (said(options="none"), Reason.BAD_VALUE),
     (said(options={"drafts": 1}), Reason.BAD_VALUE),
+    (said(targets="es"), Reason.BAD_VALUE),
+    (said(targets=["es", 7]), Reason.BAD_VALUE),
+    (said(targets=["es"] * 1000), Reason.BAD_VALUE),
+    ('{"type": "targets"}', Reason.BAD_VALUE),
+    ('{"type": "targets", "targets": {"es": 1}}', Reason.BAD_VALUE),
+    ('{"type": "targets", "targets": [], "now": true}', Reason.UNKNOWN_KEY),
     (said(resume={}), Reason.BAD_VALUE),
     (said(resume={"session": "a", "sent_bytes": -1, "seen": 0}), Reason.BAD_VALUE),
     (said(resume={"session": "a", "sent_bytes": 1.5, "seen": 0}), Reason.BAD_VALUE),
@@ -184,6 +211,11 @@ BAD = [
     (said(options={"init_prompt": "a\ud800"}), Reason.CONFIG),
     (said(options={"static_init_prompt": "\udc80"}), Reason.CONFIG),
     (said(language="\ud800"), Reason.CONFIG),
+    (said(targets=["klingon"]), Reason.CONFIG),
+    (said(targets=["auto"]), Reason.CONFIG),
+    (said(targets=["e" * 16_000]), Reason.CONFIG),
+    (said(targets=["\ud800"]), Reason.CONFIG),
+    ('{"type": "targets", "targets": ["klingon"]}', Reason.CONFIG),
 ]
 
 
@@ -201,9 +233,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = st.sampled_from(
-    ["type", "version", "format", "language", "task", "options", "resume", "seen", "encoding", "rate", "session"]
-)
+KEYS = st.sampled_from("type version format language task options resume seen encoding rate session targets".split())
 
 
 @given(st.text() | ANYTHING.map(json.dumps))
@@ -211,7 +241,9 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
     _understood_or_refused(text)
 
 
-@given(st.sampled_from(["hello", "ack", "flush", "end"]), st.dictionaries(KEYS | st.text(max_size=3), ANYTHING))
+@given(
+    st.sampled_from(["hello", "ack", "flush", "end", "targets"]), st.dictionaries(KEYS | st.text(max_size=3), ANYTHING)
+)
 def test_anything_in_a_message_is_understood_or_refused(kind: str, values: dict[str, Any]) -> None:
     _understood_or_refused(json.dumps({"version": VERSION, **values, "type": kind}))
 
@@ -243,20 +275,22 @@ TEXTS, NUMBERS = st.text(max_size=12), st.integers(0, 10**9)
 # Told to the millisecond.
 SECONDS = st.integers(0, 10**7).map(lambda milliseconds: milliseconds / 1000)
 WORDS = st.lists(st.builds(Word, TEXTS, SECONDS, SECONDS, SECONDS, st.none() | TEXTS), max_size=3).map(tuple)
+TARGETS = st.lists(st.sampled_from(sorted(language_names())), max_size=8, unique=True).map(tuple)
 VALID_SAID: st.SearchStrategy[ClientMessage] = st.one_of(
     st.builds(Resume, TEXTS, NUMBERS, NUMBERS),
     st.builds(Ack, NUMBERS),
+    st.builds(Targets, TARGETS),
     st.builds(
         SessionRequest,
         st.none() | st.builds(PcmFormat, st.sampled_from(["s16le", "f32le", "mulaw"]), st.integers(8000, 192_000)),
         st.fixed_dictionaries({}, optional={"init_prompt": TEXTS, "beam_size": st.integers(1, 16)}),
         st.fixed_dictionaries({}, optional={"vad": st.booleans()}),
-        st.lists(TEXTS, max_size=2).map(tuple),
+        TARGETS,
         st.booleans(),
     ),
 )
 VALID_TOLD: st.SearchStrategy[ServerMessage] = st.one_of(
-    st.builds(Ready, TEXTS, NUMBERS, st.booleans(), SECONDS),
+    st.builds(Ready, TEXTS, NUMBERS, st.booleans(), SECONDS, st.none(), st.none() | TARGETS),
     st.builds(Refused, st.sampled_from(Reason), TEXTS),
     st.builds(
         Numbered,
@@ -265,6 +299,8 @@ VALID_TOLD: st.SearchStrategy[ServerMessage] = st.one_of(
             st.builds(Words, WORDS, SECONDS, NUMBERS),
             st.builds(Draft, WORDS, NUMBERS),
             st.builds(Translation, TEXTS, WORDS, SECONDS, SECONDS, NUMBERS),
+            st.builds(TranslationDraft, TEXTS, WORDS, NUMBERS),
+            st.builds(TranslationSkipped, TEXTS, SECONDS, SECONDS, TEXTS),
             st.builds(Failed, st.sampled_from(Reason), TEXTS),
         ),
     ),

@@ -135,7 +135,16 @@ def test_the_model_tells_what_it_can_be_asked_for(served: Served) -> None:
     told = json.loads(text)
     named = {each["code"]: each["name"] for each in told.pop("languages")}
     assert status == 200
-    assert told == {"name": "tones", "tasks": ["transcribe", "translate"], "language": "en", "task": "transcribe"}
+    assert told.pop("targets") == [{"code": "en", "name": "English"}]
+    assert told == {
+        "name": "tones",
+        "tasks": ["transcribe", "translate"],
+        "language": "en",
+        "task": "transcribe",
+        "first_targets": [],
+        "most_targets": 4,
+        "translator": "",
+    }
     assert list(named) == list(tone_model().tokenizer.languages)
     assert (named["de"], named["ba"], named["jw"]) == ("German", "Bashkir", "Javanese")
     assert not [code for code, name in named.items() if name in (code, "")]

@@ -17,6 +17,7 @@ class Backwards:
     """Translates every word into its letters backwards, but not before it may, and the last one only when flushed."""
 
     may_go_on: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = field(default_factory=threading.Event)
     held: list[Word] = field(default_factory=list)
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
@@ -33,6 +34,7 @@ class Backwards:
 class Shouting:
     """Reads what another stage writes."""
 
+    woken: threading.Event = field(default_factory=threading.Event)
     heard: list[str] = field(default_factory=list)
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
@@ -46,8 +48,11 @@ class Shouting:
         return []
 
 
+@dataclass
 class Late:
     """Has something to say at the end, for which a session that has failed does not wait."""
+
+    woken: threading.Event = field(default_factory=threading.Event)
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:  # noqa: ARG002
         return []
@@ -56,9 +61,14 @@ class Late:
         raise AssertionError("a session that has failed is not flushed")
 
 
+@dataclass
 class Broken:
+    woken: threading.Event = field(default_factory=threading.Event)
+
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
-        raise RuntimeError(f"no {type(events[0]).__name__}")
+        for event in events:
+            raise RuntimeError(f"no {type(event).__name__}")
+        return []
 
     def flush(self) -> Iterable[Event]:
         return []
@@ -116,3 +126,21 @@ def test_a_stage_ends_with_a_session_that_fails() -> None:
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert (log.n_finished, log.cursor().read()) == (0, [failed])
+
+
+def test_a_stage_may_be_added_later_and_is_given_what_follows() -> None:
+    log = EventLog(history=2)
+    log.add_writer()
+    # What came before it is forgotten by then.
+    log.append([Words((Word(f" {n}", n, n + 1, 1.0),), n + 1) for n in range(10)])
+    stage, cursor = Backwards(), log.cursor(after=log.n_appended)
+    stage.may_go_on.set()
+    run_stage(log, stage)
+    log.append([Words((Word(" late", 10, 11, 1.0),), 11), Recognised(11)])
+    log.finish()
+    events = list[Event]()
+    while not cursor.is_done:
+        events += cursor.read(PATIENCE_S)
+    translation, end = events[-2:]
+    assert isinstance(translation, Translation)
+    assert (translation.text, end) == (" etal", Ended(11))
