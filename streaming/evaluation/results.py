@@ -57,7 +57,7 @@ class Translating:
             return ()
         assert self.translator, "a translator was opened for what Whisper does not translate"
         config = replace(self.config, max_behind=math.inf)
-        return (TranslationStage(self.translator, config, by_translator, drafts=False),)
+        return (TranslationStage(self.translator, config, by_translator, drafts=False, waits=True),)
 
 
 BY_WHISPER = Translating()
