@@ -16,7 +16,8 @@ class Timing:
     """Seconds spent by stage; together the stages are `total_s`.
 
     language_s: hearing which language is spoken. prefill_s: the prompt, until the first new token is chosen.
-    step_s: one entry per decoder step. commit_s: deciding what stands. windows: how many decoding passes this was.
+    step_s: one entry per decoder step. translation_s: all that a second text takes. commit_s: deciding what stands.
+    windows: how many decoding passes this was.
     """
 
     mel_s: float = 0.0
@@ -24,6 +25,7 @@ class Timing:
     language_s: float = 0.0
     prefill_s: float = 0.0
     step_s: tuple[float, ...] = ()
+    translation_s: float = 0.0
     commit_s: float = 0.0
     total_s: float = 0.0
     windows: int = 0
@@ -37,6 +39,7 @@ class Timing:
             language_s=sum(part.language_s for part in parts),
             prefill_s=sum(part.prefill_s for part in parts),
             step_s=tuple(step for part in parts for step in part.step_s),
+            translation_s=sum(part.translation_s for part in parts),
             commit_s=sum(part.commit_s for part in parts),
             total_s=sum(part.total_s for part in parts),
             windows=sum(part.windows for part in parts),
@@ -47,6 +50,8 @@ class Timing:
         yield from (("mel", self.mel_s), ("encode", self.encode_s), ("language", self.language_s))
         yield ("prefill", self.prefill_s)
         yield from ((f"step {n}", step_s) for n, step_s in enumerate(self.step_s, 1))
+        if self.translation_s:
+            yield ("translation", self.translation_s)
         yield ("commit", self.commit_s)
 
 

@@ -137,7 +137,7 @@ ROOMS = {
     "settings": "",
     "audio": "settings",
     "sessions": "events settings audio",
-    "stages": "events settings sessions/event_log",
+    "stages": "events settings sessions/event_log sessions/metrics",
     "protocols": "events settings sessions/request",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
@@ -152,7 +152,7 @@ LAYERS = {
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage",
+    "stages": "stage metrics calls target translation",
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
         "translations hosted registry resumable connection prometheus app listener run"
@@ -225,7 +225,8 @@ def test_few_modules_know_the_web() -> None:
         *(f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http")),
     }
     users = {
-        f"streaming/{name}.py" for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "server/prometheus")
+        f"streaming/{name}.py"
+        for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "stages/metrics", "server/prometheus")
     }
     assert importers("prometheus_client") == users
 

@@ -183,7 +183,7 @@ class SimultaneousTranslation:
         for source in [each for each in self._queue if each.is_whole and not each.is_copied]:
             is_kept = translating is not None and translating.source is source
             if not is_kept and self._heard_s - source.end_s > most_behind_s:
-                source.is_lost = True
+                self.draft, source.is_lost = (), True
                 self._queue.remove(source)
                 lost.append((source.told_end_s, source.end_s))
         return lost
@@ -196,8 +196,8 @@ class SimultaneousTranslation:
 
     @property
     def n_waiting(self) -> int:
-        """How many whole sentences wait."""
-        return sum(source.is_whole for source in self._queue)
+        """How many whole sentences wait. Any thread may ask."""
+        return sum(source.is_whole for source in tuple(self._queue))
 
     @property
     def n_words(self) -> int:

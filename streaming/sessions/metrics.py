@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
-_DELAY_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 30.0)
+DELAY_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 30.0)
 _STEP_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_NAMESPACE = "simul_whisper"
+NAMESPACE = "simul_whisper"
 
 
 class SessionMetrics:
@@ -33,16 +33,21 @@ class SessionMetrics:
 
     def read(self) -> tuple[Metric, ...]:
         """Return all families, without the times at which they were created."""
-        return tuple(_without_created(family) for family in self._registry.collect())
+        return families_of(self._registry)
 
     def _gauge(self, name: str, about: str) -> Gauge:
-        return Gauge(name, about, namespace=_NAMESPACE, registry=self._registry)
+        return Gauge(name, about, namespace=NAMESPACE, registry=self._registry)
 
     def _counter(self, name: str, about: str) -> Counter:
-        return Counter(name, about, namespace=_NAMESPACE, registry=self._registry)
+        return Counter(name, about, namespace=NAMESPACE, registry=self._registry)
 
-    def _histogram(self, name: str, about: str, bounds_s: Iterable[float] = _DELAY_BOUNDS_S) -> Histogram:
-        return Histogram(name, about, namespace=_NAMESPACE, registry=self._registry, buckets=tuple(bounds_s))
+    def _histogram(self, name: str, about: str, bounds_s: Iterable[float] = DELAY_BOUNDS_S) -> Histogram:
+        return Histogram(name, about, namespace=NAMESPACE, registry=self._registry, buckets=tuple(bounds_s))
+
+
+def families_of(registry: CollectorRegistry) -> tuple[Metric, ...]:
+    """Return what a registry counts, without the times at which that was begun."""
+    return tuple(_without_created(family) for family in registry.collect())
 
 
 def _without_created(family: Metric) -> Metric:

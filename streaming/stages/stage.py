@@ -15,14 +15,23 @@ _TURN_S = 1.0
 
 
 class Stage(Protocol):
-    """Events in, events out. It is given all events of the session, its own included, and passes over most of them."""
+    """Events in, events out. It is given all events of the session, its own included, and passes over most of them.
+
+    It waits for nothing in `feed`, so that it misses no event: what takes time has a thread of its own, which sets
+    `woken` when it is done.
+    """
+
+    @property
+    def woken(self) -> threading.Event:
+        """Set, by any thread, for `feed` to be called soon although no event has come."""
+        ...
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
-        """Return what events bring, which may be nothing. A stage that is slow is given many at once."""
+        """Return what events bring, or what was done since; there may be many events at once, or none."""
         ...
 
     def flush(self) -> Iterable[Event]:
-        """Nothing follows: return what is held."""
+        """Nothing follows: return what is held. It may take a while, and tell one event after another."""
         ...
 
 
@@ -40,18 +49,30 @@ def run_stage(log: EventLog, stage: Stage) -> threading.Thread:
 
 
 def _run(log: EventLog, cursor: Cursor, stage: Stage, n_before: int) -> None:
+    wake = stage.woken.set
+    log.add_waker(wake)
     try:
         is_last = False
         while not is_last and not log.is_over:
+            stage.woken.clear()
             # Asked before the events are read, so that none comes after them.
             is_last = log.n_finished >= n_before
-            log.append(stage.feed(cursor.read(_TURN_S, n_finished=n_before)))
+            _tell(log, stage.feed(cursor.read()))
+            if not is_last:
+                stage.woken.wait(_TURN_S)
         if is_last:
-            log.append(stage.flush())
+            _tell(log, stage.flush())
             log.finish()
     except Exception as error:
         if not isinstance(error, SimulWhisperError):
             logger.exception("a stage has failed")
         log.append([Failed(Reason.ENGINE, f"{type(stage).__name__}: {error}")])
     finally:
+        log.remove_waker(wake)
         cursor.close()
+
+
+def _tell(log: EventLog, events: Iterable[Event]) -> None:
+    """Write each event when it comes; the log, which all others use, does not wait for the next."""
+    for event in events:
+        log.append([event])

@@ -17,6 +17,7 @@ class Backwards:
     """Translates every word into its letters backwards, but not before it may, and the last one only when flushed."""
 
     may_go_on: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = field(default_factory=threading.Event)
     held: list[Word] = field(default_factory=list)
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
@@ -33,6 +34,7 @@ class Backwards:
 class Shouting:
     """Reads what another stage writes."""
 
+    woken: threading.Event = field(default_factory=threading.Event)
     heard: list[str] = field(default_factory=list)
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
@@ -46,8 +48,11 @@ class Shouting:
         return []
 
 
+@dataclass
 class Late:
     """Has something to say at the end, for which a session that has failed does not wait."""
+
+    woken: threading.Event = field(default_factory=threading.Event)
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:  # noqa: ARG002
         return []
@@ -56,9 +61,14 @@ class Late:
         raise AssertionError("a session that has failed is not flushed")
 
 
+@dataclass
 class Broken:
+    woken: threading.Event = field(default_factory=threading.Event)
+
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
-        raise RuntimeError(f"no {type(events[0]).__name__}")
+        for event in events:
+            raise RuntimeError(f"no {type(event).__name__}")
+        return []
 
     def flush(self) -> Iterable[Event]:
         return []
