@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simul_whisper import ConfigError, SimulWhisperError, TranslationConfig, TranslationRequest, Translator
@@ -40,6 +40,7 @@ class TranslationStage:
     """A `Stage`. targets: those that need a translator are taken, others are passed over.
 
     drafts: whether translations that may still change are told too. metrics: shared with other sessions.
+    waits: for recordings that come faster than they were spoken: `feed` waits for the translator as long as it answers.
     With max_behind = inf nothing is left out for being late, and the end waits as long as there are answers.
     Raises BackendError when a package is missing.
     """
@@ -51,9 +52,10 @@ class TranslationStage:
         targets: Sequence[str],
         *,
         drafts: bool,
+        waits: bool = False,
         metrics: TranslationMetrics | None = None,
     ) -> None:
-        self._translator, self._config, self._drafts = translator, config, drafts
+        self._translator, self._config, self._drafts, self._waits = translator, config, drafts, waits
         self._metrics = metrics or TranslationMetrics()
         self._woken = threading.Event()
         self._chosen = config.by_translator(targets)
@@ -87,20 +89,15 @@ class TranslationStage:
         told = self._follow_choice()
         for event in events:
             self._hear(event)
-        return [*told, *self._advance(), *self._drafted()]
+        told += self._settled(math.inf) if self._waits else self._advance()
+        return [*told, *self._drafted()]
 
     def flush(self) -> Iterable[Event]:
         yield from self._follow_choice()
         self._end_sentences()
         self._drafts, was_drafting = False, self._drafts
         until_s = math.inf if math.isinf(self._config.max_behind) else time.monotonic() + self._config.timeout
-        while True:
-            self._woken.clear()
-            yield from self._advance()
-            left_s = until_s - time.monotonic()
-            if self._asked is None or self._asked.is_given_up or left_s <= 0:
-                break
-            self._woken.wait(min(self._asked.call.remaining_s, left_s))
+        yield from self._settled(until_s)
         why = self._unanswered or "the session was over before the translator was done"
         for target in self._targets:
             yield from target.skipped(target.text.leave_out(-math.inf), why, is_outage=False)
@@ -140,6 +137,16 @@ class TranslationStage:
         return told
 
     # What is told
+
+    def _settled(self, until_s: float) -> Iterator[Event]:
+        """Tell all that comes until nothing more is asked, the translator does not answer, or it is this late."""
+        while True:
+            self._woken.clear()
+            yield from self._advance()
+            left_s = until_s - time.monotonic()
+            if self._asked is None or self._asked.is_given_up or left_s <= 0:
+                return
+            self._woken.wait(min(self._asked.call.remaining_s, left_s))
 
     def _advance(self) -> list[Event]:
         """Tell what is done, leave out what is too late, and ask the next question."""
