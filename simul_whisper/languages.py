@@ -91,7 +91,7 @@ tg: Tajik, Тоҷикӣ / tgk
 sd: Sindhi / snd
 gu: Gujarati, ગુજરાતી / guj
 am: Amharic, አማርኛ / amh
-yi: Yiddish, ייִדיש / yid ji
+yi: Yiddish, ייִדיש / yid ji ydd
 lo: Lao, ລາວ / lao
 uz: Uzbek, Oʻzbekcha / uzb uzn
 fo: Faroese, Føroyskt / fao

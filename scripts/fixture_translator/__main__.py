@@ -10,21 +10,18 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 # First, so that MLX finds a fast BLAS.
 from simul_whisper.blas import mx  # isort: split
 
 import mlx.optimizers as optim
 import sentencepiece
-from ctranslate2.specs import TransformerSpec
 from sentencepiece import SentencePieceProcessor
 
 from scripts.fixture_translator import language
 from scripts.fixture_translator.examples import END, UNKNOWN, Tokenizers, batches, sentences
-from scripts.fixture_translator.network import Dims, Parameters, loss, new_parameters, positions
+from scripts.fixture_translator.network import Dims, Parameters, loss, new_parameters
+from scripts.fixture_translator.saving import save
 
 _N_PIECES = {"source": 260, "target": 260}
 _N_WARMING = 200
@@ -39,7 +36,9 @@ def main() -> None:
     given.directory.mkdir(parents=True, exist_ok=True)
     tokenizers = _tokenizers(given.directory)
     dims = Dims(len(tokenizers.vocabulary))
-    _save(given.directory, dims, tokenizers, _trained(dims, tokenizers, given.steps, given.seed))
+    save(given.directory, dims, tokenizers.vocabulary, _trained(dims, tokenizers, given.steps, given.seed))
+    pair = {"source_lang": language.SOURCE, "target_lang": language.TARGET}
+    (given.directory / "tokenizer_config.json").write_text(json.dumps(pair) + "\n", "utf-8")
 
 
 def _tokenizers(directory: Path) -> Tokenizers:
@@ -84,39 +83,6 @@ def _trained(dims: Dims, tokenizers: Tokenizers, n_steps: int, seed: int) -> Par
         if step % 200 == 0 or step == n_steps - 1:
             print(f"step {step}: loss {value.item():.4f}, {time.monotonic() - started:.0f} s", flush=True)
     return parameters
-
-
-def _save(directory: Path, dims: Dims, tokenizers: Tokenizers, parameters: Parameters) -> None:
-    spec = TransformerSpec.from_config(
-        (dims.n_encoder_layers, dims.n_decoder_layers), dims.n_heads, alignment_layer=-1, alignment_heads=1
-    )
-    weights = {name: np.array(value) for name, value in parameters.items()}
-    embeddings = weights.pop("embeddings")
-    for name in ("encoder/embeddings_0", "decoder/embeddings", "decoder/projection"):
-        weights[f"{name}/weight"] = embeddings
-    for side in ("encoder", "decoder"):
-        weights[f"{side}/position_encodings/encodings"] = positions(dims)
-    for name, value in weights.items():
-        _put(spec, name, value)
-    spec.config.add_source_eos = True
-    spec.config.decoder_start_token = END
-    spec.register_source_vocabulary(tokenizers.vocabulary)
-    spec.register_target_vocabulary(tokenizers.vocabulary)
-    spec.validate()
-    spec.optimize(quantization="int8")
-    spec.save(str(directory))
-    pair = {"source_lang": language.SOURCE, "target_lang": language.TARGET}
-    (directory / "tokenizer_config.json").write_text(json.dumps(pair) + "\n", "utf-8")
-
-
-def _put(spec: Any, name: str, value: "np.ndarray[Any, Any]") -> None:
-    """Set the variable of this name: `layer_0` is the first of the list `layer`."""
-    *path, last = name.split("/")
-    for part in path:
-        stem, _, number = part.rpartition("_")
-        is_listed = number.isdigit() and hasattr(spec, stem)
-        spec = getattr(spec, stem)[int(number)] if is_listed else getattr(spec, part)
-    setattr(spec, last, value)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ told when two translations agree.
 """
 
 import json
+import mmap
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from simul_whisper.errors import WeightsError
-from simul_whisper.foreign_files import one_line, read_json, shown
+from simul_whisper.foreign_files import one_line, open_regular, read_json, shown
 from simul_whisper.translators.model_files import Family, ModelFiles
 
 ALIGNMENT_FILE = "alignment.json"
@@ -72,28 +75,40 @@ def _read(path: Path) -> Alignment:
     return alignment
 
 
-def with_alignment(model: bytes, file: Path, alignment: Alignment) -> bytes:
-    """Return the content of a `model.bin`, with another layer and other heads. Raises WeightsError."""
-    content = bytearray(model)
-    for name, value in zip(_VARIABLES, (alignment.layer, alignment.heads), strict=True):
-        struct.pack_into("<h", content, _place(model, file, name), value)
+def with_alignment(file: Path, alignment: Alignment) -> bytes | None:
+    """Return the content of a `model.bin` with other heads chosen in it; None where it has these already.
+
+    Raises WeightsError.
+    """
+    values = alignment.layer, alignment.heads
+    with _mapped(file) as model:
+        places = [_place(model, file, name) for name in _VARIABLES]
+        if all(struct.unpack_from("<h", model, place)[0] == value for place, value in zip(places, values, strict=True)):
+            return None
+        content = bytearray(model)
+    for place, value in zip(places, values, strict=True):
+        struct.pack_into("<h", content, place, value)
     return bytes(content)
 
 
-def has_alignment(model: bytes, file: Path, alignment: Alignment) -> bool:
-    """Whether a `model.bin` already names this layer and these heads. Raises WeightsError."""
-    places = [_place(model, file, name) for name in _VARIABLES]
-    return [struct.unpack_from("<h", model, place)[0] for place in places] == [alignment.layer, alignment.heads]
-
-
-def decoder_size(model: bytes, file: Path) -> tuple[int, int]:
+def decoder_size(file: Path) -> tuple[int, int]:
     """Return how many layers the decoder of a `model.bin` has, and how many heads each. Raises WeightsError."""
-    n_heads = struct.unpack_from("<h", model, _place(model, file, _N_HEADS))[0]
-    layers = {int(found[1]) for found in _LAYER.finditer(model)}
+    with _mapped(file) as model:
+        n_heads = struct.unpack_from("<h", model, _place(model, file, _N_HEADS))[0]
+        layers = {int(found[1]) for found in _LAYER.finditer(model)}
     return len(layers), int(n_heads)
 
 
-def _place(model: bytes, file: Path, name: str) -> int:
+@contextmanager
+def _mapped(file: Path) -> Iterator[mmap.mmap]:
+    try:
+        with open_regular(file) as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as model:
+            yield model
+    except (OSError, ValueError, struct.error) as error:  # an empty file is a ValueError
+        raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
+
+
+def _place(model: mmap.mmap, file: Path, name: str) -> int:
     """Return where the value of a variable stands: after its name, which ends with a zero, and its header."""
     start = model.find(struct.pack("<H", len(name) + 1) + name.encode() + b"\0" + _HEADER)
     if start < 0:

@@ -2,8 +2,8 @@
 
 What matters is what the policy does with it. Each sentence is translated whole and cut after each of its words; of each
 cut one the tokens are kept that were read, by the heads in question, from before its last words, as the policy would
-tell them. The heads are believed when nearly all of these also begin the translation of the whole sentence; of those
-believed, the ones that let most be told early are best.
+tell them. The best heads let most be told early that also begins the translation of the whole sentence, and hardly
+anything that does not.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
-from simul_whisper.errors import WeightsError
-from simul_whisper.foreign_files import MOST_WEIGHTS_BYTES, one_line, read_bytes
 from simul_whisper.translators import Sentence, TargetToken
 from simul_whisper.translators.alignment import Alignment, decoder_size
 from simul_whisper.translators.ctranslate2 import load_model
 from simul_whisper.translators.model_files import MODEL_FILE
 
-_LEAST_AGREEMENT = 0.95
+# A wrong word stays, so it costs as much as so many that were told early gain.
+_COST_OF_ERROR = 20
 # Heads that look at the last word, whatever they read, never err, and tell nothing early.
 _LEAST_TOLD_EARLY = 0.1
 _N_HELD_BACK = 1
@@ -45,14 +44,11 @@ def calibrate(
     `write_alignment` takes. Raises ModelError.
     """
     text = _Text(sentences, source, target)
-    file = directory / MODEL_FILE
-    try:
-        n_layers, n_heads = decoder_size(read_bytes(file, MOST_WEIGHTS_BYTES), file)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
-    choices = [Alignment(layer, heads) for layer in range(n_layers) for heads in dict.fromkeys((1, n_heads))]
+    n_layers, n_heads = decoder_size(directory / MODEL_FILE)
+    layers = [*range(n_layers - 1), -1]
+    choices = [Alignment(layer, heads) for layer in layers for heads in dict.fromkeys((1, n_heads))]
     found = [_measured(directory, name, text, choice) for choice in choices]
-    return tuple(sorted(found, key=lambda each: (not each.is_believed, -(each.told_early or 0))))
+    return tuple(sorted(found, key=lambda each: (each.is_believed, _worth(each)), reverse=True))
 
 
 def _measured(directory: Path, name: str, text: _Text, choice: Alignment) -> Alignment:
@@ -66,8 +62,12 @@ def _measured(directory: Path, name: str, text: _Text, choice: Alignment) -> Ali
             n_right += _n_equal(told, whole)
             n_possible += len(whole)
     agreement, told_early = n_right / max(n_told, 1), n_told / max(n_possible, 1)
-    is_believed = agreement >= _LEAST_AGREEMENT and told_early >= _LEAST_TOLD_EARLY
-    return replace(choice, agreement=agreement, told_early=told_early, is_believed=is_believed)
+    measured = replace(choice, agreement=agreement, told_early=told_early)
+    return replace(measured, is_believed=_worth(measured) > 0 and told_early >= _LEAST_TOLD_EARLY)
+
+
+def _worth(measured: Alignment) -> float:
+    return (measured.told_early or 0) * (1 - _COST_OF_ERROR * (1 - (measured.agreement or 0)))
 
 
 def _told(tokens: Sequence[TargetToken], n_words: int) -> list[str]:

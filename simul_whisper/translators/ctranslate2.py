@@ -14,20 +14,20 @@ import ctranslate2
 import numpy as np
 
 from simul_whisper.errors import (
-    BackendError,
     ConfigError,
     ModelError,
     ModelNotFoundError,
     TranslationError,
     WeightsError,
 )
-from simul_whisper.foreign_files import MOST_WEIGHTS_BYTES, one_line, read_bytes
+from simul_whisper.foreign_files import one_line
+from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.translators import Sentence, TargetToken
-from simul_whisper.translators.alignment import Alignment, alignment_of, has_alignment, with_alignment
+from simul_whisper.translators.alignment import Alignment, alignment_of, with_alignment
 from simul_whisper.translators.catalog import PLACES, check_model_name, filled_in, translator_directory
 from simul_whisper.translators.config import TranslationConfig
-from simul_whisper.translators.model_files import MODEL_FILE, Family, ModelFiles, read_files
+from simul_whisper.translators.model_files import MODEL_FILE, Family, ModelFiles, beside_weights, read_files
 from simul_whisper.translators.pairs import Pairs, pairs_of
 from simul_whisper.translators.sentence_pieces import SentencePieces
 
@@ -52,6 +52,7 @@ class CTranslate2Translator:
         """Loads the model, unless its name depends on the languages. Raises ModelError."""
         self._name, self._progress = name, progress
         self._models: dict[str, _Model] = {}
+        self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         if not any(place in name for place in PLACES):
             self._model("", "")
@@ -76,13 +77,16 @@ class CTranslate2Translator:
             model = self._model(sentence.source, sentence.target)
             model.check_pair(sentence.source, sentence.target)
             return model.translate(sentence)
-        except (ConfigError, ModelError, BackendError, RuntimeError, ValueError) as error:
+        except (ConfigError, ModelError, RuntimeError, ValueError) as error:
             raise TranslationError(f"{self._name} could not translate: {one_line(error)}") from error
 
     def _model(self, source: str, target: str) -> "_Model":
         """Return the model for two languages, loaded once."""
         name = filled_in(self._name, source, target)
         with self._lock:
+            loading = self._loading.setdefault(name, threading.Lock())
+        # One that is downloaded holds up nobody who uses another.
+        with loading:
             if name not in self._models:
                 directory = translator_directory(name, self._progress)
                 self._progress(Progress(Stage.LOADING, name))
@@ -93,7 +97,7 @@ class CTranslate2Translator:
 def load_model(directory: Path, name: str, alignment: Alignment | None = None) -> "_Model":
     """Load a model called `name`; alignment: which attention to give, in place of the model's own.
 
-    Raises WeightsError for damaged files, BackendError when CTranslate2 cannot run it.
+    Raises WeightsError for files that are missing or damaged.
     """
     files = read_files(directory)
     believed = alignment or alignment_of(files, name)
@@ -103,7 +107,7 @@ def load_model(directory: Path, name: str, alignment: Alignment | None = None) -
 
 
 def _engine(files: ModelFiles, alignment: Alignment | None) -> Any:
-    """Return CTranslate2's translator, on a GPU if there is one; a model of its own thread beside recognition's."""
+    """Return CTranslate2's translator, on a GPU if there is one; else on one thread, since recognition needs the rest."""
     options: Mapping[str, Any] = {"device": "auto", "inter_threads": 1, "intra_threads": 1}
     file = files.directory / MODEL_FILE
     try:
@@ -115,18 +119,10 @@ def _engine(files: ModelFiles, alignment: Alignment | None) -> Any:
 
 def _contents(files: ModelFiles, alignment: Alignment | None) -> Mapping[str, bytes] | None:
     """Return the model's files with other heads chosen in them; None where they are as they should be."""
-    file = files.directory / MODEL_FILE
-    if alignment is None or alignment == Alignment():
+    model = with_alignment(files.directory / MODEL_FILE, alignment) if alignment else None
+    if model is None:
         return None
-    model = read_bytes(file, MOST_WEIGHTS_BYTES)
-    if has_alignment(model, file, alignment):
-        return None
-    others = {path.name: read_bytes(path, 1 << 26) for path in files.directory.iterdir() if "vocab" in path.name}
-    return {
-        **others,
-        "config.json": read_bytes(files.directory / "config.json"),
-        MODEL_FILE: with_alignment(model, file, alignment),
-    }
+    return beside_weights(files.directory) | {MODEL_FILE: model}
 
 
 @dataclass(frozen=True)
@@ -165,6 +161,9 @@ class _Model:
         )[0]
         tokens: list[str] = found.hypotheses[0][len(told) :]
         texts = self.target_pieces.texts(tokens)
+        if not sentence.told and sentence.target in LANGUAGES_WITHOUT_SPACES:
+            # SentencePiece begins every text with a space.
+            texts[:1] = [text.lstrip() for text in texts[:1]]
         words = self._words(found, len(told), len(before), word_of) if self.is_aligned else [None] * len(tokens)
         return tuple(TargetToken(text, word) for text, word in zip(texts, words, strict=True) if text)
 

@@ -96,6 +96,12 @@ def read_files(directory: Path) -> ModelFiles:
     )
 
 
+def beside_weights(directory: Path) -> dict[str, bytes]:
+    """Return the other files that CTranslate2 reads. Raises OSError and ValueError."""
+    vocabularies = [path for name in _VOCABULARIES for path in directory.glob(f"{name}.*")]
+    return {path.name: read_bytes(path, _MOST_VOCABULARY_BYTES) for path in (directory / _CONFIG, *vocabularies)}
+
+
 def _family(directory: Path, vocabulary: Sequence[str], source_pieces: Path) -> Family:
     if source_pieces.name == _SOURCE_PIECES:
         return Family.OPUS_MT

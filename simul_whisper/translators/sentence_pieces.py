@@ -20,7 +20,10 @@ class SentencePieces:
     def __init__(self, path: Path) -> None:
         """Raises WeightsError for a damaged file."""
         try:
-            self._model = SentencePieceProcessor(model_proto=read_bytes(path, _MOST_BYTES))
+            content = read_bytes(path, _MOST_BYTES)
+            if not content:
+                raise ValueError("it is empty")
+            self._model = SentencePieceProcessor(model_proto=content)
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(f"{path}: is no SentencePiece model: {one_line(error)}") from error
 

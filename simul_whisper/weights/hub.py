@@ -56,7 +56,8 @@ def hub_files(
     endpoint: str | None = None,
 ) -> Path:
     """Return the directory of a repository with the files that match, downloaded. As for `hub_directory`."""
-    return _snapshot(hub_id, list(patterns), _Reporting(Stage.DOWNLOADING, progress), cache_dir, endpoint)
+    reporting = _Reporting(Stage.DOWNLOADING, progress, "another of `simul-whisper models`")
+    return _snapshot(hub_id, list(patterns), reporting, cache_dir, endpoint)
 
 
 def cached_files(hub_id: str, patterns: Sequence[str], cache_dir: Path | None = None) -> Path | None:
@@ -92,10 +93,11 @@ def hub_folder(
 
 @dataclass(frozen=True)
 class _Reporting:
-    """The stage that a download is reported as, and the handler it is reported to."""
+    """The stage that a download is reported as, and the handler it is reported to; what to use when it fails."""
 
     stage: Stage
     progress: ProgressHandler
+    instead: str = "a model that pip installs: tiny.en, base"
 
 
 def _snapshot(
@@ -115,7 +117,7 @@ def _snapshot(
             if is_missing
             else f"it could not be downloaded ({said})"
         )
-        failure = _not_found(hub_id, reason)
+        failure = ModelNotFoundError(f"{hub_id}: {reason}; use a local directory, or {reporting.instead}")
         if reporting.stage is Stage.DOWNLOADING:
             reporting.progress(Progress(Stage.DOWNLOAD_FAILED, str(failure)))
         raise failure from error
@@ -145,10 +147,6 @@ def cached_ids(cache_dir: Path | None = None) -> list[str]:
     """Return the ids of the models in the hub's cache, of whatever kind, whole or not."""
     folders = Path(cache_dir or constants.HF_HUB_CACHE).glob("models--*--*")
     return sorted(folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders)
-
-
-def _not_found(hub_id: str, reason: str) -> ModelNotFoundError:
-    return ModelNotFoundError(f"{hub_id}: {reason}; use a local directory, or a model that pip installs: tiny.en, base")
 
 
 def _bars(hub_id: str, reporting: _Reporting) -> type[Any]:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shutil
 import stat
 import string
 from collections.abc import Callable
@@ -20,8 +19,17 @@ from simul_whisper.translators.apertium_pipe import _one_line, _plain, _stream
 from simul_whisper.translators.config import TranslationConfig
 from tests.properties import examples
 
-_HAS_PAIR = shutil.which("apertium") is not None and Path("/usr/share/apertium/modes/eng-spa.mode").exists()
-needs_apertium = pytest.mark.skipif(not _HAS_PAIR, reason="apertium with apertium-eng-spa is not installed")
+
+def has_pair() -> bool:
+    """Whether Apertium is there, with English to Spanish."""
+    try:
+        open_apertium(TranslationConfig()).check_pair("en", "es")
+    except (BackendError, ConfigError):
+        return False
+    return True
+
+
+needs_apertium = pytest.mark.skipif(not has_pair(), reason="apertium with apertium-eng-spa is not installed")
 # Answers each line like Apertium, in its stream format.
 ECHO = "while IFS= read -r -d '' line; do printf '%s\\0' \"$line\"; done"
 Commands = Callable[..., ApertiumTranslator]

@@ -183,6 +183,12 @@ def test_models_lists_the_embedded_ones(capsys: pytest.CaptureFixture[str]) -> N
     assert "large-v3-turbo" in out
 
 
+def test_models_lists_translators_with_their_licences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^\w+ +nllb-200-distilled-600m +~?\d+ MB .*not for commercial use", out, re.MULTILINE)
+
+
 def test_interrupted_it_writes_what_was_heard() -> None:
     command = [sys.executable, "-m", "streaming.cli", "transcribe", str(RECORDINGS / "lighthouse.flac"), *FAST]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
