@@ -107,7 +107,7 @@ def load_model(directory: Path, name: str, alignment: Alignment | None = None) -
 
 
 def _engine(files: ModelFiles, alignment: Alignment | None) -> Any:
-    """Return CTranslate2's translator, on a GPU if there is one; else on one thread, since recognition needs the rest."""
+    """Return CTranslate2's translator: on a GPU if there is one, else on one thread, beside recognition."""
     options: Mapping[str, Any] = {"device": "auto", "inter_threads": 1, "intra_threads": 1}
     file = files.directory / MODEL_FILE
     try:
