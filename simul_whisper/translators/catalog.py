@@ -101,7 +101,7 @@ def translator_directory(
     if cached := _cached_files(hub_id, cache_dir):
         return cached.directory
     _warn_of_licence(hub_id, progress)
-    return hub.hub_files(hub_id, FILES, cache_dir, progress, endpoint)
+    return hub.hub_files(hub_id, FILES, cache_dir, progress, endpoint, instead="another of `simul-whisper models`")
 
 
 def _hub_id(name: str) -> str:

@@ -44,6 +44,7 @@ def test_what_is_not_for_commercial_use_is_told_before_it_is_fetched(tmp_path: P
     with fake_hub(hub_id, source) as hub:
         translator_directory("nllb-200-distilled-600m", reports.append, tmp_path / "cache", hub.endpoint)
         assert reports[0] == Progress(Stage.LICENCE, f"of {hub_id}: CC-BY-NC-4.0, not for commercial use; 630 MB", 0, 0)
+        assert reports[-1].fraction == 1
         assert hub.downloads
         reports.clear()
         translator_directory("nllb-200-distilled-600m", reports.append, tmp_path / "cache", NO_HUB)
