@@ -88,10 +88,10 @@ def translator_directory(
     name: a directory, a hub id, or one of those known. cache_dir, endpoint: another cache than the hub's own, and
     another hub. Raises ModelNotFoundError.
     """
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         is_directory = bool(name) and path.is_dir()
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ModelNotFoundError(f"{one_line(name)}: cannot be opened: {one_line(error)}") from error
     if is_directory:
         return path

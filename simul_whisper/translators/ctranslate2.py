@@ -119,7 +119,7 @@ def _engine(files: ModelFiles, alignment: Alignment | None) -> Any:
 
 def _contents(files: ModelFiles, alignment: Alignment | None) -> Mapping[str, bytes] | None:
     """Return the model's files with other heads chosen in them; None where they are as they should be."""
-    model = with_alignment(files.directory / MODEL_FILE, alignment) if alignment else None
+    model = with_alignment(files.directory / MODEL_FILE, alignment)
     if model is None:
         return None
     return beside_weights(files.directory) | {MODEL_FILE: model}

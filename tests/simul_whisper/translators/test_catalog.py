@@ -83,7 +83,7 @@ def test_a_known_name_stands_for_a_hub_id(tmp_path: Path, name: str, hub_id: str
 
 
 @pytest.mark.parametrize(
-    "name", ["", "no-such", "./nowhere", "/nowhere/at/all", "a/b/c", __file__, "x\0y", "opus-mt-en"]
+    "name", ["", "no-such", "./nowhere", "/nowhere/at/all", "a/b/c", __file__, "x\0y", "~nobody/x", "opus-mt-en"]
 )
 def test_a_name_of_nothing_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelNotFoundError, match=r"expected a directory|is no directory|cannot be opened") as refused:
