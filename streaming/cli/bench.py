@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +13,19 @@ from tqdm import tqdm
 from simul_whisper import AlignAttConfig, BackendError, ConfigError, SimulWhisperError
 from streaming.cli.bench_table import table
 from streaming.cli.options import (
+    Configs,
     ProgressBar,
     add_settings,
     add_translation_settings,
     add_voice_settings,
     session_configs_from,
 )
+from streaming.cli.translation import opened_translator
 from streaming.evaluation.manifest import Clip, load_manifest
-from streaming.settings import VoiceConfig
 
 if TYPE_CHECKING:
     from simul_whisper import Model
-    from streaming.evaluation.results import ClipResult
+    from streaming.evaluation.results import ClipResult, Translating
 
 _BAD_INPUT = 2
 
@@ -78,11 +81,17 @@ def run(options: argparse.Namespace) -> int:
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
+    translating = _translating(configs, clips, options)
     model = _loaded(config, options)
-    results, status = _evaluated(clips, model, config, voice, options)
-    figures = {"model": vars(model.info), "voice": vars(voice) if voice.vad else None, **report(results, config)}
+    results, status = _evaluated(clips, model, configs, translating, options)
+    figures = {
+        "model": vars(model.info),
+        "voice": vars(voice) if voice.vad else None,
+        **report(results, config, translating),
+    }
+    _complain_of_translations(results, config.targets)
     if options.log:
-        _log(Path(options.log), results, figures["groups"])
+        _log(Path(options.log), results, figures)
     if options.json:
         _write(Path(options.json), figures)
     print(table(figures, with_omnisteval=bool(options.log)))
@@ -101,6 +110,18 @@ def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> "Model":
     if options.coreml_reference and model.info.encoder_backend != "coreml":
         raise ConfigError(f"--coreml-reference: {model.info.fallback_reason or 'needs --backend coreml'}")
     return model
+
+
+def _translating(configs: Configs, clips: list[Clip], options: argparse.Namespace) -> "Translating":
+    """Open what translates text, if anything has to. Raises ConfigError for a clip that it could not translate."""
+    from streaming.evaluation.results import NOT_ONE_LANGUAGE, Translating
+
+    translator = opened_translator(configs, options)
+    written = {"en"} if configs.engine.task == "translate" else {clip.lang for clip in clips} - set(NOT_ONE_LANGUAGE)
+    for source, target in product(sorted(written), configs.stage_targets):
+        if translator and source != target:
+            translator.check_pair(source, target)
+    return Translating(configs.translation, translator)
 
 
 def _reference_runtime() -> Any:
@@ -125,7 +146,7 @@ def selected_clips(options: argparse.Namespace) -> list[Clip]:
 
 
 def _evaluated(
-    clips: list[Clip], model: "Model", config: AlignAttConfig, voice: VoiceConfig, options: argparse.Namespace
+    clips: list[Clip], model: "Model", configs: Configs, translating: "Translating", options: argparse.Namespace
 ) -> "tuple[list[ClipResult], int]":
     """Return the results of the clips that could be read, and the exit status."""
     from streaming.evaluation.results import evaluate_clip
@@ -137,11 +158,12 @@ def _evaluated(
                 evaluate_clip(
                     clip,
                     model,
-                    config,
+                    configs.engine,
                     offline=options.offline,
                     detect=options.detect_language,
                     foresight=options.foresight,
-                    voice=voice,
+                    voice=configs.voice,
+                    translating=translating,
                 )
             )
         except SimulWhisperError as error:
@@ -152,15 +174,40 @@ def _evaluated(
     return results, status
 
 
-def _log(folder: Path, results: "list[ClipResult]", groups: dict[str, dict[str, Any]]) -> None:
-    """Write the logs of every group, and add to its figures what omnisteval says of them."""
+def _complain_of_translations(results: "list[ClipResult]", targets: Sequence[str]) -> None:
+    """Say what keeps translations from being there, or from being scored."""
+    from streaming.evaluation.figures import translated
+
+    for target in targets:
+        found = translated(results, target)
+        if not any(each.reference for each in found):
+            _complain(f"no clip has a translation to compare with; write it in the manifest, as translation_{target}")
+        skipped = [one for each in found for one in each.skipped]
+        for why in dict.fromkeys(one.why for one in skipped):
+            skipped_s = sum(one.to_s - one.from_s for one in skipped if one.why == why)
+            _complain(f"{skipped_s:.1f} s of speech were not translated into {target}: {why}")
+
+
+def _log(folder: Path, results: "list[ClipResult]", figures: dict[str, Any]) -> None:
+    """Write the logs of all texts, and add to their figures what omnisteval says of them."""
+    from streaming.evaluation.evaluation_log import has_omnisteval
+    from streaming.evaluation.figures import translated
+
+    _log_groups(folder, results, figures["groups"])
+    for target, each in figures["translations"].items():
+        _log_groups(folder, translated(results, target), each["groups"], f"-to-{target}")
+    if not has_omnisteval():
+        _complain(f"YAAL and StreamLAAL: pip install OmniSTEval, then run every score.sh in {folder}")
+
+
+def _log_groups(folder: Path, results: "list[ClipResult]", groups: dict[str, dict[str, Any]], suffix: str = "") -> None:
     from streaming.evaluation.evaluation_log import NAMES, folder_name, has_omnisteval, latencies, write_logs
     from streaming.evaluation.figures import grouped
 
     for name, group in grouped(results).items():
         groups[name] |= dict.fromkeys(NAMES)
         try:
-            parts = write_logs(folder / folder_name(name), group)
+            parts = write_logs(folder / folder_name(f"{name}{suffix}"), group)
         except OSError as error:
             raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
         for part in parts if has_omnisteval() else ():
@@ -168,8 +215,6 @@ def _log(folder: Path, results: "list[ClipResult]", groups: dict[str, dict[str, 
                 groups[name] |= latencies(part)
             except BackendError as error:
                 _complain(error)
-    if not has_omnisteval():
-        _complain(f"YAAL and StreamLAAL: pip install OmniSTEval, then run every score.sh in {folder}")
 
 
 def _complain(message: object) -> None:

@@ -1,4 +1,6 @@
-"""The figures of `simul-whisper bench` as text: a table of quality, one of delay and cost, and what the model is."""
+"""The figures of `simul-whisper bench` as text: tables of quality, delay and cost, then those of each translation, then
+what the model is.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +24,17 @@ _QUALITY = {
     "languages_right": "lang right",
     "languages_detected": "of",
 }
+_TRANSLATION_QUALITY = {
+    "clips": "clips",
+    "scored": "scored",
+    "audio_s": "audio s",
+    "bleu": "BLEU",
+    "bleu_offline": "whole",
+    "chrf": "chrF",
+    "chrf_offline": "whole",
+    "loops": "loops",
+    "skipped_s": "left out s",
+}
 _DELAYS = {
     "first_word_s": "first",
     "laal_s": "LAAL",
@@ -29,35 +42,52 @@ _DELAYS = {
     "final_word_s": "final",
     "final_word_max_s": "worst",
     "finish_s": "finish",
-    "compute_per_audio_s": "cost",
 }
+_COST = {"compute_per_audio_s": "cost"}
 _FORESIGHT = {"laal_end_s": "spoken", "laal_chunk_s": "chunk", "laal_earliest_s": "earliest"}
 _OMNISTEVAL = {
     "yaal_s": "YAAL",
     "yaal_ca_s": "YAAL ca",
     "stream_laal_s": "StreamLAAL",
+    "stream_laal_ca_s": "StreamLAAL ca",
     "long_yaal_s": "LongYAAL",
     "long_yaal_ca_s": "LongYAAL ca",
 }
 
 
 def table(figures: Mapping[str, Any], *, with_omnisteval: bool) -> str:
-    groups = {**figures["groups"], "overall": figures["overall"]}
-    overall = figures["overall"]
-    delays = _DELAYS | _filled(_FORESIGHT, groups) | (_OMNISTEVAL if with_omnisteval else {})
-    step, stages = overall["decode_step_ms"], overall["stages"]
+    groups, overall = _groups(figures), figures["overall"]
+    found = _OMNISTEVAL if with_omnisteval else {}
+    step = overall["decode_step_ms"]
+    stages = [f"{name} {share}" for name, share in overall["stages"].items() if share]
     return "\n".join(
         [
             *_lines("quality", groups, _filled(_QUALITY, groups)),
             "",
-            *_lines("seconds", groups, delays),
+            *_lines("seconds", groups, _DELAYS | _COST | _filled(_FORESIGHT, groups) | found),
             "",
-            "compute seconds per audio second: " + ", ".join(f"{name} {share}" for name, share in stages.items()),
+            *(line for target, each in figures["translations"].items() for line in _translation(target, each, found)),
+            "compute seconds per audio second: " + ", ".join(stages),
             f"decode step: median {_cell(step['median'])} ms, 95th percentile {_cell(step['p95'])} ms",
             f"peak memory: {overall['peak_memory_mb']} MB",
             "model: " + ", ".join(f"{key} {value}" for key, value in figures["model"].items()),
         ]
     )
+
+
+def _translation(target: str, figures: Mapping[str, Any], found: dict[str, str]) -> list[str]:
+    groups = _groups(figures)
+    return [
+        f"into {target}, by {figures['by']}:",
+        *_lines("quality", groups, _filled(_TRANSLATION_QUALITY, groups)),
+        "",
+        *_lines("seconds", groups, _DELAYS | found),
+        "",
+    ]
+
+
+def _groups(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {**figures["groups"], "overall": figures["overall"]}
 
 
 def _filled(columns: Mapping[str, str], groups: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

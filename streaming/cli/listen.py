@@ -20,7 +20,7 @@ from streaming.cli.options import (
 )
 from streaming.cli.output_files import check_captions, labelled_path
 from streaming.cli.output_options import add_output_options, format_from, texts_apart
-from streaming.cli.translation import session_translator, stages_from
+from streaming.cli.translation import opened_translator, stages_from
 from streaming.output.durable import DurableText
 from streaming.output.texts import TRANSCRIPT
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
         microphone = _microphone(options.device)
         records = _records(stack, options, configs) if options.output else []
-        translator = session_translator(configs, options)
+        translator = opened_translator(configs, options)
         stop = stack.enter_context(_ctrl_c())
         worker = stack.enter_context(_running_worker(configs.session))
         if not _is_ready(worker, stop):
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         stack.callback(capture.end)
         captions.say(f"listening to {capture.name}; Ctrl-C ends")
         handle = worker.open(voice=configs.voice)
-        for stage in stages_from(configs, translator, drafts=True):
+        for stage in stages_from(configs, translator, drafts=True, is_live=True):
             run_stage(handle.log, stage)
         ended_well = listen(capture, handle, captions, lambda: stop.is_asked, records)
     is_broken = any(record.is_broken for record in records)

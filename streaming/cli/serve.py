@@ -22,7 +22,7 @@ from streaming.cli.options import (
     configs_from,
     options_from,
 )
-from streaming.cli.translation import opened_translator
+from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
 
@@ -141,7 +141,7 @@ def _translations(configs: Configs) -> "Translations":
     from streaming.server.translations import Translations
 
     is_of_text = bool(configs.stage_targets) or configs.translation != TranslationConfig()
-    translator = opened_translator(configs.translation) if is_of_text else None
+    translator = loaded_translator(configs.translation) if is_of_text else None
     return Translations(configs.translation, translator, configs.engine.targets)
 
 

@@ -27,7 +27,7 @@ from streaming.cli.options import (
 from streaming.cli.output_files import Destination, destinations
 from streaming.cli.output_options import add_output_options, format_from, texts_apart
 from streaming.cli.recordings import SOURCES_HELP, Speakers, add_audio_options, audio_from, opened_recording
-from streaming.cli.translation import session_translator, stages_from
+from streaming.cli.translation import opened_translator, stages_from
 from streaming.evaluation.metrics_log import MetricsLog
 from streaming.events import Event, Language, TranslationSkipped
 from streaming.output.durable import DurableText, OutputError
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         log = (
             MetricsLog(files.enter_context(closing(DurableText(options.log, is_synced=False)))) if options.log else None
         )
-        translator = session_translator(configs, options)
+        translator = opened_translator(configs, options)
         model = _loaded(configs.session)
         if log:
             log.model_loaded(model.info.load_duration_s)
@@ -165,7 +165,7 @@ class _Job:
             name=f"{Path(name).name} {source.label}".strip(),
             blocks=source.blocks,
             session=Session(config, self._model, self._configs.voice, drafts=False),
-            stages=stages_from(self._configs, self._translator, drafts=False),
+            stages=stages_from(self._configs, self._translator, is_live=self._options.realtime),
             outputs=self._outputs(name, source.label, place, speakers, language),
             cost=_Cost(language),
         )

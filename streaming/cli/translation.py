@@ -1,6 +1,8 @@
 """What the commands share that translate the text of their sessions in this process."""
 
 import argparse
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simul_whisper import ConfigError, TranslationConfig
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 _OF_TRANSLATORS = ("--translation-backend", "--translation-model", "--translation-url", "--translation-glossary")
 
 
-def opened_translator(translation: TranslationConfig) -> "Translator":
+def loaded_translator(translation: TranslationConfig) -> "Translator":
     """Return what translates text, loaded. Raises ConfigError when there is none."""
     # Here, because `--help` and bad flags do without it.
     from simul_whisper import open_translator
@@ -26,7 +28,7 @@ def opened_translator(translation: TranslationConfig) -> "Translator":
         bar.close()
 
 
-def session_translator(configs: Configs, options: argparse.Namespace) -> "Translator | None":
+def opened_translator(configs: Configs, options: argparse.Namespace) -> "Translator | None":
     """Return what translates the text of a session; None where all that is wanted is English from Whisper.
 
     Raises ConfigError for languages that it does not translate, and for flags that do not go together.
@@ -34,21 +36,29 @@ def session_translator(configs: Configs, options: argparse.Namespace) -> "Transl
     _check(configs, options)
     if not configs.stage_targets:
         return None
-    translator = opened_translator(configs.translation)
+    translator = loaded_translator(configs.translation)
     written = "en" if configs.engine.task == "translate" else configs.engine.language
     for target in configs.stage_targets if written != "auto" else ():
         translator.check_pair(written, target)
     return translator
 
 
-def stages_from(configs: Configs, translator: "Translator | None", *, drafts: bool) -> "list[TranslationStage]":
-    """Return the stages of a session. drafts: whether translations that may still change are of use."""
+def stages_from(
+    configs: Configs, translator: "Translator | None", *, drafts: bool = False, is_live: bool
+) -> "list[TranslationStage]":
+    """Return the stages of a session. drafts: whether translations that may still change are of use.
+
+    is_live: whether the session comes at the pace of speech. Otherwise the stage waits for its translator, and leaves
+    nothing out for being late.
+    """
     if not translator:
         return []
     from streaming.stages.translation import TranslationStage
 
-    is_drafting = drafts and configs.translation.drafts
-    return [TranslationStage(translator, configs.translation, configs.stage_targets, drafts=is_drafting)]
+    config, is_drafting = configs.translation, drafts and configs.translation.drafts
+    if not is_live:
+        config = replace(config, max_behind=math.inf)
+    return [TranslationStage(translator, config, configs.stage_targets, drafts=is_drafting, waits=not is_live)]
 
 
 def _check(configs: Configs, options: argparse.Namespace) -> None:

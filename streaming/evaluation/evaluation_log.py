@@ -124,7 +124,8 @@ def _place(clip: ClipResult, segment: Segment) -> dict[str, Any]:
 
 def _row(clip: ClipResult) -> dict[str, Any]:
     """A line of SimulEval's log, in milliseconds: a delay for each word, or character."""
-    said = units(clip.text, clip.text_lang)
+    # A mark that stands alone, such as a dash, has no delay.
+    said = [unit for unit in units(clip.text, clip.text_lang) if any(letter.isalnum() for letter in unit)]
     return {
         "source": _source(clip),
         "prediction": ("" if clip.text_lang in CHARACTER_LANGUAGES else " ").join(said),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simul_whisper import AlignAttConfig, Timing
-from streaming.evaluation.results import ClipResult, timing_of
+from streaming.evaluation.results import BY_WHISPER, ClipResult, Translating, timing_of
 from streaming.evaluation.scoring import (
     CHARACTER_LANGUAGES,
     Edits,
@@ -27,15 +27,38 @@ from streaming.evaluation.scoring import (
 )
 
 _QUALITY = "wer wer_offline cer cer_offline edits bleu bleu_offline chrf chrf_offline lost_last_words".split()
+_TRANSLATION_QUALITY = "bleu bleu_offline chrf chrf_offline".split()
 
 
-def report(results: Sequence[ClipResult], config: AlignAttConfig) -> dict[str, Any]:
-    """Return the figures of all clips, of each (language, kind), and every clip's text, ready for JSON."""
+def report(
+    results: Sequence[ClipResult], config: AlignAttConfig, translating: Translating = BY_WHISPER
+) -> dict[str, Any]:
+    """Return the figures of all clips, of each (language, kind), and every clip's text, ready for JSON.
+
+    The same of the translations stand, by target, under `translations`.
+    """
     return {
         "settings": asdict(config),
+        "translation": asdict(translating.config) if config.targets else None,
         "overall": summary(results, config.task),
         "groups": {name: summary(group, config.task) for name, group in grouped(results).items()},
+        "translations": {
+            target: {"by": translating.by(target), **_translation_report(translated(results, target))}
+            for target in config.targets
+        },
         "clips": [_row(result) for result in results],
+    }
+
+
+def translated(results: Iterable[ClipResult], target: str) -> list[ClipResult]:
+    """Return what the clips became in a target: those that are spoken in it became nothing."""
+    return [result.translations[target] for result in results if target in result.translations]
+
+
+def _translation_report(found: Sequence[ClipResult]) -> dict[str, Any]:
+    return {
+        "overall": translation_summary(found),
+        "groups": {name: translation_summary(group) for name, group in grouped(found).items()},
     }
 
 
@@ -63,6 +86,21 @@ def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
     }
 
 
+def translation_summary(results: Sequence[ClipResult]) -> dict[str, Any]:
+    """Return the quality and the delay (s) of translations into one language; None: not measurable."""
+    scored = [result for result in results if result.reference]
+    return {
+        "clips": len(results),
+        "scored": len(scored),
+        "audio_s": round(sum(result.duration_s for result in results), 1),
+        **dict.fromkeys(_TRANSLATION_QUALITY),
+        **_translation_quality(scored),
+        "loops": sum(_loops(result) for result in results),
+        "skipped_s": _rounded(sum((each.to_s - each.from_s for result in results for each in result.skipped), 0.0)),
+        **_delays([result for result in scored if result.delays_s]),
+    }
+
+
 def _transcript_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
     """Error rates in per cent: of words, and of characters in languages without spaces."""
     by_words = [result for result in scored if result.text_lang not in CHARACTER_LANGUAGES]
@@ -79,17 +117,15 @@ def _transcript_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
 
 
 def _translation_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
-    """BLEU and chrF, lower-cased."""
+    """BLEU and chrF, lower-cased; scored: all in one language."""
     references = [result.reference or "" for result in scored]
-    texts = [result.text for result in scored]
     whole = [result.offline for result in scored if result.offline is not None]
     figures: dict[str, Any] = {}
-    if scored:
-        figures |= {"bleu": _rounded(bleu(references, texts, lowercase=True))}
-        figures |= {"chrf": _rounded(chrf(references, texts, lowercase=True))}
-    if scored and len(whole) == len(scored):
-        figures |= {"bleu_offline": _rounded(bleu(references, whole, lowercase=True))}
-        figures |= {"chrf_offline": _rounded(chrf(references, whole, lowercase=True))}
+    for end, texts in (("", [result.text for result in scored]), ("_offline", whole)):
+        if scored and len(texts) == len(scored):
+            language = scored[0].text_lang
+            figures |= {f"bleu{end}": _rounded(bleu(references, texts, language, lowercase=True))}
+            figures |= {f"chrf{end}": _rounded(chrf(references, texts, lowercase=True))}
     return figures
 
 
@@ -143,11 +179,13 @@ def _foreseen_laal_s(result: ClipResult, time: str) -> float | None:
 
 def _costs(results: Sequence[ClipResult]) -> dict[str, Any]:
     audio_s = sum(result.duration_s for result in results)
-    compute_s = sum(emission.compute_s for result in results for emission in result.emissions)
     timing = timing_of(results)
+    heard_s = sum(emission.compute_s for result in results for emission in result.emissions)
+    text_s = sum(emission.stage_s for result in results for emission in result.emissions)
+    stages = _stages(timing, heard_s) | {"text": text_s}
     return {
-        "compute_per_audio_s": _rounded(compute_s / audio_s),
-        "stages": {name: _rounded(seconds / audio_s) for name, seconds in _stages(timing, compute_s).items()},
+        "compute_per_audio_s": _rounded((heard_s + text_s) / audio_s),
+        "stages": {name: _rounded(seconds / audio_s) for name, seconds in stages.items()},
         "decode_step_ms": _step_ms(timing),
         "peak_memory_mb": _peak_memory_mb(),
     }
@@ -181,8 +219,8 @@ def _n_units(result: ClipResult) -> int:
     return len(units(normalised(result.reference or "", result.text_lang), result.text_lang))
 
 
-def _stages(timing: Timing, compute_s: float) -> dict[str, float]:
-    """Steps count together; other: what streaming takes besides the engine's stages."""
+def _stages(timing: Timing, heard_s: float) -> dict[str, float]:
+    """Steps count together; translation: that by Whisper; other: what a session takes besides the engine."""
     known = {
         "mel": timing.mel_s,
         "encode": timing.encode_s,
@@ -190,8 +228,9 @@ def _stages(timing: Timing, compute_s: float) -> dict[str, float]:
         "prefill": timing.prefill_s,
         "steps": sum(timing.step_s),
         "commit": timing.commit_s,
+        "translation": timing.translation_s,
     }
-    return known | {"other": compute_s - sum(known.values())}
+    return known | {"other": heard_s - sum(known.values())}
 
 
 def _step_ms(timing: Timing) -> dict[str, float | None]:
@@ -205,15 +244,24 @@ def _row(result: ClipResult) -> dict[str, Any]:
     is_scored = bool(result.reference) and result.text_lang == result.lang
     counted = edits(result.reference or "", result.text, result.text_lang) if is_scored else None
     return {
-        **{
-            name: getattr(result, name) for name in ("id", "lang", "kind", "duration_s", "reference", "text", "offline")
-        },
+        **{name: getattr(result, name) for name in ("id", "lang", "kind", "duration_s")},
         "language": result.language,
         "errors": counted and counted.errors,
         "n_reference": counted and counted.n_reference,
-        "loops": _loops(result),
         "lost_last_word": _has_lost_last(result),
         "foreseen": result.foreseen and [asdict(word) for word in result.foreseen],
+        **_text_row(result),
+        "translations": {
+            target: _text_row(each) | {"skipped": [asdict(one) for one in each.skipped]}
+            for target, each in result.translations.items()
+        },
+    }
+
+
+def _text_row(result: ClipResult) -> dict[str, Any]:
+    return {
+        **{name: getattr(result, name) for name in ("reference", "text", "offline")},
+        "loops": _loops(result),
         "delays_s": result.delays_s,
         "delays_ca_s": result.delays_ca_s,
         "final_word_s": result.final_word_s,

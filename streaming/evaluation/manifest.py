@@ -2,22 +2,25 @@
 
 Keys: id, path (from the manifest's folder), lang (a Whisper code; `none` without speech, `multi` for several),
 kind (whatever groups them, such as short, long, hard), duration_s, transcript ("" when nothing may come out, null
-when there is no reference to score by) and, where there are, translation_en and segments, the pieces that a long
-transcript consists of, each with start, end (seconds) and text. Others are passed over.
+when there is no reference to score by) and, where there are, translations, such as translation_es (a Whisper code), and
+segments, the pieces that a long transcript consists of, each with start, end (seconds), text and translations. Others
+are passed over.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from simul_whisper import SimulWhisperError
+from simul_whisper import SimulWhisperError, language_names
 
 FILE_NAME = "manifest.jsonl"
 # Longer than any recording; larger numbers are no times.
 _MOST_S = 1e9
+_TRANSLATION = "translation_"
 _shown = Repr().repr
 
 
@@ -27,16 +30,20 @@ class ManifestError(SimulWhisperError, ValueError):
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a transcript, and when it is spoken."""
+    """A piece of a transcript, when it is spoken, and its translations by language."""
 
     start_s: float
     end_s: float
     text: str
+    translations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording and its references; None: there is none, so do not score it; "": nothing may come out."""
+    """A recording and its references; None: there is none, so do not score it; "": nothing may come out.
+
+    translations: references in other languages, by Whisper's codes.
+    """
 
     id: str
     path: Path
@@ -44,7 +51,7 @@ class Clip:
     kind: str
     duration_s: float
     transcript: str | None
-    translation_en: str | None = None
+    translations: Mapping[str, str] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
 
 
@@ -96,7 +103,7 @@ def _clip(line: str, folder: Path) -> Clip:
         kind=_text(row, "kind"),
         duration_s=_duration_s(row),
         transcript=_reference(row, "transcript"),
-        translation_en=_reference({"translation_en": None} | row, "translation_en"),
+        translations=_translations(row),
         segments=_segments(row.get("segments", [])),
     )
 
@@ -128,6 +135,13 @@ def _reference(row: dict[str, Any], key: str) -> str | None:
     return value if value is None else _writable(key, value)
 
 
+def _translations(row: dict[str, Any]) -> dict[str, str]:
+    """Return the translations that there are; a key that names no language, such as translation_by, is passed over."""
+    codes = [key.removeprefix(_TRANSLATION) for key in row if key.startswith(_TRANSLATION)]
+    found = {code: _reference(row, _TRANSLATION + code) for code in codes if code in language_names()}
+    return {code: text for code, text in found.items() if text is not None}
+
+
 def _duration_s(row: dict[str, Any]) -> float:
     value = _value(row, "duration_s")
     if not _is_number(value) or not 0 < value <= _MOST_S:
@@ -152,5 +166,5 @@ def _segment(row: Any) -> Segment:
     match row:
         case {"start": start, "end": end, "text": str(text)} if _is_number(start) and _is_number(end):
             if 0 <= start < end <= _MOST_S:
-                return Segment(float(start), float(end), _writable("text", text))
+                return Segment(float(start), float(end), _writable("text", text), _translations(row))
     raise ManifestError(f"got the segment {_shown(row)}, expected start < end, in seconds, and a text")

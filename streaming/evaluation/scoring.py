@@ -138,9 +138,15 @@ def _edits(reference: str, hypothesis: str) -> Edits:
     return Edits(found.substitutions, found.deletions, found.insertions, n_reference)
 
 
-def bleu(references: Sequence[str], hypotheses: Sequence[str], *, lowercase: bool = False) -> float:
-    """Return the BLEU of the whole corpus, 0-100, one reference for each hypothesis, tokenised by 13a."""
-    return float(BLEU(lowercase=lowercase).corpus_score(hypotheses, [references]).score)
+def bleu(
+    references: Sequence[str], hypotheses: Sequence[str], language: str = "en", *, lowercase: bool = False
+) -> float:
+    """Return the BLEU of the whole corpus, 0-100, one reference for each hypothesis.
+
+    Tokenised by 13a; by characters in CHARACTER_LANGUAGES, where 13a would find one word in each sentence.
+    """
+    tokenizer = "char" if language in CHARACTER_LANGUAGES else "13a"
+    return float(BLEU(lowercase=lowercase, tokenize=tokenizer).corpus_score(hypotheses, [references]).score)
 
 
 def chrf(references: Sequence[str], hypotheses: Sequence[str], *, lowercase: bool = False) -> float:

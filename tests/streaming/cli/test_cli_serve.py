@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,19 @@ def test_a_certificate_of_ones_own_serves_those_who_trust_it(
         monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
         assert main(["connect", address.replace("https", "wss"), str(CAPTIONS)]) == 0
         assert words_of(capsys.readouterr().out) == SPOKEN
+
+
+@pytest.mark.skipif(not shutil.which("apertium"), reason="needs apertium, with English and Spanish")
+def test_a_client_asks_for_translations(capsys: pytest.CaptureFixture[str]) -> None:
+    with run_server("--to", "es") as (_, address):
+        assert main(["connect", address, str(CAPTIONS), "--to", "Spanish"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert words_of(" ".join(line for line in lines if not line.startswith("es: "))) == SPOKEN
+        assert "palabras" in words_of(" ".join(line for line in lines if line.startswith("es: ")))
+        assert main(["connect", address, str(CAPTIONS), "--to", "ja"]) == 2
+        err = capsys.readouterr().err
+        assert "Japanese" in err
+        assert len(err.splitlines()) == 1
 
 
 def test_standard_input_is_raw_audio() -> None:

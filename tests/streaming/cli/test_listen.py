@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,24 @@ def test_what_is_spoken_becomes_captions(microphone: VirtualMicrophone, tmp_path
         rate = word_edits(CAPTIONS.with_suffix(".txt").read_text(), running.out, "en").rate
         assert rate is not None
         assert rate <= 0.2
+
+
+@pytest.mark.skipif(not shutil.which("apertium"), reason="needs apertium, with English and Spanish")
+def test_what_is_spoken_is_translated_too(microphone: VirtualMicrophone, tmp_path: Path) -> None:
+    output, flags = tmp_path / "talk.srt", ("--to", "es", "--translation-backend", "apertium")
+    with listening(microphone, tmp_path, *flags, "--format", "srt", "--output", str(output)) as running:
+        with microphone.playing(CAPTIONS) as player:
+            player.wait(60)
+        running.wait_for("back")
+        assert running.stop(signal.SIGINT) == 0
+        shown = running.out.splitlines()
+        spanish = [line.removeprefix("es: ") for line in shown if line.startswith("es: ")]
+        english = [line for line in shown if not line.startswith("es: ")]
+        for path, lines in ((output, english), (tmp_path / "talk.es.srt", spanish)):
+            captions = [line for line in path.read_text().splitlines() if not re.match(r"\d", line)]
+            assert " ".join(" ".join(captions).split()) == " ".join(lines)
+        assert "palabras" in words_of(" ".join(spanish))
+        assert "Traceback" not in running.err
 
 
 def test_a_microphone_may_go_and_come_back_and_kill_9_loses_nothing(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from simul_whisper import Timing, Word
 from streaming.evaluation.replay import Emission
 from streaming.evaluation.results import ClipResult
-from streaming.events import Event, Language, Words
+from streaming.events import Event, Language, Translation, Words
 
 BLANK = ClipResult(
     id="tide",
@@ -27,6 +27,10 @@ def emission(audio_s: float, texts: Sequence[str], *, late_s: float = 0.0, langu
     words = Words(tuple(Word(text, 0.0, 0.0, 1.0) for text in texts), audio_s)
     events: tuple[Event, ...] = (Language(language), words) if language else (words,)
     return Emission(events, audio_s, audio_s + late_s, late_s, Timing(total_s=late_s))
+
+
+def told(text: str, target: str = "es") -> Translation:
+    return Translation(target, (Word(text, 0.0, 0.0, 1.0, target),), 0.0, 0.0)
 
 
 def result(*emissions: Emission, **changes: object) -> ClipResult:

@@ -57,6 +57,12 @@ def test_a_character_has_one_too(tmp_path: Path) -> None:
     assert "--char_level" in (tmp_path / "zh" / "score.sh").read_text()
 
 
+def test_a_mark_that_stands_alone_has_none(tmp_path: Path) -> None:
+    write_logs(tmp_path / "en", [result(emission(1.0, [" The tide", " —"]), emission(2.0, [" turns."]))])
+    (row,) = rows(tmp_path / "en" / "hypotheses.jsonl")
+    assert (row["prediction"], row["delays"]) == ("The tide turns.", [1000, 1000, 2000])
+
+
 def test_clips_with_segments_stand_apart_and_those_without_a_reference_nowhere(tmp_path: Path) -> None:
     silent = result(emission(1.0, []), id="silent", reference="")
     whole, segmented = write_logs(tmp_path / "en-long", [LONG, silent, SHORT])

@@ -31,7 +31,7 @@ def write(folder: Path, *lines: str) -> Path:
 
 def test_a_folder_or_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, json.dumps(ROW), "", json.dumps(ROW | {"id": "b", "transcript": None}))
-    expected = Clip("tide", tmp_path / "short" / "tide.flac", "en", "short", 3.0, "The tide turns.", None)
+    expected = Clip("tide", tmp_path / "short" / "tide.flac", "en", "short", 3.0, "The tide turns.")
     clips = load_manifest(path)
     assert clips == load_manifest(tmp_path) == load_manifest(str(tmp_path))
     assert clips[0] == expected
@@ -43,16 +43,23 @@ def test_line_separators_inside_a_text_do_not_split_it(tmp_path: Path) -> None:
     assert load_manifest(path)[0].transcript == "one\u2028two\x85"
 
 
-def test_references_may_be_empty_and_a_translation_left_out(tmp_path: Path) -> None:
+def test_references_may_be_empty_and_translations_left_out(tmp_path: Path) -> None:
     row = {key: value for key, value in ROW.items() if key != "translation_en"} | {"transcript": ""}
     clip = load_manifest(write(tmp_path, json.dumps(row)))[0]
-    assert (clip.transcript, clip.translation_en) == ("", None)
+    assert (clip.transcript, clip.translations) == ("", {})
+
+
+def test_translations_are_those_into_languages(tmp_path: Path) -> None:
+    row = ROW | {"translation_es": "La marea cambia.", "translation_yue": "", "translation_by": "hand"}
+    clip = load_manifest(write(tmp_path, json.dumps(row)))[0]
+    assert clip.translations == {"es": "La marea cambia.", "yue": ""}
 
 
 def test_segments_of_a_long_transcript(tmp_path: Path) -> None:
-    pieces = [{"start": 0, "end": 1.5, "text": "The tide"}, {"start": 1.5, "end": 3, "text": "turns."}]
+    first = {"start": 0, "end": 1.5, "text": "The tide", "translation_es": "La marea"}
+    pieces = [first, {"start": 1.5, "end": 3, "text": "turns."}]
     clip = load_manifest(write(tmp_path, json.dumps(ROW | {"segments": pieces})))[0]
-    assert clip.segments == (Segment(0.0, 1.5, "The tide"), Segment(1.5, 3.0, "turns."))
+    assert clip.segments == (Segment(0.0, 1.5, "The tide", {"es": "La marea"}), Segment(1.5, 3.0, "turns."))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,7 @@ def test_segments_of_a_long_transcript(tmp_path: Path) -> None:
         (json.dumps(ROW | {"id": 7}), "line 2: got 'id': 7"),
         (json.dumps(ROW | {"id": "b", "lang": ""}), "line 2: got 'lang': ''"),
         (json.dumps(ROW | {"id": "b", "transcript": ["a"]}), "line 2: got 'transcript': "),
+        (json.dumps(ROW | {"id": "b", "translation_es": 7}), "line 2: got 'translation_es': 7"),
         (json.dumps(ROW | {"id": "b", "segments": "a"}), "line 2: got 'segments': 'a'"),
         (json.dumps(ROW | {"id": "b", "segments": [{"start": 1, "end": 1, "text": ""}]}), "line 2: got the segment"),
         (json.dumps(ROW | {"id": "b", "segments": [{"start": True, "end": 2, "text": ""}]}), "line 2: got the segment"),
@@ -98,6 +106,13 @@ def test_the_demo_recordings_are_a_set() -> None:
     assert max(clip.duration_s for clip in clips) > 60
     for clip in clips:
         assert len(read_audio(clip.path)) / 16_000 == pytest.approx(clip.duration_s, abs=0.001)
+        # Of the longest, the segments are the whole text.
+        if clip.segments:
+            assert clip.segments[-1].end_s < clip.duration_s
+            assert " ".join(segment.text for segment in clip.segments) == clip.transcript
+            assert " ".join(each.translations["es"] for each in clip.segments) == clip.translations["es"]
+    assert all(clip.translations["es"] for clip in clips)
+    assert any(clip.segments for clip in clips)
 
 
 @pytest.mark.skipif(not EVAL.exists(), reason="needs the shared recordings")

@@ -1,5 +1,6 @@
 """Playing recorded audio: what is given, and the clocks."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -98,6 +99,7 @@ class Shouting:
     target: str
     reads: str = ""
     held: list[Translation] = field(default_factory=list)
+    woken: threading.Event = field(default_factory=threading.Event)
 
     def feed(self, events: Sequence[Event]) -> Iterable[Event]:
         for event in events:
