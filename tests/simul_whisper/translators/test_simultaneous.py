@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simul_whisper import Sentence, SimultaneousTranslation, TargetToken, Translated, TranslationError, Translator, Word
+from simul_whisper import (
+    BackendError,
+    Sentence,
+    SimultaneousTranslation,
+    TargetToken,
+    Translated,
+    TranslationError,
+    Translator,
+    Word,
+)
 from tests.properties import examples
 from tests.translating import ORDERS, Backwards, Order, same, text_of, translation_of, words_of
 
@@ -396,6 +405,12 @@ def test_after_a_failure_a_sentence_is_tried_again_when_it_is_whole() -> None:
 
 def _text(words: Sequence[Word]) -> str:
     return "".join(word.text for word in words)
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # noqa: ARG005
+    with pytest.raises(BackendError, match=r"sentencex.*simul-whisper\[translate\]"):
+        SimultaneousTranslation("de")
 
 
 SPOKEN = st.builds(

@@ -375,6 +375,18 @@ def test_calls_that_are_never_answered_do_not_add_up(monkeypatch: pytest.MonkeyP
         assert translated(rest(log)) == " enO .owt"
 
 
+def test_a_system_without_threads_is_a_failure_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:  # noqa: ARG001
+        raise RuntimeError("can't start new thread")
+
+    stage = staged(Backwards())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        told = heard(stage, spoken("One two."))
+    assert skips(told) == [TranslationSkipped("de", 0.0, 1.0, "RuntimeError: can't start new thread")]
+    assert translated(heard(stage, spoken("Three.", 1.0))) == " .eerhT"
+
+
 def test_what_is_counted() -> None:
     metrics, translator = TranslationMetrics(), Held()
     stage = TranslationStage(translator, CONFIG, ["de"], drafts=False, metrics=metrics)
