@@ -19,7 +19,8 @@ from simul_whisper.foreign_files import one_line, open_regular, read_json, shown
 from simul_whisper.translators.model_files import Family, ModelFiles
 
 ALIGNMENT_FILE = "alignment.json"
-_VARIABLES = ("decoder/alignment_layer", "decoder/alignment_heads")
+# The variables, and what CTranslate2 takes where an older model lacks them.
+_DEFAULTS = {"decoder/alignment_layer": -1, "decoder/alignment_heads": 1}
 _N_HEADS = "decoder/num_heads"
 _LAYER = re.compile(rb"decoder/layer_(\d{1,4})/attention/")
 # Rank, type and number of bytes of a single 16-bit number.
@@ -75,28 +76,60 @@ def _read(path: Path) -> Alignment:
     return alignment
 
 
-def with_alignment(file: Path, alignment: Alignment) -> bytes | None:
-    """Return the content of a `model.bin` with other heads chosen in it; None where it has these already.
+def with_alignment(file: Path, alignment: Alignment | None) -> bytes | None:
+    """Return the content of a `model.bin` with other heads chosen in it; None where nothing is to be changed.
 
-    Raises WeightsError.
+    Raises WeightsError for heads that it does not have, also where it names them itself: CTranslate2 would read what
+    lies beside them in memory.
     """
-    values = alignment.layer, alignment.heads
     with _mapped(file) as model:
-        places = [_place(model, file, name) for name in _VARIABLES]
-        if all(struct.unpack_from("<h", model, place)[0] == value for place, value in zip(places, values, strict=True)):
+        own = tuple(_number(model, name, default) for name, default in _DEFAULTS.items())
+        wanted = (alignment.layer, alignment.heads) if alignment else own
+        size = _size(model)
+        for layer, heads in (own, wanted):
+            if not -size[0] <= layer < size[0] or not 0 <= heads <= size[1]:
+                raise WeightsError(
+                    f"{file}: got {heads} heads of layer {layer} to align with, expected at most {size[1]} of one of "
+                    f"{size[0]} layers"
+                )
+        if wanted == own:
             return None
         content = bytearray(model)
-    for place, value in zip(places, values, strict=True):
-        struct.pack_into("<h", content, place, value)
+        for name, value in zip(_DEFAULTS, wanted, strict=True):
+            place = _place(model, name)
+            if place < 0:
+                raise WeightsError(f"{file}: names no heads that align; convert the model with a newer CTranslate2")
+            struct.pack_into("<h", content, place, value)
     return bytes(content)
 
 
 def decoder_size(file: Path) -> tuple[int, int]:
     """Return how many layers the decoder of a `model.bin` has, and how many heads each. Raises WeightsError."""
     with _mapped(file) as model:
-        n_heads = struct.unpack_from("<h", model, _place(model, file, _N_HEADS))[0]
-        layers = {int(found[1]) for found in _LAYER.finditer(model)}
-    return len(layers), int(n_heads)
+        return _size(model)
+
+
+def _size(model: mmap.mmap) -> tuple[int, int]:
+    layers = {found[1] for found in _LAYER.finditer(model)}
+    return len(layers), _number(model, _N_HEADS, 1)
+
+
+def _number(model: mmap.mmap, name: str, default: int) -> int:
+    """Return the value of a variable that is one 16-bit number."""
+    place = _place(model, name)
+    return default if place < 0 else int(struct.unpack_from("<h", model, place)[0])
+
+
+def _place(model: mmap.mmap, name: str) -> int:
+    """Return where the value of such a variable stands, after its name and a zero; -1 where there is none."""
+    start = struct.pack("<H", len(name) + 1) + name.encode() + b"\0"
+    found = model.find(start)
+    if found < 0:
+        return found
+    place = found + len(start) + len(_HEADER)
+    if model[found + len(start) : place] != _HEADER:
+        raise ValueError(f"{name} is not one number of 16 bits")
+    return place
 
 
 @contextmanager
@@ -106,11 +139,3 @@ def _mapped(file: Path) -> Iterator[mmap.mmap]:
             yield model
     except (OSError, ValueError, struct.error) as error:  # an empty file is a ValueError
         raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
-
-
-def _place(model: mmap.mmap, file: Path, name: str) -> int:
-    """Return where the value of a variable stands: after its name, which ends with a zero, and its header."""
-    start = model.find(struct.pack("<H", len(name) + 1) + name.encode() + b"\0" + _HEADER)
-    if start < 0:
-        raise WeightsError(f"{file}: names no heads that align; convert the model with a newer CTranslate2")
-    return start + 2 + len(name) + 1 + len(_HEADER)

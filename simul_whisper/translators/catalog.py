@@ -88,10 +88,10 @@ def translator_directory(
     name: a directory, a hub id, or one of those known. cache_dir, endpoint: another cache than the hub's own, and
     another hub. Raises ModelNotFoundError.
     """
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         is_directory = bool(name) and path.is_dir()
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ModelNotFoundError(f"{one_line(name)}: cannot be opened: {one_line(error)}") from error
     if is_directory:
         return path
@@ -101,7 +101,7 @@ def translator_directory(
     if cached := _cached_files(hub_id, cache_dir):
         return cached.directory
     _warn_of_licence(hub_id, progress)
-    return hub.hub_files(hub_id, FILES, cache_dir, progress, endpoint)
+    return hub.hub_files(hub_id, FILES, cache_dir, progress, endpoint, instead="another of `simul-whisper models`")
 
 
 def _hub_id(name: str) -> str:

@@ -107,7 +107,7 @@ def load_model(directory: Path, name: str, alignment: Alignment | None = None) -
 
 
 def _engine(files: ModelFiles, alignment: Alignment | None) -> Any:
-    """Return CTranslate2's translator, on a GPU if there is one; else on one thread, since recognition needs the rest."""
+    """Return CTranslate2's translator: on a GPU if there is one, else on one thread, beside recognition."""
     options: Mapping[str, Any] = {"device": "auto", "inter_threads": 1, "intra_threads": 1}
     file = files.directory / MODEL_FILE
     try:
@@ -119,7 +119,7 @@ def _engine(files: ModelFiles, alignment: Alignment | None) -> Any:
 
 def _contents(files: ModelFiles, alignment: Alignment | None) -> Mapping[str, bytes] | None:
     """Return the model's files with other heads chosen in them; None where they are as they should be."""
-    model = with_alignment(files.directory / MODEL_FILE, alignment) if alignment else None
+    model = with_alignment(files.directory / MODEL_FILE, alignment)
     if model is None:
         return None
     return beside_weights(files.directory) | {MODEL_FILE: model}

@@ -28,6 +28,7 @@ _FILES = [
     "model.safetensors.index.json",
     "model-*.safetensors",
 ]
+_INSTEAD = "a model that pip installs: tiny.en, base"
 # Which HTTP library the client uses depends on its version; its errors are the bases of this one.
 _FAILURES: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
 
@@ -40,12 +41,7 @@ def hub_directory(
     cache_dir: another place than the hub's own cache; endpoint: another hub. A connection that breaks is resumed;
     after a failure, whole files are kept. Raises ModelNotFoundError.
     """
-    if cached := cached_directory(hub_id, cache_dir):
-        return cached
-    found = _snapshot(hub_id, _FILES, _Reporting(Stage.DOWNLOADING, progress), cache_dir, endpoint)
-    n_bytes = sum(file.stat().st_size for file in found.iterdir())
-    progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
-    return found
+    return cached_directory(hub_id, cache_dir) or hub_files(hub_id, _FILES, cache_dir, progress, endpoint)
 
 
 def hub_files(
@@ -54,10 +50,16 @@ def hub_files(
     cache_dir: Path | None = None,
     progress: ProgressHandler = silent,
     endpoint: str | None = None,
+    instead: str = _INSTEAD,
 ) -> Path:
-    """Return the directory of a repository with the files that match, downloaded. As for `hub_directory`."""
-    reporting = _Reporting(Stage.DOWNLOADING, progress, "another of `simul-whisper models`")
-    return _snapshot(hub_id, list(patterns), reporting, cache_dir, endpoint)
+    """Return the directory of a repository after downloading the files that match; the rest as for `hub_directory`.
+
+    instead: what to use when it fails, beside a local directory.
+    """
+    found = _snapshot(hub_id, patterns, _Reporting(Stage.DOWNLOADING, progress, instead), cache_dir, endpoint)
+    n_bytes = sum(file.stat().st_size for file in found.iterdir())
+    progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
+    return found
 
 
 def cached_files(hub_id: str, patterns: Sequence[str], cache_dir: Path | None = None) -> Path | None:
@@ -84,7 +86,8 @@ def hub_folder(
     """
     if cached := _cached_part(hub_id, folder, cache_dir):
         return cached
-    found = _snapshot(hub_id, [folder, f"{folder}/*"], _Reporting(stage, progress), cache_dir, endpoint) / folder
+    reporting = _Reporting(stage, progress, _INSTEAD)
+    found = _snapshot(hub_id, [folder, f"{folder}/*"], reporting, cache_dir, endpoint) / folder
     if not found.exists():
         return None
     progress(Progress(stage, hub_id, 1, 1))
@@ -97,17 +100,19 @@ class _Reporting:
 
     stage: Stage
     progress: ProgressHandler
-    instead: str = "a model that pip installs: tiny.en, base"
+    instead: str
 
 
 def _snapshot(
-    hub_id: str, patterns: list[str], reporting: _Reporting, cache_dir: Path | None, endpoint: str | None
+    hub_id: str, patterns: Sequence[str], reporting: _Reporting, cache_dir: Path | None, endpoint: str | None
 ) -> Path:
     """Download the files of a repository that match and return its directory in the cache."""
     bars = _bars(hub_id, reporting)
     try:
         return Path(
-            snapshot_download(hub_id, cache_dir=cache_dir, allow_patterns=patterns, tqdm_class=bars, endpoint=endpoint)
+            snapshot_download(
+                hub_id, cache_dir=cache_dir, allow_patterns=list(patterns), tqdm_class=bars, endpoint=endpoint
+            )
         )
     except _FAILURES as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]

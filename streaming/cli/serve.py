@@ -137,12 +137,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _translations(configs: Configs) -> "Translations":
-    """Return what clients may have translated; text only if settings of translation, or languages, ask for it."""
+    """Return what clients may have translated; text only if settings of translation, or languages, ask for it.
+
+    Raises ConfigError.
+    """
     from streaming.server.translations import Translations
 
     is_of_text = bool(configs.stage_targets) or configs.translation != TranslationConfig()
     translator = loaded_translator(configs.translation) if is_of_text else None
-    return Translations(configs.translation, translator, configs.engine.targets)
+    translations = Translations(configs.translation, translator, configs.engine.targets)
+    translations.check_first(configs.engine)
+    return translations
 
 
 def _client_limits(text: str) -> ClientLimits:

@@ -112,14 +112,15 @@ class _Endpoints:
             return JSONResponse({"message": health.message or f"the model is {health.state.value}"}, 503, _NOT_KEPT)
         # Of whatever language a session asks for.
         translations, any_language = self._registry.translations, replace(config, language="auto")
+        targets = translations.targets(health, any_language)
         told = {
             "name": health.model,
             "languages": _named(health.languages),
             "tasks": health.tasks,
             "language": config.language,
             "task": config.task,
-            "targets": _named(translations.targets(health, any_language)),
-            "first_targets": translations.first,
+            "targets": _named(targets),
+            "first_targets": [target for target in translations.first if target in targets],
             "most_targets": self._registry.client_limits.targets,
             "translator": translations.translator_name,
         }

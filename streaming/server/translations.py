@@ -10,10 +10,12 @@ from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig, Transl
 from streaming.events import Reason
 from streaming.sessions.pool import Health, SessionHandle
 from streaming.sessions.request import Refusal
+from streaming.stages.metrics import TranslationMetrics
 from streaming.stages.stage import run_stage
 from streaming.stages.translation import TranslationStage
 
 _LANGUAGES = tuple(language_names())
+_PLACES = ("{source}", "{target}")
 _MOST_SHOWN = 12
 
 
@@ -24,12 +26,25 @@ class Translations:
         self, config: TranslationConfig | None = None, translator: Translator | None = None, first: Sequence[str] = ()
     ) -> None:
         self.config, self.translator, self.first = config or TranslationConfig(), translator, tuple(first)
+        # A name that depends on the languages stands for many models, of which clients are to make nobody load more.
+        self._has_many_models = any(place in self.config.model for place in _PLACES)
+        self.metrics = TranslationMetrics()
         self._of_text: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     @property
     def translator_name(self) -> str:
         """What translates text; empty where nothing does."""
         return self.translator.description if self.translator else ""
+
+    def check_first(self, config: AlignAttConfig) -> None:
+        """Raise ConfigError for languages that are to be offered first and cannot be had, whatever is spoken."""
+        source = _source(config)
+        for target in self.config.by_translator(self.first):
+            assert self.translator
+            if source != "auto":
+                self.translator.check_pair(source, target)
+            elif target not in self._targets_of_text(_LANGUAGES):
+                raise ConfigError(f"{self.translator.description} translates no language into {target}")
 
     def targets(self, health: Health, config: AlignAttConfig) -> tuple[str, ...]:
         """Return the languages that a session with these settings can have, but for that of its own text."""
@@ -53,7 +68,8 @@ class Translations:
 
     def _targets_of_text(self, sources: tuple[str, ...]) -> tuple[str, ...]:
         if sources not in self._of_text:
-            candidates = self.config.by_translator(_LANGUAGES) if self.translator else ()
+            offered = self.first if self._has_many_models else _LANGUAGES
+            candidates = self.config.by_translator(offered) if self.translator else ()
             self._of_text[sources] = tuple(
                 target for target in candidates if any(self._has_pair(source, target) for source in sources)
             )
@@ -61,8 +77,8 @@ class Translations:
 
     def _has_pair(self, source: str, target: str) -> bool:
         assert self.translator
-        if source == target:
-            return False
+        if source == target or self._has_many_models:
+            return source != target
         try:
             self.translator.check_pair(source, target)
         except ConfigError:
@@ -74,8 +90,8 @@ class SessionTranslations:
     """Those of one session, whose targets may be chosen at any time."""
 
     def __init__(self, translations: Translations, handle: SessionHandle, *, drafts: bool) -> None:
-        self._handle, self._translator, self._config = handle, translations.translator, translations.config
-        self._drafts = drafts and translations.config.drafts
+        self._handle, self._translations, self._config = handle, translations, translations.config
+        self._drafts = drafts and self._config.drafts
         # Made when it is first needed: it has a thread.
         self._stage: TranslationStage | None = None
 
@@ -92,8 +108,9 @@ class SessionTranslations:
         if self._stage:
             self._stage.choose(targets)
         elif targets:
-            assert self._translator
-            self._stage = TranslationStage(self._translator, self._config, targets, drafts=self._drafts)
+            translator, metrics = self._translations.translator, self._translations.metrics
+            assert translator
+            self._stage = TranslationStage(translator, self._config, targets, drafts=self._drafts, metrics=metrics)
             run_stage(self._handle.log, self._stage)
 
 

@@ -30,5 +30,10 @@ class Shouting:
     def translate(self, sentence: Sentence) -> tuple[TargetToken, ...]:
         self.is_asked.set()
         self.may_go_on.wait()
-        n_told = len(sentence.told.split())
-        return tuple(TargetToken(word.upper(), n) for n, word in enumerate(sentence.words) if n >= n_told)
+        at, tokens = -len(sentence.told.strip()), list[TargetToken]()
+        for n, word in enumerate(sentence.words):
+            text = word.upper() if n else word.upper().lstrip()
+            at += len(text)
+            if at > 0:
+                tokens.append(TargetToken(word.upper(), n))
+        return tuple(tokens)

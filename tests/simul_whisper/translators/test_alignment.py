@@ -79,6 +79,22 @@ def test_only_the_two_numbers_change(model: Path) -> None:
     assert with_alignment(file, Alignment()) == whole
 
 
+@pytest.mark.parametrize("named", [Alignment(2), Alignment(-3), Alignment(heads=3), Alignment(900, 900)])
+def test_heads_that_a_model_does_not_have_are_refused(model: Path, named: Alignment) -> None:
+    """Also those that it names itself."""
+    file = model / "model.bin"
+    with pytest.raises(WeightsError, match=r"expected at most 2 of one of 2 layers"):
+        with_alignment(file, named)
+    whole = file.read_bytes()
+    header = b"decoder/alignment_layer\0\0\2\2\0\0\0"
+    file.write_bytes(whole.replace(header + b"\xff\xff", header + b"\x84\x03"))
+    with pytest.raises(WeightsError, match=r"got 1 heads of layer 900"):
+        load_model(model, "model")
+    file.write_bytes(whole.replace(header, b"decoder/alignment_layer\0\0\1\2\0\0\0"))
+    with pytest.raises(WeightsError, match=r"alignment_layer is not one number of 16 bits"):
+        load_model(model, "model")
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"{", b'{"layer": "x"}', b'{"heads": 0}', b'{"layer": 40000}', b'{"unknown": 1}', b'{"layer": true}'],

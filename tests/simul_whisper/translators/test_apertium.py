@@ -4,6 +4,7 @@ import gc
 import os
 import stat
 import string
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from simul_whisper.translators import Sentence
 from simul_whisper.translators.apertium import ApertiumTranslator, modes_by_pair, open_apertium
 from simul_whisper.translators.apertium_pipe import _one_line, _plain, _stream
 from simul_whisper.translators.config import TranslationConfig
+from tests.conftest import RECORDINGS
 from tests.properties import examples
 
 
@@ -70,6 +72,15 @@ def test_it_translates(apertium: ApertiumTranslator) -> None:
     assert text_of(apertium, said("The cat is sleeping.")) == " El gato está durmiendo."
     assert text_of(apertium, said("The cat is sleeping.", told=" El gato")) == " está durmiendo."
     assert "eng-spa" in apertium.description
+
+
+@needs_apertium
+def test_commands_that_are_kept_running_say_what_the_program_says(apertium: ApertiumTranslator) -> None:
+    lines = [line for line in (RECORDINGS / "kettle.txt").read_text("utf-8").splitlines() if line and line[0] != "("]
+    command = ["apertium", "-u", "eng-spa"]
+    for line in [*lines, "The kettle is", lines[0], "Zyx (zyx) etc."]:
+        expected = subprocess.run(command, input=line, capture_output=True, text=True, check=True).stdout
+        assert text_of(apertium, said(line)).split() == expected.split()
 
 
 @needs_apertium

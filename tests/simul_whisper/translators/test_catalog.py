@@ -44,6 +44,7 @@ def test_what_is_not_for_commercial_use_is_told_before_it_is_fetched(tmp_path: P
     with fake_hub(hub_id, source) as hub:
         translator_directory("nllb-200-distilled-600m", reports.append, tmp_path / "cache", hub.endpoint)
         assert reports[0] == Progress(Stage.LICENCE, f"of {hub_id}: CC-BY-NC-4.0, not for commercial use; 630 MB", 0, 0)
+        assert reports[-1].fraction == 1
         assert hub.downloads
         reports.clear()
         translator_directory("nllb-200-distilled-600m", reports.append, tmp_path / "cache", NO_HUB)
@@ -82,7 +83,7 @@ def test_a_known_name_stands_for_a_hub_id(tmp_path: Path, name: str, hub_id: str
 
 
 @pytest.mark.parametrize(
-    "name", ["", "no-such", "./nowhere", "/nowhere/at/all", "a/b/c", __file__, "x\0y", "opus-mt-en"]
+    "name", ["", "no-such", "./nowhere", "/nowhere/at/all", "a/b/c", __file__, "x\0y", "~nobody/x", "opus-mt-en"]
 )
 def test_a_name_of_nothing_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelNotFoundError, match=r"expected a directory|is no directory|cannot be opened") as refused:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,7 @@ from simul_whisper import (
     WeightsError,
     open_translator,
 )
+from simul_whisper.translators import ctranslate2 as backend
 from simul_whisper.translators.ctranslate2 import load_model
 from tests.fixture_translator import CONFIG, DIRECTORY, by_oracle, fixture_sentence, held_out, joined
 from tests.hostile_files import only_our_errors
@@ -159,6 +161,28 @@ def test_one_model_for_each_pair(tmp_path: Path) -> None:
         translator.check_pair("en", "de")
     with pytest.raises(TranslationError, match="could not translate"):
         translator.translate(dataclasses.replace(sentences[0], target="de"))
+
+
+def test_a_model_that_is_loaded_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for target in ("la", "de"):
+        copy_of_fixture(tmp_path / f"to-{target}")
+    begun, go_on = Event(), Event()
+
+    def slow(directory: Path, name: str) -> Any:
+        if name.endswith("de"):
+            begun.set()
+            assert go_on.wait(60)
+        return load_model(directory, name)
+
+    monkeypatch.setattr(backend, "load_model", slow)
+    translator = open_translator(TranslationConfig(model=f"{tmp_path}/to-{{target}}"))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(translator.check_pair, "en", "de")
+        assert begun.wait(60)
+        assert joined(translator.translate(fixture_sentence(WORDS))) == by_oracle(WORDS)
+        go_on.set()
+        with pytest.raises(ConfigError, match="does not translate into de, but into la"):
+            waiting.result()
 
 
 @pytest.mark.parametrize("name", [file.name for file in DIRECTORY.iterdir()])

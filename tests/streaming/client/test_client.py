@@ -268,24 +268,25 @@ def test_translations_come_beside_the_words(translating: Served) -> None:
 
 
 def test_targets_are_chosen_while_it_speaks_also_over_connections_that_are_cut(translating: Served) -> None:
+    chosen = [["es"], ["de"], list[str]()]
+
     async def listen(line: TcpRelay) -> list[ClientEvent]:
-        events, n_flushed = list[ClientEvent](), 0
-        async with Client(f"ws://127.0.0.1:{line.port}", targets=["es"]) as client:
+        events = list[ClientEvent]()
+        async with Client(f"ws://127.0.0.1:{line.port}", targets=chosen[0]) as client:
             await client.send(SPEECH.samples)
             client.flush()
+            n_chosen = 1
             async for event in client:
                 events.append(event)
-                if not isinstance(event, Flushed):
-                    continue
-                n_flushed += 1
-                if n_flushed > 2:
-                    client.end()
-                    continue
-                # It may be lost with the connection, and is said again.
-                client.choose_targets([["de"], []][n_flushed - 1])
-                line.pull()
-                await client.send(SPEECH.samples)
-                client.flush()
+                if n_chosen < len(chosen) and translation(events, chosen[n_chosen - 1][0]) == SPEECH.text.upper():
+                    # It may be lost with the connection, and is said again.
+                    client.choose_targets(chosen[n_chosen])
+                    line.pull()
+                    n_chosen += 1
+                    await client.send(SPEECH.samples)
+                    client.flush()
+                    if n_chosen == len(chosen):
+                        client.end()
         return events
 
     with relay_to(translating.port) as line:

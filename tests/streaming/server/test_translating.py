@@ -3,19 +3,21 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from simul_whisper import TranslationConfig
+from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig
 from streaming.events import Ended, Flushed, Reason, Recognised, Translation
 from streaming.protocols.native import Numbered, Refused, Resume, Targets, client_text
 from streaming.server.translations import Translations
 from streaming.sessions.request import SessionRequest
-from tests.streaming.serving import Served, Talker, serving, text_of
+from tests.streaming.serving import CONFIG, Served, Talker, serving, text_of
 from tests.streaming.shouting import TARGETS, Shouting
 from tests.streaming.talk import AUDIO, END, FLUSH, HELLO, SPEECH, get, told
-from tests.tones import tone_model
+from tests.tones import WORDS, in_english, tone_model
 
 SHOUTED = SPEECH.text.upper()
 
@@ -40,6 +42,14 @@ def until(talker: Talker, kind: type[Any]) -> list[Any]:
         message = talker.next()
         events += [message.event] if isinstance(message, Numbered) else []
         assert not isinstance(message, Refused), message
+    return events
+
+
+def until_translated(talker: Talker, target: str) -> list[Any]:
+    """All events up to the last translation of what was said."""
+    events = list[Any]()
+    while translation(events, target) != SHOUTED:
+        events += until(talker, Translation)
     return events
 
 
@@ -74,14 +84,13 @@ def test_targets_are_chosen_while_somebody_speaks(served: Served) -> None:
         talker.say(HELLO, AUDIO, FLUSH)
         talker.ready()
         events = until(talker, Flushed)
-        assert translation(events, "es") == ""
         talker.say(choose("es"), AUDIO, FLUSH)
-        events = until(talker, Flushed)
+        events += until_translated(talker, "es")
         talker.say(choose("de"), AUDIO, FLUSH)
-        events += until(talker, Flushed)
+        events += until_translated(talker, "de")
         talker.say(choose(), AUDIO, END)
         events += talker.rest()
-    assert text_of(events) == SPEECH.text * 3
+    assert text_of(events) == SPEECH.text * 4
     assert translation(events, "es") == translation(events, "de") == SHOUTED
 
 
@@ -127,6 +136,23 @@ def test_without_a_translator_whisper_translates_into_english_where_it_can() -> 
         assert refused.message == "this server does not translate from English into English, but into nothing"
 
 
+def test_whisper_translates_into_english_beside_the_words_at_first_and_later() -> None:
+    german, english = tone_model("de"), "".join(WORDS[in_english(word)] for word in SPEECH.words)
+    with serving(model=german, config=replace(CONFIG, language="de")) as served:
+        messages, _ = told(served, hello("en"), AUDIO, END)
+        assert text_of(messages) == SPEECH.text
+        assert translation(messages, "en") == english
+        with Talker(served) as talker:
+            talker.say(HELLO, AUDIO, FLUSH)
+            events = until(talker, Flushed)
+            talker.say(choose("en"), AUDIO, FLUSH)
+            events += until(talker, Flushed)
+            talker.say(choose(), AUDIO, END)
+            events += talker.rest()
+    assert text_of(events) == SPEECH.text * 3
+    assert translation(events, "en") == english
+
+
 @pytest.mark.parametrize(
     ("targets", "why"),
     [
@@ -143,6 +169,41 @@ def test_what_cannot_be_had_is_refused_in_one_line(served: Served, targets: list
     assert why in refused.message
     messages, code = told(served, HELLO, json.dumps({"type": "targets", "targets": targets}))
     assert (messages[-1], code) == (refused, 1008)
+
+
+@dataclass
+class Hub(Shouting):
+    """Has a model for each pair of languages, which takes its time to load."""
+
+    loaded: set[tuple[str, str]] = field(default_factory=set)
+
+    def check_pair(self, source: str, target: str) -> None:
+        self.loaded.add((source, target))
+
+
+def test_clients_make_nobody_load_models_but_those_of_the_server() -> None:
+    config, hub = TranslationConfig(model="opus-mt-{source}-{target}"), Hub()
+    with serving(translations=Translations(config, hub, first=["es", "de"])) as served:
+        model = json.loads(get(served, "/v1/model")[1])
+        assert [each["code"] for each in model["targets"]] == ["en", "es", "de"]
+        (refused,), _ = told(served, hello("fr"))
+        assert "into French, but into en, es, de" in refused.message
+        assert hub.loaded == set()
+        messages, _ = told(served, hello("es"), AUDIO, END)
+        assert translation(messages, "es") == SHOUTED
+        assert hub.loaded == {("en", "es")}
+
+
+@pytest.mark.parametrize(("language", "target"), [("en", "fr"), ("de", "es"), ("auto", "fr")])
+def test_a_server_does_not_start_with_languages_that_it_cannot_have(language: str, target: str) -> None:
+    translations = Translations(translator=Shouting(), first=["en", target])
+    with pytest.raises(ConfigError, match=target):
+        translations.check_first(AlignAttConfig(language=language))
+
+
+@pytest.mark.parametrize("config", [AlignAttConfig(language="en"), AlignAttConfig(language="de", task="translate")])
+def test_a_server_starts_with_languages_that_it_can_have(config: AlignAttConfig) -> None:
+    Translations(translator=Shouting(), first=["en", "es"]).check_first(config)
 
 
 def test_targets_outlive_the_connection(served: Served) -> None:
@@ -186,3 +247,11 @@ def test_words_do_not_wait_for_a_translator_that_hangs() -> None:
         finally:
             translator.may_go_on.set()
     assert translation(messages, "de") == translation(messages, "es") == SHOUTED
+
+
+def test_translations_are_counted_by_target() -> None:
+    with serving(translations=Translations(translator=Shouting())) as served:
+        told(served, hello("de", "es"), AUDIO, END)
+        families = {family.name: family for family in text_string_to_metric_families(get(served, "/metrics")[1])}
+    words = {each.labels["target"]: each.value for each in families["simul_whisper_translation_words"].samples}
+    assert words == dict.fromkeys(["de", "es"], len(SHOUTED.split()))

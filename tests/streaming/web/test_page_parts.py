@@ -209,9 +209,10 @@ def made_event(chance: random.Random) -> Event:
     starts = sorted(chance.uniform(0, 6) for _ in range(chance.randint(1, 4)))
     words = tuple(Word(chance.choice([" One", " one,", " two", "."]), each, each + 0.3, 1.0) for each in starts)
     target = chance.choice(["de", "es"])
-    kinds: list[Event] = [Words(words, 7.0)] * 3 + [Translation(target, words, starts[0], 7.0)] * 4
-    kinds += [Draft(words), TranslationDraft(target, words), TranslationSkipped(target, starts[0], starts[-1], "slow")]
-    return chance.choice([*kinds, SpeechEnded(starts[-1])])
+    committed: list[Event] = [Words(words, 7.0), Translation(target, words, starts[0], 7.0)]
+    drafts: list[Event] = [Draft(words), TranslationDraft(target, words)]
+    others: list[Event] = [TranslationSkipped(target, starts[0], starts[-1], "slow"), SpeechEnded(starts[-1])]
+    return chance.choice([*committed * 4, *drafts, *others])
 
 
 @pytest.mark.parametrize("seed", range(20))

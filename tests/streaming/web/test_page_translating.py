@@ -114,7 +114,7 @@ def test_each_text_has_its_language_direction_and_file(page: Any, tmp_path: Path
     assert text_of(page, "es").split()[0] in saved
 
 
-OUTSIDE = """(width) => [...document.querySelectorAll("button, select, label, h1, h2, summary, .connection, .menu-panel")]
+OUTSIDE = """(width) => [...document.querySelectorAll("button, select, label, h1, h2, summary, .connection")]
   .filter((each) => each.checkVisibility())
   .filter((each) => each.getBoundingClientRect().right > width || each.getBoundingClientRect().left < 0)
   .map((each) => each.outerHTML)"""
