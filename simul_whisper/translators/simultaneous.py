@@ -89,20 +89,20 @@ class SimultaneousTranslation:
         """What is said next is in another sentence."""
         source = self._open
         self._draft_words = ()
-        if source is None or source.is_copied:
+        is_empty = source is None or source.is_lost or not (source.is_spoken or source.is_copied)
+        if source is None or source.is_copied or is_empty:
             self.draft = ()
-        if source is None:
-            return
-        source.is_whole = True
-        if source.is_lost or not (source.is_spoken or source.is_copied):
-            self._queue.remove(source)
+        if source:
+            source.is_whole = True
+            if is_empty:
+                self._queue.remove(source)
 
     # What is to be translated
 
     def next_request(self) -> TranslationRequest | None:
         """Return what a translator is to be asked next; None while more has to be said first."""
         source = self._queue[0] if self._queue else None
-        if source is None or source.is_lost or source.is_copied:
+        if source is None or source.is_lost or source.is_copied or not source.is_spoken:
             return None
         n_known = max(self._source_threshold, source.n_asked)
         if not source.is_whole and (source.has_failed or len(source.words) <= n_known):

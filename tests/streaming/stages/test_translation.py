@@ -255,6 +255,34 @@ def test_words_in_the_target_language_need_no_translator() -> None:
     assert [each.text for each in told if isinstance(each, TranslationDraft)] == [" Ja"]
 
 
+def test_words_that_wait_for_a_sentence_are_told_when_it_is_lost() -> None:
+    translator = Held(error=TranslationError("down"))
+    translator.may_answer.set()
+    stage = staged(translator)
+    told = list(stage.feed([spoken("One."), spoken("Guten Tag.", 1.0, "de"), spoken("Two.", 2.0)]))
+    told += stage.flush()
+    assert (translated(told), [(each.from_s, each.to_s) for each in skips(told)]) == (
+        " Guten Tag.",
+        [(0.0, 0.5), (2.0, 2.5)],
+    )
+
+
+def test_words_that_wait_for_a_translator_that_hangs_are_told_in_the_end() -> None:
+    translator = Held()
+    with session(staged(translator, IMPATIENT)) as log:
+        log.append([spoken("One."), spoken("Guten Tag.", 1.0, "de"), spoken("Two.", 2.0), spoken("Ja.", 3.0, "de")])
+        events = rest(log)
+    translator.may_answer.set()
+    assert translated(events) == " Guten Tag. Ja."
+
+
+def test_words_that_wait_for_a_language_that_is_not_translated_are_told() -> None:
+    stage = staged(Backwards())
+    told = heard(stage, spoken("One. Two.", 0.0, "xx"), spoken("Guten Tag.", 1.0, "de"), spoken("Three", 3.0, "xx"))
+    assert (translated(told), len(skips(told))) == (" Guten Tag.", 1)
+    assert translated(heard(stage, spoken("Ja.", 4.0, "de"))) == " Ja."
+
+
 def test_a_target_may_be_chosen_later_and_another_dropped() -> None:
     stage = staged(Backwards())
     told = heard(stage, spoken("ab cd ef", 0.0))
@@ -345,6 +373,18 @@ def test_calls_that_are_never_answered_do_not_add_up(monkeypatch: pytest.MonkeyP
                 thread.join(PATIENCE_S)
         log.append([spoken("One two.")])
         assert translated(rest(log)) == " enO .owt"
+
+
+def test_a_system_without_threads_is_a_failure_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:  # noqa: ARG001
+        raise RuntimeError("can't start new thread")
+
+    stage = staged(Backwards())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        told = heard(stage, spoken("One two."))
+    assert skips(told) == [TranslationSkipped("de", 0.0, 1.0, "RuntimeError: can't start new thread")]
+    assert translated(heard(stage, spoken("Three.", 1.0))) == " .eerhT"
 
 
 def test_what_is_counted() -> None:
