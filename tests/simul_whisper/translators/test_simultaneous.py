@@ -143,16 +143,33 @@ def test_words_that_nobody_can_place_are_spread_over_the_sentence() -> None:
     assert [(word.start_s, word.end_s) for each in told for word in each.words] == [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5)]
 
 
-def test_two_readings_have_to_agree_where_attention_is_not_known() -> None:
-    text, translator = SimultaneousTranslation("de"), Backwards(is_aligned=False)
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        # So many words are not translated yet; then readings are compared, but for the newest one's last word.
+        (0, ["", " ba", " dc", " fe", " hg"]),
+        (1, ["", "", " ba dc", " fe", " hg"]),
+        (2, ["", "", "", "", " ba dc fe"]),
+    ],
+)
+def test_readings_have_to_agree_where_attention_is_not_known(threshold: int, expected: list[str]) -> None:
+    text, translator = SimultaneousTranslation("de", threshold), Backwards(is_aligned=False)
     so_far = list[str]()
-    for word in words_of("ab cd ef gh"):
+    for word in words_of("ab cd ef gh ij"):
         text.hear([word])
         so_far.append(said(translated(text, translator)))
-    # One word is not translated yet; then two readings are compared, but for the newest one's last word.
-    assert so_far == ["", "", " ba dc", " fe"]
+    assert so_far == expected
     text.end_sentence()
-    assert said(translated(text, translator)) == " hg"
+    assert "".join(so_far) + said(translated(text, translator)) == " ba dc fe hg ji"
+
+
+def test_what_readings_do_not_agree_on_waits() -> None:
+    translator = Answering(tokens(" ich| bin| da"), tokens(" ich| war| da| und"), tokens(" war| dort| und| ging"))
+    text, so_far = SimultaneousTranslation("de"), list[str]()
+    for word in words_of("i was there and"):
+        text.hear([word])
+        so_far.append(said(translated(text, translator)))
+    assert so_far == ["", "", " ich", " war"]
 
 
 class Answering:
