@@ -68,7 +68,10 @@ class _StopRule:
 
 
 class Decoding:
-    """Committed tokens read from the window, and the text before it. Raises ConfigError when the prompt is too long."""
+    """Committed tokens read from the window, and the text before it. Raises ConfigError when the prompt is too long.
+
+    draft: what the last pass held back.
+    """
 
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
         self._config, self._tokenizer, self._dims = config, model.tokenizer, model.dims
@@ -78,11 +81,26 @@ class Decoding:
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
+        self.draft: tuple[CommittedToken, ...] = ()
 
-    def run(self, window: AudioChunk, encoded: EncodedWindow, language: str, *, final: bool) -> Pieces[TextUpdate]:
-        """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows."""
+    def run(
+        self,
+        window: AudioChunk,
+        encoded: EncodedWindow,
+        language: str,
+        until_sample: int | None = None,
+        *,
+        final: bool,
+    ) -> Pieces[TextUpdate]:
+        """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows.
+
+        until_sample: where the audio is taken to end before that, because no more of it is understood.
+        """
         watch = Stopwatch()
-        rule = self._stop_rule(window, encoded.content_frames, language, final=final)
+        content_frames = encoded.content_frames
+        if until_sample is not None and not final:
+            content_frames = min(content_frames, (until_sample - window.start_sample) // SAMPLES_PER_FRAME)
+        rule = self._stop_rule(window, content_frames, language, final=final)
         found = yield from watch.without_pauses(self._search.run(encoded, self._prompt(language), rule))
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
@@ -93,10 +111,11 @@ class Decoding:
         next_token = accepted[n] if n < len(accepted) else following
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
+        self.draft = _on_the_clock(accepted[n:], window.start_sample)
         return TextUpdate(
             tokens=tokens,
             stop=stop,
-            draft=_on_the_clock(accepted[n:], window.start_sample),
+            draft=self.draft,
             word_end_sample=self._word_end(next_token, window),
             prefill_s=watch.lap() - sum(found.step_s),
             step_s=found.step_s,
@@ -115,6 +134,7 @@ class Decoding:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
+        self.draft = ()
 
     def forget_context(self) -> None:
         """Forget text in another language, in which the decoder would go on."""

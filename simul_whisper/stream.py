@@ -21,6 +21,8 @@ from simul_whisper.timing import Stopwatch, Timing
 
 logger = logging.getLogger(__name__)
 
+# The sound of a token goes on after where it was read.
+_SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
 _WAITING = TextUpdate((), StopReason.WAITING)
 
 
@@ -135,12 +137,16 @@ class Stream:
     def _translated(
         self, translation: Decoding, text: TextUpdate, window: AudioChunk, encoded: EncodedWindow, *, final: bool
     ) -> Pieces[TextUpdate]:
-        """Read the English translation on; of English, it is the text itself."""
+        """Read the English translation on, as far as the text is decided; of English, it is the text itself."""
         assert self.language is not None
-        if self.language != "en":
-            return (yield from translation.run(window, encoded, self.language, final=final))
-        translation.adopt(text.tokens)
-        return text
+        if self.language == "en":
+            translation.adopt(text.tokens)
+            return text
+        if not text.tokens and not final:
+            return TextUpdate((), StopReason.WAITING, translation.draft)
+        decided = self._text.last_sample
+        until_sample = None if decided is None else decided + _SAMPLES_AFTER_DECIDED
+        return (yield from translation.run(window, encoded, self.language, until_sample, final=final))
 
     def _is_full(self, window: AudioChunk) -> bool:
         """Whether the next window would be too long."""
@@ -167,7 +173,6 @@ def _of_translation(config: AlignAttConfig) -> AlignAttConfig:
         task="translate",
         decoder_type="greedy" if config.english_beam_size == 1 else "beam",
         beam_size=config.english_beam_size,
-        hold_len=config.english_hold_len,
         # In the language spoken, in which the decoder would go on.
         init_prompt="",
         static_init_prompt="",
