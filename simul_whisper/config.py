@@ -163,6 +163,12 @@ class AlignAttConfig(SimulWhisperConfig):
         0.6, "probability below which a new token waits until a second pass reads it too; 0: never", low=0, high=1
     )
     hold_len: float = option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
+    english_hold_len: float = option(
+        1.8, "hold_len of the English translation beside the transcript", low=0, high=MAX_WINDOW_S
+    )
+    english_beam_size: int = option(
+        3, "hypotheses kept for that translation; 1: greedy, which costs less", low=1, high=16
+    )
     nonspeech_prob: float = option(
         0.35, "no-speech probability below which a window is never taken for silence; 1: never", low=0, high=1
     )

@@ -49,8 +49,7 @@ class Stream:
         self._tokenizer.sot_sequence(self.language or "en", config.task)
         self._text = Decoding(model, config)
         self._translation: Decoding | None = None
-        # Prompts are in the language spoken, in which the decoder would go on.
-        self._translating = replace(config, task="translate", init_prompt="", static_init_prompt="")
+        self._translating = _of_translation(config)
         self._longest_samples = config.max_samples - round(config.segment_length * SAMPLE_RATE)
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
@@ -159,6 +158,20 @@ class Stream:
         for decoding in self._decodings:
             decoding.cut(keep_from)
         return keep_from
+
+
+def _of_translation(config: AlignAttConfig) -> AlignAttConfig:
+    """Return the settings of the English translation beside a text with these."""
+    return replace(
+        config,
+        task="translate",
+        decoder_type="greedy" if config.english_beam_size == 1 else "beam",
+        beam_size=config.english_beam_size,
+        hold_len=config.english_hold_len,
+        # In the language spoken, in which the decoder would go on.
+        init_prompt="",
+        static_init_prompt="",
+    )
 
 
 def _timed(update: PassUpdate, watch: Stopwatch) -> PassUpdate:

@@ -1,7 +1,8 @@
-"""The two embedded models, each loaded once, and our recordings with what is said in them."""
+"""The two embedded models, each loaded once, our recordings with what is said in them, and a certificate."""
 
 import json
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,3 +75,13 @@ def tiny() -> Model:
 @pytest.fixture(scope="session")
 def base() -> Model:
     return load_model(AlignAttConfig(model_name="base"))
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """A certificate of 127.0.0.1 that nobody has signed but itself, and its key."""
+    files = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    names = ["-subj", "/CN=simul-whisper", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*made, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files

@@ -25,7 +25,8 @@ PUBLIC = (
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
-    "transcript config word translators/address translators/agreement translators/answers translators/glossary".split()
+    "transcript config word translators/address translators/agreement translators/answers translators/glossary "
+    "translators/sentences translators/source translators/reading translators/simultaneous".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 

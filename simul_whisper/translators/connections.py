@@ -5,6 +5,7 @@ byte now and then would be waited for without end, while these connections know 
 followed, no proxy asked, nothing decompressed.
 """
 
+import ssl
 import threading
 import time
 import weakref
@@ -63,7 +64,7 @@ class Connections:
         self._address = address
         self._lent = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._idle = list[_Connection]()
-        self._tls = httpcore.default_ssl_context() if address.scheme == "https" else None
+        self._tls = _tls() if address.scheme == "https" else None
         weakref.finalize(self, _close_all, self._idle)
 
     @contextmanager
@@ -113,11 +114,18 @@ class Connections:
 
 
 class _Connection:
-    def __init__(self, origin: httpcore.Origin, tls: Any) -> None:
+    def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext | None) -> None:
         self.backend = _Backend()
         self.http = httpcore.HTTPConnection(
             origin, ssl_context=tls, keepalive_expiry=_KEPT_OPEN_S, network_backend=self.backend
         )
+
+
+def _tls() -> ssl.SSLContext:
+    """Trust whom browsers trust, and whom this machine does: many an endpoint is in a network of its own."""
+    context = httpcore.default_ssl_context()
+    context.load_default_certs()
+    return context
 
 
 def _close_all(connections: Iterable[_Connection]) -> None:

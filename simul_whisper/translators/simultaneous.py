@@ -2,9 +2,9 @@
 
 The policy is AlignAtt, as for audio, with the words of the sentence in place of frames: a word of the translation is
 told once it is read from words that are not among the last `source_threshold`. Where the translator does not say what
-it reads, a word is told once two readings of a growing sentence agree on it (LocalAgreement, arXiv 2005.11185). The
-rest is told when the sentence is whole. No translator is called here: whoever has one asks it what `next_request`
-says, and hands the answer to `take`.
+it reads, a word is told once readings of a growing sentence agree on it: two, or one more than `source_threshold`
+(LocalAgreement, arXiv 2005.11185). The rest is told when the sentence is whole. No translator is called here: whoever
+has one asks it what `next_request` says, and hands the answer to `take`.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from simul_whisper.errors import TranslationError
 from simul_whisper.translators import Sentence, TargetToken
 from simul_whisper.translators.reading import TargetWord, n_sensible, pieces_of, words_of
 from simul_whisper.translators.sentences import check_installed
-from simul_whisper.translators.source import SourceSentence, is_late_punctuation
+from simul_whisper.translators.source import Reading, SourceSentence, is_late_punctuation
 from simul_whisper.word import Word
 
 
@@ -60,6 +60,8 @@ class SimultaneousTranslation:
         self.target = target
         self.draft: tuple[Word, ...] = ()
         self._source_threshold = source_threshold
+        # How many readings before the newest one have to agree with it.
+        self._n_agreeing = max(1, source_threshold)
         # Sentences to be translated, oldest first. The last one may be open.
         self._queue: deque[SourceSentence] = deque()
         self._before: SourceSentence | None = None
@@ -89,12 +91,14 @@ class SimultaneousTranslation:
         """What is said next is in another sentence."""
         source = self._open
         self._draft_words = ()
-        if source is None or source.is_copied:
-            self.draft = ()
         if source is None:
+            self.draft = ()
             return
         source.is_whole = True
-        if source.is_lost or not (source.is_spoken or source.is_copied):
+        is_nothing = source.is_lost or not (source.is_spoken or source.is_copied)
+        if source.is_copied or is_nothing:
+            self.draft = ()
+        if is_nothing:
             self._queue.remove(source)
 
     # What is to be translated
@@ -102,7 +106,7 @@ class SimultaneousTranslation:
     def next_request(self) -> TranslationRequest | None:
         """Return what a translator is to be asked next; None while more has to be said first."""
         source = self._queue[0] if self._queue else None
-        if source is None or source.is_lost or source.is_copied:
+        if source is None or source.is_lost or source.is_copied or not source.is_spoken:
             return None
         n_known = max(self._source_threshold, source.n_asked)
         if not source.is_whole and (source.has_failed or len(source.words) <= n_known):
@@ -152,7 +156,9 @@ class SimultaneousTranslation:
             return self._told_whole(source, words)
         n, n_read = self._n_told(source, pieces, words, len(sentence.words))
         told = self._tell(source, self._timed(source, words[:n], n_read), words[:n])
-        source.n_asked, source.previous = len(sentence.words), tuple(word.text for word in words[n:])
+        source.n_asked = len(sentence.words)
+        readings = [*source.readings, Reading(source.n_asked, tuple(word.text for word in words))]
+        source.readings = [Reading(each.n_words, each.texts[n:]) for each in readings[-self._n_agreeing :]]
         self.draft = self._timed(source, words[n:], source.n_asked)
         return told
 
@@ -262,8 +268,11 @@ class SimultaneousTranslation:
         if all(piece.source_word is not None for piece in pieces):
             n_pieces = self._n_before_edge(pieces, n_source_words)
             return sum(word.end <= n_pieces for word in whole), n_source_words
-        agreed = takewhile(lambda pair: pair[0].text == pair[1], zip(whole, source.previous, strict=False))
-        return sum(1 for _ in agreed), source.n_asked
+        if len(source.readings) < self._n_agreeing:
+            return 0, 0
+        texts = zip(*(each.texts for each in source.readings), strict=False)
+        agreed = takewhile(lambda pair: {pair[0].text} == set(pair[1]), zip(whole, texts, strict=False))
+        return sum(1 for _ in agreed), source.readings[0].n_words
 
     def _n_before_edge(self, pieces: Sequence[TargetToken], n_source_words: int) -> int:
         """Return how many pieces AlignAtt lets through."""

@@ -7,6 +7,14 @@ from simul_whisper.translators.sentences import ends_before, ends_for_certain
 from simul_whisper.word import Word
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What followed the words that were told, when so many words of the sentence were known."""
+
+    n_words: int
+    texts: tuple[str, ...]
+
+
 @dataclass(eq=False)
 class SourceSentence:
     """Grows word by word, and ends with its utterance at the latest.
@@ -15,7 +23,7 @@ class SourceSentence:
     words: those that are spoken, each with the punctuation after it, so that it counts as one position; a copied
     sentence keeps all words apart. told, told_pieces: words of the translation, and the pieces they were made of.
     told_end_s: how much of the sentence is dealt with. n_asked: how many words the newest reading knew.
-    previous: the words that it would have told next. has_failed: its translation failed before it was whole.
+    readings: the newest, oldest first. has_failed: its translation failed before it was whole.
     is_lost: its translation is given up.
     """
 
@@ -29,7 +37,7 @@ class SourceSentence:
     told_pieces: list[str] = field(default_factory=list)
     told_end_s: float = 0.0
     n_asked: int = 0
-    previous: tuple[str, ...] = ()
+    readings: list[Reading] = field(default_factory=list)
     has_failed: bool = False
     is_lost: bool = False
 

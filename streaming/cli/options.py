@@ -62,7 +62,8 @@ def add_options(
     without: Sequence[str] = (),
 ) -> None:
     """Add a flag for every option of the settings; only those given are set on the parsed options."""
-    _add_flags(parser.add_argument_group(title, description), settings, without)
+    chosen = [each for each in fields(settings) if each.name not in without]
+    _add_flags(parser.add_argument_group(title, description), settings, chosen)
 
 
 def options_from(settings: type[_Settings], options: argparse.Namespace) -> _Settings:
@@ -86,8 +87,8 @@ def add_voice_settings(parser: argparse.ArgumentParser, description: str | None 
 def add_translation_settings(parser: argparse.ArgumentParser) -> None:
     """Add --to and a flag for every setting of translation."""
     group = parser.add_argument_group("translation")
-    _add_flags(group, AlignAttConfig, [each.name for each in fields(AlignAttConfig) if each.name != _TARGETS])
-    _add_flags(group, TranslationConfig)
+    _add_flags(group, AlignAttConfig, [each for each in fields(AlignAttConfig) if each.name == _TARGETS])
+    _add_flags(group, TranslationConfig, fields(TranslationConfig))
 
 
 def config_from(options: argparse.Namespace) -> AlignAttConfig:
@@ -207,10 +208,8 @@ class ProgressBar:
             self._bar = None
 
 
-def _add_flags(group: "argparse._ArgumentGroup", settings: type[Any], without: Sequence[str] = ()) -> None:
-    for each in fields(settings):
-        if each.name in without:
-            continue
+def _add_flags(group: "argparse._ArgumentGroup", settings: type[Any], chosen: Sequence["Field[Any]"]) -> None:
+    for each in chosen:
         default = f" (default: {_shown_default(each)})" if _shown_default(each) else ""
         group.add_argument(
             _flag(settings, each),

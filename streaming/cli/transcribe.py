@@ -197,7 +197,8 @@ class _Job:
         return replay(listener.session, chunks, coalesce=not voice.vad, stages=listener.stages)
 
     def _write(self, listener: "_Listener", emission: "Emission") -> None:
-        if self._log:
+        # What translators tell between two chunks is no chunk.
+        if self._log and emission.audio_s > listener.cost.audio_s:
             if not listener.cost.audio_s:
                 self._log.start(listener.name)
             self._log.chunk(emission.audio_s, emission.compute_s, emission.words)

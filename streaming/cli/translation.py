@@ -31,15 +31,18 @@ def loaded_translator(translation: TranslationConfig) -> "Translator":
 def opened_translator(configs: Configs, options: argparse.Namespace) -> "Translator | None":
     """Return what translates the text of a session; None where all that is wanted is English from Whisper.
 
-    Raises ConfigError for languages that it does not translate, and for flags that do not go together.
+    Raises ConfigError for languages that it does not translate and flags that do not go together, and BackendError for
+    a program or package that is missing.
     """
     _check(configs, options)
     if not configs.stage_targets:
         return None
+    from streaming.server.translations import Translations
+
     translator = loaded_translator(configs.translation)
-    written = "en" if configs.engine.task == "translate" else configs.engine.language
-    for target in configs.stage_targets if written != "auto" else ():
-        translator.check_pair(written, target)
+    Translations(configs.translation, translator, configs.stage_targets).check_first(configs.engine)
+    # So that a package that is missing is told before a model is loaded.
+    stages_from(configs, translator, is_live=False)
     return translator
 
 

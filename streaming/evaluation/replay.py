@@ -3,6 +3,7 @@
 Stages are run between two chunks, in this thread; in a server each has one of its own.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ Chunks = Iterator[NDArray[np.float32]]
 
 # What a device hands over at a time.
 _BLOCK_SAMPLES = SAMPLE_RATE // 10
+# How often stages are asked, in real time, whether they have something to tell.
+_LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,16 @@ def replay(
 def replay_realtime(
     session: Session, chunks: Chunks, sleep: Callable[[float], None] = time.sleep, *, stages: Sequence[Stage] = ()
 ) -> Iterator[Emission]:
-    """Give each chunk when it would have been spoken, which `sleep` waits for; late chunks are taken together."""
+    """Give each chunk when it would have been spoken, which `sleep` waits for; late chunks are taken together.
+
+    What stages tell between two chunks is yielded at once, as an emission of its own.
+    """
     audio_s, origin = 0.0, time.monotonic()
     marked = _marked(chunks)
     for chunk, is_last in marked:
         session.take(chunk)
-        audio_s += len(chunk) / SAMPLE_RATE
-        sleep(max(0.0, origin + audio_s - time.monotonic()))
+        heard_s, audio_s = audio_s, audio_s + len(chunk) / SAMPLE_RATE
+        yield from _told_meanwhile(stages, sleep, origin, origin + audio_s, heard_s)
         # The length of the next chunk is not known yet; it is at most that of this one.
         while not is_last and time.monotonic() >= origin + audio_s + len(chunk) / SAMPLE_RATE:
             late, is_last = next(marked)
@@ -99,6 +105,20 @@ def replay_realtime(
         events = _staged(stages, events, is_last=is_last)
         all_ended = time.monotonic()
         yield Emission(events, audio_s, ended - origin, ended - started, timing, all_ended - ended, all_ended - origin)
+
+
+def _told_meanwhile(
+    stages: Sequence[Stage], sleep: Callable[[float], None], origin: float, until: float, heard_s: float
+) -> Iterator[Emission]:
+    """Wait until then, and look now and then what stages have done."""
+    n_looks = max(1, math.ceil((until - time.monotonic()) / _LOOK_S)) if stages else 1
+    for n_left in range(n_looks, 0, -1):
+        sleep(max(0.0, (until - time.monotonic()) / n_left))
+        started = time.monotonic()
+        events = _staged(stages, (), is_last=False)
+        if events:
+            now_s = time.monotonic() - origin
+            yield Emission(events, heard_s, now_s, 0.0, stage_s=now_s + origin - started, stages_ready_s=now_s)
 
 
 def _staged(stages: Sequence[Stage], events: tuple[Event, ...], *, is_last: bool) -> tuple[Event, ...]:

@@ -22,7 +22,11 @@ class TranslatorCall:
         self.took_s = 0.0
         self.is_done = False
         _running.add(self)
-        threading.Thread(target=self._run, name="translator", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name="translator", daemon=True).start()
+        except RuntimeError as error:
+            # The system has no thread left.
+            self._end(error)
 
     @property
     def remaining_s(self) -> float:
@@ -45,12 +49,15 @@ class TranslatorCall:
             self._translator.check_pair(self._sentence.source, self._sentence.target)
             self._tokens = self._translator.translate(self._sentence)
         except Exception as error:
-            self._error = error
-        finally:
-            self.took_s = time.monotonic() - self._started_s
-            self.is_done = True
-            _running.discard(self)
-            self._woken.set()
+            self._end(error)
+        else:
+            self._end()
+
+    def _end(self, error: Exception | None = None) -> None:
+        self._error, self.took_s = error, time.monotonic() - self._started_s
+        self.is_done = True
+        _running.discard(self)
+        self._woken.set()
 
 
 def too_many_unanswered() -> bool:

@@ -3,7 +3,14 @@
 import weakref
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from simul_whisper import BackendError
+
+try:
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+except ImportError as error:
+    raise BackendError(
+        "translation needs prometheus-client; install it with: pip install 'simul-whisper[translate]'"
+    ) from error
 
 from streaming.sessions.metrics import DELAY_BOUNDS_S, NAMESPACE, families_of
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from simul_whisper import SimultaneousTranslation, Translated, TranslationRequest, Word
+from simul_whisper import SimultaneousTranslation, Translated, Word
 from streaming.events import Event, Translation, TranslationDraft, TranslationSkipped
 from streaming.stages.metrics import TranslationMetrics
 
@@ -45,12 +45,13 @@ class TranslatedTarget:
         is_possible = not any((word.language or "") in self.impossible for word in words)
         self.text.hear_draft(words if is_possible else (), utterance)
 
-    def next_request(self) -> TranslationRequest | None:
-        """Return what is to be translated next; what cannot be translated is passed over."""
+    def ready(self) -> list[Event]:
+        """Tell what needs no translator, and pass over what cannot be translated."""
+        events = self.told(self.text.ready())
         while (request := self.text.next_request()) and request.sentence.source in self.impossible:
-            if not self.text.lose(request) or not request.source.is_whole:
-                return None
-        return request
+            self.text.lose(request)
+            events += self.told(self.text.ready())
+        return events
 
     def told(self, translated: Iterable[Translated]) -> list[Event]:
         events = list[Event]()

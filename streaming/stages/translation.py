@@ -101,7 +101,7 @@ class TranslationStage:
         why = self._unanswered or "the session was over before the translator was done"
         for target in self._targets:
             yield from target.skipped(target.text.leave_out(-math.inf), why, is_outage=False)
-            yield from target.recovered()
+            yield from [*target.recovered(), *target.ready()]
         self._drafts = was_drafting
         yield from self._drafted()
 
@@ -150,8 +150,9 @@ class TranslationStage:
 
     def _advance(self) -> list[Event]:
         """Tell what is done, leave out what is too late, and ask the next question."""
-        told = [event for target in self._targets for event in target.told(target.text.ready())]
-        told += [*self._answered(), *self._left_out()]
+        told = [*self._answered(), *self._left_out()]
+        # Also what had to wait for a sentence that was left out.
+        told += [event for target in self._targets for event in target.ready()]
         self._ask()
         return told
 
@@ -239,7 +240,7 @@ class TranslationStage:
     def _ask(self) -> None:
         if self._asked or too_many_unanswered():
             return
-        requests = [(target, request) for target in self._targets if (request := target.next_request())]
+        requests = [(target, request) for target in self._targets if (request := target.text.next_request())]
         if not requests and self._drafts and self._took_s <= _FAST_S:
             requests = [
                 (target, request)

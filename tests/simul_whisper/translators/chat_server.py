@@ -3,6 +3,7 @@
 import itertools
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,8 +67,8 @@ def _read(reader: BinaryIO, connection: int) -> Asked | None:
 
 
 @contextmanager
-def serving(reply: Reply) -> Iterator[ChatServer]:
-    """Serve until the end of the block."""
+def serving(reply: Reply, certificate: tuple[str, str] | None = None) -> Iterator[ChatServer]:
+    """Serve until the end of the block; over TLS with a certificate and its key."""
     chat = ChatServer(reply)
 
     class Handler(socketserver.StreamRequestHandler):
@@ -82,7 +83,13 @@ def serving(reply: Reply) -> Iterator[ChatServer]:
         block_on_close = False
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        chat.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        scheme = "http"
+        if certificate is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(*certificate)
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+            scheme = "https"
+        chat.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/v1"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -30,7 +30,7 @@ def words_of(tokens: tuple[TargetToken, ...]) -> Iterator[tuple[str, int]]:
 
 
 def test_the_oracle_translates() -> None:
-    words = language.translate(" Today the old dogs do not see a cat near my house, but the king sleeps".split()[:12])
+    words = language.translate("Today the old dogs do not see a cat near my house,".split())
     told = [(word.text, word.source_word) for word in words]
     assert told == [
         ("tomika", 3),

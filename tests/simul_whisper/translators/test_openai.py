@@ -308,6 +308,18 @@ def test_it_comes_back_after_any_failure(opened: Opened) -> None:
     assert text_of(translator, said()) == text_of(translator, said()) == f" {GATO}"
 
 
+def test_only_who_is_trusted_is_told_anything(certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with serving(streamed(GATO), certificate) as server:
+        config = TranslationConfig(url=server.url, model="m", timeout=PATIENCE_S)
+        with pytest.raises(TranslationError, match=r"cannot be reached \(.*CERTIFICATE_VERIFY_FAILED"):
+            open_openai(config).translate(said())
+        assert not server.asked
+        monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+        translator = open_openai(config)
+        assert text_of(translator, said()) == text_of(translator, said()) == f" {GATO}"
+
+
 def test_nobody_listens() -> None:
     with serving(whole(GATO)) as server:
         translator = open_openai(TranslationConfig(url=server.url, model="m"))
@@ -317,52 +329,13 @@ def test_nobody_listens() -> None:
         open_openai(TranslationConfig(url=server.url))
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://host/v1",
-        "host/v1",
-        "localhost:11434/v1",
-        "http://",
-        "http:///v1",
-        "http://host:port/v1",
-        "http://host:99999/v1",
-        "http://host/v1?key=1",
-        "http://host/v1#top",
-        "http://[::1/v1",
-        f"http://{'a' * 64}.example/v1",
-        "http://a..example/v1",
-        "http://host/v 1",
-        "http://host/ü",
-        "file:///etc/passwd",
-    ],
-)
-def test_a_url_that_is_none_is_refused_at_once(url: str) -> None:
-    with pytest.raises(ConfigError, match="got url = "):
-        open_openai(TranslationConfig(url=url, model="m"))
-
-
-def test_settings_that_are_missing_or_secret() -> None:
+def test_settings_that_are_missing_or_wrong() -> None:
     with pytest.raises(ConfigError, match="needs the url of an endpoint"):
         open_openai(TranslationConfig(model="m"))
-    with pytest.raises(ConfigError, match="with a name or password in it") as told:
-        open_openai(TranslationConfig(url="http://me:secret@host/v1", model="m"))
-    assert "secret" not in str(told.value)
+    with pytest.raises(ConfigError, match="got url = 'ftp://host'"):
+        open_openai(TranslationConfig(url="ftp://host", model="m"))
     with pytest.raises(ConfigError, match="cannot read the glossary"):
         open_openai(TranslationConfig(url="http://host/v1", model="m", glossary="/nowhere/terms"))
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://127.0.0.1:11434/v1/", "http://127.0.0.1:11434/v1"),
-        ("https://Host.example/v1/chat/completions", "https://host.example/v1"),
-        ("http://[::1]:8080", "http://[::1]:8080"),
-        ("http://übersetzer.example/v1", "http://xn--bersetzer-p9a.example/v1"),
-    ],
-)
-def test_urls_as_people_write_them(url: str, shown: str) -> None:
-    assert open_openai(TranslationConfig(url=url, model="m")).description == f"m at {shown}"
 
 
 def test_terms_of_a_glossary_are_told(opened: Opened, tmp_path: Path) -> None:

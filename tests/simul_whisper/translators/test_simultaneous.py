@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simul_whisper import Sentence, SimultaneousTranslation, TargetToken, Translated, TranslationError, Translator, Word
+from simul_whisper import (
+    BackendError,
+    Sentence,
+    SimultaneousTranslation,
+    TargetToken,
+    Translated,
+    TranslationError,
+    Translator,
+    Word,
+)
 from tests.properties import examples
 from tests.translating import ORDERS, Backwards, Order, same, text_of, translation_of, words_of
 
@@ -134,16 +143,33 @@ def test_words_that_nobody_can_place_are_spread_over_the_sentence() -> None:
     assert [(word.start_s, word.end_s) for each in told for word in each.words] == [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5)]
 
 
-def test_two_readings_have_to_agree_where_attention_is_not_known() -> None:
-    text, translator = SimultaneousTranslation("de"), Backwards(is_aligned=False)
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        # So many words are not translated yet; then readings are compared, but for the newest one's last word.
+        (0, ["", " ba", " dc", " fe", " hg"]),
+        (1, ["", "", " ba dc", " fe", " hg"]),
+        (2, ["", "", "", "", " ba dc fe"]),
+    ],
+)
+def test_readings_have_to_agree_where_attention_is_not_known(threshold: int, expected: list[str]) -> None:
+    text, translator = SimultaneousTranslation("de", threshold), Backwards(is_aligned=False)
     so_far = list[str]()
-    for word in words_of("ab cd ef gh"):
+    for word in words_of("ab cd ef gh ij"):
         text.hear([word])
         so_far.append(said(translated(text, translator)))
-    # One word is not translated yet; then two readings are compared, but for the newest one's last word.
-    assert so_far == ["", "", " ba dc", " fe"]
+    assert so_far == expected
     text.end_sentence()
-    assert said(translated(text, translator)) == " hg"
+    assert "".join(so_far) + said(translated(text, translator)) == " ba dc fe hg ji"
+
+
+def test_what_readings_do_not_agree_on_waits() -> None:
+    translator = Answering(tokens(" ich| bin| da"), tokens(" ich| war| da| und"), tokens(" war| dort| und| ging"))
+    text, so_far = SimultaneousTranslation("de"), list[str]()
+    for word in words_of("i was there and"):
+        text.hear([word])
+        so_far.append(said(translated(text, translator)))
+    assert so_far == ["", "", " ich", " war"]
 
 
 class Answering:
@@ -396,3 +422,53 @@ def test_after_a_failure_a_sentence_is_tried_again_when_it_is_whole() -> None:
 
 def _text(words: Sequence[Word]) -> str:
     return "".join(word.text for word in words)
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # noqa: ARG005
+    with pytest.raises(BackendError, match=r"sentencex.*simul-whisper\[translate\]"):
+        SimultaneousTranslation("de")
+
+
+SPOKEN = st.builds(
+    Word,
+    st.sampled_from([" ab", "cd", " ef.", " gh,", ".", " –", "'s", " «", "。", "你", "", "  ", "?", " Dr."]),
+    st.floats(0, 100),
+    st.floats(0, 100),
+    st.just(1.0),
+    st.sampled_from(["en", "en", "en", "de", "zh", None]),
+)
+ANSWERS = st.lists(
+    st.builds(
+        TargetToken,
+        st.sampled_from([" ab", "cd", " ", "", ".", " ef", "gh\n\n", " x y", "，", "a\u0301"]),
+        st.one_of(st.integers(-1, 50), st.none()),
+    ),
+    max_size=60,
+)
+
+
+@examples(300)
+@given(st.data(), st.sampled_from(["de", "zh", "fr"]), st.integers(0, 3))
+def test_nothing_that_is_said_or_answered_does_harm(data: st.DataObject, target: str, threshold: int) -> None:
+    text, told = SimultaneousTranslation(target, threshold), list[Translated]()
+
+    def answered() -> None:
+        told.extend(text.ready())
+        while request := text.next_request() or text.next_draft():
+            try:
+                told.extend(text.take(request, data.draw(ANSWERS)))
+            except TranslationError:
+                text.lose(request)
+            told.extend(text.ready())
+
+    for utterance in range(1, data.draw(st.integers(1, 4)) + 1):
+        text.hear(data.draw(st.lists(SPOKEN, max_size=60)), utterance)
+        text.hear_draft(data.draw(st.lists(SPOKEN, max_size=5)), utterance)
+        answered()
+    text.end_sentence()
+    answered()
+    assert (text.n_words, text.n_waiting, text.draft) == (0, 0, ())
+    for each in told:
+        assert each.words
+        assert {word.language for word in each.words} == {target}

@@ -169,6 +169,9 @@ def test_the_devices_are_listed(microphone: VirtualMicrophone) -> None:
         (["--vad-silence", "99"], "vad_silence"),
         (["--padding-len", "-1"], "padding_len"),
         (["--config", "missing.toml"], "missing.toml"),
+        (["--to", "klingon"], "got language 'klingon'"),
+        (["--to", "en", "--translate"], "writes English already"),
+        (["--to", "es", "--format", "srt"], "give --output FILE"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_2(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,19 @@ def test_rows_of_both_come_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert "target" in rows[-1]
 
 
+def test_in_real_time_a_log_has_a_row_for_each_chunk(
+    opened: list[TranslationConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    run(*QUIET, "--to", "es", "--realtime", "--log", str(log))
+    assert len(opened) == 1
+    out = capsys.readouterr().out
+    assert words_of(" ".join(lines_of(out, "es"))) == words_of(" ".join(lines_of(out, "")))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    heard_s = [row["total_audio_processed"] for row in rows if "total_audio_processed" in row]
+    assert heard_s == sorted(set(heard_s))
+
+
 def test_a_translator_that_is_down_takes_nothing_from_the_transcript(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +138,7 @@ def test_a_translator_that_is_down_takes_nothing_from_the_transcript(
         (["--to", "es,auto"], "got the target auto"),
         (["--to", "fr"], "nobody shouts from en into fr"),
         (["--to", "fr", "--task", "translate", "--language", "auto"], "nobody shouts from en into fr"),
+        (["--to", "fr", "--language", "auto"], "somebody who shouts translates no language into fr"),
         (["--to", "de,en"], "got en as the language spoken and as one to translate into"),
         (["--translation-url", "http://x"], "--translation-url needs --to, such as --to es"),
         (["--no-translation-drafts"], "--translation-drafts needs --to"),

@@ -1,7 +1,7 @@
 """Playing recorded audio: what is given, and the clocks."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -101,7 +101,7 @@ class Shouting:
     held: list[Translation] = field(default_factory=list)
     woken: threading.Event = field(default_factory=threading.Event)
 
-    def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+    def feed(self, events: Sequence[Event]) -> list[Translation]:
         for event in events:
             if isinstance(event, Words) and not self.reads:
                 self.held.append(Translation(self.target, self._shouted(event.words), 0, event.heard_s))
@@ -110,7 +110,7 @@ class Shouting:
         told, self.held = self.held[:-1], self.held[-1:]
         return told
 
-    def flush(self) -> Iterable[Event]:
+    def flush(self) -> list[Translation]:
         return self.held
 
     @staticmethod
@@ -137,7 +137,7 @@ def test_the_time_of_stages_is_not_the_sessions(monkeypatch: pytest.MonkeyPatch)
     now_s = 0.0
 
     class Slow(Shouting):
-        def feed(self, events: Sequence[Event]) -> Iterable[Event]:
+        def feed(self, events: Sequence[Event]) -> list[Translation]:
             nonlocal now_s
             now_s += 1.5
             return super().feed(events)
@@ -150,6 +150,36 @@ def test_the_time_of_stages_is_not_the_sessions(monkeypatch: pytest.MonkeyPatch)
         (2.0, 1.5, 4.0),
         (3.0, 1.5, 5.5),
     ]
+
+
+def test_in_real_time_stages_are_heard_between_two_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    class Late(Shouting):
+        """It tells everything 0.45 s after it heard it."""
+
+        heard_at_s = 0.0
+
+        def feed(self, events: Sequence[Event]) -> list[Translation]:
+            if events:
+                self.heard_at_s = now_s
+                self.held += super().feed(events)
+                return []
+            told, self.held = (self.held, []) if now_s >= self.heard_at_s + 0.45 else ([], self.held)
+            return told
+
+    monkeypatch.setattr("streaming.evaluation.replay.time", SimpleNamespace(monotonic=lambda: now_s))
+    chunks = chunked([SPEECH.samples[: 4 * SAMPLE_RATE]], SAMPLE_RATE)
+    emissions = list(replay_realtime(session(), chunks, sleep, stages=[Late("loud")]))
+    told = [(each.audio_s, round(each.ready_s, 3)) for each in emissions if not each.timing.windows]
+    assert told
+    assert all(ready_s == audio_s + 0.5 for audio_s, ready_s in told)
+    assert [each.audio_s for each in emissions if each.timing.windows] == [1, 2, 3, 4]
+    assert all(isinstance(event, Translation) for each in emissions if not each.timing.windows for event in each.events)
 
 
 def test_no_audio_gives_nothing() -> None:

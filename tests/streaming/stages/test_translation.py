@@ -29,7 +29,7 @@ from tests.streaming.serving import PATIENCE_S, counted
 from tests.translating import Backwards, Held, pairs_swapped, text_of, translation_of, words_of
 
 CONFIG = TranslationConfig(timeout=PATIENCE_S)
-IMPATIENT = TranslationConfig(timeout=0.1, max_behind=5.0)
+IMPATIENT = TranslationConfig(timeout=0.3, max_behind=5.0)
 
 
 def spoken(text: str, start_s: float = 0.0, language: str | None = "en", utterance: int = 1) -> Words:
@@ -158,11 +158,31 @@ def test_a_translator_that_never_answers_holds_nothing_up() -> None:
         events = rest(log)
     translator.may_answer.set()
     assert "".join(each.text for each in events if isinstance(each, Words)) == " One two. Three four. Five"
-    why = "the translator has not answered for 0.1 s"
+    why = "the translator has not answered for 0.3 s"
     # Told once, and at the end what else is missing.
     assert skips(events) == [first, TranslationSkipped("de", 1.0, 2.5, why)]
     assert first == TranslationSkipped("de", 0.0, 1.0, why)
     assert translated(events) == ""
+
+
+def test_no_event_is_missed_while_a_translator_hangs() -> None:
+    """The log forgets what is not read in time; copied words show how far the stage has read."""
+    translator, log = Held(), EventLog(capacity=20, history=10)
+    log.add_writer()
+    thread, cursor, told = run_stage(log, staged(translator, targets=("de", "es"))), log.cursor(), list[Event]()
+    for n in range(200):
+        log.append([spoken("Hola.", float(n), "es")])
+        while len([each for each in told if isinstance(each, Translation)]) <= n:
+            new = cursor.read(PATIENCE_S)
+            assert new
+            told += new
+    assert translator.is_asked.is_set()
+    assert translator.asked == []
+    translator.may_answer.set()
+    log.append([Recognised(300.0)])
+    log.finish()
+    thread.join(PATIENCE_S)
+    assert log.last == Ended(300.0)
 
 
 def test_an_answer_that_comes_too_late_is_thrown_away_and_translation_goes_on() -> None:
@@ -233,6 +253,34 @@ def test_words_in_the_target_language_need_no_translator() -> None:
     translator.may_answer.set()
     assert translated(told) == " Guten Tag."
     assert [each.text for each in told if isinstance(each, TranslationDraft)] == [" Ja"]
+
+
+def test_words_that_wait_for_a_sentence_are_told_when_it_is_lost() -> None:
+    translator = Held(error=TranslationError("down"))
+    translator.may_answer.set()
+    stage = staged(translator)
+    told = list(stage.feed([spoken("One."), spoken("Guten Tag.", 1.0, "de"), spoken("Two.", 2.0)]))
+    told += stage.flush()
+    assert (translated(told), [(each.from_s, each.to_s) for each in skips(told)]) == (
+        " Guten Tag.",
+        [(0.0, 0.5), (2.0, 2.5)],
+    )
+
+
+def test_words_that_wait_for_a_translator_that_hangs_are_told_in_the_end() -> None:
+    translator = Held()
+    with session(staged(translator, IMPATIENT)) as log:
+        log.append([spoken("One."), spoken("Guten Tag.", 1.0, "de"), spoken("Two.", 2.0), spoken("Ja.", 3.0, "de")])
+        events = rest(log)
+    translator.may_answer.set()
+    assert translated(events) == " Guten Tag. Ja."
+
+
+def test_words_that_wait_for_a_language_that_is_not_translated_are_told() -> None:
+    stage = staged(Backwards())
+    told = heard(stage, spoken("One. Two.", 0.0, "xx"), spoken("Guten Tag.", 1.0, "de"), spoken("Three", 3.0, "xx"))
+    assert (translated(told), len(skips(told))) == (" Guten Tag.", 1)
+    assert translated(heard(stage, spoken("Ja.", 4.0, "de"))) == " Ja."
 
 
 def test_a_target_may_be_chosen_later_and_another_dropped() -> None:
@@ -320,10 +368,23 @@ def test_calls_that_are_never_answered_do_not_add_up(monkeypatch: pytest.MonkeyP
     assert len(calls._running) - n_before == 2
     translator.may_answer.set()
     with session(staged(translator, CONFIG)) as log:
-        while calls.too_many_unanswered():
-            threading.Event().wait(0.01)
+        for thread in threading.enumerate():
+            if thread.name == "translator":
+                thread.join(PATIENCE_S)
         log.append([spoken("One two.")])
         assert translated(rest(log)) == " enO .owt"
+
+
+def test_a_system_without_threads_is_a_failure_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:  # noqa: ARG001
+        raise RuntimeError("can't start new thread")
+
+    stage = staged(Backwards())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        told = heard(stage, spoken("One two."))
+    assert skips(told) == [TranslationSkipped("de", 0.0, 1.0, "RuntimeError: can't start new thread")]
+    assert translated(heard(stage, spoken("Three.", 1.0))) == " .eerhT"
 
 
 def test_what_is_counted() -> None:
