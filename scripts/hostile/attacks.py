@@ -47,6 +47,7 @@ ATTACKS = (
         compute.flusher,
         compute.heavy_realtime,
         compute.clearer,
+        compute.chooser,
         compute.opener,
     ),
     *_attacks(

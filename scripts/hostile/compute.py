@@ -22,6 +22,8 @@ _HEAVIEST = {
     "vad": False,
 }
 _FLUSHES_PER_S, _FLUSHED_S = 200, 0.1
+# They are to be translated when the next piece comes.
+_CHOICES_PER_PIECE = 10
 
 Options = dict[str, Any]
 
@@ -74,6 +76,23 @@ async def clearer(target: Target, outcome: Outcome) -> None:
         await wire.converse(speak(wire))
 
     await forever(target, outcome, 1, deed)
+
+
+async def chooser(target: Target, outcome: Outcome) -> None:
+    """Four clients speak, and a hundred times a second choose to be translated into all they may, or nothing."""
+
+    async def speak(wire: Wire, targets: list[str]) -> None:
+        async for piece in _pieces(target, 0.1, speed=1.0):
+            await wire.send(piece)
+            for n in range(_CHOICES_PER_PIECE):
+                await wire.say({"type": "targets", "targets": targets if n % 2 else []})
+
+    async def deed(wire: Wire) -> NoReturn:
+        ready = await wire.greet(hello())
+        most = ready.get("limits", {}).get("targets", 0)
+        await wire.converse(speak(wire, (ready.get("targets") or [])[:most]))
+
+    await forever(target, outcome, 4, deed)
 
 
 async def opener(target: Target, outcome: Outcome) -> None:

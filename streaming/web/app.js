@@ -162,16 +162,18 @@ function choose() {
   showTexts();
 }
 
-/** The languages to translate into, without that of the text itself. */
+/** The chosen languages, without that of the text itself, which would only be copied. */
 function targets() {
   const { language, task } = controls.choices;
   const own = task === "translate" ? "en" : language;
   return choice.targets.filter((target) => target !== own);
 }
 
-/** Before anything is said, there is one, which says what the page is for. */
+/** One at least; before anything is said, that which says what the page is for. */
 function showTexts() {
-  texts.show(phase === "idle" && texts.isEmpty ? [ORIGINAL] : choice.texts);
+  const [translations, isToBegin] = [targets(), phase === "idle" && texts.isEmpty];
+  const isAlone = isToBegin || translations.length === 0;
+  texts.show([...(isAlone || choice.hasOriginal ? [ORIGINAL] : []), ...(isToBegin ? [] : translations)]);
 }
 
 function clear() {

@@ -50,10 +50,9 @@ export class Choice {
     return boxes.map((each) => each.value).slice(0, this.#most);
   }
 
-  /** The texts that are to be seen: one at least. */
-  get texts() {
-    const targets = this.targets;
-    return this.#original.checked || targets.length === 0 ? [ORIGINAL, ...targets] : targets;
+  /** Whether what is said is to be seen as well. */
+  get hasOriginal() {
+    return this.#original.checked;
   }
 
   get #original() {
@@ -61,7 +60,7 @@ export class Choice {
   }
 
   #change() {
-    localStorage.setItem(KEY, JSON.stringify(this.texts));
+    localStorage.setItem(KEY, JSON.stringify([...(this.hasOriginal ? [ORIGINAL] : []), ...this.targets]));
     this.#limit();
     this.#onChange();
   }

@@ -163,3 +163,14 @@ def test_what_cannot_be_is_one_line_before_a_model_is_loaded(
     err = capsys.readouterr().err
     assert said in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("language", ["en", "auto"])
+def test_a_server_does_not_start_with_a_language_that_its_translator_has_not(
+    opened: list[TranslationConfig], capsys: pytest.CaptureFixture[str], language: str
+) -> None:
+    assert main(["serve", "--model", "base", "--language", language, "--to", "en,fr", "--port", "0"]) == 2
+    err = capsys.readouterr().err
+    assert len(opened) == 1
+    assert "fr" in err
+    assert "listening" not in err
