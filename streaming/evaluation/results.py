@@ -163,7 +163,7 @@ def evaluate_clip(
         is_detected=config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE,
         emissions=_streamed(samples, model, config, voice, translating),
         given_language=None if config.language == "auto" else config.language,
-        foreseen=foreseen(samples, model, config) if foresight else None,
+        foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
     by_translator = translating.config.by_translator(config.targets)
     translations = {

@@ -242,17 +242,22 @@ def test_bench_says_what_was_not_translated(bench: Bench, capsys: pytest.Capture
     assert "left out" in out
 
 
-def test_bench_refuses_a_pair_that_the_translator_does_not_know(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
+def one_clip(folder: Path, **changes: object) -> Path:
+    """A folder whose manifest has one clip, and no references."""
+    row = {"id": "a", "path": str(RECORDINGS / "captions.flac"), "lang": "en", "kind": "short", "duration_s": 10.6}
+    (folder / "manifest.jsonl").write_text(json.dumps(row | {"transcript": None} | changes), encoding="utf-8")
+    return folder
+
+
+def test_bench_refuses_clips_that_the_translator_does_not_understand(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench(Shouting(), "--to", "de") == 2
-    assert "got en to de, expected en to es" in capsys.readouterr().err
+    assert bench(Shouting(), recordings=one_clip(tmp_path, lang="fr")) == 2
+    assert "got fr to es, expected en to es" in capsys.readouterr().err
 
 
 def test_bench_says_that_there_is_nothing_to_compare_with(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row = {"id": "a", "path": str(RECORDINGS / "captions.flac"), "lang": "en", "kind": "short", "duration_s": 10.6}
-    (tmp_path / "manifest.jsonl").write_text(json.dumps(row | {"transcript": None}), encoding="utf-8")
-    assert bench(Shouting(), "--no-offline", recordings=tmp_path) == 0
+    assert bench(Shouting(), "--no-offline", recordings=one_clip(tmp_path)) == 0
     assert "as translation_es" in capsys.readouterr().err
