@@ -37,6 +37,8 @@ from streaming.sessions.request import Refusal, SessionRequest
 # Whoever closes like this does not come back; any other end is an accident.
 _LEFT_FOR_GOOD = (1000, 1001, 1002, 1003, 1007, 1009)
 _MOST_REASON_BYTES = 123
+# How a connection was closed is known at once, or never.
+_FAREWELL_S = 1.0
 
 
 class _Gone(Exception):  # noqa: N818
@@ -141,15 +143,18 @@ class Connection:
         limits, targets = asdict(self._registry.client_limits), self._registry.targets(hosted)
         resume_s = self._limits.resume_s
         await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, resume_s, limits, targets))
-        writer = asyncio.create_task(self._write(session, seen))
-        tasks = [writer, asyncio.create_task(self._read(session)), asyncio.create_task(self._wait_replaced())]
+        writer, reader = asyncio.create_task(self._write(session, seen)), asyncio.create_task(self._read(session))
+        tasks = [writer, reader, asyncio.create_task(self._wait_replaced())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if writer in done and isinstance(writer.exception(), _Gone):
+                # Whether the client has left for good is told to those who read, not to those who write.
+                done, _ = await asyncio.wait([reader], timeout=_FAREWELL_S)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        first = writer if writer in done else next(iter(done))
+        first = writer if writer in done or not done else next(iter(done))
         first.result()
 
     async def _wait_replaced(self) -> None:

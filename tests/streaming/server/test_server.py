@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simul_whisper import AlignAttConfig, ConfigError, Model
 from streaming.events import Draft, Failed, Flushed, Reason, Words
-from streaming.protocols.native import Numbered, Received, Refused, client_text
+from streaming.protocols.native import Numbered, Received, Refused, ServerMessage, client_text
+from streaming.server.connection import Connection, _Gone
 from streaming.server.run import Server, bound_socket
 from streaming.server.tls import Tls
 from streaming.sessions.request import SessionRequest
@@ -73,6 +74,26 @@ def test_drafts_are_told_only_if_asked_for(served: Served) -> None:
     without, _ = told(served, client_text(SessionRequest(engine=slow, drafts=False)), AUDIO, END)
     assert any(isinstance(each.event, Draft) for each in with_drafts)
     assert not any(isinstance(each.event, Draft) for each in without)
+
+
+def test_who_leaves_while_something_is_sent_has_left_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent then fails, before it is read that the client has closed the connection."""
+    send = Connection._send
+
+    async def too_late(connection: Connection, message: ServerMessage) -> None:
+        if isinstance(message, Numbered):
+            raise _Gone(1006)
+        await send(connection, message)
+
+    monkeypatch.setattr(Connection, "_send", too_late)
+    monkeypatch.setattr("streaming.server.connection._FAREWELL_S", PATIENCE_S)
+    with serving() as served:
+        with Talker(served) as talker:
+            talker.say(HELLO)
+            assert talker.ready()
+            talker.say(AUDIO)
+        served.wait_for(lambda: not served.registry.n_connections)
+        assert not served.registry.n_away
 
 
 def test_a_flush_is_answered_and_the_session_goes_on(served: Served) -> None:
