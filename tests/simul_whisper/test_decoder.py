@@ -18,6 +18,7 @@ from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.decoders.onnx import OnnxDecoder
 from simul_whisper.encoders import Features
 from simul_whisper.mel import log_mel
+from simul_whisper.search import EncodedWindow
 from simul_whisper.weights import Weights, load_weights
 from tests.conftest import Recording
 from tests.simul_whisper.weights import build
@@ -147,6 +148,22 @@ def test_one_beam_may_become_many(decoder: TextDecoder, features: Features, text
     went_on = decoder.step(state, [text[-2:], text[:2]])
     afresh = decoder.step(decoder.begin(features), [text, [*text[:-2], *text[:2]]])
     np.testing.assert_allclose(went_on.logits, afresh.logits, atol=TOLERANCE)
+
+
+def test_another_text_is_read_from_the_same_window_as_if_it_were_the_first(
+    decoder: TextDecoder, features: Features, text: list[int]
+) -> None:
+    """Whatever the first was: longer, or of several beams."""
+    window = EncodedWindow(decoder, features, len(features))
+    for first in ([text * 9], [text, text[::-1], [text[0]] * len(text)], [text[:1]]):
+        state = window.begin()
+        decoder.step(state, [first[0][:1]])
+        decoder.select(state, [0] * len(first))
+        decoder.step(state, [beam[1:] or beam for beam in first])
+        second = decoder.step(window.begin(), [text])
+        afresh = decoder.step(decoder.begin(features), [text])
+        np.testing.assert_allclose(second.logits, afresh.logits, atol=TOLERANCE)
+        np.testing.assert_allclose(second.attention, afresh.attention, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", [MlxDecoder, OnnxDecoder])
