@@ -303,10 +303,11 @@ class Session:
         return update
 
     def _given_up(self) -> list[Event]:
-        """Leave the utterance as it is, and return its last word if that had been committed."""
+        """Leave the utterance as it is, and return the last word of each text if that had been committed."""
         words, heard_s = self._whisper.refresh_segment(), self._heard_s
         self._is_decoding = False
-        return [*self._told_words(words, heard_s), *self._told_draft(()), *self._told_translation((), ())]
+        # Nothing is left to be decoded; the translation's last word comes with the next update.
+        return [*self._told_words(words, heard_s), *self._news(self._whisper.infer(is_last=True))]
 
     def _news(self, update: Update) -> list[Event]:
         events = list[Event]()

@@ -13,7 +13,7 @@ from streaming.settings import VoiceConfig
 from tests.listener import every
 from tests.streaming.serving import PATIENCE_S
 from tests.streaming.working import collected, made, running
-from tests.tones import WORDS, in_english, random_words, speech_of, tone_model
+from tests.tones import WORDS, english, in_english, random_words, speech_of, tone_model
 
 GERMAN = tone_model("de")
 # No token is sure before a second pass has read it, so that there are drafts.
@@ -49,6 +49,25 @@ def test_a_draft_that_is_given_up_is_emptied() -> None:
     session.clear()
     events = session.end()
     assert [event for event in events if isinstance(event, TranslationDraft)] == [TranslationDraft("en", ())]
+
+
+def test_the_last_word_of_a_translation_is_told_when_the_rest_is_given_up() -> None:
+    """With the utterance that it is of, whether anything follows or not."""
+    # Their translations have several tokens each, of which the first are committed.
+    speech = speech_of([3, 2, 1, 0, 3, 1, 2, 0])
+    config = replace(CONFIG, targets=["en"], hold_probability=0.0, last_word="keep", frame_threshold=8)
+    n_open = 0
+    for n in range(4, 9):
+        session = Session(config, GERMAN, OFF)
+        before = [event for piece in every(0.3, speech.samples)[:n] for event in session.feed(piece)]
+        session.clear()
+        given_up = session.step().events
+        n_open += any(isinstance(event, Translation) for event in given_up)
+        after = [*session.feed(speech.samples), *session.end()]
+        assert english(speech).text.startswith(text_of(Translation, [*before, *given_up]))
+        assert text_of(Translation, after) == english(speech).text
+        assert {event.utterance for event in after if isinstance(event, Translation)} == {2}
+    assert n_open
 
 
 def test_a_target_chosen_later_holds_from_the_next_pass_on() -> None:
