@@ -55,13 +55,15 @@ class CommittedTokens:
         self._entries.clear()
         return left
 
-    def best_cut(self, earliest: int, latest: int) -> int:
+    def best_cut(self, earliest: int, latest: int, preferably_before: int | None = None) -> int:
         """Return the sample in [earliest, latest] that parts the text best.
 
         A pause is worth its length, the end of a sentence as much as a pause of one second. Where no two words meet,
-        it is the end of the word that `earliest` would part.
+        it is the end of the word that `earliest` would part. preferably_before: later than this only for that word.
         """
         best, best_worth = self._end_of_word_at(earliest, latest), -1.0
+        if preferably_before is not None:
+            latest = max(best, min(latest, preferably_before))
         for before, after in zip(self._entries, self._entries[1:], strict=False):
             sample = (before.sample + after.sample) // 2 // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
             if not earliest <= sample <= latest or not self._tokenizer.starts_word(after.token):

@@ -125,9 +125,10 @@ class Decoding:
         """Return the language of the text, which decides where words part."""
         return "en" if self._config.task == "translate" else spoken
 
-    def adopt(self, tokens: Sequence[CommittedToken]) -> None:
-        """Take these for its own: another text is, here, what this one would be."""
-        self._committed.commit(tokens)
+    def adopt(self, update: TextUpdate) -> None:
+        """Take what a pass decided for its own: another text is, here, what this one would be."""
+        self._committed.commit(update.tokens)
+        self.draft = update.draft
         self._commit_rule.forget()
 
     def restart(self) -> None:
@@ -146,9 +147,9 @@ class Decoding:
         """Where the newest token of the window was read; None when there is none."""
         return self._committed.last_sample
 
-    def best_cut(self, earliest: int, latest: int) -> int:
+    def best_cut(self, earliest: int, latest: int, preferably_before: int | None) -> int:
         """As of `CommittedTokens`."""
-        return self._committed.best_cut(earliest, latest)
+        return self._committed.best_cut(earliest, latest, preferably_before)
 
     def cut(self, sample: int) -> None:
         """Let go of the words read before `sample`, which become context."""

@@ -50,8 +50,11 @@ class Stream:
         self._detector = LanguageDetector(model.decoder, model.tokenizer, given, config.language_min_len)
         self._tokenizer.sot_sequence(self.language or "en", config.task)
         self._text = Decoding(model, config)
+        # Kept while it is not wanted, so that nothing is translated twice.
         self._translation: Decoding | None = None
-        self._translating = _of_translation(config)
+        self._is_translating = False
+        # Whether text was written down that has not been read to its end for the translation.
+        self._is_behind = False
         self._longest_samples = config.max_samples - round(config.segment_length * SAMPLE_RATE)
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
@@ -72,14 +75,14 @@ class Stream:
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
         timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
-        text, translation = _WAITING, _WAITING if self._translation else None
+        text, translation = _WAITING, _WAITING if self._is_translating else None
         if may_write:
             assert self.language is not None
             reading = self._text.run(window, encoded, self.language, final=final)
             text = yield from watch.without_pauses(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
-            if self._translation:
+            if self._translation and self._is_translating:
                 translating = self._translated(self._translation, text, window, encoded, final=final)
                 translation = yield from watch.without_pauses(translating)
                 timing = replace(timing, translation_s=watch.lap())
@@ -95,17 +98,11 @@ class Stream:
         """The language of the text, which decides where words part; None until it is known."""
         return self._text.language_of(self.language)
 
-    @property
-    def translates(self) -> bool:
-        """Whether the English translation is read beside the text; it can be wanted, or not, at any time."""
-        return self._translation is not None
-
     def translate(self, *, wanted: bool) -> None:
-        """Begin with the audio of the present window, or end. Raises ConfigError when the model cannot."""
-        if not wanted:
-            self._translation = None
-        elif not self._translation:
-            self._translation = Decoding(self._model, self._translating)
+        """Read the English translation beside the text, from the present window on; or no longer."""
+        if wanted and not self._translation:
+            self._translation = Decoding(self._model, _of_translation(self._config))
+        self._is_translating = wanted
 
     def restart(self) -> None:
         """Begin a new utterance: the text of the window becomes context, and the language may prove to be another."""
@@ -140,13 +137,18 @@ class Stream:
         """Read the English translation on, as far as the text is decided; of English, it is the text itself."""
         assert self.language is not None
         if self.language == "en":
-            translation.adopt(text.tokens)
+            translation.adopt(text)
             return text
-        if not text.tokens and not final:
+        has_paused = text.stop is StopReason.END_OF_TEXT and not text.draft
+        self._is_behind = self._is_behind or bool(text.tokens)
+        may_read = text.tokens or final or (self._is_behind and (has_paused or self._is_full(window)))
+        if not may_read:
             return TextUpdate((), StopReason.WAITING, translation.draft)
-        decided = self._text.last_sample
+        decided = self._text.last_sample if text.tokens else None
         until_sample = None if decided is None else decided + _SAMPLES_AFTER_DECIDED
-        return (yield from translation.run(window, encoded, self.language, until_sample, final=final))
+        update = yield from translation.run(window, encoded, self.language, until_sample, final=final)
+        self._is_behind = until_sample is not None or update.stop is not StopReason.END_OF_TEXT or bool(update.draft)
+        return update
 
     def _is_full(self, window: AudioChunk) -> bool:
         """Whether the next window would be too long."""
@@ -157,10 +159,11 @@ class Stream:
         if not self._is_full(window):
             return window.start_sample
         earliest, latest = window.end_sample - self._longest_samples, window.end_sample - self._config.max_samples // 3
-        if self._translation:
+        untranslated = None
+        if self._translation and self._is_translating:
             # What was written down and not translated yet is heard again.
-            latest = max(earliest, min(latest, self._translation.last_sample or window.start_sample))
-        keep_from = self._text.best_cut(earliest, latest)
+            untranslated = self._translation.last_sample or window.start_sample
+        keep_from = self._text.best_cut(earliest, latest, untranslated)
         for decoding in self._decodings:
             decoding.cut(keep_from)
         return keep_from

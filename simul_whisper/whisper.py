@@ -1,13 +1,14 @@
 """The engine as apps embed it: audio in, committed words out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
 
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, AudioChunk, Samples, as_samples
-from simul_whisper.config import AlignAttConfig, checked_targets
+from simul_whisper.config import AlignAttConfig
 from simul_whisper.errors import AudioFormatError, ConfigError
 from simul_whisper.model import Model, ModelInfo, load_model
 from simul_whisper.pieces import Pieces, finished
@@ -56,7 +57,8 @@ class PaddedAlignAttWhisper:
 
         Raises ConfigError.
         """
-        others = [target for target in checked_targets(targets) if target != "en"]
+        targets = replace(self._config, targets=targets).validated().targets
+        others = [target for target in targets if target != "en"]
         if others:
             raise ConfigError(
                 f"got the target {others[0]}, but Whisper itself translates into English only; "
@@ -179,8 +181,8 @@ class PaddedAlignAttWhisper:
 
 
 def _stop(passes: Sequence[PassUpdate]) -> StopReason:
-    """Return why the last pass ended, or that one of them was cut short."""
-    reasons = [each.text.stop for each in passes]
-    if StopReason.CUT_SHORT in reasons:
+    """Return why the last pass ended, or that one of them was cut short, in either text."""
+    texts = [text for each in passes for text in (each.text, each.translation) if text]
+    if any(text.stop is StopReason.CUT_SHORT for text in texts):
         return StopReason.CUT_SHORT
-    return reasons[-1] if reasons else StopReason.WAITING
+    return passes[-1].text.stop if passes else StopReason.WAITING

@@ -1,7 +1,7 @@
 """The transcript and its English translation from one encoding: each as if it were alone, whatever the other does."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, ConfigError, Model, PaddedAlignAttWhisper, Update
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, ConfigError, Model, PaddedAlignAttWhisper, StopReason, Update
+from simul_whisper.committed_tokens import CommittedToken
+from simul_whisper.decoding import Decoding, TextUpdate
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.mel import Mel
@@ -18,6 +20,7 @@ from tests.properties import examples
 from tests.tones import (
     GAP_SAMPLES,
     WORDS,
+    Speech,
     ToneDecoder,
     ToneEncoder,
     english,
@@ -107,6 +110,20 @@ def test_a_window_is_encoded_and_projected_once_for_both_texts() -> None:
     assert encoder.n_windows == decoder.n_windows == n_passes
 
 
+class Untranslating(ToneDecoder):
+    def begin(self, features: NDArray[np.float32]) -> Any:
+        return replace(super().begin(features), translated=[])
+
+
+def test_a_translation_that_stays_behind_costs_the_transcript_no_word() -> None:
+    """However little is translated, windows are cut between words."""
+    model = replace(GERMAN, decoder=Untranslating(GERMAN.tokenizer, "de"))
+    for lead_samples in range(0, 8_000, 1_600):
+        speech = speech_of(random_words(24), [4_000], lead_samples)
+        whisper = translator(model, audio_max_len=5.0, segment_length=0.5)
+        assert_heard(listen(whisper, every(0.5, speech.samples)), speech)
+
+
 def test_english_is_its_own_translation() -> None:
     speech = speech_of(random_words(12), [GAP_SAMPLES, 5_000])
     updates = listen(listener(targets=["en"]), every(1.0, speech.samples))
@@ -165,3 +182,59 @@ def test_words_of_both_texts_survive_when_the_rest_is_given_up() -> None:
 def test_other_languages_need_a_translator(targets: list[str]) -> None:
     with pytest.raises(ConfigError, match="into English only; other languages need a translator"):
         translator(targets=targets)
+
+
+def test_what_was_said_before_a_long_pause_is_translated_during_it() -> None:
+    speech = speech_of(random_words(4))
+    pause = np.zeros(6 * SAMPLE_RATE, np.float32)
+    whisper = translator(audio_max_len=5.0)
+    assert translated(listen_on(whisper, np.concatenate([speech.samples, pause]))) == english(speech).text
+
+
+def test_a_target_given_up_and_chosen_again_is_not_translated_twice() -> None:
+    speech = speech_of(random_words(24), [8_000])
+    whisper, updates = translator(), list[Update]()
+    for targets, samples in zip([["en"], [], ["en"]], np.array_split(speech.samples, 3), strict=True):
+        whisper.choose_targets(targets)
+        updates += listen_on(whisper, samples)
+    updates.append(whisper.infer(is_last=True))
+    assert translated(updates) == english(speech).text
+
+
+def test_english_beside_english_is_refused_whenever_it_is_chosen() -> None:
+    whisper = listener(GERMAN, language="de", task="translate")
+    with pytest.raises(ConfigError, match="writes English already"):
+        whisper.choose_targets(["en"])
+
+
+def test_a_translation_that_is_cut_short_is_told() -> None:
+    """Also when the transcript had come to its end."""
+    speech = speech_of(random_words(5))
+    updates = [cut_short(speech, n_pieces) for n_pieces in range(1, 50)]
+    assert {(update.text == speech.text, update.stop) for update in updates} == {
+        (False, StopReason.CUT_SHORT),
+        (True, StopReason.CUT_SHORT),
+        (True, StopReason.END_OF_TEXT),
+    }
+    whole = [update for update in updates if update.stop is StopReason.END_OF_TEXT]
+    assert {translated([update]) for update in whole} == {english(speech).text}
+
+
+def cut_short(speech: Speech, n_pieces: int) -> Update:
+    """The end of the stream, cut short after so many pieces."""
+    whisper = translator()
+    whisper.insert_audio(speech.samples)
+    turn = whisper.inference(is_last=True)
+    try:
+        for _ in range(n_pieces):
+            next(turn)
+        while True:
+            turn.send(True)
+    except StopIteration as done:
+        return cast(Update, done.value)
+
+
+def test_the_draft_of_a_text_that_is_adopted_replaces_an_older_one() -> None:
+    decoding, draft = Decoding(GERMAN, AlignAttConfig()), (CommittedToken(7, 0, 0.0),)
+    decoding.adopt(TextUpdate((), StopReason.EDGE, draft))
+    assert decoding.draft == draft
