@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 # The sound of a token goes on after where it was read.
 _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
+_AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
 _WAITING = TextUpdate((), StopReason.WAITING)
 
 
@@ -147,7 +148,7 @@ class Stream:
         decided = self._text.last_sample if text.tokens else None
         until_sample = None if decided is None else decided + _SAMPLES_AFTER_DECIDED
         update = yield from translation.run(window, encoded, self.language, until_sample, final=final)
-        self._is_behind = until_sample is not None or update.stop is not StopReason.END_OF_TEXT or bool(update.draft)
+        self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or bool(update.draft)
         return update
 
     def _is_full(self, window: AudioChunk) -> bool:

@@ -77,7 +77,9 @@ def _says_again_and_again(words: Sequence[str]) -> bool:
 
 
 def _parts(token: TargetToken, target: str) -> Iterator[str]:
-    for text in _PIECE.findall(token.text):
+    # Half of a surrogate pair, as a JSON string may hold, can neither be written nor cut into sentences.
+    whole = token.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    for text in _PIECE.findall(whole):
         if target in LANGUAGES_WITHOUT_SPACES and token.source_word is None:
             # Readings are compared in words, and may come as one long token.
             yield from _characters(text)

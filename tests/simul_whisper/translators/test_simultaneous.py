@@ -279,6 +279,12 @@ def test_positions_that_do_not_exist_do_no_harm() -> None:
     assert said(told) == " a b c"
 
 
+def test_half_a_character_does_no_harm() -> None:
+    """As a JSON string may hold; two halves are one."""
+    told = fed(SimultaneousTranslation("de", 2), Answering(tokens(" a\ud83d| \ud83d\ude42", 0, 1)), [words_of("x y")])
+    assert said(told) == " a\ufffd \U0001f642"
+
+
 @pytest.mark.parametrize(
     ("spoken", "sentences"),
     [
