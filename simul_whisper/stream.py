@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # The sound of a token goes on after where it was read.
 _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
+# After a shorter pause, the translation waits for what is said next, on which it may depend.
+_PAUSE_SAMPLES = 2 * SAMPLE_RATE
 _AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
 _WAITING = TextUpdate((), StopReason.WAITING)
 
@@ -140,13 +142,14 @@ class Stream:
         if self.language == "en":
             translation.adopt(text)
             return text
-        has_paused = text.stop is StopReason.END_OF_TEXT and not text.draft
         self._is_behind = self._is_behind or bool(text.tokens)
-        may_read = text.tokens or final or (self._is_behind and (has_paused or self._is_full(window)))
-        if not may_read:
+        decided = self._text.last_sample or window.start_sample
+        has_paused = (
+            text.stop is StopReason.END_OF_TEXT and not text.draft and window.end_sample > decided + _PAUSE_SAMPLES
+        )
+        if not (text.tokens or final or (self._is_behind and (has_paused or self._is_full(window)))):
             return TextUpdate((), StopReason.WAITING, translation.draft)
-        decided = self._text.last_sample if text.tokens else None
-        until_sample = None if decided is None else decided + _SAMPLES_AFTER_DECIDED
+        until_sample = decided + _SAMPLES_AFTER_DECIDED if text.tokens else None
         update = yield from translation.run(window, encoded, self.language, until_sample, final=final)
         self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or bool(update.draft)
         return update
