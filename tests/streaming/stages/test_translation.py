@@ -267,6 +267,16 @@ def test_words_that_wait_for_a_sentence_are_told_when_it_is_lost() -> None:
     )
 
 
+def test_all_of_a_sentence_is_told_to_be_left_out_although_the_translator_hangs_while_it_is_said() -> None:
+    translator = Held()
+    stage = staged(translator, IMPATIENT)
+    stage.feed([spoken("One two three")])
+    stage._asked.call._late_s = 0.0  # type: ignore[union-attr]
+    told = [*stage.feed([]), *stage.feed([spoken("four.", 2.0), spoken("Five.", 4.0)]), *stage.flush()]
+    translator.may_answer.set()
+    assert [(each.from_s, each.to_s) for each in skips(told)] == [(0.0, 1.5), (1.5, 4.5)]
+
+
 def test_words_that_wait_for_a_translator_that_hangs_are_told_in_the_end() -> None:
     translator = Held()
     with session(staged(translator, IMPATIENT)) as log:
