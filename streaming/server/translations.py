@@ -46,8 +46,8 @@ class Translations:
             elif target not in self._targets_of_text(_LANGUAGES):
                 name, known = language_names([target])[target], self._targets_of_text(_LANGUAGES)
                 raise ConfigError(
-                    f"{self.translator.description} translates no language into {name}, but into {_listed(known)}; "
-                    "another translator is chosen by --translation-model or --translation-url"
+                    f"{self.translator.description} translates no language into {name} ({target}), but "
+                    f"into {_listed(known)}; another translator is chosen by --translation-model or --translation-url"
                 )
 
     def targets(self, health: Health, config: AlignAttConfig) -> tuple[str, ...]:
