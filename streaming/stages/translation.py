@@ -199,8 +199,10 @@ class TranslationStage:
         if asked.request.is_draft:
             # The words themselves will be told to be left out.
             return self._failed(asked, why)
-        asked.target.impossible.add(asked.request.sentence.source)
+        source = asked.request.sentence.source
+        asked.target.impossible.add(source)
         span = asked.target.text.lose(asked.request)
+        why = f"{why}; nothing that is said in {source} after it is translated either"
         return asked.target.skipped([span] if span else [], why, is_outage=False)
 
     def _failed(self, asked: _Asked, why: str, *, is_quick: bool = True) -> list[Event]:

@@ -234,7 +234,8 @@ def test_an_unexpected_error_is_logged_and_the_session_goes_on(caplog: pytest.Lo
 def test_a_language_that_is_not_translated_is_told_once() -> None:
     stage = staged(Backwards())
     told = heard(stage, spoken("One two. Three four.", 0.0, "xx"), spoken("Five six.", 2.0, "xx"), spoken("Good.", 3.0))
-    assert skips(told) == [TranslationSkipped("de", 0.0, 1.0, "got xx to de, expected anything but xx")]
+    why = "got xx to de, expected anything but xx; nothing that is said in xx after it is translated either"
+    assert skips(told) == [TranslationSkipped("de", 0.0, 1.0, why)]
     assert translated(told) == " .dooG"
     assert heard(stage, Draft(tuple(words_of("Seven", 4.0, "xx"))), spoken("Seven eight.", 4.0, "xx")) == []
     assert stage.n_words == 0
