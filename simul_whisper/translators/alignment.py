@@ -111,6 +111,8 @@ def decoder_size(file: Path) -> tuple[int, int]:
 
 def _size(model: mmap.mmap) -> tuple[int, int]:
     layers = {found[1] for found in _LAYER.finditer(model)}
+    if not layers:
+        raise ValueError("got no layers of a decoder, expected a whole model; download or convert it again")
     return len(layers), _number(model, _N_HEADS, 1)
 
 

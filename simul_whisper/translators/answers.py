@@ -124,9 +124,10 @@ def _without_company(answer: str, sentence: Sentence) -> str:
     """Leave out greetings, labels, markup, quotes, remarks, and what the answer says of the question again."""
     text = _TAG.sub("", _FENCE.sub("", _TURN.split(answer.strip())[0])).strip()
     lines = [_MARKUP.sub("", line).strip() for line in text.splitlines()]
+    # What comes first may be a translation, whatever it says.
+    lines = lines[: next((n for n, line in enumerate(lines) if n and _REMARK.fullmatch(line)), len(lines))]
     lines = [line for line in lines if not _is_about(line, sentence)] if len(lines) > 1 else lines
     said = "".join(f"{line}\n" for line in lines).strip().partition("\n\n")[0].splitlines()
-    said = said[: next((n for n, line in enumerate(said) if n and _REMARK.fullmatch(line)), len(said))]
     line = " ".join("".join(each if each.isprintable() else " " for each in " ".join(said)).split())
     line = _without_label(_without_label(line, sentence), sentence)
     line = _without_source(line, sentence)

@@ -19,7 +19,11 @@ _SERBO_CROATIAN = {"hbs": ("bs", "hr", "sr"), "hbs_BS": ("bs",), "hbs_HR": ("hr"
 
 
 def open_apertium(config: TranslationConfig) -> "ApertiumTranslator":
-    """Return the translator. Raises BackendError where the program or every pair of languages is missing."""
+    """Return the translator. Raises BackendError where the program or every pair of languages is missing, and
+    ConfigError for a glossary, which it cannot be told.
+    """
+    if config.glossary:
+        raise ConfigError("got a glossary, which apertium cannot be told; leave it out, or use openai")
     program = shutil.which(_PROGRAM)
     if program is None:
         raise BackendError(f"the program {_PROGRAM} is not installed; {_INSTALL}")

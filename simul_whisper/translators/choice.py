@@ -22,7 +22,14 @@ def open_translator(config: TranslationConfig, progress: ProgressHandler = silen
             f"translation with {backend} needs {error.name}; pip install 'simul-whisper[translate]'"
         ) from error
     opened = getattr(module, f"open_{backend}")
-    translator: Translator = opened(config, progress) if backend == "ctranslate2" else opened(config)
+    try:
+        translator: Translator = opened(config, progress) if backend == "ctranslate2" else opened(config)
+    except BackendError as error:
+        if config.backend == "auto" and backend == "apertium":
+            raise BackendError(
+                f"no translator is chosen, by --translation-model, --translation-url or in [translation], and {error}"
+            ) from error
+        raise
     return translator
 
 
@@ -31,8 +38,12 @@ def _chosen(config: TranslationConfig) -> str:
         return "openai" if config.url else "ctranslate2" if config.model else "apertium"
     if config.backend == "ctranslate2" and not config.model:
         raise ConfigError(
-            "got no model, which ctranslate2 needs; set one in [translation], or see `simul-whisper models`"
+            "got no model, which ctranslate2 needs; set one in [translation] or by --translation-model, see "
+            "`simul-whisper models`"
         )
     if config.backend == "openai" and not config.url:
-        raise ConfigError("got no url, which openai needs; set one in [translation], such as http://127.0.0.1:11434/v1")
+        raise ConfigError(
+            "got no url, which openai needs; set one in [translation] or by --translation-url, such as "
+            "http://127.0.0.1:11434/v1"
+        )
     return config.backend

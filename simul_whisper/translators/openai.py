@@ -98,7 +98,7 @@ class OpenAITranslator:
         translation = cleaned(answer, sentence)
         if translation is None:
             raise TranslationError(
-                f"the model {one_line(self._model)} did not translate a sentence: {one_line(answer)}"
+                f"the model {one_line(self._model)} did not translate a sentence: {one_line(' '.join(answer.split()))}"
             )
         if _only_goes_on(sentence, translation):
             return following("", translation, sentence.target)

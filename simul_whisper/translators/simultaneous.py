@@ -69,6 +69,7 @@ class SimultaneousTranslation:
         self._draft_utterance = 1
         self._draft_asked: Sentence | None = None
         self._heard_s = 0.0
+        self._lost = list[tuple[float, float]]()
 
     # What is said
 
@@ -95,6 +96,8 @@ class SimultaneousTranslation:
             self.draft = ()
             return
         source.is_whole = True
+        if source.is_lost and source.end_s > source.told_end_s:
+            self._lost.append((source.told_end_s, source.end_s))
         is_nothing = source.is_lost or not (source.is_spoken or source.is_copied)
         if source.is_copied or is_nothing:
             self.draft = ()
@@ -176,7 +179,13 @@ class SimultaneousTranslation:
         self.draft, source.is_lost = (), True
         if source.is_whole:
             self._queue.remove(source)
-        return source.told_end_s, source.end_s
+        lost_from_s, source.told_end_s = source.told_end_s, source.end_s
+        return lost_from_s, source.end_s
+
+    def lost_since(self) -> list[tuple[float, float]]:
+        """Return, once, the times of what was said of sentences after `lose` gave them up."""
+        lost, self._lost = self._lost, []
+        return lost
 
     def leave_out(
         self, most_behind_s: float, translating: TranslationRequest | None = None

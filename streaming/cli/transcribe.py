@@ -309,6 +309,10 @@ class _Cost:
             f"model {info.name}, encoder {info.encoder}, decoder {info.decoder}",
             f"{per_second_s[0]:.2f} s of computation per second of audio",
             f"words {mean_lag:.2f} s after they were spoken" if self._lags_s else "no words",
-            *([f"translated by {translator.description}, {per_second_s[1]:.2f} s"] if translator else []),
+            *(
+                [f"translated by {translator.description}, in {per_second_s[1]:.2f} s per second of audio"]
+                if translator
+                else []
+            ),
         ]
         return " | ".join(parts)

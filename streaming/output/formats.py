@@ -190,16 +190,18 @@ class RowsFormat:
     ) -> None:
         self._rows_of, self._language, self._fields = rows_of, language, dict(fields or {})
         self._texts = texts
+        self._heard_s = 0.0
 
     def feed(self, event: Event, emitted_s: float | None = None) -> str:
         if isinstance(event, Language):
             self._language = event.language
-        if (
-            not isinstance(event, _Passage)
-            or (TRANSCRIPT if isinstance(event, Words) else event.target) not in self._texts
-        ):
+        if not isinstance(event, _Passage):
             return ""
-        rows = self._rows_of(event, self._language, _heard_s(event) if emitted_s is None else emitted_s)
+        # A translation does not say what had been heard when it came, but the words before it do.
+        self._heard_s = event.heard_s if isinstance(event, Words) else max(self._heard_s, _heard_s(event))
+        if (TRANSCRIPT if isinstance(event, Words) else event.target) not in self._texts:
+            return ""
+        rows = self._rows_of(event, self._language, self._heard_s if emitted_s is None else emitted_s)
         return "".join(json.dumps(self._fields | row, ensure_ascii=False) + "\n" for row in rows)
 
     def end(self) -> str:

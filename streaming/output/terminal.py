@@ -66,7 +66,8 @@ class PlainCaptions:
         self._n_samples = 0
 
     def show(self, event: Event) -> None:
-        text = self._format.feed(event, self._n_samples / SAMPLE_RATE)
+        # A server's client hears nothing itself, so that only the event says how much was heard.
+        text = self._format.feed(event, self._n_samples / SAMPLE_RATE if self._n_samples else None)
         if text:
             self._out.write(text)
             self._out.flush()

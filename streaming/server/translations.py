@@ -44,7 +44,11 @@ class Translations:
             if source != "auto":
                 self.translator.check_pair(source, target)
             elif target not in self._targets_of_text(_LANGUAGES):
-                raise ConfigError(f"{self.translator.description} translates no language into {target}")
+                name, known = language_names([target])[target], self._targets_of_text(_LANGUAGES)
+                raise ConfigError(
+                    f"{self.translator.description} translates no language into {name} ({target}), but "
+                    f"into {_listed(known)}; another translator is chosen by --translation-model or --translation-url"
+                )
 
     def targets(self, health: Health, config: AlignAttConfig) -> tuple[str, ...]:
         """Return the languages that a session with these settings can have, but for that of its own text."""
@@ -122,5 +126,8 @@ def _source(config: AlignAttConfig) -> str:
 def _why_not(target: str, known: tuple[str, ...], source: str) -> str:
     name = language_names([target])[target]
     from_source = "" if source == "auto" else f" from {language_names([source])[source]}"
-    shown = ", ".join(known[:_MOST_SHOWN]) + (" ..." if len(known) > _MOST_SHOWN else "")
-    return f"this server does not translate{from_source} into {name}, but into {shown or 'nothing'}"
+    return f"this server does not translate{from_source} into {name}, but into {_listed(known)}"
+
+
+def _listed(known: tuple[str, ...]) -> str:
+    return (", ".join(known[:_MOST_SHOWN]) + (" ..." if len(known) > _MOST_SHOWN else "")) or "nothing"

@@ -199,8 +199,10 @@ class TranslationStage:
         if asked.request.is_draft:
             # The words themselves will be told to be left out.
             return self._failed(asked, why)
-        asked.target.impossible.add(asked.request.sentence.source)
+        source = asked.request.sentence.source
+        asked.target.impossible.add(source)
         span = asked.target.text.lose(asked.request)
+        why = f"{why}; nothing that is said in {source} after it is translated either"
         return asked.target.skipped([span] if span else [], why, is_outage=False)
 
     def _failed(self, asked: _Asked, why: str, *, is_quick: bool = True) -> list[Event]:
@@ -220,11 +222,11 @@ class TranslationStage:
         for target in self._targets:
             is_asked = self._asked is not None and self._asked.target is target and not self._asked.is_given_up
             asked = self._asked.request if self._asked and is_asked else None
-            spans = list[tuple[float, float]]()
+            spans = target.text.lost_since()
             if target.text.behind_s > most_s:
-                spans = target.text.leave_out(most_s / 2, asked)
+                spans += target.text.leave_out(most_s / 2, asked)
             elif target.text.n_words > _MOST_WORDS:
-                spans = target.text.leave_out(0.0, asked)
+                spans += target.text.leave_out(0.0, asked)
             why = self._unanswered or f"the translator is more than {most_s:g} s behind"
             told += target.skipped(spans, why, is_outage=bool(self._unanswered))
         return told

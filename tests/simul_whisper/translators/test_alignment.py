@@ -106,6 +106,13 @@ def test_a_damaged_measurement_is_told(model: Path, content: bytes) -> None:
     assert str(refused.value).isprintable()
 
 
+def test_a_file_that_was_not_downloaded_to_its_end_is_told_to_be_that(model: Path) -> None:
+    file = model / "model.bin"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"got no layers of a decoder, expected a whole model; download"):
+        with_alignment(file, None)
+
+
 def test_the_fixtures_measurement_is_written_down() -> None:
     found = json.loads((DIRECTORY / "alignment.json").read_text())
     assert found["is_believed"]

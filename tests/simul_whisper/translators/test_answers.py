@@ -81,6 +81,7 @@ def test_the_translation_is_found_in_company(answer: str) -> None:
         "Lo siento, no puedo ayudarte con eso.",
         CAT,
         CAT.upper(),
+        f"Sure! Here is the translation:\n\n{CAT}\n\nLet me know if you need anything else.",
         f'"{CAT}"',
         "El gato. " * 40,
         "gato " * 12,

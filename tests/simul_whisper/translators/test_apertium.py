@@ -17,6 +17,7 @@ from simul_whisper.errors import BackendError, ConfigError, TranslationError
 from simul_whisper.translators import Sentence
 from simul_whisper.translators.apertium import ApertiumTranslator, modes_by_pair, open_apertium
 from simul_whisper.translators.apertium_pipe import _one_line, _plain, _stream
+from simul_whisper.translators.choice import open_translator
 from simul_whisper.translators.config import TranslationConfig
 from tests.conftest import RECORDINGS
 from tests.properties import examples
@@ -249,3 +250,19 @@ def test_it_is_told_nothing_but_what_it_needs(installed: Commands, monkeypatch: 
     assert line.startswith(" -n ")
     assert "PATH=" in line
     assert "secret" not in line
+
+
+def test_a_glossary_is_refused(installed: Commands) -> None:
+    installed(ECHO)
+    with pytest.raises(ConfigError, match="got a glossary, which apertium cannot be told"):
+        open_apertium(TranslationConfig(glossary="terms.txt"))
+
+
+def test_who_has_chosen_nothing_is_told_what_may_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        BackendError, match=r"no translator is chosen, by --translation-model.*apertium is not installed"
+    ):
+        open_translator(TranslationConfig())
+    with pytest.raises(BackendError, match=r"^the program apertium is not installed"):
+        open_translator(TranslationConfig(backend="apertium"))

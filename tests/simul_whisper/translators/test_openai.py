@@ -184,6 +184,7 @@ def test_one_connection_is_kept_and_threads_get_their_own_answers(
         (hangs(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "does not speak HTTP as expected"),
         (hangs(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 99_999), "does not speak HTTP as expected"),
         (streamed("I cannot translate that."), "the model m did not translate a sentence: I cannot translate that."),
+        (streamed("I cannot\n\ntranslate that."), "the model m did not translate a sentence: I cannot translate that."),
         (streamed(""), "the model m did not translate a sentence: $"),
     ],
 )

@@ -1,6 +1,7 @@
 """Captions as a terminal shows them, and as a pipe gets them."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,6 +136,15 @@ def test_in_a_pipe_there_are_plain_lines_and_notices_apart() -> None:
     captions.say("the microphone is lost")
     assert out.getvalue() == "The tide is rising.\nYes.\n"
     assert err.getvalue() == "simul-whisper: the microphone is lost\n"
+
+
+def test_rows_of_what_another_machine_hears_say_when_it_was_heard() -> None:
+    out = io.StringIO()
+    captions = PlainCaptions(open_format("jsonl", texts=("", "es")), out, io.StringIO())
+    captions.show(words("The tide is", 1.0))
+    captions.show(translated("es", "La", 1.0))
+    captions.show(words("rising.", 2.0))
+    assert [json.loads(row)["emitted"] for row in out.getvalue().splitlines()] == [1.6, 1.6, 2.2]
 
 
 def spanish_draft(text: str = "") -> TranslationDraft:

@@ -234,7 +234,8 @@ def test_an_unexpected_error_is_logged_and_the_session_goes_on(caplog: pytest.Lo
 def test_a_language_that_is_not_translated_is_told_once() -> None:
     stage = staged(Backwards())
     told = heard(stage, spoken("One two. Three four.", 0.0, "xx"), spoken("Five six.", 2.0, "xx"), spoken("Good.", 3.0))
-    assert skips(told) == [TranslationSkipped("de", 0.0, 1.0, "got xx to de, expected anything but xx")]
+    why = "got xx to de, expected anything but xx; nothing that is said in xx after it is translated either"
+    assert skips(told) == [TranslationSkipped("de", 0.0, 1.0, why)]
     assert translated(told) == " .dooG"
     assert heard(stage, Draft(tuple(words_of("Seven", 4.0, "xx"))), spoken("Seven eight.", 4.0, "xx")) == []
     assert stage.n_words == 0
@@ -265,6 +266,16 @@ def test_words_that_wait_for_a_sentence_are_told_when_it_is_lost() -> None:
         " Guten Tag.",
         [(0.0, 0.5), (2.0, 2.5)],
     )
+
+
+def test_all_of_a_sentence_is_told_to_be_left_out_although_the_translator_hangs_while_it_is_said() -> None:
+    translator = Held()
+    stage = staged(translator, IMPATIENT)
+    stage.feed([spoken("One two three")])
+    stage._asked.call._late_s = 0.0  # type: ignore[union-attr]
+    told = [*stage.feed([]), *stage.feed([spoken("four.", 2.0), spoken("Five.", 4.0)]), *stage.flush()]
+    translator.may_answer.set()
+    assert [(each.from_s, each.to_s) for each in skips(told)] == [(0.0, 1.5), (1.5, 4.5)]
 
 
 def test_words_that_wait_for_a_translator_that_hangs_are_told_in_the_end() -> None:
