@@ -70,7 +70,7 @@ def table(figures: Mapping[str, Any], *, with_omnisteval: bool) -> str:
             "compute seconds per audio second: " + ", ".join(stages),
             f"decode step: median {_cell(step['median'])} ms, 95th percentile {_cell(step['p95'])} ms",
             f"peak memory: {overall['peak_memory_mb']} MB",
-            "model: " + ", ".join(f"{key} {value}" for key, value in figures["model"].items()),
+            "model: " + ", ".join(f"{key} {value}" for key, value in figures["model"].items() if key != "languages"),
         ]
     )
 
