@@ -165,12 +165,18 @@ def evaluate_clip(
         given_language=None if config.language == "auto" else config.language,
         foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
+    return replace(result, translations=_by_target(result, clip, config, translating, texts))
+
+
+def _by_target(
+    result: ClipResult, clip: Clip, config: AlignAttConfig, translating: Translating, whole: Mapping[str, str]
+) -> dict[str, ClipResult]:
+    """Return a result for each target. whole: the clip's translations with everything known."""
     by_translator = translating.config.by_translator(config.targets)
-    translations = {
-        target: translation_of(result, clip, target, by_translator=target in by_translator, offline=texts.get(target))
+    return {
+        target: translation_of(result, clip, target, by_translator=target in by_translator, offline=whole.get(target))
         for target in config.targets
     }
-    return replace(result, translations=translations)
 
 
 def _streamed(
