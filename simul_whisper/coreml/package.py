@@ -125,10 +125,10 @@ def _write(
 ) -> None:
     """Convert, and put the package in place whole or not at all."""
     # coremltools takes seconds to import, so only when it is going to be used.
-    from simul_whisper.coreml import program
+    from simul_whisper.coreml import encoder_program, layers
 
     with tempfile.TemporaryDirectory(dir=package.parent, prefix=f".{package.stem}.") as directory:
-        model = program.build(weights.dims, weights.tensors, conversion, progress)
+        model = encoder_program.build(weights.dims, weights.tensors, conversion, progress)
         model.short_description, model.author, model.license = _DESCRIPTION, "simul-whisper", _LICENSE
         model.version = _version("simul-whisper")
         model.user_defined_metadata.update(
@@ -142,7 +142,7 @@ def _write(
         )
         part = Path(directory) / package.name
         model.save(str(part))
-        program.discard(model)
+        layers.discard(model)
         _remove(package)
         part.rename(package)
 

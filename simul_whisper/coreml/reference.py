@@ -17,6 +17,7 @@ from simul_whisper.coreml.blob import numpy_type
 from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.operators import OPERATORS
 from simul_whisper.coreml.rounding import round_to_float16
+from simul_whisper.coreml.runtime import CoreMLState
 from simul_whisper.errors import BackendError
 from simul_whisper.foreign_files import one_line
 
@@ -54,7 +55,11 @@ class ReferenceModel:
         self._steps = self._folded()
         self._last_uses = self._lifetimes()
 
-    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def make_state(self) -> CoreMLState:
+        """Return its states, all zeros. Raises PredictionError."""
+        raise PredictionError(f"{self.description.path}: has no states")
+
+    def predict(self, inputs: Mapping[str, Array], state: CoreMLState | None = None) -> dict[str, Array]:  # noqa: ARG002
         """Take and return arrays by name, with the model's own names, shapes and types. Raises PredictionError."""
         values: dict[str, Value] = self._checked(inputs)
         for step, unused in zip(self._steps, self._last_uses, strict=True):
@@ -148,7 +153,7 @@ class ReferenceRuntime:
         """Nothing is compiled here."""
         return path
 
-    def open(self, path: Path, compute_units: str) -> ReferenceModel:  # noqa: ARG002
+    def open(self, path: Path, compute_units: str, function: str = "") -> ReferenceModel:  # noqa: ARG002
         """Load an .mlpackage; compute units mean nothing here."""
         return ReferenceModel(path)
 

@@ -19,11 +19,23 @@ _MOST_SAID = 800
 COMPILED_SUFFIX, PACKAGE_SUFFIX = ".mlmodelc", ".mlpackage"
 
 
-class CoreMLModel(Protocol):
-    """A loaded model, as coremltools has it."""
+class CoreMLState(Protocol):
+    """The states of a model, as coremltools has them; arrays by name."""
 
-    def predict(self, inputs: dict[str, NDArray[Any]], /) -> dict[str, NDArray[Any]]:
-        """Run the model on named inputs and return its named outputs."""
+    def read_state(self, name: str, /) -> NDArray[Any]: ...
+
+    def write_state(self, name: str, value: NDArray[Any], /) -> None: ...
+
+
+class CoreMLModel(Protocol):
+    """A function of a loaded model, as coremltools has it."""
+
+    def predict(self, inputs: dict[str, NDArray[Any]], /, state: CoreMLState | None = None) -> dict[str, NDArray[Any]]:
+        """Run it on named inputs and return its named outputs; states are read and written in place."""
+        ...
+
+    def make_state(self) -> CoreMLState:
+        """Return states of its own, all zeros, which every function of the same model takes."""
         ...
 
 
@@ -41,8 +53,8 @@ class CoreMLRuntime(Protocol):
         """Return what to open in place of a .mlpackage, made in `directory`; a .mlmodelc is its own."""
         ...
 
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:
-        """Load a model; the first time on a device that takes long."""
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
+        """Load a model, or that function of it; the first time on a device that takes long."""
         ...
 
 
@@ -72,14 +84,14 @@ class AppleRuntime:
         compile_model(str(path.resolve()), str(target))
         return target
 
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
         import coremltools
 
-        units = coremltools.ComputeUnit[compute_units]
+        units, name = coremltools.ComputeUnit[compute_units], function or None
         if path.suffix == COMPILED_SUFFIX:
-            compiled: CoreMLModel = coremltools.models.CompiledMLModel(str(path), units)
+            compiled: CoreMLModel = coremltools.models.CompiledMLModel(str(path), units, function_name=name)
             return compiled
-        package = coremltools.models.MLModel(str(path), compute_units=units)
+        package = coremltools.models.MLModel(str(path), compute_units=units, function_name=name)
         # Where Core ML refuses the model, coremltools only warns, and fails when it is used.
         if failure := getattr(package, "_framework_error", None):
             raise EncoderNotLoadedError(f"{path}: {failure}")
@@ -104,10 +116,10 @@ def require_units(runtime: CoreMLRuntime | None, compute_units: str) -> CoreMLRu
     return runtime
 
 
-def open_model(runtime: CoreMLRuntime, path: Path, compute_units: str) -> CoreMLModel:
+def open_model(runtime: CoreMLRuntime, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
     """Load a model. Raises EncoderNotLoadedError, whatever the runtime raises."""
     try:
-        return runtime.open(path, compute_units)
+        return runtime.open(path, compute_units, function)
     except Exception as error:
         raise EncoderNotLoadedError(f"{path.name}: {one_line(error, _MOST_SAID) or type(error).__name__}") from error
 

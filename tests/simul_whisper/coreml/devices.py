@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.coreml.reference import ReferenceModel
-from simul_whisper.coreml.runtime import CoreMLModel
+from simul_whisper.coreml.runtime import CoreMLModel, CoreMLState
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Device:
     def compiled(self, path: Path, directory: Path) -> Path:  # noqa: ARG002
         return path
 
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:  # noqa: ARG002
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:  # noqa: ARG002
         self.opened.append(path)
         return ReferenceModel(path)
 
@@ -35,9 +35,9 @@ class Device:
 class SlowDevice(Device):
     """Compiles for an hour."""
 
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
         time.sleep(3600)
-        return super().open(path, compute_units)
+        return super().open(path, compute_units, function)
 
 
 @dataclass
@@ -46,14 +46,17 @@ class Garbage:
 
     model: CoreMLModel
 
-    def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        answer = self.model.predict(inputs)
+    def make_state(self) -> CoreMLState:
+        return self.model.make_state()
+
+    def predict(self, inputs: dict[str, NDArray[Any]], state: CoreMLState | None = None) -> dict[str, NDArray[Any]]:
+        answer = self.model.predict(inputs, state)
         return {name: np.random.default_rng(0).standard_normal(found.shape) for name, found in answer.items()}
 
 
 class GarbageDevice(Device):
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:
-        return Garbage(super().open(path, compute_units))
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
+        return Garbage(super().open(path, compute_units, function))
 
 
 @dataclass
@@ -63,26 +66,29 @@ class Failing:
     model: CoreMLModel
     n_left: int
 
-    def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def make_state(self) -> CoreMLState:
+        return self.model.make_state()
+
+    def predict(self, inputs: dict[str, NDArray[Any]], state: CoreMLState | None = None) -> dict[str, NDArray[Any]]:
         self.n_left -= 1
         if self.n_left < 0:
             raise RuntimeError("Error computing NN outputs")
-        return self.model.predict(inputs)
+        return self.model.predict(inputs, state)
 
 
 class FailingDevice(Device):
     """Fails in mid-stream."""
 
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:
-        return Failing(super().open(path, compute_units), 4)
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
+        return Failing(super().open(path, compute_units, function), 4)
 
 
 class HangingDevice(Device):
     """Has compiled the model, and cannot load it."""
 
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
         threading.Event().wait()
-        return super().open(path, compute_units)
+        return super().open(path, compute_units, function)
 
 
 @dataclass
@@ -92,17 +98,20 @@ class Overflowing:
     model: CoreMLModel
     n_left: int
 
-    def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def make_state(self) -> CoreMLState:
+        return self.model.make_state()
+
+    def predict(self, inputs: dict[str, NDArray[Any]], state: CoreMLState | None = None) -> dict[str, NDArray[Any]]:
         self.n_left -= 1
-        answer = self.model.predict(inputs)
+        answer = self.model.predict(inputs, state)
         return answer if self.n_left >= 0 else {name: found * np.inf for name, found in answer.items()}
 
 
 class OverflowingDevice(Device):
     """Overflows in mid-stream."""
 
-    def open(self, path: Path, compute_units: str) -> CoreMLModel:
-        return Overflowing(super().open(path, compute_units), 3)
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
+        return Overflowing(super().open(path, compute_units, function), 3)
 
 
 # Under these names child processes find them.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import EncoderNotLoadedError, ShapeConversionError
 from simul_whisper.coreml.description import Description, Feature
+from simul_whisper.coreml.runtime import CoreMLState
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.mel import Mel, silence_in
 from simul_whisper.weights import Dims
@@ -45,7 +46,14 @@ class Echo:
     description: Description
     asked: list[NDArray[Any]] = field(default_factory=list)
 
-    def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def make_state(self) -> CoreMLState:
+        raise RuntimeError("an encoder has no states")
+
+    def predict(
+        self,
+        inputs: dict[str, NDArray[Any]],
+        state: CoreMLState | None = None,  # noqa: ARG002
+    ) -> dict[str, NDArray[Any]]:
         [(name, mel)] = inputs.items()
         feature = self.description.inputs[0]
         assert (name, mel.dtype.name) == (feature.name, feature.dtype)

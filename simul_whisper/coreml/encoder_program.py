@@ -1,9 +1,5 @@
 """Whisper's encoder as a Core ML program, written with coremltools' MIL builder from the weights themselves.
 
-The layout is the Neural Engine's: activations (1, channels, 1, length), linear layers as 1x1 convolutions, and
-attention one head at a time, after https://machinelearning.apple.com/research/neural-engine-transformers. Number
-types are set here, so that no later pass has to cast and each weight is in memory once.
-
 Split attention is the default on every target. The fused operator of macOS 15 makes a smaller program, but at 1500
 positions it has to be taken apart again for the Engine (coremltools has a pass that slices it), and it was not
 measured; the split form is the one that whisper.cpp's and WhisperKit's packages run there.
@@ -12,29 +8,20 @@ Shorter windows are enumerated shapes, which Core ML compiles one by one, so tha
 folded. Reports differ on whether the Engine keeps them (apple/coremltools issues 1909, 2370): hence fixed_length.
 """
 
-import io
-import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import coremltools as ct
 import numpy as np
 from coremltools.converters.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil import get_new_symbol, types
-from coremltools.optimize import coreml as optimize
-from numpy.typing import NDArray
 
 from simul_whisper.coreml.conversion import Conversion
+from simul_whisper.coreml.layers import Layers, converted, product, split
 from simul_whisper.network import sinusoids
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.model import Dims, Tensors
 
 INPUT, OUTPUT = "logmel_data", "output"
-_EPSILON = 1e-5
-# Batched over n and h: (n, c, h, w) and (n, w, h, u) give (n, c, h, u). The only product that MIL has in this layout.
-_PRODUCT = "nchw,nwhu->nchu"
 
 
 def window_hops(dims: Dims) -> tuple[int, ...]:
@@ -52,46 +39,13 @@ def build(dims: Dims, tensors: Tensors, conversion: Conversion, progress: Progre
     if not conversion.fixed_length:
         shape = ct.EnumeratedShapes([(1, dims.n_mels, n_hops) for n_hops in window_hops(dims)], default=longest)
     progress(Progress(Stage.CONVERTING, "the program"))
-    with _quiet():
-        model = ct.convert(
-            program,
-            convert_to="mlprogram",
-            inputs=[ct.TensorType(name=INPUT, shape=shape, dtype=np.float32)],
-            outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
-            # The program has its final types; float32 here means that no pass casts it.
-            compute_precision=ct.precision.FLOAT32,
-            minimum_deployment_target=ct.target[conversion.target],
-            skip_model_load=True,
-        )
-    if conversion.quantize == "none":
-        return model
-    progress(Progress(Stage.CONVERTING, f"the weights to {conversion.quantize}"))
-    with _quiet():
-        quantized = _quantized(model, conversion)
-    discard(model)
-    return quantized
-
-
-def discard(model: Any) -> None:
-    """Remove the model's temporary files, which coremltools keeps until the process ends."""
-    shutil.rmtree(model.package_path, ignore_errors=True)
-
-
-def _quantized(model: Any, conversion: Conversion) -> Any:
-    """Return the model with the weights of its convolutions quantised, all else as it was."""
-    if conversion.quantize == "int8":
-        linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
-        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": linear}))
-    palette = optimize.OpPalettizerConfig(mode="kmeans", nbits=int(conversion.quantize.removeprefix("palette")))
-    return optimize.palettize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": palette}))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Swallow the bars that coremltools draws on stderr, and its warning of folders that it left to be collected."""
-    with redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
-        yield
+    return converted(
+        program,
+        conversion,
+        progress,
+        inputs=[ct.TensorType(name=INPUT, shape=shape, dtype=np.float32)],
+        outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
+    )
 
 
 class _Network:
@@ -99,10 +53,9 @@ class _Network:
 
     def __init__(self, dims: Dims, tensors: Tensors, conversion: Conversion, progress: ProgressHandler) -> None:
         self._dims = dims
-        self._tensors = tensors
+        self._layers = Layers(tensors, conversion.precision)
         self._conversion = conversion
         self._progress = progress
-        self._dtype = np.dtype(conversion.precision)
 
     def program(self) -> Any:
         """Return the MIL program."""
@@ -122,14 +75,16 @@ class _Network:
         """mel: (1, n_mels, n_hops). Returns (1, n_hops / 2, n_audio_state)."""
         half = self._conversion.precision == "float16"
         x = mb.expand_dims(x=mb.cast(x=mel, dtype="fp16") if half else mel, axes=[2])
-        x = self._gelu(self._conv(x, "encoder.conv1", pad_type="custom", pad=[0, 0, 1, 1]))
-        x = self._gelu(self._conv(x, "encoder.conv2", pad_type="custom", pad=[0, 0, 1, 1], strides=[1, 2]))
+        x = self._layers.gelu(self._layers.conv(x, "encoder.conv1", pad_type="custom", pad=[0, 0, 1, 1]))
+        x = self._layers.gelu(
+            self._layers.conv(x, "encoder.conv2", pad_type="custom", pad=[0, 0, 1, 1], strides=[1, 2])
+        )
         x = mb.add(x=x, y=self._positions(x))
         for layer in range(self._dims.n_audio_layer):
             self._progress(Progress(Stage.CONVERTING, "the layers", layer, self._dims.n_audio_layer))
             x = self._block(x, f"encoder.blocks.{layer}")
         self._progress(Progress(Stage.CONVERTING, "the layers", self._dims.n_audio_layer, self._dims.n_audio_layer))
-        x = mb.squeeze(x=self._norm(x, "encoder.ln_post"), axes=[2])
+        x = mb.squeeze(x=self._layers.norm(x, "encoder.ln_post"), axes=[2])
         if half:
             return mb.cast(x=mb.transpose(x=x, perm=[0, 2, 1]), dtype="fp32", name=OUTPUT)
         return mb.transpose(x=x, perm=[0, 2, 1], name=OUTPUT)
@@ -137,7 +92,7 @@ class _Network:
     def _positions(self, x: Any) -> Any:
         """Return the positional embedding, as long as x."""
         table = np.array(sinusoids(self._dims.n_audio_ctx, self._dims.n_audio_state))
-        table = table.T[None, :, None, :].astype(self._dtype)
+        table = table.T[None, :, None, :].astype(self._layers.dtype)
         if self._conversion.fixed_length:
             return table
         # The one place where the length is looked at. Masks keep the other dimensions known to later ops.
@@ -145,33 +100,30 @@ class _Network:
         return mb.slice_by_index(x=table, begin=[0, 0, 0, 0], end=mb.shape(x=x), end_mask=whole)
 
     def _block(self, x: Any, name: str) -> Any:
-        x = mb.add(x=x, y=self._attention(self._norm(x, f"{name}.attn_ln"), f"{name}.attn"))
-        wide = self._gelu(self._conv(self._norm(x, f"{name}.mlp_ln"), f"{name}.mlp1"))
-        return mb.add(x=x, y=self._conv(wide, f"{name}.mlp2"))
+        x = mb.add(x=x, y=self._attention(self._layers.norm(x, f"{name}.attn_ln"), f"{name}.attn"))
+        wide = self._layers.gelu(self._layers.conv(self._layers.norm(x, f"{name}.mlp_ln"), f"{name}.mlp1"))
+        return mb.add(x=x, y=self._layers.conv(wide, f"{name}.mlp2"))
 
     def _attention(self, x: Any, name: str) -> Any:
-        key, value = self._conv(x, f"{name}.key"), self._conv(x, f"{name}.value")
+        key, value = self._layers.conv(x, f"{name}.key"), self._layers.conv(x, f"{name}.value")
         if self._conversion.attention == "fused":
-            mixed = self._fused_attention(self._conv(x, f"{name}.query"), key, value)
+            mixed = self._fused_attention(self._layers.conv(x, f"{name}.query"), key, value)
         else:
             # The scale of the scores goes into the weights: exact, since it is a power of two for every Whisper.
             scale = (self._dims.n_audio_state // self._dims.n_audio_head) ** -0.5
-            mixed = self._split_attention(self._conv(x, f"{name}.query", scale), key, value)
-        return self._conv(mixed, f"{name}.out")
+            mixed = self._split_attention(self._layers.conv(x, f"{name}.query", scale), key, value)
+        return self._layers.conv(mixed, f"{name}.out")
 
     def _split_attention(self, query: Any, key: Any, value: Any) -> Any:
         """Mix values by head. Scores are (1, n_keys, 1, n_queries), softmax over the second axis."""
-        keys = self._split(mb.transpose(x=key, perm=[0, 3, 2, 1]), axis=3)
-        heads = zip(self._split(query, axis=1), keys, self._split(value, axis=1), strict=True)
+        n_head = self._dims.n_audio_head
+        keys = split(mb.transpose(x=key, perm=[0, 3, 2, 1]), n_head, axis=3)
+        heads = zip(split(query, n_head, axis=1), keys, split(value, n_head, axis=1), strict=True)
         mixed = []
         for head_query, head_key, head_value in heads:
-            weights = mb.softmax(x=mb.einsum(values=(head_key, head_query), equation=_PRODUCT), axis=1)
-            mixed.append(mb.einsum(values=(head_value, weights), equation=_PRODUCT))
+            weights = mb.softmax(x=product(head_key, head_query), axis=1)
+            mixed.append(product(head_value, weights))
         return mb.concat(values=mixed, axis=1)
-
-    def _split(self, x: Any, axis: int) -> Any:
-        n_head = self._dims.n_audio_head
-        return mb.split(x=x, num_splits=n_head, axis=axis) if n_head > 1 else [x]
 
     def _fused_attention(self, query: Any, key: Any, value: Any) -> Any:
         """Mix values with macOS 15's operator, on (1, n_head, length, head_dim); it scales the scores itself."""
@@ -182,26 +134,3 @@ class _Network:
         )
         mixed = mb.scaled_dot_product_attention(query=query, key=key, value=value)
         return mb.reshape(x=mb.transpose(x=mixed, perm=[0, 1, 3, 2]), shape=[1, n_state, 1, -1])
-
-    def _conv(self, x: Any, name: str, scale: float = 1.0, **options: Any) -> Any:
-        """A convolution along the length, or a linear layer as one of width 1; output times `scale`."""
-        weight = self._constant(f"{name}.weight", scale)
-        # (out, in) or (out, width, in) -> (out, in, 1, width)
-        weight = weight[:, :, None, None] if weight.ndim == 2 else weight.transpose(0, 2, 1)[:, :, None, :]
-        if f"{name}.bias" in self._tensors:
-            options["bias"] = self._constant(f"{name}.bias", scale)
-        return mb.conv(x=x, weight=weight, **options)
-
-    def _norm(self, x: Any, name: str) -> Any:
-        """Layer norm over the channels."""
-        gamma, beta = self._constant(f"{name}.weight"), self._constant(f"{name}.bias")
-        return mb.layer_norm(x=x, axes=[1], gamma=gamma, beta=beta, epsilon=self._dtype.type(_EPSILON))
-
-    def _gelu(self, x: Any) -> Any:
-        return mb.gelu(x=x, mode="EXACT")
-
-    def _constant(self, name: str, scale: float = 1.0) -> NDArray[Any]:
-        tensor = self._tensors[name]
-        if scale != 1.0:
-            tensor = tensor.astype(np.float32) * np.float32(scale)
-        return tensor.astype(self._dtype, copy=False)

@@ -24,7 +24,7 @@ from tests.simul_whisper.weights.build import DIMS, random_tensors
 logging.getLogger("coremltools").setLevel(logging.ERROR)
 pytest.importorskip("coremltools", exc_type=ImportError)
 
-from simul_whisper.coreml import program  # noqa: E402
+from simul_whisper.coreml import encoder_program, layers  # noqa: E402
 
 WINDOWS = (2, 4, 6, 8, 12)
 WIDE = replace(DIMS, n_mels=128, n_audio_ctx=12)
@@ -45,9 +45,9 @@ def tensors_of(dims: Dims) -> dict[str, NDArray[Any]]:
 
 
 def saved(folder: Path, dims: Dims, conversion: Conversion) -> Path:
-    model = program.build(dims, tensors_of(dims), conversion)
+    model = encoder_program.build(dims, tensors_of(dims), conversion)
     model.save(str(folder / "encoder.mlpackage"))
-    program.discard(model)
+    layers.discard(model)
     return folder / "encoder.mlpackage"
 
 
@@ -74,7 +74,7 @@ def features_of(package: Path, mel: NDArray[np.float32]) -> NDArray[np.float32]:
 )
 def test_it_computes_what_mlx_computes_for_every_length(tmp_path: Path, dims: Dims, conversion: Conversion) -> None:
     package = saved(tmp_path, dims, conversion)
-    for n_hops in program.window_hops(dims):
+    for n_hops in encoder_program.window_hops(dims):
         mel = mel_of(dims, n_hops)
         output = features_of(package, mel)
         assert output.shape == (1, n_hops // 2, dims.n_audio_state)
@@ -123,7 +123,7 @@ def test_a_fixed_length_is_the_only_one(tmp_path: Path) -> None:
 
 
 def test_the_windows_of_whisper() -> None:
-    assert program.window_hops(replace(DIMS, n_audio_ctx=1500)) == (500, 1000, 1500, 2000, 3000)
+    assert encoder_program.window_hops(replace(DIMS, n_audio_ctx=1500)) == (500, 1000, 1500, 2000, 3000)
 
 
 @pytest.mark.parametrize("conversion", [Conversion(), Conversion(target="macOS15", attention="fused")])
@@ -143,7 +143,7 @@ def test_a_fixed_length_needs_nothing_else(tmp_path: Path) -> None:
 
 def test_it_reports_its_steps_and_draws_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     seen: list[Progress] = []
-    program.discard(program.build(DIMS, tensors_of(DIMS), Conversion(quantize="int8"), seen.append))
+    layers.discard(encoder_program.build(DIMS, tensors_of(DIMS), Conversion(quantize="int8"), seen.append))
     assert {each.stage for each in seen} == {Stage.CONVERTING}
     assert [each.detail for each in seen] == [*["the layers"] * 3, "the program", "the weights to int8"]
     assert [each.fraction for each in seen[:3]] == [0, 0.5, 1]
