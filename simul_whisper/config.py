@@ -58,7 +58,7 @@ class SimulWhisperConfig:
     """Settings of any simultaneous policy over Whisper, and of what runs the model."""
 
     model_name: str = option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
-    model_path: str = option("", "a directory with a model, in place of model_name")
+    model_path: str = option("", "a directory with a model, or a ggml-*.bin, in place of model_name")
     language: str = option("auto", "the language spoken: auto, or a name or code such as German, de or de-DE")
     task: str = option(
         "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")

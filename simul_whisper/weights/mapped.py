@@ -1,0 +1,51 @@
+"""A file of numbers in little endian, mapped, and a position in it that never leaves it."""
+
+import mmap
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from simul_whisper.errors import WeightsError
+from simul_whisper.foreign_files import one_line, open_regular
+
+
+class MappedFile:
+    """Read it in order. Raises WeightsError, when made and by every method, for what is not there."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._at = 0
+        try:
+            with open_regular(file) as stream:
+                self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # an empty file is a ValueError
+            raise WeightsError(f"{file}: cannot be read: {one_line(error)}") from error
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._at == len(self._data)
+
+    def number(self, code: str) -> int:
+        """Return a number; code: its type, as `struct` names it."""
+        (value,) = struct.unpack_from("<" + code, self._data, self.skip(struct.calcsize("<" + code)))
+        return int(value)
+
+    def content(self, n_bytes: int) -> bytes:
+        start = self.skip(n_bytes)
+        return self._data[start : start + n_bytes]
+
+    def array(self, dtype: DTypeLike, count: int) -> NDArray[Any]:
+        """Return (count,) numbers or records, which stay in the file."""
+        start = self.skip(count * np.dtype(dtype).itemsize)
+        return np.frombuffer(self._data, dtype, count, start)
+
+    def skip(self, n_bytes: int) -> int:
+        """Advance, and return where the skipped bytes begin."""
+        start, end = self._at, self._at + n_bytes
+        if end > len(self._data):
+            raise WeightsError(f"{self._file}: truncated: got {len(self._data)} bytes, expected at least {end}")
+        self._at = end
+        return start
