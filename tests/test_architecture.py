@@ -147,12 +147,13 @@ ROOMS = {
     "audio": "settings",
     "sessions": "events settings audio",
     "stages": "events settings sessions/event_log sessions/metrics",
+    "engines": "events",
     "protocols": "events settings sessions/request",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
     "evaluation": "events settings audio sessions stages protocols client output",
-    "cli": "events settings audio sessions stages protocols server client output evaluation",
+    "cli": "events settings audio sessions stages engines protocols server client output evaluation",
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
@@ -162,6 +163,7 @@ LAYERS = {
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation",
+    "engines": "whisper_json whisper_cli",
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
         "translations hosted registry resumable connection prometheus app listener run"

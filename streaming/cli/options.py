@@ -127,6 +127,22 @@ def translation_flags(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(_flag(TranslationConfig, each) for each in fields(TranslationConfig) if each.name in given)
 
 
+def changed_settings(
+    options: argparse.Namespace, config: AlignAttConfig, *, but: Sequence[str] = (), only: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the flags of the settings that were given, or that the file or the preset has changed.
+
+    but: settings that do not count; only: those that do, () for all.
+    """
+    given = _given(AlignAttConfig, options)
+    changed = [
+        each for each in fields(AlignAttConfig) if each.name in given or getattr(config, each.name) != each.default
+    ]
+    return tuple(
+        _flag(AlignAttConfig, each) for each in changed if each.name not in but and (not only or each.name in only)
+    )
+
+
 def _given(settings: type[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of the settings that were given as flags."""
     names = {each.name: _dest(settings, each) for each in fields(settings)}

@@ -1,0 +1,1 @@
+"""Other programs that recognise speech: recordings in, events out."""
