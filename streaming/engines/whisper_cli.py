@@ -5,8 +5,8 @@ It streams nothing: events come when it has finished. Whether it was built with 
 
 import re
 import shutil
+import struct
 import subprocess
-import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,16 +51,22 @@ def wav_file(path: Path) -> Iterator[Callable[[NDArray[np.float32]], None]]:
         n_samples += len(samples)
         if n_samples > _MOST_SAMPLES:
             raise BackendError(f"whisper.cpp takes at most {_MOST_SAMPLES // SAMPLE_RATE // 3600} hours of audio")
-        file.writeframesraw(np.rint(samples * 32767).astype("<i2").tobytes())
+        file.write(np.rint(samples * 32767).astype("<i2").tobytes())
 
     try:
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(SAMPLE_RATE)
+        with path.open("wb") as file:
+            file.write(_wav_header(0))
             yield write
+            file.seek(0)
+            file.write(_wav_header(n_samples))
     except OSError as error:
         raise BackendError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _wav_header(n_samples: int) -> bytes:
+    coding = struct.pack("<4sI2H2I2H", b"fmt ", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+    data = struct.pack("<4sI", b"data", 2 * n_samples)
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(coding) + len(data) + 2 * n_samples, b"WAVE") + coding + data
 
 
 class WhisperCli:

@@ -4,6 +4,7 @@ It is put together by hand there: texts hold any bytes that tokens have, halves 
 too.
 """
 
+import codecs
 import json
 import math
 import re
@@ -14,10 +15,12 @@ from typing import Any
 
 from simul_whisper import BackendError, Word
 
+_LANGUAGE = re.compile("[a-z]{2,3}")
 _SPECIAL = re.compile(r"\[_[^\]]*\]")
 _ENGLISH_VOCABULARY, _ENGLISH_END_OF_TEXT = 51864, 50256
-# Scripts whose words have no spaces between them, as Unicode calls their letters.
-_WITHOUT_SPACES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+# Scripts whose words have no spaces between them, beside the wide ones of East Asia; and one of these whose words do.
+_WITHOUT_SPACES = ("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+_WITH_SPACES = "HANGUL"
 _LEAST_PROBABILITY = 1e-6
 
 
@@ -56,7 +59,7 @@ def read_transcription(content: bytes, audio_s: float, *, is_translated: bool) -
             "transcription": list(segments),
             "result": {"language": str(language)},
             "model": {"multilingual": bool(is_multilingual), "vocab": int(n_vocab)},
-        }:
+        } if _LANGUAGE.fullmatch(language):
             end_of_text = _ENGLISH_END_OF_TEXT + (n_vocab > _ENGLISH_VOCABULARY)
             words = _Words("en" if is_translated else language, math.floor(audio_s * 1000))
             passages = [tuple(words.of_segment(*_segment(each, end_of_text))) for each in segments]
@@ -116,12 +119,13 @@ class _Words:
         self._end_ms = 0
 
     def of_segment(self, tokens: Iterable[_Token], start_ms: int) -> Iterator[Word]:
-        open_tokens = list[_Token]()
+        open_tokens, ending = list[_Token](), _Ending()
         for token in tokens:
-            if open_tokens and _begins_word(token.text, b"".join(each.text for each in open_tokens)):
+            if open_tokens and ending.is_before_word(token.text):
                 yield from self._word(open_tokens, start_ms)
-                open_tokens = []
+                open_tokens, ending = [], _Ending()
             open_tokens.append(token)
+            ending.feed(token.text)
         if open_tokens:
             yield from self._word(open_tokens, start_ms)
 
@@ -142,23 +146,32 @@ class _Words:
         return min(max(self._end_ms, otherwise_ms if found_ms is None else found_ms), self._audio_ms)
 
 
+class _Ending:
+    """How the bytes of a word end so far."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._last = " "
+
+    def feed(self, content: bytes) -> None:
+        self._last = (self._last + self._decoder.decode(content))[-1]
+
+    def is_before_word(self, token: bytes) -> bool:
+        """Whether a token begins another word; never in the middle of a character."""
+        is_half = self._decoder.getstate()[0] != b""
+        if is_half or token.startswith(b" "):
+            return not is_half
+        first = _text(token)[0]
+        if _is_without_spaces(self._last):
+            return first.isalnum() or first == "\ufffd"
+        return self._last != " " and first.isalnum() and _is_without_spaces(first)
+
+
 def _text(content: bytes) -> str:
     return content.decode("utf-8", "replace")
 
 
-def _begins_word(token: bytes, before: bytes) -> bool:
-    """Whether a token begins another word; never in the middle of a character."""
-    if token.startswith(b" "):
-        return True
-    try:
-        last = before.decode()[-1]
-    except UnicodeDecodeError:
-        return False
-    first = _text(token)[0]
-    if _is_without_spaces(last):
-        return first.isalnum() or first == "\ufffd"
-    return _is_without_spaces(first)
-
-
 def _is_without_spaces(character: str) -> bool:
-    return character.isalnum() and unicodedata.name(character, "").startswith(_WITHOUT_SPACES)
+    name = unicodedata.name(character, "")
+    is_wide = unicodedata.east_asian_width(character) in "WF" and not name.startswith(_WITH_SPACES)
+    return is_wide or name.startswith(_WITHOUT_SPACES)
