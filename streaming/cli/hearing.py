@@ -67,6 +67,7 @@ class Streamed:
         self._model, self._translator, self._configs, self._realtime = model, translator, configs, realtime
 
     def emissions(self, blocks: Chunks, interruption: Interruption) -> "Iterator[Emission]":
+        # Here, because `--help` and bad flags do without the engine.
         from streaming.audio.files import chunked
         from streaming.evaluation.replay import chunk_samples, replay, replay_realtime
         from streaming.sessions.session import Session

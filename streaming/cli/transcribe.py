@@ -196,7 +196,8 @@ class _Job:
             self._log.chunk(emission.audio_s, emission.compute_s, emission.words)
         listener.cost.add(emission)
         emitted_s = emission.ready_s if self._options.realtime else emission.audio_s
-        listener.write(emission.events, emitted_s)
+        if emission.events:
+            listener.write(emission.events, emitted_s)
         for event in emission.events:
             if isinstance(event, TranslationSkipped):
                 print(f"simul-whisper: {listener.name}: {notice_of(event)}", file=sys.stderr)

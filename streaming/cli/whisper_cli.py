@@ -69,7 +69,7 @@ class WhisperCliHearing:
         self._asked = _asked(options, configs)
 
     def emissions(self, blocks: Chunks, interruption: Interruption) -> "Iterator[Emission]":
-        """First yield, for each piece of audio, that it was read; then run the program and yield all it tells."""
+        """For each piece of audio yield nothing told, so that others have their turn; at the end, all that is told."""
         from streaming.engines.whisper_cli import wav_file
         from streaming.evaluation.replay import Emission
 
@@ -80,9 +80,8 @@ class WhisperCliHearing:
                 for block in interruption.until(blocks):
                     write(block)
                     n_samples += len(block)
-                    audio_s = n_samples / SAMPLE_RATE
-                    yield Emission((), audio_s, audio_s, 0.0)
-            started = time.perf_counter()
+                    yield Emission((), audio_s=0.0, ready_s=0.0, compute_s=0.0)
+            started, audio_s = time.perf_counter(), n_samples / SAMPLE_RATE
             with tqdm(desc=self._program.name, total=100, unit="%", leave=False, disable=None) as bar:
                 for percent in interruption.until(self._program.run(audio, self._asked)):
                     bar.update(percent - bar.n)

@@ -8,7 +8,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,11 +79,9 @@ class WhisperCli:
                 f"{program or PROGRAMS[0]}: no such program; install whisper.cpp (brew install whisper-cpp, or build "
                 "https://github.com/ggml-org/whisper.cpp), and say where it is with --engine-path"
             )
-        if not Path(model).expanduser().is_file():
-            raise BackendError(
-                f"{model or '--engine-model'}: no such file; expected a model of whisper.cpp, ggml-*.bin"
-            )
-        self.name, self._program, self._model = Path(found).name, found, str(Path(model).expanduser())
+        if not _is_file(Path(model)):
+            raise BackendError(f"{model}: no such file; expected a model of whisper.cpp, ggml-*.bin")
+        self.name, self._program, self._model = Path(found).name, found, model
 
     def run(self, audio: Path, asked: Asked) -> Iterator[int]:
         """Have it write what it understands of a WAV file beside it; yield how much is done, in percent.
@@ -134,6 +132,12 @@ class WhisperCli:
             )
         except (OSError, ValueError) as error:  # a prompt may be too long, or hold a null character
             raise BackendError(f"{self.name} does not start: {getattr(error, 'strerror', error)}") from error
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):  # a name may be too long
+        return path.is_file()
+    return False
 
 
 def _shown(reason: str) -> str:

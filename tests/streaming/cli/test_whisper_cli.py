@@ -141,6 +141,14 @@ def test_its_failures_are_one_line_and_status_2(
     assert err.rstrip("\n").isprintable()
 
 
+def test_a_recording_that_it_cannot_hear_gets_no_file(engine: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "captions"
+    for format_name, does, n_files in (("ttml", {"status": 3}, 0), ("srt", {}, 1), ("ttml", {"segments": []}, 2)):
+        stand_in.write_model(tmp_path, **does)
+        main(["transcribe", CAPTIONS, *engine, "--format", format_name, "--output", f"{folder}/"])
+        assert len(list(folder.iterdir())) == n_files
+
+
 def test_an_english_model_is_not_taken_for_another_language(
     engine: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
