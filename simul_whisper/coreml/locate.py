@@ -82,7 +82,7 @@ def local_packages(
 def is_on_hub(model: str) -> bool:
     """Whether the hub has an encoder for this model: OpenAI's own and well-known distilled ones, not somebody's."""
     owner, _, _ = model.rpartition("/")
-    if Path(model).is_dir() or (owner and owner not in _OWNERS):
+    if Path(model).exists() or (owner and owner not in _OWNERS):
         return False
     return has_known_name(model)
 

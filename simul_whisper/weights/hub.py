@@ -123,12 +123,19 @@ def _snapshot(
     timeout_s: float,
 ) -> Path:
     """Download the files of a repository that match and return its directory in the cache."""
-    options = {"cache_dir": cache_dir, "allow_patterns": list(patterns), "endpoint": endpoint}
     try:
         # The client asks what there is without a time-out, and waits for ever when the hub accepts and never answers.
         HfApi(endpoint).model_info(hub_id, revision=constants.DEFAULT_REVISION, timeout=timeout_s)
-        bars = _bars(hub_id, reporting)
-        return Path(snapshot_download(hub_id, tqdm_class=bars, etag_timeout=timeout_s, **options))
+        return Path(
+            snapshot_download(
+                hub_id,
+                cache_dir=cache_dir,
+                allow_patterns=list(patterns),
+                tqdm_class=_bars(hub_id, reporting),
+                etag_timeout=timeout_s,
+                endpoint=endpoint,
+            )
+        )
     except _FAILURES as error:
         failure = _failure(hub_id, error, reporting.instead, timeout_s)
         if reporting.stage is Stage.DOWNLOADING:

@@ -40,6 +40,8 @@ MLX_NAMES = [(f"mlx-community/whisper-{form}", name) for name, forms in MLX_COMM
         ("deepdml/faster-whisper-large-v3-turbo-ct2", "large-v3-turbo"),
         ("distil-whisper/distil-large-v3.5-ct2", "distil-large-v3.5"),
         ("/models/whisper-tiny-8bit/", "tiny"),
+        ("whisper.cpp/models/ggml-small.en.bin", "small.en"),
+        ("ggml-large-v3-turbo-q5_0.bin", "large-v3-turbo"),
     ],
 )
 def test_what_a_model_is_called_whoever_converted_it(model: str, name: str) -> None:
