@@ -15,6 +15,7 @@ from simul_whisper.coreml.layers import converted
 from simul_whisper.progress import silent
 from tests.simul_whisper.coreml.programs import ct, mb
 
+Body = Callable[[Any, Any, Any, int], Any]
 N_LAYERS, N_PLACES, WIDTH = 2, 32, 64
 CACHE = (N_LAYERS, N_PLACES, 1, WIDTH)
 TABLE = np.random.default_rng(1).standard_normal((10, WIDTH)).astype(np.float16)
@@ -22,7 +23,7 @@ TABLE = np.random.default_rng(1).standard_normal((10, WIDTH)).astype(np.float16)
 TARGET = ct.target.macOS15
 
 
-def program(body: Callable[..., Any], n: int) -> Any:
+def program(body: Body, n: int) -> Any:
     """Return a program whose arguments are n tokens (1, n), a position (1,) and the state `cache`."""
     specs = [
         mb.TensorSpec((1, n), dtype=types.int32),
@@ -66,7 +67,7 @@ def forgetting(tokens: Any, position: Any, cache: Any, n: int) -> Any:
     return mb.reduce_sum(x=kept, axes=[1], keep_dims=False, name="sums")
 
 
-def saved_function(folder: Path, body: Callable[..., Any] = remembering, n: int = 1) -> Path:
+def saved_function(folder: Path, body: Body = remembering, n: int = 1) -> Path:
     """Save a package of one function, with a state."""
     path = folder / f"{body.__name__}{n}.mlpackage"
     with unnoticed():
