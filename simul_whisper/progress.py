@@ -27,6 +27,7 @@ class Progress:
     """A stage, and how much of it is done.
 
     detail: what is worked on, or the reason of a failure. done, total: bytes or steps; both 0 where nothing is counted.
+    part: encoder or decoder, where Core ML gets one of them ready; else empty.
     error: the failure, where there is an error of ours for it.
     """
 
@@ -34,6 +35,7 @@ class Progress:
     detail: str = ""
     done: int = 0
     total: int = 0
+    part: str = ""
     error: SimulWhisperError | None = None
 
     @property
