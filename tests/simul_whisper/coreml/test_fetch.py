@@ -1,7 +1,7 @@
 """Published encoders fetched from a hub on the loopback interface, and compared with the weights that are here."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
 from streaming.cli import main
 from tests.simul_whisper.coreml.published import compiled
 from tests.simul_whisper.coreml.test_package import distilled, model_of
-from tests.simul_whisper.weights.build import random_tensors, write_ctranslate2, write_huggingface, write_mlx
+from tests.simul_whisper.weights.build import Tensors, random_tensors, write_ctranslate2, write_huggingface, write_mlx
 from tests.simul_whisper.weights.fakehub import FakeHub, be_the_hub, fake_hub
 from tests.simul_whisper.weights.test_hub import as_cached
 
@@ -42,7 +42,7 @@ def hub(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield hub
 
 
-def of_a_distilled_model(tmp_path: Path) -> dict[str, object]:
+def of_a_distilled_model(tmp_path: Path) -> Tensors:
     """The tensors of a model with the published encoder and another decoder."""
     return dict(distilled(model_of(tmp_path, "small.en")).tensors)
 
@@ -62,11 +62,9 @@ def test_a_distilled_model_gets_its_parents_encoder_compared_with_its_weights(
 
 @pytest.mark.parametrize("write", [write_mlx, write_huggingface])
 def test_a_directory_is_compared_by_what_it_is_called(
-    hub: FakeHub,
-    tmp_path: Path,
-    write: type[write_mlx],  # type: ignore[valid-type]
+    hub: FakeHub, tmp_path: Path, write: Callable[[Path, Tensors], Path]
 ) -> None:
-    directory = write(tmp_path / f"whisper-{MODEL}", of_a_distilled_model(tmp_path))  # type: ignore[operator]
+    directory = write(tmp_path / f"whisper-{MODEL}", of_a_distilled_model(tmp_path))
     assert fetch_encoder(str(directory)).comparison == f"all 12 of 12 matrices are those of {directory}"
     assert hub.downloads
 
