@@ -19,6 +19,15 @@ from simul_whisper.coreml.layers import Layers, converted, product, split
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.model import Dims, Head, Tensors
 
+# The program is written as it is to run. coremltools' other passes, which look for what other frameworks leave, take
+# most of the time, and one of them merges reads of a state that was written in between.
+_PASSES = (
+    "common::const_elimination",
+    "common::const_deduplication",
+    "common::dedup_op_and_var_names",
+    "common::dead_code_elimination",
+)
+
 
 def build(
     function: str,
@@ -38,7 +47,7 @@ def build(
     else:
         program = network.text_program(interface.PREFILL_TOKENS if function == interface.PREFILL else 1)
     progress(Progress(Stage.CONVERTING, f"the program `{function}`"))
-    return converted(program, conversion, progress)
+    return converted(program, conversion, progress, pass_pipeline=ct.PassPipeline(list(_PASSES)))
 
 
 class _Caches(Protocol):
@@ -82,14 +91,14 @@ class _Network:
 
         @mb.program(input_specs=[features, *self._cache_specs()], opset_version=self._target)  # type: ignore[untyped-decorator]
         def states(features: Any, key_cache: Any, value_cache: Any, audio_keys: Any, audio_values: Any) -> Any:
-            written = None
+            all_keys, all_values, written = _State(audio_keys), _State(audio_values), None
             for layer, (keys, values) in enumerate(self._projected(features)):
-                written = _written(audio_keys, keys, layer)
-                _written(audio_values, values, layer)
-            for state in (key_cache, value_cache):
-                empty = np.zeros((1, *state.shape[1:]), self._layers.dtype)
+                all_keys.write_layer(layer, keys)
+                written = all_values.write_layer(layer, values)
+            for cache in (_State(key_cache), _State(value_cache)):
+                empty = np.zeros((1, *cache.shape[1:]), self._layers.dtype)
                 for layer in range(self._dims.n_text_layer):
-                    _written(state, empty, layer)
+                    cache.write_layer(layer, empty)
             return mb.slice_by_index(
                 x=written, begin=[0] * 4, end=[1] * 4, squeeze_mask=[False, True, True, True], name=interface.READY
             )
@@ -193,32 +202,49 @@ class _Network:
         return mb.transpose(x=self._layers.conv(x, f"{name}.key"), perm=[0, 3, 2, 1])
 
 
+class _State:
+    """A state, (n_layers, ...), whose parts are written one after the other, each into what the last write left.
+
+    Reading the state anew would be the same, but a pass of coremltools 9 takes all reads for one, the first.
+    """
+
+    def __init__(self, state: Any) -> None:
+        self.shape = state.shape
+        self._state = state
+        self._content: Any = None
+
+    def write(self, value: Any, begin: Any, end: Any) -> Any:
+        """Replace what is from `begin` to `end`; returns the whole."""
+        content = mb.read_state(input=self._state) if self._content is None else self._content
+        new = mb.slice_update(x=content, update=value, begin=begin, end=end)
+        self._content = mb.coreml_update_state(state=self._state, value=new)
+        return self._content
+
+    def write_layer(self, layer: int, value: Any) -> Any:
+        """Replace all of one layer by (1, ...); returns the whole."""
+        return self.write(value, [layer, 0, 0, 0], [layer + 1, *self.shape[1:]])
+
+
 class _States:
     """Caches that are states: new keys and values are written in place, at the position of the tokens."""
 
     def __init__(self, key_cache: Any, value_cache: Any, position: Any, n: int) -> None:
-        self._key_cache, self._value_cache = key_cache, value_cache
-        self._position = position
-        self._end = mb.add(x=position, y=np.array([n], np.int32))
+        self._key_cache, self._value_cache = _State(key_cache), _State(value_cache)
+        self._position, self._end = position, mb.add(x=position, y=np.array([n], np.int32))
 
     def joined(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
         n_state = self._key_cache.shape[3]
         # One state after the other: a pass of coremltools 9 fails where both are read before both are updated.
-        all_keys = self._updated(
-            self._key_cache, keys, ([layer], self._position, [0, 0]), ([layer + 1], self._end, [1, n_state])
+        all_keys = self._key_cache.write(
+            keys, _bounds([layer], self._position, [0, 0]), _bounds([layer + 1], self._end, [1, n_state])
         )
-        all_values = self._updated(
-            self._value_cache, values, ([layer, 0, 0], self._position), ([layer + 1, n_state, 1], self._end)
+        all_values = self._value_cache.write(
+            values, _bounds([layer, 0, 0], self._position), _bounds([layer + 1, n_state, 1], self._end)
         )
         return _layer_of(all_keys, layer), _layer_of(all_values, layer)
 
     def outputs(self) -> list[Any]:
         return []
-
-    def _updated(self, state: Any, value: Any, begin: tuple[Any, ...], end: tuple[Any, ...]) -> Any:
-        begin, end = (mb.concat(values=[_int32(part) for part in bounds], axis=0) for bounds in (begin, end))
-        new = mb.slice_update(x=mb.read_state(input=state), update=value, begin=begin, end=end)
-        return mb.coreml_update_state(state=state, value=new)
 
 
 class _Inputs:
@@ -238,8 +264,9 @@ class _Inputs:
         return [_stacked(keys, interface.NEW_KEYS), _stacked(values, interface.NEW_VALUES)]
 
 
-def _int32(part: Any) -> Any:
-    return np.array(part, np.int32) if isinstance(part, list) else part
+def _bounds(*parts: Any) -> Any:
+    """Return the places of a slice, made of lists and of variables of shape (1,)."""
+    return mb.concat(values=[np.array(part, np.int32) if isinstance(part, list) else part for part in parts], axis=0)
 
 
 def _layer_of(caches: Any, layer: int) -> Any:
@@ -250,10 +277,3 @@ def _layer_of(caches: Any, layer: int) -> Any:
 def _stacked(layers: tuple[Any, ...], name: str) -> Any:
     """Return (n_layers, ...) made of a (1, ...) for each layer, as the output of this name."""
     return mb.concat(values=list(layers), axis=0, name=name)
-
-
-def _written(state: Any, value: Any, layer: int) -> Any:
-    """Write all of one layer of a state; returns the whole."""
-    begin, end = [layer, 0, 0, 0], [layer + 1, *state.shape[1:]]
-    new = mb.slice_update(x=mb.read_state(input=state), update=value, begin=begin, end=end)
-    return mb.coreml_update_state(state=state, value=new)

@@ -9,7 +9,8 @@ import pytest
 
 from simul_whisper import BackendError, ModelNotFoundError, WeightsError
 from simul_whisper.coreml.parity import parity
-from simul_whisper.coreml.reference import REFERENCE, PredictionError, ReferenceModel
+from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
+from simul_whisper.coreml.states import PredictionError
 from tests.simul_whisper.coreml.programs import WEIGHT, Array, X, expected, mb, saved
 
 optimize = pytest.importorskip("coremltools.optimize.coreml", exc_type=ImportError)
