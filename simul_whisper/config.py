@@ -89,8 +89,7 @@ class SimulWhisperConfig:
     )
     decoder_backend: str = option(
         "auto",
-        "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx, and never coreml, which was measured on "
-        "no device",
+        "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx; never coreml, not yet measured on devices",
         _DECODER_BACKENDS,
     )
     decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
@@ -103,7 +102,8 @@ class SimulWhisperConfig:
     fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, instead of failing")
     load_in_background: bool = option(False, "start with another encoder and decoder while Core ML gets ready")
     wait_for_compilation: bool | None = option(
-        None, "wait while Core ML compiles for this device, at first for minutes; unset: only where coreml was asked for"
+        None,
+        "wait while Core ML compiles for this device, at first for minutes; unset: only where coreml was asked for",
     )
     compile_timeout: float = option(600.0, "seconds after which compiling for Core ML is given up", low=1, high=86400)
     use_coreml_encoder: bool = option(False, "older way to write encoder_backend = coreml")

@@ -1,4 +1,4 @@
-"""Where the Core ML encoder or decoder of a model is: at a path, beside weights or program, in the cache, or on the hub."""
+"""Where a model's Core ML encoder or decoder is: at a path, beside weights or program, in the cache, or on the hub."""
 
 import re
 import tempfile

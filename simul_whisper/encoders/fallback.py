@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from simul_whisper.coreml.description import Description
 
 _PROBE_S = 4
+# Weights of four bits reach 30 dB. A package that does not say what it was made from must agree better: an encoder that
+# somebody has trained further is 20 to 40 dB away from its origin.
+_LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN = 20.0, 40.0
 
 
 class FallbackEncoder:
@@ -99,7 +102,7 @@ def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Feature
     def psnr_db(features: Features, reference: Features) -> float:
         return parity(features, reference).psnr_db
 
-    return Kind("encoder", packages, opened, psnr_db, encoder_digest)
+    return Kind("encoder", packages, opened, psnr_db, encoder_digest, _LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
 
 
 @cache

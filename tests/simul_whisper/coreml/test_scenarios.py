@@ -112,9 +112,7 @@ def test_what_can_never_run_is_told_from_the_start_with_one_warning(
         model = place.load(runtime, **settings)  # type: ignore[arg-type]
         assert (model.info.did_fallback, model.info.fallback_reason) == (True, reason)
         assert model.warmup().fallback_reason == reason
-        assert [(each.levelname, each.name) for each in caplog.records] == [
-            ("WARNING", "simul_whisper.fallback")
-        ]
+        assert [(each.levelname, each.name) for each in caplog.records] == [("WARNING", "simul_whisper.fallback")]
         assert caplog.messages[0].endswith(f"does: {reason}")
     assert [stage for stage, _ in place.failures()] == [Stage.COREML_UNAVAILABLE] * 2
     assert hub == []
