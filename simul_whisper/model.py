@@ -144,7 +144,12 @@ def load_model(
     """
     started = time.perf_counter()
     heads = tuple((layer, head) for layer, head in config.alignment_heads) or None
-    weights = load_weights(config.model_path or config.model_name, alignment_heads=heads, progress=progress)
+    weights = load_weights(
+        config.model_path or config.model_name,
+        alignment_heads=heads,
+        progress=progress,
+        timeout_s=config.download_timeout,
+    )
     progress(Progress(Stage.LOADING, weights.name, 1, _LOADING_STEPS))
     name, dims = weights.name, weights.dims
     check_whole(name, dims)
