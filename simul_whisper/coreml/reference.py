@@ -135,9 +135,8 @@ def _widened(value: Value) -> Value:
 
 
 def _checked(feature: Feature, array: Array) -> Array:
-    if array.shape not in feature.shapes:
-        expected = " or ".join(str(shape) for shape in feature.shapes)
-        raise PredictionError(f"got {feature.name} of shape {array.shape}, expected {expected}")
+    if not feature.accepts(array.shape):
+        raise PredictionError(f"got {feature.name} of shape {array.shape}, expected {feature.accepted}")
     return np.array(array, np.float32)
 
 

@@ -96,8 +96,8 @@ def _interface(found: Description) -> list[str]:
 
 
 def _feature(feature: Feature) -> str:
-    shapes = " or ".join(str(shape) for shape in feature.shapes)
-    return f"{feature.name}: {feature.dtype} {shapes or 'of a shape that depends on the input'}"
+    default = f", by default {feature.shapes[0]}" if feature.ranges and feature.shapes else ""
+    return f"{feature.name}: {feature.dtype} {feature.accepted or 'of a shape that depends on the input'}{default}"
 
 
 def silence_coremltools() -> None:

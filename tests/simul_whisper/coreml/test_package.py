@@ -74,7 +74,7 @@ def test_the_digest_sees_only_what_the_precision_keeps(parent: Weights) -> None:
         ({"attention": "flash"}, "split, fused"),
         ({"attention": "fused"}, "target = macOS15"),
         ({"quantize": "int8", "precision": "float32"}, "precision = float16"),
-        ({"fixed_length": "yes"}, "fixed_length"),
+        ({"shapes": "any"}, "enumerated, range, fixed"),
     ],
 )
 def test_impossible_conversions_are_refused(values: dict[str, Any], said: str) -> None:
@@ -98,7 +98,7 @@ def test_a_package_says_what_it_is(tmp_path: Path, parent: Weights) -> None:
             "quantize": "int8",
             "target": "macOS13",
             "attention": "split",
-            "fixed_length": "False",
+            "shapes": "enumerated",
             "coremltools_version": importlib.metadata.version("coremltools"),
         }.items()
     )
@@ -122,7 +122,7 @@ def test_a_model_with_the_same_encoder_gets_a_link(tmp_path: Path, parent: Weigh
 
 def test_other_encoders_and_other_conversions_are_not_shared(tmp_path: Path, parent: Weights) -> None:
     convert(parent, tmp_path)
-    assert convert(distilled(parent), tmp_path, Conversion(fixed_length=True)).linked_to is None
+    assert convert(distilled(parent), tmp_path, Conversion(shapes="fixed")).linked_to is None
     bias = parent.tensors["encoder.ln_post.bias"] + np.float16(0.5)
     tuned = replace(distilled(parent), name="tuned", tensors={**parent.tensors, "encoder.ln_post.bias": bias})
     assert convert(tuned, tmp_path).linked_to is None
@@ -154,7 +154,7 @@ def test_a_failure_leaves_the_older_package_and_nothing_else(
 
     monkeypatch.setattr("coremltools.models.MLModel.save", full)
     with pytest.raises(ConfigError, match="No space left"):
-        convert(parent, package.parent, Conversion(fixed_length=True))
+        convert(parent, package.parent, Conversion(shapes="fixed"))
     assert describe(package).digest == before
     assert [path.name for path in package.parent.iterdir() if path.suffix != ".mlmodelc"] == [package.name]
 
@@ -205,12 +205,12 @@ def test_the_command_takes_a_model_by_path_even_without_alignment_heads(
 ) -> None:
     (tmp_path / "mine").mkdir()
     directory = write(tmp_path / "mine", random_tensors(), heads=None)
-    assert main(["coreml", "convert", str(directory), "--output", str(tmp_path), "--fixed-length"]) == 0
+    assert main(["coreml", "convert", str(directory), "--output", str(tmp_path), "--shapes", "fixed"]) == 0
     out, err = capsys.readouterr()
     package = tmp_path / "ggml-mine-encoder.mlpackage"
     assert out.splitlines()[0] == str(package)
     assert "converted in" in err
-    assert describe(package).metadata["fixed_length"] == "True"
+    assert describe(package).metadata["shapes"] == "fixed"
     assert main(["coreml", "convert", str(directory), "--output", str(tmp_path)]) == 0
 
 
