@@ -92,7 +92,8 @@ def converted(program: Any, conversion: Conversion, progress: ProgressHandler, *
     if conversion.quantize == "none":
         return model
     progress(Progress(Stage.CONVERTING, f"the weights to {conversion.quantize}"))
-    with _quiet():
+    # coremltools divides zeros by the scale of a block of zeros, zero, and takes them for zeros again.
+    with _quiet(), np.errstate(invalid="ignore", over="ignore"):
         quantized = _quantized(model, conversion)
     discard(model)
     return quantized

@@ -35,6 +35,7 @@ class Converted:
     """path: the package. linked_to: the older package that it is a link to; None when it was made anew.
 
     compiled: the .mlmodelc beside it; None where there is no Core ML to compile with. size_bytes: of the package.
+    psnr_db: how near its features are to MLX's, if compressed weights were written; else None.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Converted:
     compiled: Path | None
     duration_s: float
     size_bytes: int
+    psnr_db: float | None
 
 
 def convert_model(
@@ -64,7 +66,8 @@ def convert(
 ) -> Converted:
     """Write the encoder of a model into `output_dir` as a Core ML package, or link to one of the same encoder there.
 
-    On macOS it is compiled as well. Raises BackendError without coremltools, ConfigError when nothing can be written.
+    On macOS it is compiled as well. Compressed weights are first compared with MLX. Raises BackendError without
+    coremltools, ConfigError when nothing can be written or compression makes nonsense of the weights.
     """
     if importlib.util.find_spec("coremltools") is None:
         raise BackendError(
@@ -75,16 +78,16 @@ def convert(
     identity = {"encoder_sha256": encoder_digest(weights, conversion.precision), **_settings(conversion)}
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        twin = _twin(package, identity)
+        twin, psnr_db = _twin(package, identity), None
         if twin:
             _remove(package)
             package.symlink_to(twin.name)
         else:
-            _write(package, weights, conversion, identity, progress)
+            psnr_db = _write(package, weights, conversion, identity, progress)
         compiled = _compile(package, twin)
     except OSError as error:
         raise ConfigError(f"{output_dir}: cannot be written: {error.strerror or error}") from error
-    return Converted(package, twin, compiled, time.perf_counter() - start_s, describe(package).size_bytes)
+    return Converted(package, twin, compiled, time.perf_counter() - start_s, describe(package).size_bytes, psnr_db)
 
 
 def encoder_digest(weights: Weights, precision: Precision = "float16") -> str:
@@ -122,29 +125,45 @@ def _twin(package: Path, identity: dict[str, str]) -> Path | None:
 
 def _write(
     package: Path, weights: Weights, conversion: Conversion, identity: dict[str, str], progress: ProgressHandler
-) -> None:
-    """Convert, and put the package in place whole or not at all."""
+) -> float | None:
+    """Convert, and put the package in place whole or not at all. Returns the PSNR of compressed weights."""
     # coremltools takes seconds to import, so only when it is going to be used.
     from simul_whisper.coreml import encoder_program, layers
 
     with tempfile.TemporaryDirectory(dir=package.parent, prefix=f".{package.stem}.") as directory:
         model = encoder_program.build(weights.dims, weights.tensors, conversion, progress)
-        model.short_description, model.author, model.license = _DESCRIPTION, "simul-whisper", _LICENSE
-        model.version = _version("simul-whisper")
-        model.user_defined_metadata.update(
-            identity
-            | {
-                "model": weights.name,
-                "weights_sha256": weights.digest,
-                "simul_whisper_version": _version("simul-whisper"),
-                "coremltools_version": _version("coremltools"),
-            }
-        )
-        part = Path(directory) / package.name
-        model.save(str(part))
-        layers.discard(model)
+        try:
+            psnr_db = _checked(Path(model.package_path), weights, conversion, progress)
+            model.short_description, model.author, model.license = _DESCRIPTION, "simul-whisper", _LICENSE
+            model.version = _version("simul-whisper")
+            model.user_defined_metadata.update(
+                identity
+                | {
+                    "model": weights.name,
+                    "weights_sha256": weights.digest,
+                    "simul_whisper_version": _version("simul-whisper"),
+                    "coremltools_version": _version("coremltools"),
+                }
+                | ({} if psnr_db is None else {"psnr_db": f"{psnr_db:.1f}"})
+            )
+            part = Path(directory) / package.name
+            model.save(str(part))
+        finally:
+            layers.discard(model)
         _remove(package)
         part.rename(package)
+    return psnr_db
+
+
+def _checked(package: Path, weights: Weights, conversion: Conversion, progress: ProgressHandler) -> float | None:
+    """Compare compressed weights with MLX and return the PSNR, None for others. Raises ConfigError for nonsense."""
+    if conversion.quantize == "none":
+        return None
+    from simul_whisper.coreml.quality import check_likeness, encoder_likeness
+
+    likeness = encoder_likeness(package, weights, progress)
+    check_likeness(likeness, conversion.quantize)
+    return likeness.psnr_db
 
 
 def _compile(package: Path, twin: Path | None) -> Path | None:

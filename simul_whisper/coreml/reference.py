@@ -20,12 +20,14 @@ from simul_whisper.coreml.rounding import round_to_float16
 from simul_whisper.coreml.runtime import CoreMLState
 from simul_whisper.errors import BackendError
 from simul_whisper.foreign_files import one_line
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.spec import Operation, Value
 
 Array = NDArray[Any]
 _LISTS = frozenset(["values"])
+_COMPRESSED = "constexpr_"
 
 
 class PredictionError(BackendError, RuntimeError):
@@ -36,9 +38,17 @@ class ReferenceModel:
     """One package, loaded. Raises ModelNotFoundError, WeightsError, or BackendError for an operator unknown here.
 
     float16: None follows the program's types; False computes all in float32; True rounds all to float16.
+    keep_expanded: False expands compressed weights anew in every prediction, which takes a fraction of the memory.
     """
 
-    def __init__(self, path: Path, *, float16: bool | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        float16: bool | None = None,
+        keep_expanded: bool = True,
+        progress: ProgressHandler = silent,
+    ) -> None:
         self.description: Description = describe(path)
         if self.description.compiled:
             raise BackendError(f"{path}: a compiled model runs on a Mac only; give the .mlpackage it was made from")
@@ -46,7 +56,7 @@ class ReferenceModel:
         from simul_whisper.coreml.spec import read_program
 
         self._program = read_program(path)
-        self._float16 = float16
+        self._float16, self._keeps_expanded, self._progress = float16, keep_expanded, progress
         self._known: dict[str, Value] = {name: self._stored(each) for name, each in self._program.constants.items()}
         unknown = sorted({each.type for each in self._program.operations} - set(OPERATORS))
         if unknown:
@@ -62,7 +72,8 @@ class ReferenceModel:
     def predict(self, inputs: Mapping[str, Array], state: CoreMLState | None = None) -> dict[str, Array]:  # noqa: ARG002
         """Take and return arrays by name, with the model's own names, shapes and types. Raises PredictionError."""
         values: dict[str, Value] = self._checked(inputs)
-        for step, unused in zip(self._steps, self._last_uses, strict=True):
+        for place, (step, unused) in enumerate(zip(self._steps, self._last_uses, strict=True)):
+            self._progress(Progress(Stage.CHECKING, "in NumPy", place, len(self._steps)))
             values.update(self._run(step, values))
             for name in unused:
                 del values[name]
@@ -84,7 +95,8 @@ class ReferenceModel:
         """Run what depends on no input, such as the expansion of compressed weights, and return all else."""
         steps = []
         for operation in self._program.operations:
-            if all(name in self._known for names in operation.inputs.values() for name in names):
+            is_kept = self._keeps_expanded or not operation.type.startswith(_COMPRESSED)
+            if is_kept and all(name in self._known for names in operation.inputs.values() for name in names):
                 self._known.update(self._run(operation, {}))
             else:
                 steps.append(operation)

@@ -16,7 +16,7 @@ import numpy as np
 from simul_whisper.audio import SAMPLE_RATE
 from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages, package_at
-from simul_whisper.coreml.parity import parity
+from simul_whisper.coreml.parity import LEAST_DB, parity
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime, open_model, require_units, wants_neural_engine
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.errors import EncoderNotLoadedError, NeuralEngineNotAvailableError, SimulWhisperError
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 _NO_PACKAGE = "Model not available"
 _PROBE_S = 4
-# Weights of four bits reach 30 dB. A package that does not say what it was made from must agree better: an encoder that
-# somebody has trained further is 20 to 40 dB away from its origin.
-_LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN = 20.0, 40.0
+# A package that does not say what it was made from must agree better than nonsense does: an encoder that somebody has
+# trained further is 20 to 40 dB away from its origin.
+_LEAST_DB_OF_UNKNOWN_ORIGIN = 40.0
 
 
 class CoreMLUnavailableError(SimulWhisperError):
@@ -111,7 +111,7 @@ class Preparation:
     def check_agreement(self, ready: Ready, reference: Features) -> None:
         """Raise CoreMLUnavailableError unless the package's answer is nearly that of another encoder."""
         psnr_db = parity(ready.features, reference).psnr_db
-        least_db = _LEAST_DB if _ORIGIN in ready.found.metadata else _LEAST_DB_OF_UNKNOWN_ORIGIN
+        least_db = LEAST_DB if _ORIGIN in ready.found.metadata else _LEAST_DB_OF_UNKNOWN_ORIGIN
         if psnr_db < least_db:
             raise CoreMLUnavailableError(
                 Stage.COREML_UNAVAILABLE,

@@ -67,6 +67,8 @@ def convert(options: argparse.Namespace) -> int:
         said = f"the encoder of {options.model} is the one in {converted.linked_to.name}; linked, not converted again"
     else:
         said = f"converted in {converted.duration_s:.1f} s, {converted.size_bytes / 1e6:.1f} MB"
+    if converted.psnr_db is not None:
+        said += f", {converted.psnr_db:.1f} dB from MLX's features with {conversion.quantize}"
     print(f"simul-whisper: {said}", file=sys.stderr)
     for path in (converted.path, converted.compiled):
         if path:
