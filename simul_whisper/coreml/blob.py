@@ -6,6 +6,7 @@ in bytes (uint64 each); elements of less than a byte are packed from the lowest 
 
 import math
 import mmap
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,23 @@ _PACKED_BITS = {"int4": 4, "uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint
 
 
 class BlobFile:
-    """One weight file, mapped into memory and read where it is asked for. Raises WeightsError when it is damaged."""
+    """One weight file, mapped into memory and read where it is asked for. Raises WeightsError when it is damaged.
+
+    identity: the same for the same content, by all that the file system tells.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             with open_regular(path) as stream:
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                found = os.fstat(stream.fileno())
         except (OSError, ValueError) as error:  # an empty file is a ValueError
             raise WeightsError(
                 f"{path}: cannot be read: {one_line(error)}; convert or fetch the model again"
             ) from error
         self._bytes: NDArray[np.uint8] = np.frombuffer(mapped, np.uint8)
+        self.identity = f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}:{found.st_size}"
 
     def raw(self, offset: int) -> NDArray[np.uint8]:
         """Return the bytes behind the header at `offset`, uint8 (n,)."""

@@ -39,3 +39,8 @@ class Conversion:
             raise ConfigError(f"quantize = int4 needs target = macOS15, got {self.target}")
         if self.quantize != "none" and self.precision != "float16":
             raise ConfigError(f"quantize = {self.quantize} needs precision = float16, got {self.precision}")
+
+    @property
+    def has_states(self) -> bool:
+        """Whether a decoder keeps its caches as states; before macOS 15 there are none."""
+        return self.target == "macOS15"

@@ -8,8 +8,9 @@ types are set here, so that no later pass has to cast and each weight is in memo
 import io
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import coremltools as ct
@@ -97,6 +98,17 @@ def converted(program: Any, conversion: Conversion, progress: ProgressHandler, *
         quantized = _quantized(model, conversion)
     discard(model)
     return quantized
+
+
+def joined(models: Mapping[str, Path], default: str, package: Path) -> Any:
+    """Write packages of one function each as one of many, which share their weights; returns its MLModel."""
+    functions = ct.utils.MultiFunctionDescriptor()
+    for name, path in models.items():
+        functions.add_function(str(path), "main", name)
+    functions.default_function_name = default
+    with _quiet():
+        ct.utils.save_multifunction(functions, str(package))
+        return ct.models.MLModel(str(package), skip_model_load=True)
 
 
 def discard(model: Any) -> None:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from simul_whisper.coreml.interface import STEP
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
 from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
 from simul_whisper.foreign_files import one_line
@@ -38,6 +39,12 @@ def short_name(model: str) -> str:
 def package_name(model: str) -> str:
     """Return the name of a model's Core ML encoder, as whisper.cpp looks for it."""
     return f"ggml-{short_name(model)}-encoder{PACKAGE_SUFFIX}"
+
+
+def decoder_package_name(model: str, function: str = STEP) -> str:
+    """Return the name of a model's Core ML decoder; of one without states, of this function of it."""
+    suffix = "" if function == STEP else f"-{function}"
+    return f"ggml-{short_name(model)}-decoder{suffix}{PACKAGE_SUFFIX}"
 
 
 def coreml_cache() -> Path:

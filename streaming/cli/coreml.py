@@ -1,21 +1,25 @@
-"""`simul-whisper coreml`: Core ML packages of the encoder."""
+"""`simul-whisper coreml`: Core ML packages of the encoder and the decoder."""
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from simul_whisper import ModelNotFoundError
+from simul_whisper import AlignAttConfig, ModelNotFoundError
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.locate import fetched_package, is_on_hub
-from simul_whisper.coreml.package import convert_model
+from simul_whisper.coreml.package import Converted, Part, convert_model
 from streaming.cli import coreml_check
 from streaming.cli.options import ProgressBar, add_options, options_from
 
 _ABOUT_CONVERT = (
-    "Write the encoder of a model as ggml-NAME-encoder.mlpackage, on any machine and without PyTorch; on macOS it is "
-    "compiled as well. A model with the same encoder as one converted before, such as a distilled one, gets a link."
+    "Write the encoder of a model as ggml-NAME-encoder.mlpackage, its decoder as ggml-NAME-decoder.mlpackage, on any "
+    "machine and without PyTorch; on macOS they are compiled as well. A model with the same encoder as one converted "
+    "before, such as a distilled one, gets a link to that. The decoder of macOS15 keeps its caches itself; for older "
+    "systems its functions are three packages."
 )
+_ALL_BUT_HEADS = [each.name for each in fields(AlignAttConfig) if each.name != "alignment_heads"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(commands: Any) -> None:
-    parser = commands.add_parser("convert", help="convert a model's encoder", description=_ABOUT_CONVERT)
+    parser = commands.add_parser("convert", help="convert a model's encoder or decoder", description=_ABOUT_CONVERT)
     parser.add_argument("model", metavar="MODEL", help="a name, hub id or directory, as for transcribe --model")
     parser.add_argument(
         "--output", type=Path, default=Path("models"), metavar="DIR", help="where to put it (default: ./models)"
     )
+    parser.add_argument(
+        "--part", choices=get_args(Part), default="encoder", help="what to convert (default: %(default)s)"
+    )
     add_options(parser, Conversion, "the package")
+    add_options(parser, AlignAttConfig, "the decoder", without=_ALL_BUT_HEADS)
     parser.set_defaults(run=convert)
 
 
@@ -58,19 +66,23 @@ def fetch(options: argparse.Namespace) -> int:
 def convert(options: argparse.Namespace) -> int:
     coreml_check.silence_coremltools()
     conversion = options_from(Conversion, options)
+    pairs = options_from(AlignAttConfig, options).validated().alignment_heads
+    heads = tuple((layer, head) for layer, head in pairs) or None
     bar = ProgressBar()
     try:
-        converted = convert_model(options.model, options.output, conversion, bar)
+        made = convert_model(options.model, options.output, conversion, bar, part=options.part, alignment_heads=heads)
     finally:
         bar.close()
-    if converted.linked_to:
-        said = f"the encoder of {options.model} is the one in {converted.linked_to.name}; linked, not converted again"
-    else:
-        said = f"converted in {converted.duration_s:.1f} s, {converted.size_bytes / 1e6:.1f} MB"
-    if converted.psnr_db is not None:
-        said += f", {converted.psnr_db:.1f} dB from MLX's features with {conversion.quantize}"
-    print(f"simul-whisper: {said}", file=sys.stderr)
-    for path in (converted.path, converted.compiled):
-        if path:
-            print(path)
+    for each in made:
+        print(f"simul-whisper: {_said(each, options.model)}", file=sys.stderr)
+        for path in (each.path, each.compiled, *each.beside):
+            if path:
+                print(path)
     return 0
+
+
+def _said(converted: Converted, model: str) -> str:
+    if converted.linked_to:
+        return f"the encoder of {model} is the one in {converted.linked_to.name}; linked, not converted again"
+    likeness = "" if converted.psnr_db is None else f", {converted.psnr_db:.1f} dB from MLX's features"
+    return f"converted in {converted.duration_s:.1f} s, {converted.size_bytes / 1e6:.1f} MB{likeness}"

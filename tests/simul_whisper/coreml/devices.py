@@ -29,7 +29,7 @@ class Device:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:  # noqa: ARG002
         self.opened.append(path)
-        return ReferenceModel(path)
+        return ReferenceModel(path, function=function)
 
 
 class SlowDevice(Device):

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.parity import parity
-from simul_whisper.coreml.reference import PredictionError, ReferenceModel
+from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.coreml.spec import read_program
+from simul_whisper.coreml.states import PredictionError
 from simul_whisper.network import Encoder
 from simul_whisper.progress import Progress, Stage
 from simul_whisper.weights import Dims

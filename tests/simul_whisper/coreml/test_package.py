@@ -205,9 +205,9 @@ def test_on_a_mac_it_is_compiled_and_runs(tiny_package: Path) -> None:
 
 @pytest.mark.parametrize("quantize", ["int8", "int4"])
 def test_compressed_weights_are_compared_when_they_are_made(
-    quantize: Any, tmp_path: Path, parent: Weights, capsys: pytest.CaptureFixture[str]
+    quantize: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    directory = write_mlx(tmp_path / "small", parent.tensors)
+    directory = write_mlx(tmp_path / "small", random_tensors())
     flags = ["--quantize", quantize, "--target", "macOS15", "--output", str(tmp_path)]
     assert main(["coreml", "convert", str(directory), *flags]) == 0
     package = tmp_path / "ggml-small-encoder.mlpackage"
@@ -215,7 +215,7 @@ def test_compressed_weights_are_compared_when_they_are_made(
     assert LEAST_DB < likeness.psnr_db < 80
     said = f"{likeness.psnr_db:.1f}"
     assert describe(package).metadata["psnr_db"] == said
-    assert f"{said} dB from MLX's features with {quantize}" in capsys.readouterr().err
+    assert f"{said} dB from MLX's features" in capsys.readouterr().err
 
 
 def test_without_compression_nothing_is_compared(tmp_path: Path, parent: Weights) -> None:

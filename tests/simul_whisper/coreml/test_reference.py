@@ -9,7 +9,8 @@ import pytest
 
 from simul_whisper import BackendError, ModelNotFoundError, Progress, Stage, WeightsError
 from simul_whisper.coreml.parity import parity
-from simul_whisper.coreml.reference import REFERENCE, PredictionError, ReferenceModel
+from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
+from simul_whisper.coreml.states import PredictionError
 from tests.simul_whisper.coreml.programs import WEIGHT, Array, X, expected, mb, saved
 
 optimize = pytest.importorskip("coremltools.optimize.coreml", exc_type=ImportError)
@@ -91,7 +92,8 @@ def test_weights_expanded_anew_give_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers[0], answers[1])
     np.testing.assert_array_equal(answers[0], answers[2])
     assert {each.stage for each in seen} == {Stage.CHECKING}
-    assert sorted({each.fraction for each in seen}) == [each.fraction for each in seen[: len(seen) // 2]]
+    steps = [each.done for each in seen]
+    assert steps == [*range(seen[0].total)] * 2
 
 
 @pytest.mark.parametrize(
