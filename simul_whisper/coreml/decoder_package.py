@@ -47,18 +47,19 @@ def convert_decoder(
     output_dir: Path,
     conversion: Conversion = Conversion(),  # noqa: B008
     progress: ProgressHandler = silent,
+    name: str = "",
 ) -> Converted:
     """Write the decoder of a model into `output_dir`: one Core ML package with states, or three without.
 
-    On macOS they are compiled as well. `attention` and `shapes` do not concern it. Raises BackendError without
-    coremltools, WeightsError without alignment heads, ConfigError for what `check` refuses, and when nothing can be
-    written; then the older packages are still there.
+    name: what the packages call the model, in place of its own name. On macOS they are compiled as well. `attention`
+    and `shapes` do not concern it. Raises BackendError without coremltools, WeightsError without alignment heads,
+    ConfigError for what `check` refuses, and when nothing can be written; then the older packages are still there.
     """
     writing.require_coremltools()
     check(conversion, alone=False)
     check_heads(weights.name, weights.dims, weights.alignment_heads)
     start_s = time.perf_counter()
-    places = {function: output_dir / decoder_package_name(weights.name, function) for function in FUNCTIONS}
+    places = {function: output_dir / decoder_package_name(weights.name, function, name) for function in FUNCTIONS}
     with writing.folder_in(output_dir) as folder:
         made = _written(folder, weights, conversion, progress)
         # The step goes first and comes last: whoever finds it finds those that belong to it.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLState
+from tests.simul_whisper.coreml.published import SOURCE
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Device:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:  # noqa: ARG002
         self.opened.append(path)
-        return ReferenceModel(path, function=function)
+        return ReferenceModel(path / SOURCE if path.suffix == ".mlmodelc" else path, function=function)
 
 
 class SlowDevice(Device):
