@@ -102,7 +102,7 @@ class ChangingPart(Generic[Component, Answer]):
         self.name, self.status = name, status
         self._status_without = status
         self._make, self._preparation = make, preparation
-        self._progress = lambda reported: progress(replace(reported, part=name))
+        self._progress = _naming(name, progress)
         self._component: Component | None = None
         self._job: _Job[Component, Answer] | None = None
 
@@ -205,3 +205,12 @@ class ChangingPart(Generic[Component, Answer]):
             compute_units=preparation.compute_units,
             package_digest=ready.packages[0].digest,
         )
+
+
+def _naming(part: str, progress: ProgressHandler) -> ProgressHandler:
+    """Return a handler that says which part of the model it is."""
+
+    def handler(reported: Progress) -> None:
+        progress(replace(reported, part=part))
+
+    return handler

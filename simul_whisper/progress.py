@@ -16,6 +16,7 @@ class Stage(Enum):
     PREPARING = "preparing"
     LOADING = "loading"
     CONVERTING = "converting"
+    CHECKING = "checking"
     COMPILING_ANE = "compiling_ane"
     COREML_UNAVAILABLE = "coreml_unavailable"
     DOWNLOAD_FAILED = "download_failed"

@@ -34,9 +34,6 @@ Component = TypeVar("Component")
 Answer = TypeVar("Answer")
 
 _NO_PACKAGE = "Model not available"
-# Weights of four bits reach 30 dB. A package that does not say what it was made from must agree better: a model that
-# somebody has trained further is 20 to 40 dB away from its origin.
-_LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN = 20.0, 40.0
 
 
 class CoreMLUnavailableError(SimulWhisperError):
@@ -58,15 +55,18 @@ class Kind(Generic[Component, Answer]):
     """What is particular to the encoder, or to the decoder. All functions may raise SimulWhisperError.
 
     packages: of a package that was found, all that belong to it, itself first; refuses one of another model's shape.
-    open: what runs them, from the models that were made of them. psnr_db: how well two first answers agree.
-    digest: of what the weights in use compute, as packages of ours say it of themselves.
+    open: what runs them, from the models that were made of them. digest: of what the weights in use compute, as
+    packages of ours say it of themselves. agreement_db: how well two first answers agree; least_db: how well they must,
+    and least_unknown_db: how well where the package does not say what it was made from.
     """
 
     part: PartName
     packages: Callable[["Description"], tuple["Description", ...]]
     open: Callable[[CoreMLRuntime, Path, "Description"], Component]
-    psnr_db: Callable[[Answer, Answer], float]
+    agreement_db: Callable[[Answer, Answer], float]
     digest: Callable[[Weights, Precision], str]
+    least_db: float
+    least_unknown_db: float
 
     @property
     def origin(self) -> str:
@@ -160,13 +160,13 @@ class Preparation(Generic[Component, Answer]):
         """Remember that a package's answer is right: nearly `reference`. Raises CoreMLUnavailableError if it is not."""
         from simul_whisper.coreml.compilation import note_model
 
-        psnr_db = self.kind.psnr_db(ready.answer, reference)
+        found_db = self.kind.agreement_db(ready.answer, reference)
         says_origin = self.kind.origin in ready.packages[0].metadata
-        least_db = _LEAST_DB if says_origin else _LEAST_DB_OF_UNKNOWN_ORIGIN
-        if psnr_db < least_db:
+        least_db = self.kind.least_db if says_origin else self.kind.least_unknown_db
+        if found_db < least_db:
             raise CoreMLUnavailableError(
                 Stage.COREML_UNAVAILABLE,
-                f"Core ML's output differs from the reference: got {psnr_db:.1f} dB, expected at least {least_db:g} dB",
+                f"Core ML's output differs from the reference: got {found_db:.1f} dB, expected at least {least_db:g}",
             )
         assert self.runtime is not None
         note_model(ready.packages, self.compute_units, self.runtime, ready.model)

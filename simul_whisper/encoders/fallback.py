@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simul_whisper.audio import SAMPLE_RATE
-from simul_whisper.coreml.parity import parity
+from simul_whisper.coreml.parity import LEAST_DB, parity
 from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind, Preparation
 from simul_whisper.coreml.runtime import CoreMLRuntime, open_model
 from simul_whisper.encoders import AudioEncoder, Features
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from simul_whisper.coreml.description import Description
 
 _PROBE_S = 4
+# A package that does not say what it was made from must agree better than nonsense does: an encoder that
+# somebody has trained further is 20 to 40 dB away from its origin.
+_LEAST_DB_OF_UNKNOWN_ORIGIN = 40.0
 
 
 class FallbackEncoder:
@@ -99,7 +102,7 @@ def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Feature
     def psnr_db(features: Features, reference: Features) -> float:
         return parity(features, reference).psnr_db
 
-    return Kind("encoder", packages, opened, psnr_db, encoder_digest)
+    return Kind("encoder", packages, opened, psnr_db, encoder_digest, LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
 
 
 @cache

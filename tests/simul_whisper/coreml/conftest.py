@@ -57,11 +57,17 @@ class Place:
         """Put a package where it is looked for, and note that the device has compiled it."""
         found = Path(shutil.copytree(package, self.models / package.name))
         if compiled:
-            note_model([describe(found.absolute())], UNITS, DEVICE, found.absolute())
+            self.note(found.absolute())
         return found.absolute()
 
+    def note(self, *packages: Path) -> None:
+        """Note that the device has compiled these, which belong together."""
+        note_model([describe(package) for package in packages], UNITS, DEVICE, packages[0])
+
     def load(self, device: CoreMLRuntime, **settings: object) -> Model:
-        values = {"model_name": "tiny.en", "coreml_compute_units": UNITS, **SHORT_WINDOWS, **settings}
+        # Elsewhere than on a Mac another decoder is faster, and nobody reads what Core ML encodes with that.
+        values = {"decoder_backend": "mlx", "model_name": "tiny.en", "coreml_compute_units": UNITS, **SHORT_WINDOWS}
+        values |= settings
         return load_model(AlignAttConfig.from_mapping(values), self.reports.append, device)
 
     def failures(self) -> list[tuple[Stage, str]]:

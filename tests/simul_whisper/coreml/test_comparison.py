@@ -33,7 +33,7 @@ def changed(weights: Weights, *names: str) -> Weights:
     return replace(weights, tensors={**weights.tensors, **{name: weights.tensors[name] * 1.01 for name in names}})
 
 
-@pytest.mark.parametrize("conversion", [Conversion(), Conversion(precision="float32"), Conversion(fixed_length=True)])
+@pytest.mark.parametrize("conversion", [Conversion(), Conversion(precision="float32"), Conversion(shapes="fixed")])
 def test_a_distilled_models_encoder_is_its_parents(tmp_path: Path, weights: Weights, conversion: Conversion) -> None:
     package = convert(weights, tmp_path / "models", conversion).path
     published = compiled(package, tmp_path / "AudioEncoder.mlmodelc")

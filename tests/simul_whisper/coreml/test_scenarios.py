@@ -37,6 +37,7 @@ def test_auto_takes_core_ml_where_there_is_a_model_and_a_neural_engine(
     assert (info.ane_compiled, info.compute_units, info.fallback_reason) == (True, UNITS, "")
     assert info.package_digest == describe(found).digest
     assert info.encoder.startswith("coreml (")
+    assert info.pipeline == "hybrid: encoder in Core ML, decoder in MLX"
     assert mac.opened == [found]
     assert place.failures() == []
     updates = stream(model, captions)
