@@ -69,16 +69,17 @@ def contents(path: Path) -> Contents:
     flags: list[str] = []
     if described.compiled:
         steps = list(_compiled_steps(path))
-        ranged = any(map(_has_range, compiled_metadata(path)["inputSchema"]))
     else:
-        from simul_whisper.coreml.spec import read_program, read_spec
+        from simul_whisper.coreml.spec import read_program
 
         program = read_program(path)
         steps = [_step(program, operation) for operation in program.operations]
-        ranged = any(each.type.multiArrayType.HasField("shapeRange") for each in read_spec(path).description.input)
         flags += _operand_flags(program)
-    if ranged:
-        flags.append("an input takes a range of shapes: only the default shape can run on the Neural Engine")
+    for ranged in (each for each in described.inputs if each.ranges):
+        default = " or ".join(map(str, ranged.shapes))
+        flags.append(
+            f"{ranged.name} has a range of shapes, of which the Neural Engine can run the default alone: {default}"
+        )
     histogram = Counter(step.type for step in steps)
     return Contents(dict(histogram.most_common()), _number_type(steps), (*_flags(steps), *flags))
 
@@ -111,10 +112,6 @@ def _counts(path: Path) -> dict[str, int]:
         raise WeightsError(f"{path}: got the counts {shown(counts)} of operations, expected numbers by name")
     found: dict[str, int] = counts
     return found
-
-
-def _has_range(feature: dict[str, Any]) -> bool:
-    return feature.get("hasShapeFlexibility") == "1" and not feature.get("enumeratedShapes")
 
 
 def _number_type(steps: Iterable[Step]) -> NumberType:

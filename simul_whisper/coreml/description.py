@@ -6,7 +6,7 @@ object whose shapes are strings, "[1, 80, 3000]". It runs nothing; only an `.mlp
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -18,10 +18,16 @@ from simul_whisper.errors import BackendError, ModelNotFoundError, WeightsError
 from simul_whisper.foreign_files import one_line, parse_json, read_bytes, read_json, shown
 
 Shape = tuple[int, ...]
+Range = tuple[int, int | None]
+"""The smallest and the largest size of a dimension; None: without bound."""
 
+ONLY_FUNCTION = "main"
+"""The name of the function where a package has one."""
 _WEIGHTS = Path("weights") / "weight.bin"
 _MOST_PROGRAM_BYTES = 16 << 20
 _MOST_FILES = 1000
+_MOST_DIMENSIONS = 16
+_MOST_FUNCTIONS = 16
 _MOST_BYTES = 16 << 30
 # In a compiled program's text: BLOBFILE(path = ..., offset = tensor<uint64, []>(64)), or uint64(64) in newer ones.
 _BLOB, _BLOB_OFFSET = "BLOBFILE(", re.compile(r"offset = (?:tensor<uint64, \[\]>|uint64)\(([0-9]{1,20})\)")
@@ -31,27 +37,73 @@ _BLOB, _BLOB_OFFSET = "BLOBFILE(", re.compile(r"offset = (?:tensor<uint64, \[\]>
 class Feature:
     """An input or output. shapes: all that are accepted, the default first; none where the model does not say.
 
-    Of a range of shapes only the default is kept. dtype: "float32", "float16", "int32" ...
+    ranges: of every dimension, where all shapes within are accepted; then `shapes` is the default alone, which may be
+    1 in length. dtype: "float32", "float16", "int32" ...
     """
 
     name: str
     shapes: tuple[Shape, ...]
     dtype: str
+    ranges: tuple[Range, ...] = ()
+
+    def accepts(self, shape: Shape) -> bool:
+        if not self.ranges:
+            return shape in self.shapes
+        bounded = zip(shape, self.ranges, strict=False)
+        return len(shape) == len(self.ranges) and all(
+            least <= size and (most is None or size <= most) for size, (least, most) in bounded
+        )
+
+    @property
+    def accepted(self) -> str:
+        """All accepted shapes, for people: "(1, 80, 3000) or (1, 80, 500)", "(1, 80, 2 to 3000)"; may be empty."""
+        if not self.ranges:
+            return " or ".join(str(shape) for shape in self.shapes)
+        sizes = (
+            str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+            for least, most in self.ranges
+        )
+        return f"({', '.join(sizes)})"
+
+
+@dataclass(frozen=True)
+class Function:
+    """What one function of a model takes, gives, and keeps between predictions."""
+
+    name: str
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+    states: tuple[Feature, ...] = ()
 
 
 @dataclass(frozen=True)
 class Description:
-    """size_bytes: of all files together."""
+    """inputs, outputs, states: of the default function. size_bytes: of all files together.
+
+    functions: all of them, the default one first; empty where the model has one and does not name it.
+    """
 
     path: Path
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
     metadata: dict[str, str]
     size_bytes: int
+    states: tuple[Feature, ...] = ()
+    functions: tuple[Function, ...] = ()
 
     @property
     def compiled(self) -> bool:
         return self.path.suffix == COMPILED_SUFFIX
+
+    def function(self, name: str = "") -> Function:
+        """Return the function of this name, the default one without. Raises WeightsError when there is none."""
+        for each in self.functions:
+            if name in ("", each.name):
+                return each
+        if name not in ("", ONLY_FUNCTION) or self.functions:
+            known = ", ".join(each.name for each in self.functions) or ONLY_FUNCTION
+            raise WeightsError(f"{self.path}: got no function `{name}`, only {one_line(known)}")
+        return Function(ONLY_FUNCTION, self.inputs, self.outputs, self.states)
 
     @cached_property
     def digest(self) -> str:
@@ -90,10 +142,12 @@ def _files(path: Path) -> list[Path]:
 
 
 def _size_bytes(path: Path) -> int:
-    """Return the size of all files. Raises WeightsError when it is no encoder's."""
+    """Return the size of all files. Raises WeightsError when it is no encoder's or decoder's."""
     n_bytes = sum(file.stat().st_size for file in _files(path))
     if n_bytes > _MOST_BYTES:
-        raise WeightsError(f"{path}: got {n_bytes} bytes, expected at most {_MOST_BYTES}; this is no encoder")
+        raise WeightsError(
+            f"{path}: got {n_bytes} bytes, expected at most {_MOST_BYTES}; this is no encoder or decoder"
+        )
     return n_bytes
 
 
@@ -116,19 +170,38 @@ def _package(path: Path) -> Description:
         if text
     }
     try:
-        inputs = tuple(map(_spec_feature, model.description.input))
-        outputs = tuple(map(_spec_feature, model.description.output))
+        found = [_spec_function(each) for each in spec.described_functions(model)]
     except ValueError as error:
-        raise WeightsError(f"{path}: an input or output has an unknown type: {one_line(error)}") from error
-    return Description(path, inputs, outputs, metadata, _size_bytes(path))
+        raise WeightsError(f"{path}: an input, output or state cannot be understood: {one_line(error)}") from error
+    return _described(path, found, model.description.defaultFunctionName, metadata)
+
+
+def _described(path: Path, functions: list[Function], default: str, metadata: dict[str, str]) -> Description:
+    """default: empty where the model has one function, which it does not name."""
+    functions = sorted(functions, key=lambda each: each.name != default)
+    first = functions[0]
+    named = tuple(functions) if default else ()
+    return Description(path, first.inputs, first.outputs, metadata, _size_bytes(path), first.states, named)
+
+
+def _spec_function(described: Any) -> Function:
+    """described: the message of a function, or of a model that has but one."""
+    inputs, outputs, states = (
+        tuple(map(_spec_feature, features)) for features in (described.input, described.output, described.state)
+    )
+    return Function(getattr(described, "name", ONLY_FUNCTION), inputs, outputs, states)
 
 
 def _spec_feature(feature: Any) -> Feature:
-    array = feature.type.multiArrayType
+    kind = feature.type.WhichOneof("Type")
+    array = feature.type.stateType.arrayType if kind == "stateType" else feature.type.multiArrayType
     listed = [tuple(each.shape) for each in array.enumeratedShapes.shapes]
-    default = [tuple(array.shape)] if array.shape else []
-    dtype = array.ArrayDataType.Name(array.dataType).lower() if array.dataType else feature.type.WhichOneof("Type")
-    return Feature(feature.name, tuple(dict.fromkeys(default + listed)), dtype or "unknown")
+    bounds = array.shapeRange.sizeRanges[: _MOST_DIMENSIONS + 1]
+    ranges = _ranges([[each.lowerBound, each.upperBound] for each in bounds], len(array.shape))
+    # Where a range has no default, Core ML takes the smallest shape.
+    default = [tuple(array.shape) or tuple(least for least, _ in ranges)] if array.shape or ranges else []
+    dtype = array.ArrayDataType.Name(array.dataType).lower() if array.dataType else kind
+    return Feature(feature.name, tuple(dict.fromkeys(default + listed)), dtype or "unknown", ranges)
 
 
 def _compiled(path: Path) -> Description:
@@ -138,17 +211,16 @@ def _compiled(path: Path) -> Description:
     """
     beside = path.with_suffix(PACKAGE_SUFFIX)
     if not (path / "metadata.json").exists() and beside.exists():
-        made_from = _package(beside)
-        return Description(path, made_from.inputs, made_from.outputs, made_from.metadata, _size_bytes(path))
+        return replace(_package(beside), path=path, size_bytes=_size_bytes(path))
     content = compiled_metadata(path)
-    inputs, outputs = (_schema(path, content, name) for name in ("inputSchema", "outputSchema"))
+    functions, default = _schemas(path, content)
     _check_compiled_blobs(path)
     said = content.get("userDefinedMetadata")
     metadata = {str(name): str(value) for name, value in said.items()} if isinstance(said, dict) else {}
     for name in ("shortDescription", "author", "license", "version", "storagePrecision", "computePrecision"):
         if content.get(name):
             metadata[name] = str(content[name])
-    return Description(path, inputs, outputs, metadata, _size_bytes(path))
+    return _described(path, functions, default, metadata)
 
 
 def compiled_metadata(path: Path) -> dict[str, Any]:
@@ -171,15 +243,48 @@ def compiled_metadata(path: Path) -> dict[str, Any]:
     return model
 
 
+def _schemas(path: Path, content: dict[str, Any]) -> tuple[list[Function], str]:
+    """Return the functions, and the name of the default one.
+
+    A model of several lists them under "functions", each with the schemas that a model of one has itself.
+    """
+    listed = content.get("functions") or []
+    if not listed:
+        return [_schema_function(path, content | {"name": ONLY_FUNCTION})], ""
+    if (
+        not isinstance(listed, list)
+        or len(listed) > _MOST_FUNCTIONS
+        or not all(isinstance(each, dict) for each in listed)
+    ):
+        raise WeightsError(
+            f"{path / 'metadata.json'}: got the functions {shown(listed)}, expected at most {_MOST_FUNCTIONS} objects"
+        )
+    functions, default = [_schema_function(path, each) for each in listed], content.get("defaultFunctionName")
+    names = [each.name for each in functions]
+    default = default or names[0]
+    if default not in names or len(set(names)) < len(names):
+        raise WeightsError(
+            f"{path / 'metadata.json'}: got the default function {shown(default)}, expected one of {shown(names)}"
+        )
+    return functions, default
+
+
+def _schema_function(path: Path, content: dict[str, Any]) -> Function:
+    inputs, outputs, states = (_schema(path, content, f"{kind}Schema") for kind in ("input", "output", "state"))
+    return Function(str(content.get("name") or ""), inputs, outputs, states)
+
+
 def _schema(path: Path, content: dict[str, Any], name: str) -> tuple[Feature, ...]:
+    """Return the features of a schema, which may be missing or empty for states alone."""
+    optional = name == "stateSchema"
     try:
-        features = tuple(_schema_feature(each) for each in content.get(name, [None]))
+        features = tuple(_schema_feature(each) for each in content.get(name, [] if optional else [None]))
     except (TypeError, ValueError) as error:
         raise WeightsError(
             f"{path / 'metadata.json'}: {name} cannot be understood ({one_line(error)}); each "
             "entry needs name, shape and dataType"
         ) from error
-    if not features:
+    if not (features or optional):
         raise WeightsError(f"{path / 'metadata.json'}: {name} is empty; a model has at least one input and one output")
     return features
 
@@ -189,7 +294,8 @@ def _schema_feature(feature: Any) -> Feature:
         case {"name": str(name), "shape": str(default), "dataType": str(dtype)}:
             listed = parse_json(str(feature.get("enumeratedShapes") or "[]"))
             shapes = [_shape(parse_json(default)), *map(_shape, listed)]
-            return Feature(name, tuple(shape for shape in dict.fromkeys(shapes) if shape), dtype.lower())
+            ranges = _ranges(parse_json(str(feature.get("shapeRange") or "[]")), len(shapes[0]))
+            return Feature(name, tuple(shape for shape in dict.fromkeys(shapes) if shape), dtype.lower(), ranges)
     raise ValueError(f"got {shown(feature)}")
 
 
@@ -197,6 +303,18 @@ def _shape(sizes: Any) -> Shape:
     if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
         raise ValueError(f"got the shape {shown(sizes)}")
     return tuple(sizes)
+
+
+def _ranges(bounds: Any, rank: int) -> tuple[Range, ...]:
+    """Return the range of each dimension; -1, as any negative number, is no bound. Raises ValueError.
+
+    rank: of the default shape, 0 where there is none.
+    """
+    ranges = [_shape(each) for each in bounds] if isinstance(bounds, list) else [()]
+    are_pairs = all(len(each) == 2 and each[0] >= 0 and (each[1] < 0 or each[0] <= each[1]) for each in ranges)
+    if not are_pairs or len(ranges) > _MOST_DIMENSIONS or (ranges and rank and len(ranges) != rank):
+        raise ValueError(f"got the ranges {shown(bounds)} for {rank} dimensions")
+    return tuple((least, most if most >= 0 else None) for least, most in ranges)
 
 
 def _check_compiled_blobs(path: Path) -> None:

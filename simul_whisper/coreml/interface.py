@@ -23,7 +23,7 @@ import math
 
 from simul_whisper.weights.model import Dims
 
-AUDIO, PREFILL, STEP = "audio", "prefill", "step"
+AUDIO, PREFILL, STEP = FUNCTIONS = "audio", "prefill", "step"
 PREFILL_TOKENS = 32
 MASKED = -1e4
 

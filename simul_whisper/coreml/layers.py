@@ -8,8 +8,9 @@ types are set here, so that no later pass has to cast and each weight is in memo
 import io
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Any
 
 import coremltools as ct
@@ -25,6 +26,11 @@ from simul_whisper.weights.model import Tensors
 _EPSILON = 1e-5
 # Batched over n and h: (n, c, h, w) and (n, w, h, u) give (n, c, h, u). The only product that MIL has in this layout.
 _PRODUCT = "nchw,nwhu->nchu"
+# int8: a scale for each output channel. int4: one for each 32 inputs of it; widths that are no multiple stay float16.
+_LINEAR: dict[str, dict[str, Any]] = {
+    "int8": {"dtype": "int8"},
+    "int4": {"dtype": "int4", "granularity": "per_block", "block_size": 32},
+}
 
 
 class Layers:
@@ -87,10 +93,22 @@ def converted(program: Any, conversion: Conversion, progress: ProgressHandler, *
     if conversion.quantize == "none":
         return model
     progress(Progress(Stage.CONVERTING, f"the weights to {conversion.quantize}"))
-    with _quiet():
+    # coremltools divides zeros by the scale of a block of zeros, zero, and takes them for zeros again.
+    with _quiet(), np.errstate(invalid="ignore", over="ignore"):
         quantized = _quantized(model, conversion)
     discard(model)
     return quantized
+
+
+def joined(models: Mapping[str, Path], default: str, package: Path) -> Any:
+    """Write packages of one function each as one of many, which share their weights; returns its MLModel."""
+    functions = ct.utils.MultiFunctionDescriptor()
+    for name, path in models.items():
+        functions.add_function(str(path), "main", name)
+    functions.default_function_name = default
+    with _quiet():
+        ct.utils.save_multifunction(functions, str(package))
+        return ct.models.MLModel(str(package), skip_model_load=True)
 
 
 def discard(model: Any) -> None:
@@ -100,8 +118,8 @@ def discard(model: Any) -> None:
 
 def _quantized(model: Any, conversion: Conversion) -> Any:
     """Return the model with the weights of its convolutions quantised, all else as it was."""
-    if conversion.quantize == "int8":
-        linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
+    if conversion.quantize in _LINEAR:
+        linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", **_LINEAR[conversion.quantize])
         return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": linear}))
     palette = optimize.OpPalettizerConfig(mode="kmeans", nbits=int(conversion.quantize.removeprefix("palette")))
     return optimize.palettize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": palette}))

@@ -1,7 +1,8 @@
 """Core ML's operators in NumPy: one function each, with the parameters and defaults of the MIL operator of its name.
 
 All get float32 where the program says float16, and what they compute is rounded by their caller. So sums inside one
-operator are exact to float32, which is more than a device promises. Only what encoder programs use is here.
+operator are exact to float32, which is more than a device promises. Only what Whisper's programs use is here,
+and states are read and written elsewhere.
 """
 
 import math
@@ -69,6 +70,9 @@ def _margins(pad_type: str, pad: Axes, lengths: Axes, spans: Axes, strides: Axes
 def _convolved(x: Array, weight: Array, lengths: Axes, strides: Axes, dilations: Axes) -> Array:
     """Sum, over the positions of the kernel, of a product of matrices."""
     n, c_out = len(x), len(weight)
+    if weight[0, 0].size == 1 and all(stride == 1 for stride in strides):
+        flat = x.reshape(n, x.shape[1], -1)
+        return (weight.reshape(c_out, -1) @ flat).reshape(n, c_out, *lengths)
     total = np.zeros((n, c_out, math.prod(lengths)), x.dtype)
     for position in np.ndindex(*weight.shape[2:]):
         starts = [int(p * d) for p, d in zip(position, dilations, strict=True)]
@@ -168,6 +172,18 @@ def rsqrt(x: Array, epsilon: float = 1e-12) -> Array:
     return y
 
 
+def batch_norm(
+    x: Array, mean: Array, variance: Array, gamma: Array | float = 1.0, beta: Array | float = 0.0, epsilon: float = 1e-5
+) -> Array:
+    """x: (n, c, ...); all others one number for each of the channels."""
+
+    def fitting(numbers: Array | float) -> Array:
+        return np.reshape(numbers, (-1, *[1] * (x.ndim - 2)))
+
+    y: Array = (x - fitting(mean)) / np.sqrt(fitting(variance) + np.float32(epsilon)) * fitting(gamma) + fitting(beta)
+    return y
+
+
 def _reduction(function: Callable[..., Array]) -> Callable[..., Array]:
     def reduce(x: Array, axes: Axes | None = None, keep_dims: bool = False) -> Array:
         return function(x, axis=None if axes is None else tuple(axes), keepdims=keep_dims)
@@ -207,6 +223,38 @@ def slice_by_index(
     squeeze_mask: Sequence[bool] | None = None,
 ) -> Array:
     """A masked bound is the end of the array; a squeezed dimension is one element and goes."""
+    return np.asarray(x[_index(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)])
+
+
+def slice_update(
+    x: Array,
+    update: Array,
+    begin: Axes,
+    end: Axes,
+    stride: Axes | None = None,
+    begin_mask: Sequence[bool] | None = None,
+    end_mask: Sequence[bool] | None = None,
+    squeeze_mask: Sequence[bool] | None = None,
+    in_place: bool = False,
+) -> Array:
+    """Put `update` where `slice_by_index` would read. in_place: x itself is changed, and returned."""
+    index = _index(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
+    if x[index].shape != np.shape(update):
+        raise ValueError(f"got an update of shape {np.shape(update)} for a slice of {x[index].shape}")
+    y = x if in_place else x.copy()
+    y[index] = update
+    return y
+
+
+def _index(
+    x: Array,
+    begin: Axes,
+    end: Axes,
+    stride: Axes | None,
+    begin_mask: Sequence[bool] | None,
+    end_mask: Sequence[bool] | None,
+    squeeze_mask: Sequence[bool] | None,
+) -> tuple[int | slice, ...]:
     index: list[int | slice] = []
     for axis in range(x.ndim):
         if squeeze_mask is not None and squeeze_mask[axis]:
@@ -215,7 +263,7 @@ def slice_by_index(
         start = None if begin_mask is not None and begin_mask[axis] else int(begin[axis])
         stop = None if end_mask is not None and end_mask[axis] else int(end[axis])
         index.append(slice(start, stop, None if stride is None else int(stride[axis])))
-    return np.asarray(x[tuple(index)])
+    return tuple(index)
 
 
 def slice_by_size(x: Array, begin: Axes, size: Axes) -> Array:
@@ -283,6 +331,7 @@ def constexpr_lut_to_dense(
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (conv, linear, matmul, einsum, softmax, layer_norm, gelu)},
+    "batch_norm": batch_norm,
     **{function.__name__: function for function in (sigmoid, rsqrt, scaled_dot_product_attention)},
     **{f.__name__: f for f in (constexpr_affine_dequantize, constexpr_blockwise_shift_scale)},
     # The caller rounds to the type of the result, which is the one that `dtype` names.
@@ -302,13 +351,23 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "erf": lambda x: _erf(x),
     "tanh": lambda x: np.tanh(x),
     "relu": lambda x: np.maximum(x, 0),
+    "greater": lambda x, y: np.greater(x, y),
+    "greater_equal": lambda x, y: np.greater_equal(x, y),
+    "less": lambda x, y: np.less(x, y),
+    "less_equal": lambda x, y: np.less_equal(x, y),
+    "equal": lambda x, y: np.equal(x, y),
+    "not_equal": lambda x, y: np.not_equal(x, y),
+    "logical_and": lambda x, y: np.logical_and(x, y),
+    "logical_or": lambda x, y: np.logical_or(x, y),
+    "logical_not": lambda x: np.logical_not(x),
+    "select": lambda cond, a, b: np.where(cond, a, b),
     "reduce_mean": _reduction(np.mean),
     "reduce_sum": _reduction(np.sum),
     "reduce_max": _reduction(np.max),
 }
 _MOVEMENT: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (reshape, squeeze, split, concat, slice_by_index, slice_by_size)},
-    **{function.__name__: function for function in (gather, constexpr_lut_to_dense)},
+    **{function.__name__: function for function in (gather, slice_update, constexpr_lut_to_dense)},
     "identity": lambda x: x,
     "transpose": lambda x, perm: np.transpose(x, perm),
     "expand_dims": lambda x, axes: np.expand_dims(x, tuple(axes)),

@@ -1,47 +1,32 @@
-"""The package on disk: its name, what it says about itself, and how it is written, linked and compiled.
+"""The encoder's package: its name, what it says about itself, how it is written and linked; and whole models.
 
 Knows nothing of the network. Two models with the same encoder, as a distilled one and its parent, share a package.
 """
 
 import hashlib
-import importlib.metadata
-import importlib.util
-import shutil
-import sys
-import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from simul_whisper.coreml import decoder_package, writing
 from simul_whisper.coreml.conversion import Conversion, Precision
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.locate import package_name
+from simul_whisper.coreml.locate import check_name, package_name
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX
-from simul_whisper.errors import BackendError, ConfigError, SimulWhisperError
+from simul_whisper.coreml.writing import Converted
+from simul_whisper.errors import SimulWhisperError
 from simul_whisper.progress import ProgressHandler, silent
-from simul_whisper.weights import Weights, load_weights
+from simul_whisper.weights import Head, Weights, load_weights
 
-__all__ = ["Conversion", "Converted", "convert", "convert_model", "encoder_digest", "package_name"]
+__all__ = ["Conversion", "Converted", "Part", "convert", "convert_model", "encoder_digest", "package_name"]
+
+Part = Literal["encoder", "decoder", "all"]
 
 _DESCRIPTION = "Whisper's audio encoder: log-mel columns (10 ms each) in, features (20 ms each) out"
-_LICENSE = "That of the weights it was made from; OpenAI's Whisper is MIT"
-
-
-@dataclass(frozen=True)
-class Converted:
-    """path: the package. linked_to: the older package that it is a link to; None when it was made anew.
-
-    compiled: the .mlmodelc beside it; None where there is no Core ML to compile with. size_bytes: of the package.
-    """
-
-    path: Path
-    linked_to: Path | None
-    compiled: Path | None
-    duration_s: float
-    size_bytes: int
 
 
 def convert_model(
@@ -49,11 +34,28 @@ def convert_model(
     output_dir: Path,
     conversion: Conversion = Conversion(),  # noqa: B008
     progress: ProgressHandler = silent,
-) -> Converted:
-    """Load a model as `load_weights` does and convert its encoder. Raises what these two raise."""
-    # Alignment heads do not concern the encoder: a model without any can be converted too.
-    weights = load_weights(name_or_path, alignment_heads=((0, 0),), progress=progress)
-    return convert(weights, output_dir, conversion, progress)
+    *,
+    part: Part = "encoder",
+    alignment_heads: tuple[Head, ...] | None = None,
+    name: str | None = None,
+) -> tuple[Converted, ...]:
+    """Load a model as `load_weights` does and convert its encoder, its decoder or both, in this order.
+
+    name: what the packages call the model; None for its own name. Raises ConfigError for a name that no file can have.
+    Raises what `load_weights`, `convert` and `convert_decoder` raise; what is impossible before anything is written.
+    """
+    if name is not None:
+        check_name(name)
+    if part != "encoder":
+        decoder_package.check(conversion, alone=part == "decoder")
+    elif alignment_heads is None:
+        # They do not concern the encoder: a model without any can be converted too.
+        alignment_heads = ((0, 0),)
+    weights = load_weights(name_or_path, alignment_heads=alignment_heads, progress=progress)
+    made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress, name or "")]
+    if part != "encoder":
+        made.append(decoder_package.convert_decoder(weights, output_dir, conversion, progress, name or ""))
+    return tuple(made)
 
 
 def convert(
@@ -61,30 +63,31 @@ def convert(
     output_dir: Path,
     conversion: Conversion = Conversion(),  # noqa: B008
     progress: ProgressHandler = silent,
+    name: str = "",
 ) -> Converted:
     """Write the encoder of a model into `output_dir` as a Core ML package, or link to one of the same encoder there.
 
-    On macOS it is compiled as well. Raises BackendError without coremltools, ConfigError when nothing can be written.
+    name: what the package calls the model, in place of its own name. On macOS it is compiled as well. Compressed
+    weights are first compared with MLX. Raises BackendError without coremltools, ConfigError when nothing can be
+    written or compression makes nonsense of the weights.
     """
-    if importlib.util.find_spec("coremltools") is None:
-        raise BackendError(
-            "coremltools is not installed; pip install 'simul-whisper[coreml]', on macOS or on Linux x86-64"
-        )
+    writing.require_coremltools()
     start_s = time.perf_counter()
-    package = output_dir / package_name(weights.name)
+    package = output_dir / package_name(weights.name, name=name)
     identity = {"encoder_sha256": encoder_digest(weights, conversion.precision), **_settings(conversion)}
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
+    psnr_db = None
+    with writing.folder_in(output_dir) as folder:
         twin = _twin(package, identity)
         if twin:
-            _remove(package)
-            package.symlink_to(twin.name)
+            compiled = _link(package, twin)
         else:
-            _write(package, weights, conversion, identity, progress)
-        compiled = _compile(package, twin)
-    except OSError as error:
-        raise ConfigError(f"{output_dir}: cannot be written: {error.strerror or error}") from error
-    return Converted(package, twin, compiled, time.perf_counter() - start_s, describe(package).size_bytes)
+            whole = folder / package.name
+            psnr_db = _write(whole, weights, conversion, identity, progress)
+            writing.clear(package)
+            whole.rename(package)
+            compiled = writing.compiled(package)
+    duration_s = time.perf_counter() - start_s
+    return Converted(package, twin, compiled, duration_s, describe(package).size_bytes, psnr_db=psnr_db)
 
 
 def encoder_digest(weights: Weights, precision: Precision = "float16") -> str:
@@ -120,63 +123,37 @@ def _twin(package: Path, identity: dict[str, str]) -> Path | None:
     return None
 
 
-def _write(
-    package: Path, weights: Weights, conversion: Conversion, identity: dict[str, str], progress: ProgressHandler
-) -> None:
-    """Convert, and put the package in place whole or not at all."""
-    # coremltools takes seconds to import, so only when it is going to be used.
-    from simul_whisper.coreml import encoder_program, layers
-
-    with tempfile.TemporaryDirectory(dir=package.parent, prefix=f".{package.stem}.") as directory:
-        model = encoder_program.build(weights.dims, weights.tensors, conversion, progress)
-        model.short_description, model.author, model.license = _DESCRIPTION, "simul-whisper", _LICENSE
-        model.version = _version("simul-whisper")
-        model.user_defined_metadata.update(
-            identity
-            | {
-                "model": weights.name,
-                "weights_sha256": weights.digest,
-                "simul_whisper_version": _version("simul-whisper"),
-                "coremltools_version": _version("coremltools"),
-            }
-        )
-        part = Path(directory) / package.name
-        model.save(str(part))
-        layers.discard(model)
-        _remove(package)
-        part.rename(package)
-
-
-def _compile(package: Path, twin: Path | None) -> Path | None:
-    """Compile the package, or link to the compiled twin; only macOS can."""
-    compiled = package.with_suffix(COMPILED_SUFFIX)
-    compiled_twin = twin.with_suffix(COMPILED_SUFFIX) if twin else None
-    # One that was compiled from an older package must not be taken for this one.
-    _remove(compiled)
-    if sys.platform != "darwin":
-        return None
-    from coremltools.models.utils import compile_model
-
-    if compiled_twin and compiled_twin.exists():
-        compiled.symlink_to(compiled_twin.name)
-    else:
-        try:
-            compile_model(str(package.resolve()), str(compiled))
-        except RuntimeError as error:
-            raise BackendError(f"{package} was written, but Core ML cannot compile it: {error}") from error
+def _link(package: Path, twin: Path) -> Path | None:
+    """Link to the twin, and to what was compiled from it; only macOS can compile. Returns what is compiled."""
+    writing.clear(package)
+    package.symlink_to(twin.name)
+    compiled, compiled_twin = package.with_suffix(COMPILED_SUFFIX), twin.with_suffix(COMPILED_SUFFIX)
+    if not compiled_twin.exists():
+        return writing.compiled(package)
+    compiled.symlink_to(compiled_twin.name)
     return compiled
 
 
-def _remove(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
+def _write(
+    path: Path, weights: Weights, conversion: Conversion, identity: dict[str, str], progress: ProgressHandler
+) -> float | None:
+    """Write the package to `path` and return the PSNR of compressed weights. Raises ConfigError for nonsense."""
+    # coremltools takes seconds to import, so only when it is going to be used.
+    from simul_whisper.coreml import encoder_program, layers
+    from simul_whisper.coreml.quality import check_likeness, encoder_likeness
 
-
-def _version(distribution: str) -> str:
-    """Return the installed version; "unknown" when it runs from a checkout."""
+    model, metadata, psnr_db = (
+        encoder_program.build(weights.dims, weights.tensors, conversion, progress),
+        identity,
+        None,
+    )
     try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+        if conversion.quantize != "none":
+            likeness = encoder_likeness(Path(model.package_path), weights, progress)
+            check_likeness(likeness, conversion.quantize)
+            psnr_db = likeness.psnr_db
+            metadata = identity | {"psnr_db": f"{psnr_db:.1f}"}
+        writing.save(model, path, _DESCRIPTION, metadata, weights)
+    finally:
+        layers.discard(model)
+    return psnr_db

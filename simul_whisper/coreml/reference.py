@@ -7,8 +7,10 @@ each operator, so a float16 package shows its error. A device may also round ins
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,94 +20,183 @@ from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.operators import OPERATORS
 from simul_whisper.coreml.rounding import round_to_float16
 from simul_whisper.coreml.runtime import CoreMLState
+from simul_whisper.coreml.states import READ, WRITE, PredictionError, ReferenceState, Updates, updates
 from simul_whisper.errors import BackendError
 from simul_whisper.foreign_files import one_line
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.spec import Operation, Value
 
 Array = NDArray[Any]
 _LISTS = frozenset(["values"])
+_COMPRESSED = "constexpr_"
+_LARGEST = np.iinfo(np.int32).max
+_STATE_OPERATORS = frozenset([READ, WRITE])
+# Constants of weight files as float32: a package's functions have most of them in common.
+_WIDENED: WeakValueDictionary[str, Array] = WeakValueDictionary()
 
 
-class PredictionError(BackendError, RuntimeError):
-    """Inputs that the model does not take; a RuntimeError, as coremltools raises."""
+@dataclass(frozen=True)
+class _Step:
+    """An operation, with its operands that are known beforehand, and the values that nothing after it needs."""
+
+    operation: Operation
+    known: Mapping[str, Any]
+    unused: tuple[str, ...]
 
 
 class ReferenceModel:
-    """One package, loaded. Raises ModelNotFoundError, WeightsError, or BackendError for an operator unknown here.
+    """One function of a package, loaded; the default one without a name.
 
+    Raises ModelNotFoundError, WeightsError, or BackendError for an operator unknown here.
     float16: None follows the program's types; False computes all in float32; True rounds all to float16.
+    keep_expanded: False expands compressed weights anew in every prediction, which takes a fraction of the memory.
     """
 
-    def __init__(self, path: Path, *, float16: bool | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        function: str = "",
+        float16: bool | None = None,
+        keep_expanded: bool = True,
+        progress: ProgressHandler = silent,
+    ) -> None:
         self.description: Description = describe(path)
         if self.description.compiled:
             raise BackendError(f"{path}: a compiled model runs on a Mac only; give the .mlpackage it was made from")
         # After `describe`, which says so when coremltools is missing.
         from simul_whisper.coreml.spec import read_program
 
-        self._program = read_program(path)
-        self._float16 = float16
-        self._known: dict[str, Value] = {name: self._stored(each) for name, each in self._program.constants.items()}
-        unknown = sorted({each.type for each in self._program.operations} - set(OPERATORS))
+        self._function = self.description.function(function)
+        self._program = read_program(path, function)
+        self._float16, self._keeps_expanded, self._progress = float16, keep_expanded, progress
+        unknown = sorted({each.type for each in self._program.operations} - set(OPERATORS) - _STATE_OPERATORS)
         if unknown:
             found = one_line(", ".join(unknown))
             raise BackendError(f"{path}: got operators {found}, expected some of {', '.join(OPERATORS)}")
-        self._steps = self._folded()
-        self._last_uses = self._lifetimes()
+        self._known: dict[str, Value] = {name: self._widened(name, v) for name, v in self._program.constants.items()}
+        operations = self._folded()
+        self._updates: Updates = updates(operations, self._program.states, self._program.outputs)
+        self._steps = self._prepared(operations)
 
-    def make_state(self) -> CoreMLState:
-        """Return its states, all zeros. Raises PredictionError."""
-        raise PredictionError(f"{self.description.path}: has no states")
+    def make_state(self) -> ReferenceState:
+        """Return its states, all zeros. Raises PredictionError, also when there are none."""
+        if not self._function.states:
+            raise PredictionError(f"{self.description.path}: function {self._function.name} has no states")
+        halved = {self._is_half(each.dtype) for each in self._function.states}
+        return ReferenceState(self._function.states, float16=halved == {True})
 
-    def predict(self, inputs: Mapping[str, Array], state: CoreMLState | None = None) -> dict[str, Array]:  # noqa: ARG002
-        """Take and return arrays by name, with the model's own names, shapes and types. Raises PredictionError."""
+    def predict(self, inputs: Mapping[str, Array], state: CoreMLState | None = None) -> dict[str, Array]:
+        """Take and return arrays by name, with the model's own names, shapes and types; a state is changed in place.
+
+        Raises PredictionError for inputs or a state that it does not take.
+        """
+        arrays = self._states(state)
         values: dict[str, Value] = self._checked(inputs)
-        for step, unused in zip(self._steps, self._last_uses, strict=True):
-            values.update(self._run(step, values))
-            for name in unused:
+        for index, step in enumerate(self._steps):
+            self._progress(Progress(Stage.CHECKING, "in NumPy", index, len(self._steps)))
+            self._run(index, step, values, arrays)
+            for name in step.unused:
                 del values[name]
         found = {name: values[name] if name in values else self._known[name] for name in self._program.outputs}
         return {name: self._as_declared(name, value) for name, value in found.items()}
 
+    def _states(self, state: CoreMLState | None) -> dict[str, Array]:
+        """Return the arrays of a state."""
+        expected = {each.name: each.shapes[:1] for each in self._function.states}
+        if state is None and expected:
+            raise PredictionError(f"got no state, expected one with {', '.join(expected)}; make_state gives it")
+        if state is None:
+            return {}
+        if not isinstance(state, ReferenceState):
+            raise PredictionError(f"got a state of type {type(state).__name__}, expected what make_state gives")
+        found = {name: (array.shape,) for name, array in state.arrays.items()}
+        if found != expected:
+            raise PredictionError(
+                f"got a state with {found}, expected {expected or 'none: the function has no states'}"
+            )
+        return state.arrays
+
     def _checked(self, inputs: Mapping[str, Array]) -> dict[str, Value]:
-        features = {feature.name: feature for feature in self.description.inputs}
+        features = {feature.name: feature for feature in self._function.inputs}
         if inputs.keys() != features.keys():
             raise PredictionError(f"got inputs {', '.join(inputs)}, expected {', '.join(features)}")
         return {name: self._typed(name, _checked(features[name], array)) for name, array in inputs.items()}
 
-    def _stored(self, value: Value) -> Value:
-        """Return a constant in the type that it has in this run."""
-        halved = self._float16 and isinstance(value, np.ndarray) and value.dtype == np.float32
-        return np.asarray(value, np.float16) if halved else value
+    def _widened(self, name: str, value: Value) -> Value:
+        """Return a constant in the type that it has in this run; floats are held as float32."""
+        if not isinstance(value, np.ndarray) or value.dtype not in (np.float16, np.float32):
+            return value
+        halved = self._float16 and value.dtype == np.float32
+        if not halved and value.dtype == np.float32:
+            return value
+        key = f"{self._program.stored.get(name)}:{halved}"
+        if name not in self._program.stored or (array := _WIDENED.get(key)) is None:
+            with np.errstate(over="ignore"):
+                array = (value.astype(np.float16) if halved else value).astype(np.float32)
+            if name in self._program.stored:
+                _WIDENED[key] = array
+        return array
 
     def _folded(self) -> list[Operation]:
         """Run what depends on no input, such as the expansion of compressed weights, and return all else."""
-        steps = []
+        operations = []
         for operation in self._program.operations:
-            if all(name in self._known for names in operation.inputs.values() for name in names):
-                self._known.update(self._run(operation, {}))
+            is_kept = self._keeps_expanded or not operation.type.startswith(_COMPRESSED)
+            if is_kept and all(name in self._known for names in operation.inputs.values() for name in names):
+                self._known.update(self._computed(operation, self._operands(operation, {}, {})))
             else:
-                steps.append(operation)
-        return steps
+                operations.append(operation)
+        return operations
 
-    def _lifetimes(self) -> list[list[str]]:
-        """For each step, the values that nothing after it needs."""
-        seen = {*self._known, *self._program.outputs}
-        lifetimes = []
-        for step in reversed(self._steps):
-            touched = {*step.outputs, *(name for names in step.inputs.values() for name in names)}
-            lifetimes.append(sorted(touched - seen))
+    def _prepared(self, operations: list[Operation]) -> list[_Step]:
+        """Look up the operands that are known, and find the values that nothing after a step needs."""
+        seen = {*self._known, *self._program.outputs, *self._program.states}
+        steps = []
+        for operation in reversed(operations):
+            touched = {*operation.outputs, *(name for names in operation.inputs.values() for name in names)}
+            known = {
+                parameter: self._operand(parameter, names, {})
+                for parameter, names in operation.inputs.items()
+                if all(name in self._known for name in names)
+            }
+            steps.append(_Step(operation, known, tuple(sorted(touched - seen))))
             seen |= touched
-        return lifetimes[::-1]
+        return steps[::-1]
 
-    def _run(self, operation: Operation, values: Mapping[str, Value]) -> dict[str, Value]:
-        operator = OPERATORS[operation.type]
-        operands: dict[str, Any] = {}
+    def _run(self, index: int, step: _Step, values: dict[str, Value], states: dict[str, Array]) -> None:
+        """Add the results of a step to the values, or change a state."""
+        operation = step.operation
+        if operation.type == READ:
+            values[operation.outputs[0]] = states[operation.inputs["input"][0]]
+        elif operation.type == WRITE:
+            (state,), (name,) = operation.inputs["input"], operation.inputs["data"]
+            value = values[name] if name in values else self._known[name]
+            if np.shape(value) != states[state].shape:
+                raise BackendError(f"the state {one_line(state)} cannot be written: got the shape {np.shape(value)}")
+            kept = index in self._updates.kept
+            states[state] = np.asarray(value) if kept else np.array(value, np.float32)
+        else:
+            operands = self._operands(operation, step.known, values)
+            if index in self._updates.in_place:
+                operands["in_place"] = True
+            values.update(self._computed(operation, operands))
+
+    def _operands(self, operation: Operation, known: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+        operands = dict(known)
         for parameter, names in operation.inputs.items():
-            found = [_widened(values[name] if name in values else self._known[name]) for name in names]
-            operands[parameter] = found if parameter in _LISTS else found[0]
+            if parameter not in operands:
+                operands[parameter] = self._operand(parameter, names, values)
+        return operands
+
+    def _operand(self, parameter: str, names: tuple[str, ...], values: Mapping[str, Value]) -> Any:
+        found = [values[name] if name in values else self._known[name] for name in names]
+        return found if parameter in _LISTS else found[0]
+
+    def _computed(self, operation: Operation, operands: dict[str, Any]) -> dict[str, Value]:
+        operator = OPERATORS[operation.type]
         try:
             result = operator.run(**operands)
         except (TypeError, ValueError, LookupError, ArithmeticError, AssertionError, MemoryError) as error:
@@ -121,24 +212,28 @@ class ReferenceModel:
         dtype = self._program.types[name].dtype
         if isinstance(value, str) or dtype not in ("float16", "float32"):
             return value if isinstance(value, str) else np.asarray(value).astype(numpy_type(dtype), copy=False)
+        if moved:
+            return np.asarray(value, np.float32)
         array = np.ascontiguousarray(value, np.float32).reshape(np.shape(value))
-        if not moved and (dtype == "float16" if self._float16 is None else self._float16):
+        if self._is_half(dtype):
             round_to_float16(array)
         return array
+
+    def _is_half(self, dtype: str) -> bool:
+        return dtype == "float16" if self._float16 is None else self._float16
 
     def _as_declared(self, name: str, value: Value) -> Array:
         return np.array(value, numpy_type(self._program.types[name].dtype), order="C")
 
 
-def _widened(value: Value) -> Value:
-    return value.astype(np.float32) if isinstance(value, np.ndarray) and value.dtype == np.float16 else value
-
-
 def _checked(feature: Feature, array: Array) -> Array:
-    if array.shape not in feature.shapes:
-        expected = " or ".join(str(shape) for shape in feature.shapes)
-        raise PredictionError(f"got {feature.name} of shape {array.shape}, expected {expected}")
-    return np.array(array, np.float32)
+    if not feature.accepts(array.shape):
+        raise PredictionError(f"got {feature.name} of shape {array.shape}, expected {feature.accepted}")
+    if not feature.dtype.startswith("int"):
+        return np.array(array, np.float32)
+    if array.dtype.kind not in "iu" or np.abs(array, dtype=np.int64).max(initial=0) > _LARGEST:
+        raise PredictionError(f"got {feature.name} as {array.dtype}, expected whole numbers of {feature.dtype}")
+    return np.array(array, np.int32)
 
 
 class ReferenceRuntime:
@@ -154,8 +249,8 @@ class ReferenceRuntime:
         return path
 
     def open(self, path: Path, compute_units: str, function: str = "") -> ReferenceModel:  # noqa: ARG002
-        """Load an .mlpackage; compute units mean nothing here."""
-        return ReferenceModel(path)
+        """Load an .mlpackage, or that function of it; compute units mean nothing here."""
+        return ReferenceModel(path, function=function)
 
 
 REFERENCE = ReferenceRuntime()

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from simul_whisper.coreml.blob import BlobFile, decoded, numpy_type
+from simul_whisper.coreml.description import ONLY_FUNCTION
 from simul_whisper.errors import ModelNotFoundError, WeightsError
 from simul_whisper.foreign_files import is_plain_path, one_line, read_bytes, read_json, shown
 
@@ -24,6 +25,7 @@ _MODEL_PATH = "@model_path"
 _MOST_SPEC_BYTES = 8 << 20
 _MOST_OPERATIONS = 1 << 17
 _MOST_FEATURES = 64
+_MOST_FUNCTIONS = 16
 _MOST_FOLDERS = 8
 
 
@@ -46,13 +48,19 @@ class Operation:
 
 @dataclass(frozen=True)
 class Program:
-    """operations: in the order in which they run, without constants. types: of all inputs and all results."""
+    """One function of a package.
+
+    operations: in the order in which they run, without constants. types: of all inputs, states and results. stored: for
+    constants that lie in a weight file, what names their bytes in every function of the package.
+    """
 
     operations: tuple[Operation, ...]
     constants: Mapping[str, Value]
     types: Mapping[str, TensorType]
     inputs: tuple[str, ...]
+    states: tuple[str, ...]
     outputs: tuple[str, ...]
+    stored: Mapping[str, str]
 
 
 def read_spec(package: Path) -> Any:
@@ -69,17 +77,33 @@ def read_spec(package: Path) -> Any:
         raise WeightsError(
             f"{path}: not a Core ML specification ({one_line(error)}); the package is damaged"
         ) from error
-    if not (spec.description.input and spec.description.output and spec.WhichOneof("Type")):
+    _check_description(path, spec)
+    return spec
+
+
+def _check_description(path: Path, spec: Any) -> None:
+    """Raise WeightsError when there is no model, or more than one has."""
+    functions = described_functions(spec)
+    if not (all(each.input and each.output for each in functions) and spec.WhichOneof("Type")):
         raise WeightsError(
             f"{path}: a Core ML specification without a model or its inputs and outputs; the package is damaged"
         )
-    n_features, n_operations = len(spec.description.input) + len(spec.description.output), _n_operations(spec)
-    if n_features > _MOST_FEATURES or n_operations > _MOST_OPERATIONS:
+    names = [each.name for each in spec.description.functions]
+    if names and (spec.description.defaultFunctionName not in names or len(set(names)) < len(names)):
+        raise WeightsError(f"{path}: its functions have no names, or the default one is not among them; it is damaged")
+    n_features = max(len(each.input) + len(each.output) + len(each.state) for each in functions)
+    n_operations = _n_operations(spec)
+    if n_features > _MOST_FEATURES or n_operations > _MOST_OPERATIONS or len(functions) > _MOST_FUNCTIONS:
         raise WeightsError(
-            f"{path}: got {n_features} inputs and outputs and {n_operations} operations, expected at most "
-            f"{_MOST_FEATURES} and {_MOST_OPERATIONS}; this is no encoder"
+            f"{path}: got {n_features} inputs, outputs and states, {n_operations} operations and {len(functions)} "
+            f"functions, expected at most {_MOST_FEATURES}, {_MOST_OPERATIONS} and {_MOST_FUNCTIONS}; this is no "
+            "encoder or decoder"
         )
-    return spec
+
+
+def described_functions(spec: Any) -> list[Any]:
+    """Return the descriptions of the functions; of a model without, its only one."""
+    return list(spec.description.functions) or [spec.description]
 
 
 def _n_operations(spec: Any) -> int:
@@ -137,15 +161,21 @@ def _blob_path(folder: Path, name: str) -> Path:
     return folder / path
 
 
-def read_program(package: Path) -> Program:
-    """Return what the package computes. Raises ModelNotFoundError, or WeightsError when any of its files is damaged."""
+def read_program(package: Path, function: str = "") -> Program:
+    """Return what a function of the package computes, the default one without a name.
+
+    Raises ModelNotFoundError, or WeightsError when any of its files is damaged or it has no such function.
+    """
     spec = read_spec(package)
-    kind = spec.WhichOneof("Type")
-    if kind != "mlProgram" or "main" not in spec.mlProgram.functions:
-        raise WeightsError(f"{package}: got a model of type {kind}, expected an mlProgram with a function `main`")
-    function = spec.mlProgram.functions["main"]
+    kind, name = spec.WhichOneof("Type"), function or spec.description.defaultFunctionName or ONLY_FUNCTION
+    if kind != "mlProgram" or name not in spec.mlProgram.functions:
+        found = one_line(", ".join(sorted(spec.mlProgram.functions)) or "none")
+        raise WeightsError(
+            f"{package}: got a model of type {kind} with the functions {found}, expected an mlProgram with a function "
+            f"`{one_line(name)}`"
+        )
     try:
-        return _Reader(_spec_file(package).parent).program(function)
+        return _Reader(_spec_file(package).parent).program(spec.mlProgram.functions[name])
     # Whatever of a message is missing or of another kind than it should be.
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{package}: its program cannot be understood: {one_line(error)}; it is damaged") from error
@@ -159,32 +189,40 @@ class _Reader:
         self._blobs: dict[str, BlobFile] = {}
         self._constants: dict[str, Value] = {}
         self._types: dict[str, TensorType] = {}
+        self._stored: dict[str, str] = {}
+        self._n_operations = 0
 
     def program(self, function: Any) -> Program:
         block = function.block_specializations[function.opset]
         for each in function.inputs:
             self._types[each.name] = _tensor_type(each.type)
         operations = [self._operation(each) for each in block.operations if not self._keep_constant(each)]
-        inputs = tuple(each.name for each in function.inputs)
-        return Program(tuple(operations), self._constants, self._types, inputs, tuple(block.outputs))
+        states = tuple(each.name for each in function.inputs if each.type.WhichOneof("type") == "stateType")
+        inputs = tuple(each.name for each in function.inputs if each.name not in states)
+        return Program(
+            tuple(operations), self._constants, self._types, inputs, states, tuple(block.outputs), self._stored
+        )
 
     def _keep_constant(self, operation: Any) -> bool:
         if operation.type == "const":
-            self._constants[operation.outputs[0].name] = self._value(operation.attributes["val"])
+            self._kept(operation.outputs[0].name, operation.attributes["val"])
             return True
         return False
 
     def _operation(self, operation: Any) -> Operation:
         outputs = tuple(each.name for each in operation.outputs)
         self._types |= {each.name: _tensor_type(each.type) for each in operation.outputs}
+        # What writes a state has no output to be named by.
+        self._n_operations += 1
+        own = outputs[0] if outputs else f"{operation.type}.{self._n_operations}"
         inputs = {
-            parameter: self._named(f"{outputs[0]}.{parameter}", argument.arguments)
+            parameter: self._named(f"{own}.{parameter}", argument.arguments)
             for parameter, argument in operation.inputs.items()
         }
         # Before iOS 18 the operands of compressed weights are attributes.
         for parameter, value in operation.attributes.items():
             if parameter != "name":
-                inputs[parameter] = (self._kept(f"{outputs[0]}.{parameter}", value),)
+                inputs[parameter] = (self._kept(f"{own}.{parameter}", value),)
         return Operation(operation.type, inputs, outputs)
 
     def _named(self, prefix: str, bindings: Sequence[Any]) -> tuple[str, ...]:
@@ -197,6 +235,9 @@ class _Reader:
 
     def _kept(self, name: str, value: Any) -> str:
         self._constants[name] = self._value(value)
+        if value.WhichOneof("value") == "blobFileValue":
+            blob = value.blobFileValue
+            self._stored[name] = f"{self._blob(blob.fileName).identity}:{blob.offset}:{_tensor_type(value.type)}"
         return name
 
     def _value(self, value: Any) -> Value:
@@ -227,7 +268,9 @@ def _scalar(array: NDArray[Any]) -> Value:
 
 
 def _tensor_type(value_type: Any) -> TensorType:
-    tensor = value_type.tensorType
+    """Return the type of a tensor, or of the tensor that a state holds."""
+    is_state = value_type.WhichOneof("type") == "stateType"
+    tensor = (value_type.stateType.wrappedType if is_state else value_type).tensorType
     shape = tuple(
         each.constant.size if each.WhichOneof("dimension") == "constant" else None for each in tensor.dimensions
     )

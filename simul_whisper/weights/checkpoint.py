@@ -21,7 +21,7 @@ class Checkpoint:
 
     tensors: under canonical names, not yet checked against `dims`.
     alignment_heads: those that the directory itself names; empty when it names none.
-    files: the weights file, or its shards in order.
+    files: the weights file, or its shards in order. quantized: the tensors were expanded from fewer bits.
     vocabulary: the bytes of each token, from the first, where the weights file lists them.
     """
 
@@ -29,6 +29,7 @@ class Checkpoint:
     tensors: Tensors
     alignment_heads: tuple[Head, ...]
     files: tuple[Path, ...]
+    quantized: bool = False
     vocabulary: tuple[bytes, ...] | None = None
 
 

@@ -39,7 +39,9 @@ def load_directory(name: str, directory: Path, alignment_heads: tuple[Head, ...]
     if checkpoint.vocabulary is not None:
         _check_vocabulary(checkpoint, tokenizer)
     heads = choose_heads(name, dims, alignment_heads, checkpoint.alignment_heads)
-    return Weights(name, dims, checkpoint.tensors, heads, tokenizer, checkpoint.files, is_one_file=file is not None)
+    return Weights(
+        name, dims, checkpoint.tensors, heads, tokenizer, checkpoint.files, checkpoint.quantized, file is not None
+    )
 
 
 def layout_of(directory: Path) -> Layout | None:

@@ -62,7 +62,7 @@ def read(file: Path) -> Checkpoint:
     dims, version = _start(file, mapped)
     _skip_filters(file, mapped, dims)
     vocabulary = _vocabulary(file, mapped, dims)
-    tensors, shapes = dict[str, NDArray[Any]](), _stored_shapes(dims)
+    tensors, shapes, is_quantised = dict[str, NDArray[Any]](), _stored_shapes(dims), False
     while not mapped.is_at_end:
         name, kind = _tensor_start(file, mapped, shapes)
         if name in tensors:
@@ -73,10 +73,11 @@ def read(file: Path) -> Checkpoint:
                 "the model again"
             )
         tensors[name] = _numbers(mapped, kind, shapes[name])
+        is_quantised |= kind.is_quantised
     if _POSITIONS in tensors:
         check_positions(file, dims, tensors.pop(_POSITIONS))
     tensors = {name: _translated(name, tensor) for name, tensor in tensors.items()}
-    return Checkpoint(dims, tensors, (), (file,), vocabulary)
+    return Checkpoint(dims, tensors, (), (file,), is_quantised, vocabulary)
 
 
 def _start(file: Path, mapped: MappedFile) -> tuple[Dims, int]:

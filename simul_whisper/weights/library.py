@@ -61,6 +61,7 @@ def load_weights(
     alignment_heads: tuple[Head, ...] | None = None,
     cache_dir: Path | None = None,
     progress: ProgressHandler = silent,
+    timeout_s: float = hub.ANSWER_TIMEOUT_S,
 ) -> Weights:
     """Load a Whisper model.
 
@@ -69,25 +70,31 @@ def load_weights(
     `known_models()`, where turbo is large-v3-turbo and large large-v3.
     alignment_heads: (layer, head) pairs in place of the model's own.
     cache_dir: where models are assembled and downloaded; None for the platform's cache and the hub's own.
+    timeout_s: how long the hub may take to answer.
     Raises ModelNotFoundError when there is no such model, WeightsError when it cannot be used.
     """
-    source = _source(name_or_path, cache_dir, progress)
+    source = _source(name_or_path, cache_dir, progress, timeout_s)
     is_local = source == Path(name_or_path).expanduser()
     return load_directory(source.resolve().name if is_local else full_name(name_or_path), source, alignment_heads)
 
 
-def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: ProgressHandler = silent) -> Path:
+def model_directory(
+    name_or_path: str,
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+    timeout_s: float = hub.ANSWER_TIMEOUT_S,
+) -> Path:
     """Return the directory of a model, after assembling or downloading it where need be. As for `load_weights`.
 
     Raises ModelNotFoundError for one of whisper.cpp's files, too.
     """
-    source = _source(name_or_path, cache_dir, progress)
+    source = _source(name_or_path, cache_dir, progress, timeout_s)
     if source.is_file():
         raise ModelNotFoundError(f"{one_line(name_or_path)}: this is a file; expected a model that has a directory")
     return source
 
 
-def _source(name_or_path: str, cache_dir: Path | None, progress: ProgressHandler) -> Path:
+def _source(name_or_path: str, cache_dir: Path | None, progress: ProgressHandler, timeout_s: float) -> Path:
     """Return the directory of a model, or its file."""
     if name_or_path in embedded.MODELS:
         return embedded.embedded_directory(name_or_path, cache_dir, progress)
@@ -111,7 +118,7 @@ def _source(name_or_path: str, cache_dir: Path | None, progress: ProgressHandler
             f"got model {shown(name_or_path)}, expected a directory, a hub id (owner/name) or one of "
             + ", ".join(known_models())
         )
-    return hub.hub_directory(hub_id, _hub_cache(cache_dir), progress)
+    return hub.hub_directory(hub_id, _hub_cache(cache_dir), progress, timeout_s=timeout_s)
 
 
 def list_models(cache_dir: Path | None = None) -> tuple[ModelEntry, ...]:

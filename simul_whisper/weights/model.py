@@ -64,6 +64,7 @@ class Weights:
     alignment_heads: (layer, head) pairs of the decoder's cross-attention that follow the audio.
     tokenizer_file: a Hugging Face `tokenizer.json`.
     files: the weights file, or its shards in order, all in one directory.
+    quantized: the tensors were expanded from fewer bits, so they are not those that the model was trained to.
     is_one_file: the weights file is the whole model, of whatever else its directory has.
     """
 
@@ -73,6 +74,7 @@ class Weights:
     alignment_heads: tuple[Head, ...]
     tokenizer_file: Path
     files: tuple[Path, ...]
+    quantized: bool = False
     is_one_file: bool = False
 
     @property

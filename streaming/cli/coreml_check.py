@@ -2,17 +2,23 @@
 
 import argparse
 import logging
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from simul_whisper import SAMPLE_RATE, ConfigError
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, BackendError, ConfigError, option_of
 from simul_whisper.coreml.contents import contents
 from simul_whisper.coreml.description import Description, Feature, describe
+from simul_whisper.coreml.plan import planned
+from simul_whisper.coreml.runtime import AppleRuntime, default_runtime
 from simul_whisper.coreml.verify import Verification, verify
 from streaming.audio.files import read_audio
+from streaming.cli.coreml_plan import plan_lines
 from streaming.cli.options import ProgressBar, add_settings, config_from
 
 _BOUND_MISSED = 1
+_UNITS = next(option_of(each).choices for each in fields(AlignAttConfig) if each.name == "coreml_compute_units")
 _SPEECH = Path(__file__).parents[2] / "demos" / "recordings" / "captions.flac"
 _ABOUT_VERIFY = (
     "Compare a package with the MLX encoder on real speech: the features, and the streamed text. On a Mac the package "
@@ -31,6 +37,18 @@ def add_commands(commands: Any) -> None:
     verify_parser.set_defaults(run=run_verify)
     info_parser = commands.add_parser("info", help="show what a package takes, gives and is made of")
     info_parser.add_argument("package", type=Path, metavar="PACKAGE", help="an .mlpackage or .mlmodelc")
+    info_parser.add_argument(
+        "--compute-units",
+        choices=_UNITS,
+        default=_UNITS[0],
+        help="on a Mac: what its plan may run on (default: %(default)s)",
+    )
+    info_parser.add_argument(
+        "--plan",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="on a Mac: also ask Core ML where each operator is to run, which takes minutes for large models",
+    )
     info_parser.set_defaults(run=run_info)
 
 
@@ -86,7 +104,20 @@ def run_info(options: argparse.Namespace) -> int:
         print(f"flag      {flag}")
     if not inside.flags:
         print("flag      none: nothing is known to keep it off the Neural Engine; only the device can tell")
+    runtime = default_runtime()
+    if options.plan and isinstance(runtime, AppleRuntime):
+        # A compilation for the device may take long, and has ended processes.
+        sys.stdout.flush()
+        _print_plan(options.package, options.compute_units, runtime)
     return 0
+
+
+def _print_plan(package: Path, compute_units: str, runtime: AppleRuntime) -> None:
+    try:
+        for line in plan_lines(planned(package, compute_units, runtime), compute_units):
+            print(line)
+    except BackendError as error:
+        print(f"plan      none: {error}")
 
 
 def _interface(found: Description) -> list[str]:
@@ -96,8 +127,8 @@ def _interface(found: Description) -> list[str]:
 
 
 def _feature(feature: Feature) -> str:
-    shapes = " or ".join(str(shape) for shape in feature.shapes)
-    return f"{feature.name}: {feature.dtype} {shapes or 'of a shape that depends on the input'}"
+    default = f", by default {feature.shapes[0]}" if feature.ranges and feature.shapes else ""
+    return f"{feature.name}: {feature.dtype} {feature.accepted or 'of a shape that depends on the input'}{default}"
 
 
 def silence_coremltools() -> None:

@@ -172,7 +172,7 @@ def test_without_a_tokenizer_that_of_the_embedded_model_is_compared(tmp_path: Pa
 def test_its_encoder_becomes_a_core_ml_package(tmp_path: Path) -> None:
     pytest.importorskip("coremltools", exc_type=ImportError)
     logging.getLogger("coremltools").setLevel(logging.ERROR)
-    converted = convert_model(str(small(tmp_path / "ggml-base.en-q8_0.bin", "q8_0")), tmp_path)
+    (converted,) = convert_model(str(small(tmp_path / "ggml-base.en-q8_0.bin", "q8_0")), tmp_path)
     assert converted.path.name == "ggml-base.en-encoder.mlpackage"
     weights = load_directory("", tmp_path, build.HEADS)
     assert describe(converted.path).metadata["encoder_sha256"] == encoder_digest(weights)

@@ -1,0 +1,129 @@
+"""The decoder's packages: what they say about themselves, and how they are written.
+
+With states one package has all three functions; without, each has its own, and all three belong together. Knows
+nothing of the network.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from simul_whisper.coreml import writing
+from simul_whisper.coreml.conversion import Conversion, Precision
+from simul_whisper.coreml.interface import FUNCTIONS, STEP
+from simul_whisper.coreml.locate import decoder_package_name
+from simul_whisper.coreml.writing import Converted
+from simul_whisper.errors import ConfigError
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
+from simul_whisper.weights import Weights
+from simul_whisper.weights.model import check_heads
+
+_DESCRIPTION = "Whisper's text decoder: tokens and audio features in, logits and the alignment heads' attention out"
+
+
+def check(conversion: Conversion, *, alone: bool = True) -> None:
+    """Raise ConfigError when no decoder can be converted so. alone: without the encoder, which has more options."""
+    if conversion.has_states and conversion.precision != "float16":
+        raise ConfigError(
+            f"a decoder of target = {conversion.target} keeps states, which Core ML has in float16 only, got "
+            f"precision = {conversion.precision}; take target = macOS14"
+        )
+    if conversion.has_states and conversion.quantize.startswith("palette"):
+        # apple/coremltools issue 2716.
+        raise ConfigError(
+            f"a decoder of target = {conversion.target} keeps states, and with them palettes have crashed devices, got "
+            f"quantize = {conversion.quantize}; take int8, or target = macOS14"
+        )
+    if alone and replace(conversion, attention="split", shapes="enumerated") != conversion:
+        raise ConfigError("attention and shapes concern the encoder only; leave them out for a decoder")
+
+
+def convert_decoder(
+    weights: Weights,
+    output_dir: Path,
+    conversion: Conversion = Conversion(),  # noqa: B008
+    progress: ProgressHandler = silent,
+    name: str = "",
+) -> Converted:
+    """Write the decoder of a model into `output_dir`: one Core ML package with states, or three without.
+
+    name: what the packages call the model, in place of its own name. On macOS they are compiled as well. `attention`
+    and `shapes` do not concern it. Raises BackendError without coremltools, WeightsError without alignment heads,
+    ConfigError for what `check` refuses, and when nothing can be written; then the older packages are still there.
+    """
+    writing.require_coremltools()
+    check(conversion, alone=False)
+    check_heads(weights.name, weights.dims, weights.alignment_heads)
+    start_s = time.perf_counter()
+    places = {function: output_dir / decoder_package_name(weights.name, function, name) for function in FUNCTIONS}
+    with writing.folder_in(output_dir) as folder:
+        made = _written(folder, weights, conversion, progress)
+        # The step goes first and comes last: whoever finds it finds those that belong to it.
+        for place in reversed(places.values()):
+            writing.clear(place)
+        for function, package in made.items():
+            package.rename(places[function])
+        paths = [places[function] for function in reversed(made)]
+        compiled = [writing.compiled(path) for path in paths]
+    beside = [path for pair in zip(paths[1:], compiled[1:], strict=True) for path in pair if path]
+    size_bytes = sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
+    return Converted(paths[0], None, compiled[0], time.perf_counter() - start_s, size_bytes, tuple(beside))
+
+
+def decoder_digest(weights: Weights, precision: Precision = "float16") -> str:
+    """Return the sha256, in hex, of what a decoder computes: dimensions, alignment heads, tensors in this precision.
+
+    Written as for `encoder_digest`.
+    """
+    dims = weights.dims
+    sizes = (dims.n_audio_ctx, dims.n_audio_state, dims.n_vocab, dims.n_text_ctx, dims.n_text_state)
+    counts = (dims.n_text_head, dims.n_text_layer)
+    digest = hashlib.sha256(f"{' '.join(map(str, sizes + counts))} {_heads(weights)}\n".encode())
+    for name in sorted(name for name in weights.tensors if name.startswith("decoder.")):
+        tensor = weights.tensors[name]
+        digest.update(f"{name} {' '.join(map(str, tensor.shape))}\n".encode())
+        digest.update(np.ascontiguousarray(tensor, np.dtype(precision).newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+def _heads(weights: Weights) -> str:
+    return json.dumps([list(head) for head in weights.alignment_heads])
+
+
+def _metadata(weights: Weights, conversion: Conversion) -> dict[str, str]:
+    return {
+        "part": "decoder",
+        "caches": "states" if conversion.has_states else "inputs",
+        "decoder_sha256": decoder_digest(weights, conversion.precision),
+        "alignment_heads": _heads(weights),
+        "precision": conversion.precision,
+        "quantize": conversion.quantize,
+        "target": conversion.target,
+    }
+
+
+def _written(folder: Path, weights: Weights, conversion: Conversion, progress: ProgressHandler) -> dict[str, Path]:
+    """Write the packages into a folder and return them by function, the step last."""
+    # coremltools takes seconds to import, so only when it is going to be used.
+    from simul_whisper.coreml import decoder_program, layers
+
+    metadata = _metadata(weights, conversion)
+    made: dict[str, Path] = {}
+    for function in FUNCTIONS:
+        model = decoder_program.build(
+            function, weights.dims, weights.tensors, weights.alignment_heads, conversion, progress
+        )
+        made[function] = folder / f"{function}.mlpackage"
+        writing.save(model, made[function], _DESCRIPTION, metadata, weights)
+        layers.discard(model)
+    if not conversion.has_states:
+        return made
+    progress(Progress(Stage.CONVERTING, "the three programs to one"))
+    whole = folder / "decoder.mlpackage"
+    model = layers.joined(made, STEP, folder / "joined.mlpackage")
+    writing.save(model, whole, _DESCRIPTION, metadata, weights)
+    return {STEP: whole}

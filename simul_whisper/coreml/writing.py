@@ -1,0 +1,105 @@
+"""Packages put in place whole or not at all, with what they say of themselves, and on macOS compiled.
+
+Knows nothing of the network.
+"""
+
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simul_whisper.coreml.runtime import COMPILED_SUFFIX
+from simul_whisper.errors import BackendError, ConfigError
+from simul_whisper.weights import Weights
+
+_LICENSE = "That of the weights it was made from; OpenAI's Whisper is MIT"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """path: the package. linked_to: the older package that it is a link to; None when it was made anew.
+
+    compiled: the .mlmodelc beside it; None where there is no Core ML to compile with. size_bytes: of all packages.
+    beside: a decoder's packages of its other functions, each followed by what was compiled from it.
+    psnr_db: how near an encoder's features are to MLX's, if compressed weights were written; else None.
+    """
+
+    path: Path
+    linked_to: Path | None
+    compiled: Path | None
+    duration_s: float
+    size_bytes: int
+    beside: tuple[Path, ...] = ()
+    psnr_db: float | None = None
+
+
+def require_coremltools() -> None:
+    """Raise BackendError without coremltools."""
+    if importlib.util.find_spec("coremltools") is None:
+        raise BackendError(
+            "coremltools is not installed; pip install 'simul-whisper[coreml]', on macOS or on Linux x86-64"
+        )
+
+
+@contextmanager
+def folder_in(directory: Path) -> Iterator[Path]:
+    """Make the directory, and in it a folder for what is not whole yet. Raises ConfigError for OSError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".converting.") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be written: {error.strerror or error}") from error
+
+
+def save(model: Any, package: Path, description: str, metadata: dict[str, str], weights: Weights) -> None:
+    """Write a coremltools MLModel, and what it was made from."""
+    model.short_description, model.author, model.license = description, "simul-whisper", _LICENSE
+    model.version = _version("simul-whisper")
+    model.user_defined_metadata.update(
+        metadata
+        | {
+            "model": weights.name,
+            "weights_sha256": weights.digest,
+            "simul_whisper_version": _version("simul-whisper"),
+            "coremltools_version": _version("coremltools"),
+        }
+    )
+    model.save(str(package))
+
+
+def clear(package: Path) -> None:
+    """Remove a package, if there is one, and what was compiled from it, which must not be taken for a new one's."""
+    for path in (package, package.with_suffix(COMPILED_SUFFIX)):
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)
+
+
+def compiled(package: Path) -> Path | None:
+    """Compile the package and return what is beside it then; None where there is no Core ML. Raises BackendError."""
+    if sys.platform != "darwin":
+        return None
+    from coremltools.models.utils import compile_model
+
+    target = package.with_suffix(COMPILED_SUFFIX)
+    try:
+        compile_model(str(package.resolve()), str(target))
+    except RuntimeError as error:
+        raise BackendError(f"{package} was written, but Core ML cannot compile it: {error}") from error
+    return target
+
+
+def _version(distribution: str) -> str:
+    """Return the installed version; "unknown" when it runs from a checkout."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
