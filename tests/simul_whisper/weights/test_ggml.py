@@ -45,6 +45,10 @@ def genuine_file(genuine: Weights, tmp_path_factory: pytest.TempPathFactory) -> 
     return ggml_files.write(folder / "ggml-tiny.en.bin", dict(genuine.tensors), genuine.dims, tokens=tokens)
 
 
+def test_the_file_is_as_long_as_the_published_one(genuine_file: Path) -> None:
+    assert genuine_file.stat().st_size == 77_704_715
+
+
 def test_it_is_the_same_model(genuine: Weights, genuine_file: Path) -> None:
     """Which can be loaded again, whatever else is in its folder, and has the same Core ML encoder."""
     shutil.copy(genuine_file, genuine_file.with_name("ggml-other.bin"))
