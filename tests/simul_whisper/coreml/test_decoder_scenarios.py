@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from simul_whisper import AlignAttConfig, BackendChange, PaddedAlignAttWhisper, Stage
-from simul_whisper.coreml.conversion import Conversion, Target
+from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.description import describe
 from simul_whisper.weights import Weights
@@ -32,17 +32,15 @@ from tests.simul_whisper.coreml.devices import (
 from tests.simul_whisper.coreml.whisperkit import save_text_decoder
 
 DECODER: dict[str, object] = {"encoder_backend": "mlx", "decoder_backend": "coreml"}
-TARGETS: dict[str, Target] = {"states": "macOS15", "inputs": "macOS13"}
+OURS = ["states", "inputs"]
 
 
 @pytest.fixture(scope="session")
-def decoders(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def decoders(weights: Weights, decoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The step of a decoder of each kind, with what belongs to it beside it, and WhisperKit's."""
-    found = {}
-    for kind, target in TARGETS.items():
-        found[kind] = convert_decoder(weights, tmp_path_factory.mktemp(kind), Conversion(target=target)).path
-    folder = tmp_path_factory.mktemp("whisperkit")
-    return found | {"whisperkit": save_text_decoder(weights, folder / "TextDecoder.mlpackage")}
+    inputs = convert_decoder(weights, tmp_path_factory.mktemp("inputs"), Conversion(target="macOS13")).path
+    whisperkit = save_text_decoder(weights, tmp_path_factory.mktemp("whisperkit") / "TextDecoder.mlpackage")
+    return {"states": decoder, "inputs": inputs, "whisperkit": whisperkit}
 
 
 def add(place: Place, decoder: Path, *, compiled: bool = True) -> Path:
@@ -99,7 +97,7 @@ def test_nobody_looks_for_a_decoder_unasked(place: Place, decoders: Mapping[str,
 def test_the_first_time_a_child_tries_every_function_and_the_answer_is_compared(
     place: Place, decoders: Mapping[str, Path]
 ) -> None:
-    for kind in TARGETS:
+    for kind in OURS:
         add(place, decoders[kind], compiled=False)
         place.reports.clear()
         assert place.load(DEVICE, **DECODER).info.decoder_backend == "coreml"
@@ -197,7 +195,7 @@ def test_a_decoder_of_another_model_is_refused(place: Place, decoders: Mapping[s
     assert "made for another model" in place.load(device(), **settings).info.decoder_fallback_reason
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("kind", OURS)
 def test_garbage_is_refused(place: Place, decoders: Mapping[str, Path], kind: str) -> None:
     add(place, decoders[kind], compiled=False)
     info = place.load(GarbageDevice(DEVICE.name), **DECODER).info
