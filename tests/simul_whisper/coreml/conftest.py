@@ -90,6 +90,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("simul_whisper.coreml.locate.cache_home", lambda: tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hubcache"))
     return Place(Path("models"))
 
 
@@ -102,9 +103,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     with fake_hub("argmaxinc/whisperkit-coreml", tmp_path / "hub") as server:
         fetch = partial(fetched_package, cache_dir=tmp_path / "hubcache", endpoint=server.endpoint)
 
-        def asking(model: str, progress: Callable[[Progress], None], part: PartName) -> Path | None:
+        def asking(model: str, progress: Callable[[Progress], None], part: PartName, timeout_s: float) -> Path | None:
             asked.append(f"{part} of {model}")
-            return fetch(model, progress, part=part)
+            return fetch(model, progress, part=part, timeout_s=timeout_s)
 
         monkeypatch.setattr("simul_whisper.coreml.preparation.fetched_package", asking)
         yield asked

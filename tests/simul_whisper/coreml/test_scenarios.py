@@ -70,7 +70,8 @@ def test_auto_falls_back_where_there_is_no_model(place: Place, hub: list[str]) -
     assert info.fallback_reason == "Model not available"
     assert place.failures() == [(Stage.COREML_UNAVAILABLE, "Model not available")]
     assert hub == []
-    assert place.load(device(), wait_for_compilation=True).info.fallback_reason == "Model not available"
+    reason = place.load(device(), wait_for_compilation=True).info.fallback_reason
+    assert reason == "Model not available: the hub has no Core ML encoder of tiny.en"
     assert hub == ["encoder of tiny.en"]
 
 
