@@ -8,8 +8,8 @@ from pathlib import Path
 from simul_whisper.coreml.parity import LEAST_DB, Parity, parity
 from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.encoders.coreml import CoreMLEncoder
-from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.encoders.fallback import probe
+from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.errors import ConfigError
 from simul_whisper.mel import HOPS_PER_FRAME, Mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
