@@ -190,9 +190,12 @@ def test_a_decoder_that_is_not_this_models_is_refused(
     assert place.failures() == [(Stage.COREML_UNAVAILABLE, info.decoder_fallback_reason)]
 
 
-def test_a_decoder_of_another_model_is_refused(place: Place, decoders: Mapping[str, Path]) -> None:
-    settings = {"model_name": "base", "coreml_decoder_path": str(decoders["states"]), **DECODER}
-    assert "made for another model" in place.load(device(), **settings).info.decoder_fallback_reason
+def test_a_package_of_another_model_or_part_is_refused(
+    place: Place, package: Path, decoders: Mapping[str, Path]
+) -> None:
+    for found, said in ((decoders["states"], "made for another model"), (package, "not a decoder")):
+        info = place.load(device(), model_name="base", coreml_decoder_path=str(found), **DECODER).info
+        assert said in info.decoder_fallback_reason
 
 
 @pytest.mark.parametrize("kind", OURS)
