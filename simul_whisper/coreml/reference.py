@@ -236,8 +236,12 @@ def _checked(feature: Feature, array: Array) -> Array:
     return np.array(array, np.int32)
 
 
+@dataclass(frozen=True)
 class ReferenceRuntime:
-    """The reference runtime in the place of Apple's: any machine, and no Neural Engine."""
+    """The reference runtime in the place of Apple's: any machine, and no Neural Engine. Parameters: of its models."""
+
+    keep_expanded: bool = True
+    progress: ProgressHandler = silent
 
     name = "simul_whisper.coreml.reference:REFERENCE"
 
@@ -250,7 +254,7 @@ class ReferenceRuntime:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> ReferenceModel:  # noqa: ARG002
         """Load an .mlpackage, or that function of it; compute units mean nothing here."""
-        return ReferenceModel(path, function=function)
+        return ReferenceModel(path, function=function, keep_expanded=self.keep_expanded, progress=self.progress)
 
 
 REFERENCE = ReferenceRuntime()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Zeros, random numbers and another text are at 0 dB or below; weights of four bits, in MLX, at 11 to 18, of eight above
 # 33. A decoder whose matrices differ by 3 %, as after some more training, is at 24 to 28. Of tiny.en and base.
-_LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN = 8.0, 30.0
+LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN = 8.0, 30.0
 _Result = TypeVar("_Result")
 
 
@@ -175,7 +175,7 @@ def coreml_decoder(dims: Dims, heads: tuple[Head, ...], compute_units: str) -> K
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> TextDecoder:
         return open_decoder(runtime, model, found, dims, heads, compute_units)
 
-    return Kind("decoder", packages, opened, agreement_db, decoder_digest, _LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
+    return Kind("decoder", packages, opened, agreement_db, decoder_digest, LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
 
 
 def agreement_db(answer: Step, reference: Step) -> float:
