@@ -52,8 +52,9 @@ def convert_decoder(
     """Write the decoder of a model into `output_dir`: one Core ML package with states, or three without.
 
     name: what the packages call the model, in place of its own name. On macOS they are compiled as well. `attention`
-    and `shapes` do not concern it. Compressed weights are first compared with MLX. Raises BackendError without coremltools, WeightsError without alignment heads,
-    ConfigError for what `check` refuses, and when nothing can be written; then the older packages are still there.
+    and `shapes` do not concern it. Compressed weights are first compared with MLX. Raises BackendError without
+    coremltools, WeightsError without alignment heads, ConfigError for what `check` refuses, for compression that makes
+    nonsense of the weights, and when nothing can be written; then the older packages are still there.
     """
     writing.require_coremltools()
     check(conversion, alone=False)

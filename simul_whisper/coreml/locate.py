@@ -59,7 +59,7 @@ def decoder_package_name(model: str, function: str = STEP, name: str = "") -> st
 def check_name(name: str) -> None:
     """Raise ConfigError unless packages can be called by this name."""
     if not name or not is_plain_path(decoder_package_name("", PREFILL, name)):
-        raise ConfigError(f"got name = {shown(name)}, expected a short one without / to call the packages by")
+        raise ConfigError(f"got name = {shown(name)}, expected a short one without / to call packages by")
 
 
 def own_directory(model: str) -> Path:
@@ -71,8 +71,8 @@ def own_directory(model: str) -> Path:
     directory = path.parent if path.is_file() else path
     if not directory.is_dir() or _INSTALLED & set(directory.resolve().parts):
         raise ConfigError(
-            f"{model}: its weights are in an installed package or a cache, where nothing is put beside them; copy them "
-            "to a directory and name that, or put the package elsewhere"
+            f"{model}: expected a directory of your own to put packages beside the weights, not an installed package, a "
+            "cache, or none; copy the model to one, or choose another place for the packages"
         )
     return directory
 

@@ -292,12 +292,6 @@ def test_bad_input_is_one_line_and_status_2(
     assert len(err.strip().splitlines()) == 1
 
 
-def test_the_script_names_its_argument() -> None:
-    done = subprocess.run([SCRIPT], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "MODEL" in done.stderr
-
-
 def test_the_command_is_quiet_in_a_program_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "streaming.cli", "coreml", "convert"]
     directory = write_mlx(tmp_path / "small", random_tensors())
