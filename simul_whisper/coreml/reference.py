@@ -242,7 +242,7 @@ def _checked(feature: Feature, array: Array) -> Array:
     return np.array(array, np.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ReferenceRuntime:
     """The reference runtime in the place of Apple's: any machine, and no Neural Engine. Parameters: of its models."""
 
