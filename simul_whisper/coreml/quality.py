@@ -3,13 +3,14 @@
 The package runs in the reference runtime, on any machine, and on what is tried when a package is loaded.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.parity import LEAST_DB, parity
 from simul_whisper.coreml.reference import ReferenceModel, ReferenceRuntime
 from simul_whisper.decoders.fallback import LEAST_DB as LEAST_DECODER_DB
-from simul_whisper.decoders.fallback import Probe, agreement_db, first_answer
+from simul_whisper.decoders.fallback import Probe, agreement_db, first_answer, probe_text
 from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.decoders.packages import open_decoder
 from simul_whisper.encoders import Features
@@ -20,9 +21,8 @@ from simul_whisper.errors import ConfigError
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import HOPS_PER_FRAME, Mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
+from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.model import Dims, Weights
-
-_MOST_TOKENS = 8
 
 
 def encoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
@@ -38,12 +38,11 @@ def encoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandl
 def decoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
     """Return how well a decoder's first answer agrees with that of the MLX decoder of the same weights.
 
-    package: with all functions or, with those of the other functions beside it, that of the step. The text is of tokens
-    all over the vocabulary. Raises WeightsError and EncoderError as loading the package does.
+    package: with all functions or, with those of the other functions beside it, that of the step. Raises WeightsError
+    and EncoderError as loading the package does.
     """
     dims, heads = weights.dims, weights.alignment_heads
-    tokens = range(0, dims.n_vocab, -(-dims.n_vocab // min(_MOST_TOKENS, dims.n_text_ctx)))
-    tried = Probe(_features(weights, progress), tokens)
+    tried = Probe(_features(weights, progress), _text(weights))
     reference = first_answer(MlxDecoder(weights), tried)
     give_back_memory()
     runtime = ReferenceRuntime(keep_expanded=False, progress=progress)
@@ -68,6 +67,12 @@ def _check(likeness_db: float, least_db: float, quantize: str) -> None:
             f"quantize = {quantize} makes nonsense of these weights: got {likeness_db:.1f} dB against MLX, expected at "
             f"least {least_db:g}; choose another value of quantize. Nothing was written"
         )
+
+
+def _text(weights: Weights) -> Sequence[int]:
+    if weights.tokenizer_file.exists():
+        return probe_text(Tokenizer(weights.tokenizer_file, weights.dims.n_vocab))
+    return range(weights.dims.n_text_ctx)
 
 
 def _window(dims: Dims) -> Mel:
