@@ -59,7 +59,7 @@ def measured(config: AlignAttConfig, speech: Path, runtime: CoreMLRuntime | None
     if model.info.did_fallback:
         return [model.info.fallback_reason, "", "", "", ""]
     found = verify(Path(config.coreml_encoder_path), samples, config, runtime)
-    return [*cells, f"{found.parity.psnr_db:.1f}", f"{100 * found.equal_words:.0f} %"]
+    return [*cells, f"{found.measured[0].parity.psnr_db:.1f}", f"{100 * found.equal_words:.0f} %"]
 
 
 if __name__ == "__main__":

@@ -39,6 +39,10 @@ class CommittedTokens:
         """Where the newest token was read; None when there is none."""
         return self._entries[-1].sample if self._entries else None
 
+    def later_half(self) -> tuple[int, int]:
+        """Return where the token in the middle and the last one were read. There must be some."""
+        return self._entries[len(self._entries) // 2].sample, self._entries[-1].sample
+
     def commit(self, entries: Sequence[CommittedToken]) -> None:
         self._entries += entries
 

@@ -9,14 +9,15 @@ from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
+from simul_whisper.decoders import limits_of
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
-from simul_whisper.prompt import Context
+from simul_whisper.prompt import MAX_PROMPT_TOKENS, Context
 from simul_whisper.search import BeamSearch, EncodedWindow, Hypothesis, Prompt, SearchResult
 from simul_whisper.timing import Stopwatch
 
-# Positions of the decoder's 448 that are kept for new tokens, and then for text before the window.
+# Positions of the decoder, mostly 448, that are kept for new tokens, and then for text before the window.
 _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
 _LONGEST_GUESS = 24
@@ -74,10 +75,14 @@ class Decoding:
     """
 
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
-        self._config, self._tokenizer, self._dims = config, model.tokenizer, model.dims
+        self._config, self._tokenizer, self._model = config, model.tokenizer, model
         self._committed = CommittedTokens(model.tokenizer)
         self._context = Context(
-            model.tokenizer, config.static_init_prompt, config.init_prompt, config.max_context_tokens
+            model.tokenizer,
+            config.static_init_prompt,
+            config.init_prompt,
+            config.max_context_tokens,
+            min(MAX_PROMPT_TOKENS, self._n_positions // 2 - 1),
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
@@ -147,6 +152,12 @@ class Decoding:
         """Where the newest token of the window was read; None when there is none."""
         return self._committed.last_sample
 
+    @property
+    def crowded(self) -> tuple[int, int] | None:
+        """Where the later half of a text begins and ends that leaves no room for new words; None when there is room."""
+        room = min(_ROOM_FOR_NEW_TOKENS, self._n_positions // 2)
+        return self._committed.later_half() if len(self._committed) > self._n_positions - room else None
+
     def best_cut(self, earliest: int, latest: int, preferably_before: int | None) -> int:
         """As of `CommittedTokens`."""
         return self._committed.best_cut(earliest, latest, preferably_before)
@@ -155,13 +166,19 @@ class Decoding:
         """Let go of the words read before `sample`, which become context."""
         self._context.scroll(self._committed.cut(sample))
 
+    @property
+    def _n_positions(self) -> int:
+        """How many tokens the decoder reads at most."""
+        n_positions = self._model.dims.n_text_ctx
+        return min(n_positions, limits_of(self._model.decoder).n_positions or n_positions)
+
     def _prompt(self, language: str) -> Prompt:
         start = self._tokenizer.sot_sequence(language, self._config.task)
         text = self._committed.tokens
-        room = self._dims.n_text_ctx - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
+        room = self._n_positions - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
-        n_guessed = min(_LONGEST_GUESS, self._dims.n_text_ctx - len(tokens)) if self._config.n_beams == 1 else 0
+        n_guessed = min(_LONGEST_GUESS, self._n_positions - len(tokens)) if self._config.n_beams == 1 else 0
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed])
 
     def _stop_rule(self, window: AudioChunk, content_frames: int, language: str, *, final: bool) -> _StopRule:
@@ -181,7 +198,7 @@ class Decoding:
         return _StopRule(
             policy,
             earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :],
-            min(max_tokens, self._dims.n_text_ctx - n_prompt),
+            min(max_tokens, self._n_positions - n_prompt),
         )
 
     def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:

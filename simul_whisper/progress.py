@@ -14,6 +14,7 @@ class Stage(Enum):
     PREPARING = "preparing"
     LOADING = "loading"
     CONVERTING = "converting"
+    CHECKING = "checking"
     COMPILING_ANE = "compiling_ane"
     COREML_UNAVAILABLE = "coreml_unavailable"
     DOWNLOAD_FAILED = "download_failed"
@@ -25,12 +26,14 @@ class Progress:
     """A stage, and how much of it is done.
 
     detail: what is worked on, or the reason of a failure. done, total: bytes or steps; both 0 where nothing is counted.
+    part: encoder or decoder, where Core ML gets one of them ready; else empty.
     """
 
     stage: Stage
     detail: str = ""
     done: int = 0
     total: int = 0
+    part: str = ""
 
     @property
     def fraction(self) -> float | None:

@@ -10,17 +10,23 @@ MAX_PROMPT_TOKENS = 223
 class Context:
     """Static prompt, initial prompt, and the text that scrolled out of the window, oldest first.
 
+    max_tokens: of the text that scrolled out; longest: of all.
     Raises ConfigError when the static prompt leaves no room for itself.
     """
 
-    def __init__(self, tokenizer: Tokenizer, static_prompt: str, init_prompt: str, max_tokens: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        static_prompt: str,
+        init_prompt: str,
+        max_tokens: int,
+        longest: int = MAX_PROMPT_TOKENS,
+    ) -> None:
         self._sot_prev = tokenizer.sot_prev
         self._static = tokenizer.encode(_spaced(static_prompt))
-        if len(self._static) > MAX_PROMPT_TOKENS:
-            raise ConfigError(
-                f"got static_init_prompt of {len(self._static)} tokens, expected at most {MAX_PROMPT_TOKENS}"
-            )
-        self._max_tokens = min(max_tokens, MAX_PROMPT_TOKENS - len(self._static))
+        if len(self._static) > longest:
+            raise ConfigError(f"got static_init_prompt of {len(self._static)} tokens, expected at most {longest}")
+        self._max_tokens = min(max_tokens, longest - len(self._static))
         self._scrolled: list[int] = []
         self.scroll(tokenizer.encode(_spaced(init_prompt)))
 

@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass, replace
 
 from simul_whisper.alignatt import StopReason
-from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
+from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.config import AlignAttConfig
+from simul_whisper.decoders import limits_of
 from simul_whisper.decoding import Decoding, TextUpdate
 from simul_whisper.language_detection import LanguageDetector
 from simul_whisper.mel import log_mel
@@ -68,10 +69,13 @@ class Stream:
         `final`: nothing follows, so everything is committed.
         """
         watch = Stopwatch()
-        mel = log_mel(window.samples, self._model.dims.n_mels, self._padding_samples(len(window.samples)))
+        is_whole = limits_of(self._model.decoder).whole_windows
+        padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
+        mel = log_mel(window.samples, self._model.dims.n_mels, padding)
         mel_s = watch.lap()
         # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
-        features = self._model.encoder.encode(mel)[: mel.content_frames + self._silence_frames]
+        n_frames = mel.n_frames if is_whole else mel.content_frames + self._silence_frames
+        features = self._model.encoder.encode(mel)[:n_frames]
         encoded = EncodedWindow(self._model.decoder, features, mel.content_frames)
         encode_s = watch.lap()
         with watch.paused():
@@ -159,10 +163,12 @@ class Stream:
         return len(window.samples) > self._longest_samples
 
     def _keep_from(self, window: AudioChunk) -> int:
-        """Let go of the oldest audio and its words once the window is full; return what to keep from."""
-        if not self._is_full(window):
+        """Let go of the oldest audio and its words once window or text is full; return what to keep from."""
+        crowded = [each.crowded for each in self._decodings if each.crowded]
+        if not (self._is_full(window) or crowded):
             return window.start_sample
         earliest, latest = window.end_sample - self._longest_samples, window.end_sample - self._config.max_samples // 3
+        earliest, latest = (max(samples) for samples in zip((earliest, latest), *crowded, strict=True))
         untranslated = None
         if self._translation and self._is_translating:
             # What was written down and not translated yet is heard again.

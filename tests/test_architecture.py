@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent
 ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
 STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
-    "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendError ConfigError CoreMLInferenceError "
-    "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
+    "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendChange BackendError ConfigError "
+    "CoreMLInferenceError DecoderError EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model "
+    "ModelEntry ModelError ModelInfo "
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation Stage Step StopReason "
     "TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest Translator "

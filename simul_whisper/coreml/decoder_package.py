@@ -39,8 +39,8 @@ def check(conversion: Conversion, *, alone: bool = True) -> None:
             f"a decoder of target = {conversion.target} keeps states, and with them palettes have crashed devices, got "
             f"quantize = {conversion.quantize}; take int8, or target = macOS14"
         )
-    if alone and replace(conversion, attention="split", fixed_length=False) != conversion:
-        raise ConfigError("attention and fixed_length concern the encoder only; leave them out for a decoder")
+    if alone and replace(conversion, attention="split", shapes="enumerated") != conversion:
+        raise ConfigError("attention and shapes concern the encoder only; leave them out for a decoder")
 
 
 def convert_decoder(
@@ -51,7 +51,7 @@ def convert_decoder(
 ) -> Converted:
     """Write the decoder of a model into `output_dir`: one Core ML package with states, or three without.
 
-    On macOS they are compiled as well. `attention` and `fixed_length` do not concern it. Raises BackendError without
+    On macOS they are compiled as well. `attention` and `shapes` do not concern it. Raises BackendError without
     coremltools, WeightsError without alignment heads, ConfigError for what `check` refuses, and when nothing can be
     written; then the older packages are still there.
     """

@@ -1,9 +1,10 @@
-"""Where the Core ML encoder of a model is: at a path, beside weights or program, in the cache, or on the hub."""
+"""Where a model's Core ML encoder or decoder is: at a path, beside weights or program, in the cache, or on the hub."""
 
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from simul_whisper.coreml.interface import STEP
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
@@ -14,6 +15,8 @@ from simul_whisper.weights.archive import Archive
 from simul_whisper.weights.cache import cache_home
 from simul_whisper.weights.hub import hub_folder
 from simul_whisper.weights.names import full_name
+
+PartName = Literal["encoder", "decoder"]
 
 _SUFFIXES = (COMPILED_SUFFIX, PACKAGE_SUFFIX)
 # Beside the program, and where a checkout of whisper.cpp keeps them.
@@ -26,6 +29,7 @@ _WHISPERKIT_FOLDERS = {
 }
 # Names by which the hub's encoders are known, and whose copies of these models are the same; others are their own.
 _OWNERS = ("openai", "distil-whisper", "Systran", "mobiuslabsgmbh", "mlx-community")
+_WHISPERKIT_NAMES: dict[PartName, str] = {"encoder": "AudioEncoder", "decoder": "TextDecoder"}
 _ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large-v[123]|large-v3-turbo|distil-large-v3")
 
 
@@ -36,9 +40,9 @@ def short_name(model: str) -> str:
     return full_name(re.sub(r"-(mlx|ct2)(-\w+bit|-q\d)?$", "", name))
 
 
-def package_name(model: str) -> str:
-    """Return the name of a model's Core ML encoder, as whisper.cpp looks for it."""
-    return f"ggml-{short_name(model)}-encoder{PACKAGE_SUFFIX}"
+def package_name(model: str, part: PartName = "encoder") -> str:
+    """Return the name of a part of a model in Core ML; of the encoder, that by which whisper.cpp looks for it."""
+    return f"ggml-{short_name(model)}-{part}{PACKAGE_SUFFIX}"
 
 
 def decoder_package_name(model: str, function: str = STEP) -> str:
@@ -52,22 +56,24 @@ def coreml_cache() -> Path:
 
 
 def package_at(path: str) -> Path:
-    """Return the absolute path of the encoder at `path`. Raises EncoderNotLoadedError when nothing is there."""
+    """Return the absolute path of what is at `path`. Raises EncoderNotLoadedError when nothing is there."""
     chosen = Path(path).expanduser().absolute()
     if chosen.exists():
         return chosen
     raise EncoderNotLoadedError(f"{path}: no such Core ML model; expected a .mlpackage or .mlmodelc")
 
 
-def local_packages(models: Sequence[str], weights_directory: Path | None = None) -> list[Path]:
-    """Return the encoders that may belong to a model, as absolute paths, likely ones first, compiled before others.
+def local_packages(
+    models: Sequence[str], weights_directory: Path | None = None, part: PartName = "encoder"
+) -> list[Path]:
+    """Return the encoders, or decoders, that may belong to a model, as absolute paths, compiled before others.
 
     These are the ones in the directory of its weights, and those that are named after one of `models`, its names.
     """
     beside = sorted(weights_directory.glob("*")) if weights_directory else []
-    found = [each for suffix in _SUFFIXES for each in beside if each.name.lower().endswith(f"encoder{suffix}")]
+    found = [each for suffix in _SUFFIXES for each in beside if each.name.lower().endswith(f"{part}{suffix}")]
     found += [
-        directory / f"{Path(package_name(model)).stem}{suffix}"
+        directory / f"{Path(package_name(model, part)).stem}{suffix}"
         for model in models
         for directory in (*_LOCAL, coreml_cache())
         for suffix in _SUFFIXES
@@ -84,18 +90,24 @@ def is_on_hub(model: str) -> bool:
 
 
 def fetched_package(
-    model: str, progress: ProgressHandler = silent, cache_dir: Path | None = None, endpoint: str | None = None
+    model: str,
+    progress: ProgressHandler = silent,
+    cache_dir: Path | None = None,
+    endpoint: str | None = None,
+    part: PartName = "encoder",
 ) -> Path | None:
-    """Download the encoder of a model, WhisperKit's or else whisper.cpp's, and return where it is; None: there is none.
+    """Download a part of a model, WhisperKit's or else whisper.cpp's encoder, and return where it is; None: none.
 
     cache_dir, endpoint: another place than the hub's cache, another hub. Raises ModelNotFoundError.
     """
     name = short_name(model)
-    folder = _WHISPERKIT_FOLDERS.get(name, f"openai_whisper-{name}") + f"/AudioEncoder{COMPILED_SUFFIX}"
+    folder = _WHISPERKIT_FOLDERS.get(name, f"openai_whisper-{name}") + f"/{_WHISPERKIT_NAMES[part]}{COMPILED_SUFFIX}"
     archive = f"ggml-{name}-encoder{COMPILED_SUFFIX}.zip"
     stage = Stage.DOWNLOADING_COREML
     if found := hub_folder(_WHISPERKIT, folder, stage, cache_dir, progress, endpoint):
         return found
+    if part == "decoder":
+        return None
     zipped = hub_folder(_WHISPER_CPP, archive, stage, cache_dir, progress, endpoint)
     return _unpacked(zipped) if zipped else None
 

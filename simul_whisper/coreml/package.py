@@ -62,22 +62,26 @@ def convert(
 ) -> Converted:
     """Write the encoder of a model into `output_dir` as a Core ML package, or link to one of the same encoder there.
 
-    On macOS it is compiled as well. Raises BackendError without coremltools, ConfigError when nothing can be written.
+    On macOS it is compiled as well. Compressed weights are first compared with MLX. Raises BackendError without
+    coremltools, ConfigError when nothing can be written or compression makes nonsense of the weights.
     """
     writing.require_coremltools()
     start_s = time.perf_counter()
     package = output_dir / package_name(weights.name)
     identity = {"encoder_sha256": encoder_digest(weights, conversion.precision), **_settings(conversion)}
+    psnr_db = None
     with writing.folder_in(output_dir) as folder:
         twin = _twin(package, identity)
         if twin:
             compiled = _link(package, twin)
         else:
-            whole = _written(folder / package.name, weights, conversion, identity, progress)
+            whole = folder / package.name
+            psnr_db = _write(whole, weights, conversion, identity, progress)
             writing.clear(package)
             whole.rename(package)
             compiled = writing.compiled(package)
-    return Converted(package, twin, compiled, time.perf_counter() - start_s, describe(package).size_bytes)
+    duration_s = time.perf_counter() - start_s
+    return Converted(package, twin, compiled, duration_s, describe(package).size_bytes, psnr_db=psnr_db)
 
 
 def encoder_digest(weights: Weights, precision: Precision = "float16") -> str:
@@ -124,13 +128,26 @@ def _link(package: Path, twin: Path) -> Path | None:
     return compiled
 
 
-def _written(
+def _write(
     path: Path, weights: Weights, conversion: Conversion, identity: dict[str, str], progress: ProgressHandler
-) -> Path:
+) -> float | None:
+    """Write the package to `path` and return the PSNR of compressed weights. Raises ConfigError for nonsense."""
     # coremltools takes seconds to import, so only when it is going to be used.
     from simul_whisper.coreml import encoder_program, layers
+    from simul_whisper.coreml.quality import check_likeness, encoder_likeness
 
-    model = encoder_program.build(weights.dims, weights.tensors, conversion, progress)
-    writing.save(model, path, _DESCRIPTION, identity, weights)
-    layers.discard(model)
-    return path
+    model, metadata, psnr_db = (
+        encoder_program.build(weights.dims, weights.tensors, conversion, progress),
+        identity,
+        None,
+    )
+    try:
+        if conversion.quantize != "none":
+            likeness = encoder_likeness(Path(model.package_path), weights, progress)
+            check_likeness(likeness, conversion.quantize)
+            psnr_db = likeness.psnr_db
+            metadata = identity | {"psnr_db": f"{psnr_db:.1f}"}
+        writing.save(model, path, _DESCRIPTION, metadata, weights)
+    finally:
+        layers.discard(model)
+    return psnr_db

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,20 @@ class Step:
     attention: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """In what a decoder is less than Whisper's.
+
+    n_positions: how many tokens it reads at most; None for as many as the model. whole_windows: it reads features of
+    30 s and no fewer.
+    """
+
+    n_positions: int | None = None
+    whole_windows: bool = False
+
+
 class TextDecoder(Protocol):
-    """A decoder over one window; its state belongs to the caller."""
+    """A decoder over one window; its state belongs to the caller. One that has `limits` is `Limited`."""
 
     def begin(self, features: Features) -> Any:
         """Return the state of an empty text over this window."""
@@ -39,4 +51,17 @@ class TextDecoder(Protocol):
         ...
 
 
-__all__ = ["Step", "TextDecoder"]
+@runtime_checkable
+class Limited(Protocol):
+    """A decoder that cannot do all that others can."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+
+def limits_of(decoder: TextDecoder) -> Limits:
+    """Return what the decoder says of its limits at present; one that says nothing has none."""
+    return decoder.limits if isinstance(decoder, Limited) else Limits()
+
+
+__all__ = ["Limited", "Limits", "Step", "TextDecoder", "limits_of"]

@@ -19,7 +19,7 @@ from simul_whisper import (
 )
 from simul_whisper.coreml.compilation import note_model
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.locate import fetched_package
+from simul_whisper.coreml.locate import PartName, fetched_package
 from simul_whisper.coreml.package import convert
 from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.weights import Weights, load_weights
@@ -57,7 +57,7 @@ class Place:
         """Put a package where it is looked for, and note that the device has compiled it."""
         found = Path(shutil.copytree(package, self.models / package.name))
         if compiled:
-            note_model(describe(found.absolute()), UNITS, DEVICE, found.absolute())
+            note_model([describe(found.absolute())], UNITS, DEVICE, found.absolute())
         return found.absolute()
 
     def load(self, device: CoreMLRuntime, **settings: object) -> Model:
@@ -88,11 +88,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     with fake_hub("argmaxinc/whisperkit-coreml", tmp_path / "hub") as server:
         fetch = partial(fetched_package, cache_dir=tmp_path / "hubcache", endpoint=server.endpoint)
 
-        def asking(model: str, progress: Callable[[Progress], None]) -> Path | None:
-            asked.append(model)
-            return fetch(model, progress)
+        def asking(model: str, progress: Callable[[Progress], None], part: PartName) -> Path | None:
+            asked.append(f"{part} of {model}")
+            return fetch(model, progress, part=part)
 
-        monkeypatch.setattr("simul_whisper.encoders.preparation.fetched_package", asking)
+        monkeypatch.setattr("simul_whisper.coreml.preparation.fetched_package", asking)
         yield asked
 
 

@@ -107,7 +107,8 @@ def test_a_damaged_package_is_read_or_refused(name: Path, data: st.DataObject, t
         read(package)
 
 
-METADATA = json.dumps([{"inputSchema": [MEL | {"enumeratedShapes": "[[1, 80, 1, 3000]]"}], "outputSchema": [EMBEDS]}])
+FLEXIBLE = {"enumeratedShapes": "[[1, 80, 1, 3000]]", "shapeRange": "[[1, 1], [80, 80], [1, 1], [1, 3000]]"}
+METADATA = json.dumps([{"inputSchema": [MEL | FLEXIBLE], "outputSchema": [EMBEDS]}])
 
 
 def compiled(folder: Path, metadata: bytes = METADATA.encode(), program: bytes = b"") -> Path:
@@ -179,6 +180,12 @@ def _many_inputs(spec: Any) -> None:
         spec.description.input.add()
 
 
+def _many_ranges(spec: Any) -> None:
+    described = spec.description.input[0].type.multiArrayType
+    del described.shape[:]
+    described.shapeRange.MergeFromString(b"\x0a\x00" * 1_000_000)
+
+
 def _bomb(package: Path) -> None:
     """Millions of empty messages, two bytes each."""
     n = 4_000_000
@@ -199,11 +206,22 @@ def _inside(tag: bytes, content: bytes) -> bytes:
     return tag + bytes([n & 127 | 128, n >> 7 & 127 | 128, n >> 14 & 127]) + content
 
 
+def _range_reversed(spec: Any) -> None:
+    for least, most in ((1, 1), (8, 8), (20, 2)):
+        bounds = spec.description.input[0].type.multiArrayType.shapeRange.sizeRanges.add()
+        bounds.lowerBound, bounds.upperBound = least, most
+
+
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a model elsewhere": (_elsewhere, r"got the model at '\.\./\.\./\.\./etc/passwd'"),
     "weights elsewhere": (_changed(_blob_elsewhere), "got weights at"),
     "weights beyond the file": (_changed(_blob_far_away), "truncated"),
     "a hundred inputs": (_changed(_many_inputs), "this is no encoder"),
+    "a range reversed": (
+        _changed(_range_reversed),
+        r"got the ranges \[\[1, 1\], \[8, 8\], \[20, 2\]\] for 3 dimensions",
+    ),
+    "millions of ranges": (_changed(_many_ranges), "for 0 dimensions"),
     "millions of messages": (_bomb, "damaged"),
     "messages in messages": (_deep, "damaged"),
     "a large specification": (lambda package: (package / _SPEC).write_bytes(bytes(9 << 20)), "expected at most"),
@@ -238,6 +256,25 @@ def test_an_encoder_with_an_impossible_window_is_refused(shape: list[int], tmp_p
     found = describe(compiled(tmp_path, json.dumps(content).encode()))
     with pytest.raises(EncoderNotLoadedError, match="got an input of"):
         CoreMLEncoder(object(), found, DIMS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [[[1, 1]], [[1, 1], [4, 4], [12, 2]], [[1, 1], [4, 4], [-1, 12]], [[1, 1], [4, 4], [1, 2, 3]], [1, 4, 12], {}, "x"],
+    ids=str,
+)
+def test_a_range_that_is_none_is_refused(ranges: Any, tmp_path: Path) -> None:
+    ranged = MEL | {"shape": "[1, 4, 12]", "shapeRange": json.dumps(ranges)}
+    content = [{"inputSchema": [ranged], "outputSchema": [EMBEDS]}]
+    with pytest.raises(WeightsError, match=r"inputSchema cannot be understood \(got the (ranges|shape)"):
+        describe(compiled(tmp_path, json.dumps(content).encode()))
+
+
+def test_a_range_without_end_takes_no_memory(tmp_path: Path) -> None:
+    ranged = MEL | {"shape": "[1, 4, 1]", "shapeRange": json.dumps([[0, 2**63], [4, 2**63], [0, 10**30]])}
+    content = [{"inputSchema": [ranged], "outputSchema": [EMBEDS | {"shape": "[]"}]}]
+    (given, _) = input_and_output(describe(compiled(tmp_path, json.dumps(content).encode())), DIMS)
+    assert given.accepts((1, 4, 12))
 
 
 def test_what_means_harm_takes_no_memory(true: Path, tmp_path: Path) -> None:
