@@ -30,6 +30,8 @@ from simul_whisper.errors import EncoderNotLoadedError
 from simul_whisper.weights.cache import whole_file
 
 _POLL_S = 0.05
+# Python's exit status after an exception, whose message is the last line.
+_RAISED = 1
 
 
 class CancelledError(EncoderNotLoadedError):
@@ -86,10 +88,13 @@ def compile_in_child(
 
 def _end_of(status: int, last_line: str) -> str:
     """Return what ended a process, for people. A status below zero is that of a signal."""
-    if status > 0:
-        return last_line or f"compiling it ended with exit status {status}"
-    killed = f"the process that compiled and tried it was killed by signal {-status} ({signal.strsignal(-status)})"
-    return f"{killed}: {last_line}" if last_line else killed
+    if status == _RAISED and last_line:
+        return last_line
+    how = f"ended with exit status {status}"
+    if status < 0:
+        how = f"was killed by signal {-status} ({signal.strsignal(-status)})"
+    said = f"; the last it said was: {last_line}" if last_line else ""
+    return f"the process that compiled and tried it {how}{said}"
 
 
 def _last_line(output: IO[bytes]) -> str:
