@@ -15,6 +15,8 @@ from simul_whisper.errors import (
     BackendError,
     ConfigError,
     CoreMLInferenceError,
+    DecoderError,
+    DownloadTimeoutError,
     EncoderError,
     EncoderNotLoadedError,
     ModelError,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from simul_whisper.encoders import AudioEncoder, Features
     from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
-    from simul_whisper.transcript import EncoderChange, Update
+    from simul_whisper.transcript import BackendChange, EncoderChange, Update
     from simul_whisper.translators.catalog import TranslatorEntry, list_translators
     from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
     from simul_whisper.weights import ModelEntry, list_models
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AudioEncoder": "encoders",
+    "BackendChange": "transcript",
     "EncoderChange": "transcript",
     "Features": "encoders",
     "Mel": "mel",
@@ -86,9 +89,12 @@ __all__ = [
     "AlignAttConfig",
     "AudioEncoder",
     "AudioFormatError",
+    "BackendChange",
     "BackendError",
     "ConfigError",
     "CoreMLInferenceError",
+    "DecoderError",
+    "DownloadTimeoutError",
     "EncoderChange",
     "EncoderError",
     "EncoderNotLoadedError",

@@ -29,15 +29,19 @@ _Config = TypeVar("_Config", bound="SimulWhisperConfig")
 # Python's reader takes time by the square of a long dotted key.
 _MOST_TOML_BYTES = 16 << 10
 _BACKENDS = ("auto", "coreml", "mlx", "ctranslate2")
+_DECODER_BACKENDS = ("auto", "coreml", "mlx", "onnx")
 _QUANTIZATIONS = ("auto", "float16", "int8", "int4", "fastest")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "max_performance": {"backend": "coreml", "quantization": "fastest", "load_in_background": True},
+    "full_coreml": {"backend": "coreml", "decoder_backend": "coreml"},
+    "hybrid": {"backend": "coreml", "decoder_backend": "mlx"},
     "mlx_only": {"backend": "mlx"},
 }
 """Settings to start from.
 
 max_performance: Core ML, loaded in the background; where there is none, the fastest encoder and decoder of the machine.
+full_coreml: encoder and decoder in Core ML. hybrid: the encoder in Core ML, the decoder in MLX.
 """
 
 
@@ -84,7 +88,10 @@ class SimulWhisperConfig:
         "auto", "precision of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")
     )
     decoder_backend: str = option(
-        "auto", "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx", ("auto", "mlx", "onnx")
+        "auto",
+        "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx, and never coreml, which was measured "
+        "on no device yet",
+        _DECODER_BACKENDS,
     )
     decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
     quantization: str = option(
@@ -94,14 +101,25 @@ class SimulWhisperConfig:
         _QUANTIZATIONS,
     )
     fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, instead of failing")
-    load_in_background: bool = option(False, "start with another encoder while Core ML gets ready")
+    download_timeout: float = option(30.0, "seconds that the Hugging Face hub may take to answer", low=0.1, high=3600)
+    coreml_download: str = option(
+        "auto",
+        "whether a Core ML model may be downloaded; auto: where its compilation is waited for; always: also where "
+        "backend is auto, which then waits for both",
+        ("auto", "never", "always"),
+    )
+    load_in_background: bool = option(False, "start with another encoder and decoder while Core ML gets ready")
     wait_for_compilation: bool | None = option(
-        None, "wait while Core ML compiles for this device, at first for minutes; unset: only if backend is coreml"
+        None,
+        "wait while Core ML compiles for this device, at first for minutes; unset: only where coreml was asked for",
     )
     compile_timeout: float = option(600.0, "seconds after which compiling for Core ML is given up", low=1, high=86400)
     use_coreml_encoder: bool = option(False, "older way to write encoder_backend = coreml")
     coreml_encoder_path: str | None = option(
         None, "a Core ML encoder, .mlpackage or .mlmodelc; unset: looked up beside the weights and by the model's name"
+    )
+    coreml_decoder_path: str | None = option(
+        None, "a Core ML decoder, .mlpackage or .mlmodelc; unset: looked up likewise, if decoder_backend is coreml"
     )
     coreml_compute_units: str = option(
         "ALL", "what Core ML may run on", ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")
@@ -188,7 +206,7 @@ class AlignAttConfig(SimulWhisperConfig):
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "AlignAttConfig":
-        """Return the settings of that name, with changes: default, max_performance or mlx_only. Raises ConfigError."""
+        """Return the settings of that name, with changes; PRESETS lists the names. Raises ConfigError."""
         if name not in PRESETS:
             raise ConfigError(f"got preset {name!r}, expected one of {', '.join(PRESETS)}")
         return cls.from_mapping({**PRESETS[name], **changes})

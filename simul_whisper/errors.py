@@ -24,6 +24,10 @@ class ModelNotFoundError(ModelError):
     """No such model: unknown name, missing directory, or a hub that cannot be reached."""
 
 
+class DownloadTimeoutError(ModelNotFoundError):
+    """The hub took longer to answer than it may."""
+
+
 class WeightsError(ModelError):
     """Model files are missing, truncated, damaged or of the wrong shape."""
 
@@ -40,21 +44,25 @@ class EncoderError(SimulWhisperError):
     """The encoder cannot do its work; the kinds below say why."""
 
 
-class ShapeConversionError(EncoderError):
-    """Audio features have another shape than the encoder takes or promises."""
+class DecoderError(SimulWhisperError):
+    """The decoder cannot do its work."""
+
+
+class ShapeConversionError(EncoderError, DecoderError):
+    """Audio features have another shape than the encoder or decoder takes or promises."""
 
     def __init__(self, what: str, expected: tuple[int, ...], got: tuple[int, ...]) -> None:
         super().__init__(f"{what}: got shape {got}, expected {expected}")
         self.expected, self.got = expected, got
 
 
-class CoreMLInferenceError(EncoderError):
+class CoreMLInferenceError(EncoderError, DecoderError):
     """Core ML failed to run the model; `__cause__` is its own error."""
 
 
-class NeuralEngineNotAvailableError(EncoderError):
+class NeuralEngineNotAvailableError(EncoderError, DecoderError):
     """This device has no Neural Engine."""
 
 
-class EncoderNotLoadedError(EncoderError):
-    """The encoder could not be found, fetched, compiled or loaded."""
+class EncoderNotLoadedError(EncoderError, DecoderError):
+    """The encoder, or the decoder in Core ML, could not be found, fetched, compiled or loaded."""

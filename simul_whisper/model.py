@@ -9,9 +9,11 @@ from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.choice import choose_decoder
+from simul_whisper.decoders.fallback import FallbackDecoder, Probe, probe_text
 from simul_whisper.encoders import AudioEncoder
 from simul_whisper.encoders.choice import choose_encoder
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
+from simul_whisper.encoders.fallback import FallbackEncoder, probe
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import mel_filters
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
@@ -19,8 +21,9 @@ from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
 from simul_whisper.weights.model import Dims, check_whole
 
-# The backend of an encoder that the program brought itself.
+# The backend of an encoder or a decoder that the program brought itself.
 _OWN = "own"
+_NAMES = {"coreml": "Core ML", "mlx": "MLX", "ctranslate2": "CTranslate2", "onnx": "ONNX Runtime"}
 # Weights, encoder, decoder.
 _LOADING_STEPS = 3
 
@@ -32,6 +35,7 @@ class ModelInfo:
     encoder, decoder: descriptions. encoder_backend: mlx, ctranslate2 or coreml; requested_backend: the setting.
     did_fallback: Core ML was asked for, or would have been taken, and another encoder runs; fallback_reason: why.
     ane_compiled: Core ML runs, compiled for this device. compute_units, package_digest: of the Core ML model that runs.
+    decoder_...: the same of the decoder, whose backend is mlx, onnx or coreml.
     load_duration_s: seconds that loading took. languages: codes of those that the model can transcribe.
     """
 
@@ -47,7 +51,23 @@ class ModelInfo:
     ane_compiled: bool
     compute_units: str
     package_digest: str
+    decoder_backend: str
+    decoder_requested_backend: str
+    decoder_did_fallback: bool
+    decoder_fallback_reason: str
+    decoder_ane_compiled: bool
+    decoder_compute_units: str
+    decoder_package_digest: str
     languages: tuple[str, ...]
+
+    @property
+    def pipeline(self) -> str:
+        """What runs encoder and decoder, in a few words: "hybrid: encoder in Core ML, decoder in MLX"."""
+        encoder, decoder = (_NAMES.get(each, each) for each in (self.encoder_backend, self.decoder_backend))
+        if encoder == decoder:
+            return f"{encoder} (encoder, decoder)" if self.encoder_backend == "coreml" else encoder
+        is_hybrid = "coreml" in (self.encoder_backend, self.decoder_backend)
+        return f"{'hybrid: ' if is_hybrid else ''}encoder in {encoder}, decoder in {decoder}"
 
 
 @dataclass(frozen=True)
@@ -58,18 +78,17 @@ class Model:
     dims: Dims
     tokenizer: Tokenizer
     encoder: FallbackEncoder
-    decoder: TextDecoder
-    decoder_description: str
+    decoder: FallbackDecoder
     load_duration_s: float
 
     @property
     def info(self) -> ModelInfo:
-        """What runs where at present: the encoder may change."""
-        status = self.encoder.status
+        """What runs where at present: it may change."""
+        status, of_decoder = self.encoder.status, self.decoder.status
         return ModelInfo(
             name=self.name,
             encoder=self.encoder.description,
-            decoder=self.decoder_description,
+            decoder=self.decoder.description,
             blas=BLAS,
             load_duration_s=self.load_duration_s,
             encoder_backend=status.backend,
@@ -79,6 +98,13 @@ class Model:
             ane_compiled=status.ane_compiled,
             compute_units=status.compute_units,
             package_digest=status.package_digest,
+            decoder_backend=of_decoder.backend,
+            decoder_requested_backend=of_decoder.requested,
+            decoder_did_fallback=of_decoder.did_fallback,
+            decoder_fallback_reason=of_decoder.reason,
+            decoder_ane_compiled=of_decoder.ane_compiled,
+            decoder_compute_units=of_decoder.compute_units,
+            decoder_package_digest=of_decoder.package_digest,
             languages=self.tokenizer.languages if self.tokenizer.multilingual else ("en",),
         )
 
@@ -86,20 +112,23 @@ class Model:
         """Return this model with an encoder or a decoder of your own in place of the one loaded."""
         model = self
         if encoder is not None:
-            given = encoder
-            model = replace(model, encoder=FallbackEncoder(EncoderStatus(_OWN, _OWN), lambda: given))
+            own_encoder = encoder
+            model = replace(model, encoder=FallbackEncoder(BackendStatus(_OWN, _OWN), lambda: own_encoder))
             model.encoder.load()
         if decoder is not None:
-            model = replace(model, decoder=decoder, decoder_description=type(decoder).__name__)
+            own_decoder = decoder
+            model = replace(model, decoder=FallbackDecoder(BackendStatus(_OWN, _OWN), lambda: own_decoder))
+            model.decoder.load()
         return model
 
     def warmup(self, cancelled: Event | None = None) -> ModelInfo:
         """Get everything ready for the first window: Core ML where it may run, and one window through the model.
 
         Compilation for the Neural Engine, minutes at first, goes on in a child process. Set `cancelled` from another
-        thread to stop it: this returns within a second, and another encoder goes on.
+        thread to stop it: this returns within a second, and another encoder and decoder go on.
         """
         features = self.encoder.warm_up(self.dims.n_mels, cancelled)
+        self.decoder.warm_up(cancelled)
         self.decoder.step(self.decoder.begin(features), [self.tokenizer.sot_sequence("en", "transcribe")])
         return self.info
 
@@ -114,17 +143,28 @@ def load_model(
     """
     started = time.perf_counter()
     heads = tuple((layer, head) for layer, head in config.alignment_heads) or None
-    weights = load_weights(config.model_path or config.model_name, alignment_heads=heads, progress=progress)
+    weights = load_weights(
+        config.model_path or config.model_name,
+        alignment_heads=heads,
+        progress=progress,
+        timeout_s=config.download_timeout,
+    )
     progress(Progress(Stage.LOADING, weights.name, 1, _LOADING_STEPS))
-    check_whole(weights.name, weights.dims)
+    name, dims = weights.name, weights.dims
+    check_whole(name, dims)
     tokenizer = Tokenizer(weights.tokenizer_file, weights.dims.n_vocab)
-    encoder = choose_encoder(config, weights, progress, coreml_runtime or default_runtime())
+    runtime = coreml_runtime or default_runtime()
+    encoder = choose_encoder(config, weights, progress, runtime)
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
-    decoder = choose_decoder(config, weights)
+    decoder = choose_decoder(config, weights, lambda: _probe(encoder, tokenizer, dims.n_mels), progress, runtime)
     mel_filters(weights.dims.n_mels)
     progress(Progress(Stage.LOADING, weights.name, _LOADING_STEPS, _LOADING_STEPS))
-    name, dims = weights.name, weights.dims
     del weights
     give_back_memory()
     load_duration_s = time.perf_counter() - started
-    return Model(name, dims, tokenizer, encoder, decoder, decoder.description, load_duration_s)
+    return Model(name, dims, tokenizer, encoder, decoder, load_duration_s)
+
+
+def _probe(encoder: AudioEncoder, tokenizer: Tokenizer, n_mels: int) -> Probe:
+    """Return what a Core ML decoder is tried with."""
+    return Probe(encoder.encode(probe(n_mels)), probe_text(tokenizer))

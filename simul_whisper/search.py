@@ -137,14 +137,14 @@ class EncodedWindow:
     def __init__(self, decoder: TextDecoder, features: Features, content_frames: int) -> None:
         self.features, self.content_frames = features, content_frames
         self._decoder = decoder
-        self._state: Any = None
+        # At once: by the next piece of work the decoder may be one that takes other windows.
+        self._state, self._is_fresh = decoder.begin(features), True
 
     def begin(self) -> Any:
         """Return the decoder's state of an empty text; those begun before may not be used any more."""
-        if self._state is None:
-            self._state = self._decoder.begin(self.features)
-        else:
+        if not self._is_fresh:
             self._decoder.select(self._state, [0], 0)
+        self._is_fresh = False
         return self._state
 
 

@@ -21,12 +21,16 @@ _SPOKEN_MARKS = frozenset("%‰&@#§*/\\")
 
 
 @dataclass(frozen=True)
-class EncoderChange:
-    """From now on another encoder runs: the backends before and after, and why."""
+class BackendChange:
+    """From now on another encoder, or decoder, runs: the backends before and after, and why."""
 
     before: str
     after: str
     reason: str
+
+
+EncoderChange = BackendChange
+"""Its older name."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Update:
     words: committed now, never to change. draft_words: what follows them and may still change, draft: its text.
     stop: why the last pass ended.
     audio_end_s: audio up to here has been decoded. keep_from_sample: audio before it will not be needed again.
-    encoder_change: None as long as the same encoder runs.
+    encoder_change, decoder_change: None as long as the same encoder, or decoder, runs.
     translation, draft_translation: the same of the English translation, where it is a target.
     """
 
@@ -47,11 +51,12 @@ class Update:
     audio_end_s: float
     keep_from_sample: int
     is_last: bool
-    encoder_change: EncoderChange | None = None
+    encoder_change: BackendChange | None = None
     timing: Timing = field(default_factory=Timing)
     draft_words: tuple[Word, ...] = ()
     translation: tuple[Word, ...] = ()
     draft_translation: tuple[Word, ...] = ()
+    decoder_change: BackendChange | None = None
 
     @property
     def text(self) -> str:

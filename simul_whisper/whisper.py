@@ -10,12 +10,13 @@ from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, AudioChunk, Samples, as_samples
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.errors import AudioFormatError, ConfigError
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.model import Model, ModelInfo, load_model
 from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.stream import PassUpdate, Stream
 from simul_whisper.timing import Timing
-from simul_whisper.transcript import EncoderChange, Transcript, Update
+from simul_whisper.transcript import BackendChange, Transcript, Update
 from simul_whisper.word import Word
 
 
@@ -40,7 +41,7 @@ class PaddedAlignAttWhisper:
         self._window = AudioChunk(np.zeros(0, np.float32), 0)
         self._pending: list[Samples] = []
         self._ended = True
-        self._encoder_backend = self.model.encoder.status.backend
+        self._statuses = self.model.encoder.status, self.model.decoder.status
 
     @property
     def info(self) -> ModelInfo:
@@ -159,6 +160,7 @@ class PaddedAlignAttWhisper:
             last = passes[-1]
             draft = self._transcript.preview(last.text.draft, self._stream.text_language)
             draft_translation = self._translation.preview(last.translation.draft, "en") if last.translation else []
+        encoder_change, decoder_change = self._changes()
         return Update(
             words=tuple(words),
             draft="".join(word.text for word in draft),
@@ -170,14 +172,21 @@ class PaddedAlignAttWhisper:
             audio_end_s=self._window.end_sample / SAMPLE_RATE,
             keep_from_sample=self._window.start_sample,
             is_last=is_last,
-            encoder_change=self._encoder_change(),
+            encoder_change=encoder_change,
+            decoder_change=decoder_change,
             timing=Timing.sum_of(each.timing for each in passes),
         )
 
-    def _encoder_change(self) -> EncoderChange | None:
-        before, status = self._encoder_backend, self.model.encoder.status
-        self._encoder_backend = status.backend
-        return None if before == status.backend else EncoderChange(before, status.backend, status.reason)
+    def _changes(self) -> tuple[BackendChange | None, BackendChange | None]:
+        """Return how encoder and decoder have changed since this was last called."""
+        before = self._statuses
+        self._statuses = self.model.encoder.status, self.model.decoder.status
+        encoder, decoder = (_change(*each) for each in zip(before, self._statuses, strict=True))
+        return encoder, decoder
+
+
+def _change(before: BackendStatus, now: BackendStatus) -> BackendChange | None:
+    return None if before.backend == now.backend else BackendChange(before.backend, now.backend, now.reason)
 
 
 def _stop(passes: Sequence[PassUpdate]) -> StopReason:

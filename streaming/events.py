@@ -152,11 +152,12 @@ class CutShort:
 
 @dataclass(frozen=True)
 class BackendChanged:
-    """From now on another encoder runs: the backends before and after, and why."""
+    """From now on another encoder or decoder runs: the backends before and after, why, and which part it is."""
 
     before: str
     after: str
     reason: str
+    part: str = "encoder"
 
 
 @dataclass(frozen=True)

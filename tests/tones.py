@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from simul_whisper.audio import SAMPLE_RATE, Samples
 from simul_whisper.decoders import Step, TextDecoder
+from simul_whisper.decoders.fallback import FallbackDecoder
 from simul_whisper.encoders import Features
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
+from simul_whisper.encoders.fallback import FallbackEncoder
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.mel import Mel, log_mel
 from simul_whisper.model import Model
 from simul_whisper.tokenizer import Tokenizer
@@ -203,5 +205,6 @@ def _peak(frame: int, n_frames: int) -> NDArray[np.float32]:
 def tone_model(language: str = "en", name: str = "base", decoder: TextDecoder | None = None) -> Model:
     tokenizer = tokenizer_of(name)
     dims = Dims(N_MELS, 1500, 1, 1, 1, tokenizer.n_vocab, 448, 1, 1, 1)
-    encoder = FallbackEncoder(EncoderStatus("tones"), ToneEncoder)
-    return Model("tones", dims, tokenizer, encoder, decoder or ToneDecoder(tokenizer, language), "tones", 0.0)
+    encoder = FallbackEncoder(BackendStatus("tones"), ToneEncoder)
+    spoken = decoder or ToneDecoder(tokenizer, language)
+    return Model("tones", dims, tokenizer, encoder, FallbackDecoder(BackendStatus("tones"), lambda: spoken), 0.0)

@@ -18,12 +18,15 @@ from simul_whisper.errors import BackendError, ModelNotFoundError, WeightsError
 from simul_whisper.foreign_files import one_line, parse_json, read_bytes, read_json, shown
 
 Shape = tuple[int, ...]
+Range = tuple[int, int | None]
+"""The smallest and the largest size of a dimension; None: without bound."""
 
 ONLY_FUNCTION = "main"
 """The name of the function where a package has one."""
 _WEIGHTS = Path("weights") / "weight.bin"
 _MOST_PROGRAM_BYTES = 16 << 20
 _MOST_FILES = 1000
+_MOST_DIMENSIONS = 16
 _MOST_FUNCTIONS = 16
 _MOST_BYTES = 16 << 30
 # In a compiled program's text: BLOBFILE(path = ..., offset = tensor<uint64, []>(64)), or uint64(64) in newer ones.
@@ -34,12 +37,33 @@ _BLOB, _BLOB_OFFSET = "BLOBFILE(", re.compile(r"offset = (?:tensor<uint64, \[\]>
 class Feature:
     """An input or output. shapes: all that are accepted, the default first; none where the model does not say.
 
-    Of a range of shapes only the default is kept. dtype: "float32", "float16", "int32" ...
+    ranges: of every dimension, where all shapes within are accepted; then `shapes` is the default alone, which may be
+    1 in length. dtype: "float32", "float16", "int32" ...
     """
 
     name: str
     shapes: tuple[Shape, ...]
     dtype: str
+    ranges: tuple[Range, ...] = ()
+
+    def accepts(self, shape: Shape) -> bool:
+        if not self.ranges:
+            return shape in self.shapes
+        bounded = zip(shape, self.ranges, strict=False)
+        return len(shape) == len(self.ranges) and all(
+            least <= size and (most is None or size <= most) for size, (least, most) in bounded
+        )
+
+    @property
+    def accepted(self) -> str:
+        """All accepted shapes, for people: "(1, 80, 3000) or (1, 80, 500)", "(1, 80, 2 to 3000)"; may be empty."""
+        if not self.ranges:
+            return " or ".join(str(shape) for shape in self.shapes)
+        sizes = (
+            str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+            for least, most in self.ranges
+        )
+        return f"({', '.join(sizes)})"
 
 
 @dataclass(frozen=True)
@@ -148,7 +172,7 @@ def _package(path: Path) -> Description:
     try:
         found = [_spec_function(each) for each in spec.described_functions(model)]
     except ValueError as error:
-        raise WeightsError(f"{path}: an input, output or state has an unknown type: {one_line(error)}") from error
+        raise WeightsError(f"{path}: an input, output or state cannot be understood: {one_line(error)}") from error
     return _described(path, found, model.description.defaultFunctionName, metadata)
 
 
@@ -172,9 +196,12 @@ def _spec_feature(feature: Any) -> Feature:
     kind = feature.type.WhichOneof("Type")
     array = feature.type.stateType.arrayType if kind == "stateType" else feature.type.multiArrayType
     listed = [tuple(each.shape) for each in array.enumeratedShapes.shapes]
-    default = [tuple(array.shape)] if array.shape else []
+    bounds = array.shapeRange.sizeRanges[: _MOST_DIMENSIONS + 1]
+    ranges = _ranges([[each.lowerBound, each.upperBound] for each in bounds], len(array.shape))
+    # Where a range has no default, Core ML takes the smallest shape.
+    default = [tuple(array.shape) or tuple(least for least, _ in ranges)] if array.shape or ranges else []
     dtype = array.ArrayDataType.Name(array.dataType).lower() if array.dataType else kind
-    return Feature(feature.name, tuple(dict.fromkeys(default + listed)), dtype or "unknown")
+    return Feature(feature.name, tuple(dict.fromkeys(default + listed)), dtype or "unknown", ranges)
 
 
 def _compiled(path: Path) -> Description:
@@ -267,7 +294,8 @@ def _schema_feature(feature: Any) -> Feature:
         case {"name": str(name), "shape": str(default), "dataType": str(dtype)}:
             listed = parse_json(str(feature.get("enumeratedShapes") or "[]"))
             shapes = [_shape(parse_json(default)), *map(_shape, listed)]
-            return Feature(name, tuple(shape for shape in dict.fromkeys(shapes) if shape), dtype.lower())
+            ranges = _ranges(parse_json(str(feature.get("shapeRange") or "[]")), len(shapes[0]))
+            return Feature(name, tuple(shape for shape in dict.fromkeys(shapes) if shape), dtype.lower(), ranges)
     raise ValueError(f"got {shown(feature)}")
 
 
@@ -275,6 +303,18 @@ def _shape(sizes: Any) -> Shape:
     if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
         raise ValueError(f"got the shape {shown(sizes)}")
     return tuple(sizes)
+
+
+def _ranges(bounds: Any, rank: int) -> tuple[Range, ...]:
+    """Return the range of each dimension; -1, as any negative number, is no bound. Raises ValueError.
+
+    rank: of the default shape, 0 where there is none.
+    """
+    ranges = [_shape(each) for each in bounds] if isinstance(bounds, list) else [()]
+    are_pairs = all(len(each) == 2 and each[0] >= 0 and (each[1] < 0 or each[0] <= each[1]) for each in ranges)
+    if not are_pairs or len(ranges) > _MOST_DIMENSIONS or (ranges and rank and len(ranges) != rank):
+        raise ValueError(f"got the ranges {shown(bounds)} for {rank} dimensions")
+    return tuple((least, most if most >= 0 else None) for least, most in ranges)
 
 
 def _check_compiled_blobs(path: Path) -> None:

@@ -5,7 +5,8 @@ positions it has to be taken apart again for the Engine (coremltools has a pass 
 measured; the split form is the one that whisper.cpp's and WhisperKit's packages run there.
 
 Shorter windows are enumerated shapes, which Core ML compiles one by one, so that the lookup of the length can be
-folded. Reports differ on whether the Engine keeps them (apple/coremltools issues 1909, 2370): hence fixed_length.
+folded. Reports differ on whether the Engine keeps them (apple/coremltools issues 1909, 2370): hence `fixed`. Of a
+`range` it runs the default shape alone, 30 s (Apple, forum thread 724930; measured in issue 2370).
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ from coremltools.converters.mil.mil import get_new_symbol, types
 
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.layers import Layers, converted, product, split
+from simul_whisper.mel import HOPS_PER_FRAME
 from simul_whisper.network import sinusoids
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.model import Dims, Tensors
@@ -35,17 +37,24 @@ def build(dims: Dims, tensors: Tensors, conversion: Conversion, progress: Progre
     It takes `logmel_data`, float32 (1, n_mels, n_hops), and gives `output`, float32 (1, n_hops / 2, n_audio_state).
     """
     program = _Network(dims, tensors, conversion, progress).program()
-    shape = longest = (1, dims.n_mels, window_hops(dims)[-1])
-    if not conversion.fixed_length:
-        shape = ct.EnumeratedShapes([(1, dims.n_mels, n_hops) for n_hops in window_hops(dims)], default=longest)
     progress(Progress(Stage.CONVERTING, "the program"))
     return converted(
         program,
         conversion,
         progress,
-        inputs=[ct.TensorType(name=INPUT, shape=shape, dtype=np.float32)],
+        inputs=[ct.TensorType(name=INPUT, shape=_input_shape(dims, conversion), dtype=np.float32)],
         outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
     )
+
+
+def _input_shape(dims: Dims, conversion: Conversion) -> Any:
+    """Return what coremltools takes for the shape; the default is the longest window."""
+    *shorter, longest = ((1, dims.n_mels, n_hops) for n_hops in window_hops(dims))
+    if conversion.shapes == "enumerated":
+        return ct.EnumeratedShapes([*shorter, longest], default=longest)
+    if conversion.shapes == "range":
+        return ct.Shape((1, dims.n_mels, ct.RangeDim(HOPS_PER_FRAME, longest[-1], default=longest[-1])))
+    return longest
 
 
 class _Network:
@@ -60,7 +69,7 @@ class _Network:
     def program(self) -> Any:
         """Return the MIL program."""
         longest = window_hops(self._dims)[-1]
-        n_hops = longest if self._conversion.fixed_length else get_new_symbol()
+        n_hops = longest if self._conversion.shapes == "fixed" else get_new_symbol()
         spec = mb.TensorSpec((1, self._dims.n_mels, n_hops), dtype=types.fp32)
         target = ct.target[self._conversion.target]
 
@@ -93,7 +102,7 @@ class _Network:
         """Return the positional embedding, as long as x."""
         table = np.array(sinusoids(self._dims.n_audio_ctx, self._dims.n_audio_state))
         table = table.T[None, :, None, :].astype(self._layers.dtype)
-        if self._conversion.fixed_length:
+        if self._conversion.shapes == "fixed":
             return table
         # The one place where the length is looked at. Masks keep the other dimensions known to later ops.
         whole = [True, True, True, False]

@@ -26,6 +26,11 @@ from simul_whisper.weights.model import Tensors
 _EPSILON = 1e-5
 # Batched over n and h: (n, c, h, w) and (n, w, h, u) give (n, c, h, u). The only product that MIL has in this layout.
 _PRODUCT = "nchw,nwhu->nchu"
+# int8: a scale for each output channel. int4: one for each 32 inputs of it; widths that are no multiple stay float16.
+_LINEAR: dict[str, dict[str, Any]] = {
+    "int8": {"dtype": "int8"},
+    "int4": {"dtype": "int4", "granularity": "per_block", "block_size": 32},
+}
 
 
 class Layers:
@@ -88,7 +93,8 @@ def converted(program: Any, conversion: Conversion, progress: ProgressHandler, *
     if conversion.quantize == "none":
         return model
     progress(Progress(Stage.CONVERTING, f"the weights to {conversion.quantize}"))
-    with _quiet():
+    # coremltools divides zeros by the scale of a block of zeros, zero, and takes them for zeros again.
+    with _quiet(), np.errstate(invalid="ignore", over="ignore"):
         quantized = _quantized(model, conversion)
     discard(model)
     return quantized
@@ -112,8 +118,8 @@ def discard(model: Any) -> None:
 
 def _quantized(model: Any, conversion: Conversion) -> Any:
     """Return the model with the weights of its convolutions quantised, all else as it was."""
-    if conversion.quantize == "int8":
-        linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8")
+    if conversion.quantize in _LINEAR:
+        linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", **_LINEAR[conversion.quantize])
         return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": linear}))
     palette = optimize.OpPalettizerConfig(mode="kmeans", nbits=int(conversion.quantize.removeprefix("palette")))
     return optimize.palettize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": palette}))

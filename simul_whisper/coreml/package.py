@@ -15,7 +15,7 @@ import numpy as np
 from simul_whisper.coreml import decoder_package, writing
 from simul_whisper.coreml.conversion import Conversion, Precision
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.locate import package_name
+from simul_whisper.coreml.locate import check_name, package_name
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX
 from simul_whisper.coreml.writing import Converted
 from simul_whisper.errors import SimulWhisperError
@@ -37,20 +37,24 @@ def convert_model(
     *,
     part: Part = "encoder",
     alignment_heads: tuple[Head, ...] | None = None,
+    name: str | None = None,
 ) -> tuple[Converted, ...]:
     """Load a model as `load_weights` does and convert its encoder, its decoder or both, in this order.
 
+    name: what the packages call the model; None for its own name. Raises ConfigError for a name that no file can have.
     Raises what `load_weights`, `convert` and `convert_decoder` raise; what is impossible before anything is written.
     """
+    if name is not None:
+        check_name(name)
     if part != "encoder":
         decoder_package.check(conversion, alone=part == "decoder")
     elif alignment_heads is None:
         # They do not concern the encoder: a model without any can be converted too.
         alignment_heads = ((0, 0),)
     weights = load_weights(name_or_path, alignment_heads=alignment_heads, progress=progress)
-    made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress)]
+    made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress, name or "")]
     if part != "encoder":
-        made.append(decoder_package.convert_decoder(weights, output_dir, conversion, progress))
+        made.append(decoder_package.convert_decoder(weights, output_dir, conversion, progress, name or ""))
     return tuple(made)
 
 
@@ -59,25 +63,31 @@ def convert(
     output_dir: Path,
     conversion: Conversion = Conversion(),  # noqa: B008
     progress: ProgressHandler = silent,
+    name: str = "",
 ) -> Converted:
     """Write the encoder of a model into `output_dir` as a Core ML package, or link to one of the same encoder there.
 
-    On macOS it is compiled as well. Raises BackendError without coremltools, ConfigError when nothing can be written.
+    name: what the package calls the model, in place of its own name. On macOS it is compiled as well. Compressed
+    weights are first compared with MLX. Raises BackendError without coremltools, ConfigError when nothing can be
+    written or compression makes nonsense of the weights.
     """
     writing.require_coremltools()
     start_s = time.perf_counter()
-    package = output_dir / package_name(weights.name)
+    package = output_dir / package_name(weights.name, name=name)
     identity = {"encoder_sha256": encoder_digest(weights, conversion.precision), **_settings(conversion)}
+    psnr_db = None
     with writing.folder_in(output_dir) as folder:
         twin = _twin(package, identity)
         if twin:
             compiled = _link(package, twin)
         else:
-            whole = _written(folder / package.name, weights, conversion, identity, progress)
+            whole = folder / package.name
+            psnr_db = _write(whole, weights, conversion, identity, progress)
             writing.clear(package)
             whole.rename(package)
             compiled = writing.compiled(package)
-    return Converted(package, twin, compiled, time.perf_counter() - start_s, describe(package).size_bytes)
+    duration_s = time.perf_counter() - start_s
+    return Converted(package, twin, compiled, duration_s, describe(package).size_bytes, psnr_db=psnr_db)
 
 
 def encoder_digest(weights: Weights, precision: Precision = "float16") -> str:
@@ -124,13 +134,25 @@ def _link(package: Path, twin: Path) -> Path | None:
     return compiled
 
 
-def _written(
+def _write(
     path: Path, weights: Weights, conversion: Conversion, identity: dict[str, str], progress: ProgressHandler
-) -> Path:
+) -> float | None:
+    """Write the package to `path` and return the PSNR of compressed weights. Raises ConfigError for nonsense."""
     # coremltools takes seconds to import, so only when it is going to be used.
     from simul_whisper.coreml import encoder_program, layers
+    from simul_whisper.coreml.quality import check_encoder, encoder_likeness_db
 
-    model = encoder_program.build(weights.dims, weights.tensors, conversion, progress)
-    writing.save(model, path, _DESCRIPTION, identity, weights)
-    layers.discard(model)
-    return path
+    model, metadata, psnr_db = (
+        encoder_program.build(weights.dims, weights.tensors, conversion, progress),
+        identity,
+        None,
+    )
+    try:
+        if conversion.quantize != "none":
+            psnr_db = encoder_likeness_db(Path(model.package_path), weights, progress)
+            check_encoder(psnr_db, conversion.quantize)
+            metadata = identity | {"psnr_db": f"{psnr_db:.1f}"}
+        writing.save(model, path, _DESCRIPTION, metadata, weights)
+    finally:
+        layers.discard(model)
+    return psnr_db

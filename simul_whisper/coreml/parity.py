@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+LEAST_DB = 20.0
+"""What is further away is nonsense; weights of four bits reach 30 dB."""
+
 
 @dataclass(frozen=True)
 class Parity:

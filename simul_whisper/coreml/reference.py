@@ -23,12 +23,14 @@ from simul_whisper.coreml.runtime import CoreMLState
 from simul_whisper.coreml.states import READ, WRITE, PredictionError, ReferenceState, Updates, updates
 from simul_whisper.errors import BackendError
 from simul_whisper.foreign_files import one_line
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.spec import Operation, Value
 
 Array = NDArray[Any]
 _LISTS = frozenset(["values"])
+_COMPRESSED = "constexpr_"
 _LARGEST = np.iinfo(np.int32).max
 _STATE_OPERATORS = frozenset([READ, WRITE])
 # Constants of weight files as float32: a package's functions have most of them in common.
@@ -49,9 +51,18 @@ class ReferenceModel:
 
     Raises ModelNotFoundError, WeightsError, or BackendError for an operator unknown here.
     float16: None follows the program's types; False computes all in float32; True rounds all to float16.
+    keep_expanded: False expands compressed weights anew in every prediction, which takes a fraction of the memory.
     """
 
-    def __init__(self, path: Path, *, function: str = "", float16: bool | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        function: str = "",
+        float16: bool | None = None,
+        keep_expanded: bool = True,
+        progress: ProgressHandler = silent,
+    ) -> None:
         self.description: Description = describe(path)
         if self.description.compiled:
             raise BackendError(f"{path}: a compiled model runs on a Mac only; give the .mlpackage it was made from")
@@ -60,7 +71,7 @@ class ReferenceModel:
 
         self._function = self.description.function(function)
         self._program = read_program(path, function)
-        self._float16 = float16
+        self._float16, self._keeps_expanded, self._progress = float16, keep_expanded, progress
         unknown = sorted({each.type for each in self._program.operations} - set(OPERATORS) - _STATE_OPERATORS)
         if unknown:
             found = one_line(", ".join(unknown))
@@ -85,6 +96,7 @@ class ReferenceModel:
         arrays = self._states(state)
         values: dict[str, Value] = self._checked(inputs)
         for index, step in enumerate(self._steps):
+            self._progress(Progress(Stage.CHECKING, "in NumPy", index, len(self._steps)))
             self._run(index, step, values, arrays)
             for name in step.unused:
                 del values[name]
@@ -132,7 +144,8 @@ class ReferenceModel:
         """Run what depends on no input, such as the expansion of compressed weights, and return all else."""
         operations = []
         for operation in self._program.operations:
-            if all(name in self._known for names in operation.inputs.values() for name in names):
+            is_kept = self._keeps_expanded or not operation.type.startswith(_COMPRESSED)
+            if is_kept and all(name in self._known for names in operation.inputs.values() for name in names):
                 self._known.update(self._computed(operation, self._operands(operation, {}, {})))
             else:
                 operations.append(operation)
@@ -210,13 +223,18 @@ class ReferenceModel:
         return dtype == "float16" if self._float16 is None else self._float16
 
     def _as_declared(self, name: str, value: Value) -> Array:
-        return np.array(value, numpy_type(self._program.types[name].dtype), order="C")
+        """Return an output in its own type; float32 where float16 is not to be seen."""
+        dtype = self._program.types[name].dtype
+        with np.errstate(over="ignore"):
+            return np.array(value, numpy_type("float32" if self._is_precise(dtype) else dtype), order="C")
+
+    def _is_precise(self, dtype: str) -> bool:
+        return dtype == "float16" and self._float16 is False
 
 
 def _checked(feature: Feature, array: Array) -> Array:
-    if array.shape not in feature.shapes:
-        expected = " or ".join(str(shape) for shape in feature.shapes)
-        raise PredictionError(f"got {feature.name} of shape {array.shape}, expected {expected}")
+    if not feature.accepts(array.shape):
+        raise PredictionError(f"got {feature.name} of shape {array.shape}, expected {feature.accepted}")
     if not feature.dtype.startswith("int"):
         return np.array(array, np.float32)
     if array.dtype.kind not in "iu" or np.abs(array, dtype=np.int64).max(initial=0) > _LARGEST:
@@ -224,10 +242,14 @@ def _checked(feature: Feature, array: Array) -> Array:
     return np.array(array, np.int32)
 
 
+@dataclass(eq=False)
 class ReferenceRuntime:
-    """The reference runtime in the place of Apple's: any machine, and no Neural Engine."""
+    """The reference runtime in the place of Apple's: any machine, and no Neural Engine. Parameters: of its models."""
 
-    name = "simul_whisper.coreml.reference:REFERENCE"
+    name: str = "simul_whisper.coreml.reference:REFERENCE"
+    float16: bool | None = None
+    keep_expanded: bool = True
+    progress: ProgressHandler = silent
 
     def has_neural_engine(self) -> bool:
         return False
@@ -238,7 +260,13 @@ class ReferenceRuntime:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> ReferenceModel:  # noqa: ARG002
         """Load an .mlpackage, or that function of it; compute units mean nothing here."""
-        return ReferenceModel(path, function=function)
+        return ReferenceModel(
+            path,
+            function=function,
+            float16=self.float16,
+            keep_expanded=self.keep_expanded,
+            progress=self.progress,
+        )
 
 
 REFERENCE = ReferenceRuntime()

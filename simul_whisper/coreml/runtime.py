@@ -98,6 +98,13 @@ class AppleRuntime:
         model: CoreMLModel = package
         return model
 
+    def compute_plan(self, compiled: Path, compute_units: str) -> Any:
+        """Return coremltools' MLComputePlan of an .mlmodelc."""
+        import coremltools
+        from coremltools.models.compute_plan import MLComputePlan
+
+        return MLComputePlan.load_from_path(str(compiled), coremltools.ComputeUnit[compute_units])
+
 
 APPLE = AppleRuntime()
 

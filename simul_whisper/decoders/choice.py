@@ -2,24 +2,60 @@
 
 import importlib.util
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from simul_whisper.config import AlignAttConfig
+from simul_whisper.coreml.preparation import prepared
+from simul_whisper.coreml.runtime import CoreMLRuntime
+from simul_whisper.decoders import TextDecoder
+from simul_whisper.decoders.fallback import FallbackDecoder, Probe, coreml_decoder
 from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.errors import BackendError
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.parameters import resolved_device
+from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.weights.model import Weights
 
-if TYPE_CHECKING:
-    from simul_whisper.decoders.onnx import OnnxDecoder
+
+def choose_decoder(
+    config: AlignAttConfig,
+    weights: Weights,
+    probe: Callable[[], Probe] | None = None,
+    progress: ProgressHandler = silent,
+    runtime: CoreMLRuntime | None = None,
+) -> FallbackDecoder:
+    """Return the decoder that the config asks for. Raises BackendError when it cannot run here.
+
+    Core ML runs only when asked for. Where it cannot, that is reported and MLX is taken, the fastest one of Macs.
+    probe: what Core ML is tried with. runtime: what runs Core ML; None where there is no Core ML.
+    """
+    requested = config.decoder_backend
+    if requested != "coreml":
+        backend = _fastest_backend(config) if requested == "auto" else requested
+        loaded = _decoder(backend, config, weights)
+        decoder = FallbackDecoder(BackendStatus(backend, requested), lambda: loaded)
+        decoder.load()
+        return decoder
+    assert probe is not None
+    kind = coreml_decoder(weights.dims, weights.alignment_heads, config.coreml_compute_units)
+    preparation = prepared(kind, config.coreml_decoder_path, config, weights, runtime)
+    decoder = FallbackDecoder(
+        BackendStatus("mlx", requested),
+        lambda: _decoder("mlx", config, preparation.weights()),
+        preparation,
+        progress,
+        probe,
+    )
+    decoder.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
+    return decoder
 
 
-def choose_decoder(config: AlignAttConfig, weights: Weights) -> "MlxDecoder | OnnxDecoder":
-    """Return the decoder that the config asks for. Raises BackendError when it cannot run here."""
-    backend = config.decoder_backend
-    if backend == "auto":
-        is_mlx = config.backend == "mlx" or _is_fast_in_mlx(config) or not _has_onnx()
-        backend = "mlx" if is_mlx else "onnx"
+def _fastest_backend(config: AlignAttConfig) -> str:
+    is_mlx = config.backend == "mlx" or _is_fast_in_mlx(config) or not _has_onnx()
+    return "mlx" if is_mlx else "onnx"
+
+
+def _decoder(backend: str, config: AlignAttConfig, weights: Weights) -> TextDecoder:
     if backend == "onnx":
         if config.decoder_device == "gpu":
             raise BackendError(

@@ -1,6 +1,7 @@
 """The encoder as a Core ML model: ours, whisper.cpp's or WhisperKit's, told apart by what they say of themselves."""
 
-import math
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,13 @@ class CoreMLEncoder:
     def __init__(self, model: CoreMLModel, description: Description, dims: Dims, compute_units: str = "ALL") -> None:
         self._model, self._dims = model, dims
         self._input, self._output = input_and_output(description, dims)
-        self._longest_first = sorted(self._input.shapes, key=lambda shape: shape[-1], reverse=True)
+        self._lengths = _lengths(description, self._input, dims)
+        # (1, n_mels, ..): all but the length.
+        self._shape = _shape(self._input, dims)
         self.description = f"coreml ({_number_type(description)}, {compute_units})"
 
     def encode(self, mel: Mel) -> Features:
-        """Windows between the lengths that the model takes are filled up with silence.
+        """Windows of lengths that the model does not take are filled up with silence to the next one that it takes.
 
         Raises ShapeConversionError for mel of another shape, CoreMLInferenceError when Core ML fails.
         """
@@ -50,10 +53,11 @@ class CoreMLEncoder:
     def _shape_for(self, mel: Mel) -> tuple[int, ...]:
         """Return the shortest input shape that holds the window."""
         n_mels, n_hops = mel.columns.shape
-        fitting = [shape for shape in self._longest_first if shape[-1] >= n_hops and shape[1] == n_mels]
-        if not fitting:
-            raise ShapeConversionError("mel for the Core ML encoder", self._longest_first[0], (1, n_mels, n_hops))
-        return fitting[-1]
+        place = bisect_left(self._lengths, n_hops)
+        if place == len(self._lengths) or n_mels != self._dims.n_mels:
+            longest = (*self._shape, self._lengths[-1])
+            raise ShapeConversionError("mel for the Core ML encoder", longest, (1, n_mels, n_hops))
+        return (*self._shape, self._lengths[place])
 
     def _features(self, answer: dict[str, NDArray[Any]], n_frames: int) -> Features:
         """Return float32 (n_frames, n_audio_state)."""
@@ -75,20 +79,17 @@ def input_and_output(description: Description, dims: Dims) -> tuple[Feature, Fea
     Raises EncoderNotLoadedError unless mel bins, length and width are those of the decoder's model.
     """
     given, returned = _only(description, description.inputs, "input"), _only(description, description.outputs, "output")
-    source, shape = description.path, given.shapes[0] if given.shapes else ()
+    source, rank = description.path, len(given.ranges or (given.shapes[0] if given.shapes else ()))
     if given.dtype not in ("float16", "float32"):
         raise EncoderNotLoadedError(f"{source}: got an input of {given.dtype}, expected float16 or float32")
-    if len(shape) not in (_CHANNELS_LAST, _CHANNELS_FIRST):
-        raise EncoderNotLoadedError(f"{source}: got an input of {shape}, expected (1, n_mels, n_hops)")
-    if shape[1] != dims.n_mels:
+    if rank not in (_CHANNELS_LAST, _CHANNELS_FIRST):
+        raise EncoderNotLoadedError(f"{source}: got an input of {given.accepted}, expected (1, n_mels, n_hops)")
+    fewest, most = given.ranges[1] if given.ranges else (given.shapes[0][1],) * 2
+    if not fewest <= dims.n_mels <= (dims.n_mels if most is None else most):
         raise EncoderNotLoadedError(
-            f"{source}: belongs to another model: got an encoder of {shape[1]} mel bins, expected {dims.n_mels}"
+            f"{source}: belongs to another model: got an encoder of {fewest} mel bins, expected {dims.n_mels}"
         )
-    for each in given.shapes:
-        if each != (*shape[:-1], each[-1]) or math.prod(shape[:-1]) != dims.n_mels or not _is_window(each[-1], dims):
-            raise EncoderNotLoadedError(
-                f"{source}: got an input of {each}, expected (1, {dims.n_mels}, at most {dims.n_audio_ctx * 2})"
-            )
+    _lengths(description, given, dims)
     for output in returned.shapes:
         width = output[1] if len(output) == _CHANNELS_FIRST else output[-1]
         if output and width != dims.n_audio_state:
@@ -98,8 +99,34 @@ def input_and_output(description: Description, dims: Dims) -> tuple[Feature, Fea
     return given, returned
 
 
-def _is_window(n_hops: int, dims: Dims) -> bool:
-    return 0 < n_hops <= HOPS_PER_FRAME * dims.n_audio_ctx and n_hops % HOPS_PER_FRAME == 0
+def _shape(given: Feature, dims: Dims) -> tuple[int, ...]:
+    """Return the shape of an input but for its length: (1, n_mels) or (1, n_mels, 1)."""
+    rank = len(given.ranges or given.shapes[0])
+    return (1, dims.n_mels, 1)[: rank - 1]
+
+
+def _lengths(description: Description, given: Feature, dims: Dims) -> Sequence[int]:
+    """Return the lengths of mel that the model takes and a window can have, in hops, shortest first.
+
+    Raises EncoderNotLoadedError when there are none, or others.
+    """
+    shape, longest = _shape(given, dims), HOPS_PER_FRAME * dims.n_audio_ctx
+    lengths: Sequence[int]
+    if given.ranges:
+        least, most = given.ranges[-1]
+        first = HOPS_PER_FRAME * max(1, -(-least // HOPS_PER_FRAME))
+        lengths = range(first, min(longest, longest if most is None else most) + 1, HOPS_PER_FRAME)
+        is_known = bool(lengths) and given.accepts((*shape, first))
+    else:
+        lengths = sorted({each[-1] for each in given.shapes})
+        is_known = all(each == (*shape, each[-1]) for each in given.shapes) and all(
+            0 < n_hops <= longest and n_hops % HOPS_PER_FRAME == 0 for n_hops in lengths
+        )
+    if not is_known:
+        raise EncoderNotLoadedError(
+            f"{description.path}: got an input of {given.accepted}, expected (1, {dims.n_mels}, at most {longest})"
+        )
+    return lengths
 
 
 def _number_type(description: Description) -> str:

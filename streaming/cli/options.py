@@ -189,7 +189,8 @@ class ProgressBar:
         self._title = ""
 
     def __call__(self, progress: Progress) -> None:
-        title = f"{progress.stage.value.replace('_', ' ')} {progress.detail}"
+        part = f"{progress.part}: " if progress.part else ""
+        title = f"{part}{progress.stage.value.replace('_', ' ')} {progress.detail}"
         if not progress.total:
             self.close()
             print(f"simul-whisper: {title}", file=sys.stderr)

@@ -12,8 +12,8 @@ def notice_of(event: Event) -> str | None:
             return f"words may be missing before {shown_time(at_s)}: decoding took too long, and was ended early"
         case TranslationSkipped(target, from_s, to_s, why):
             return f"{target}: {shown_time(from_s)} to {shown_time(to_s)} is not translated: {why}"
-        case BackendChanged(before, after, reason):
-            return f"encoder {after} in place of {before}: {reason}"
+        case BackendChanged(before, after, reason, part):
+            return f"{part} {after} in place of {before}: {reason}"
         case Failed(_, message):
             return message
     return None

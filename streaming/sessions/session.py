@@ -311,9 +311,9 @@ class Session:
 
     def _news(self, update: Update) -> list[Event]:
         events = list[Event]()
-        if update.encoder_change:
-            change = update.encoder_change
-            events.append(BackendChanged(change.before, change.after, change.reason))
+        for part, change in (("encoder", update.encoder_change), ("decoder", update.decoder_change)):
+            if change:
+                events.append(BackendChanged(change.before, change.after, change.reason, part))
         if update.language not in (None, self._language):
             assert update.language is not None
             events.append(Language(update.language, self._utterance))

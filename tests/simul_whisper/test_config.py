@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simul_whisper.config import AlignAttConfig, LastWord, SimulWhisperConfig
+from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig
 from simul_whisper.errors import ConfigError
 from simul_whisper.options import option_of
 
@@ -213,6 +213,9 @@ def test_presets_are_settings_to_start_from() -> None:
     assert (config.backend, config.quantization, config.load_in_background) == ("coreml", "fastest", True)
     assert config.language == "de"
     assert AlignAttConfig.preset("mlx_only").backend == "mlx"
+    parts = {name: (each.backend, each.decoder_backend) for name in PRESETS if (each := AlignAttConfig.preset(name))}
+    assert (parts["full_coreml"], parts["hybrid"]) == (("coreml", "coreml"), ("coreml", "mlx"))
+    assert parts["max_performance"] == ("coreml", "auto")
     assert AlignAttConfig.preset("default") == AlignAttConfig()
-    with pytest.raises(ConfigError, match="expected one of default, max_performance, mlx_only"):
+    with pytest.raises(ConfigError, match="expected one of default, max_performance, full_coreml, hybrid, mlx_only"):
         AlignAttConfig.preset("fast")

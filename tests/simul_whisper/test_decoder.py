@@ -104,7 +104,7 @@ def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(weights: Weight
         ({"decoder_backend": "mlx"}, MlxDecoder),
         ({"decoder_backend": "onnx", "backend": "mlx"}, OnnxDecoder),
     ):
-        assert isinstance(choose_decoder(AlignAttConfig.from_mapping(settings), weights), expected)
+        assert isinstance(choose_decoder(AlignAttConfig.from_mapping(settings), weights).load(), expected)
     with pytest.raises(BackendError, match="onnx runs only on the CPU, and decoder_device is gpu"):
         choose_decoder(AlignAttConfig(decoder_backend="onnx", decoder_device="gpu"), weights)
 
@@ -142,7 +142,7 @@ def test_fewer_bits_change_the_logits_little(
 
 def test_without_onnxruntime_mlx_decodes(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert isinstance(choose_decoder(AlignAttConfig(), weights), MlxDecoder)
+    assert isinstance(choose_decoder(AlignAttConfig(), weights).load(), MlxDecoder)
     monkeypatch.setitem(sys.modules, "simul_whisper.decoders.onnx", None)
     with pytest.raises(BackendError, match=r"cannot be used: .*; pip install 'simul-whisper\[cpu\]'"):
         choose_decoder(AlignAttConfig(decoder_backend="onnx"), weights)

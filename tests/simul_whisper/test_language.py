@@ -77,8 +77,9 @@ def test_text_guessed_in_another_language_is_no_context() -> None:
     whisper.refresh_segment()
     updates = listen(whisper, every(1, speech_of(ENGLISH).samples))
     assert updates[-1].language == "en"
-    assert isinstance(model.decoder, ToneDecoder)
-    assert not any(MODEL.tokenizer.sot_prev in prompt for prompt in model.decoder.prompts)
+    decoder = model.decoder.load()
+    assert isinstance(decoder, ToneDecoder)
+    assert not any(MODEL.tokenizer.sot_prev in prompt for prompt in decoder.prompts)
 
 
 class _Sure(_Unsure):

@@ -208,8 +208,9 @@ def test_an_utterance_continues_the_clock_and_remembers_the_text() -> None:
     )
     assert heard_second[0].keep_from_sample == shift
     assert text_of(heard_second) == second.text
-    assert isinstance(model.decoder, ToneDecoder)
-    prompt = model.decoder.prompts[-1]
+    decoder = model.decoder.load()
+    assert isinstance(decoder, ToneDecoder)
+    prompt = decoder.prompts[-1]
     context = prompt[: prompt.index(model.tokenizer.sot)]
     assert context[0] == model.tokenizer.sot_prev
     assert model.tokenizer.decode(context) == first.text
@@ -256,10 +257,11 @@ def test_context_and_prompts_stand_in_front_of_the_words() -> None:
     whisper = listener(model, static_init_prompt="Ada", init_prompt="Hello", max_context_tokens=30, decoder_type="beam")
     updates = listen(whisper, every(1, speech.samples))
     assert text_of(updates) == speech.text
-    assert isinstance(model.decoder, ToneDecoder)
+    decoder = model.decoder.load()
+    assert isinstance(decoder, ToneDecoder)
     sot, decode = model.tokenizer.sot, model.tokenizer.decode
-    contexts = [decode(prompt[: prompt.index(sot)]) for prompt in model.decoder.prompts]
-    texts = [decode(prompt[prompt.index(sot) :]) for prompt in model.decoder.prompts]
+    contexts = [decode(prompt[: prompt.index(sot)]) for prompt in decoder.prompts]
+    texts = [decode(prompt[prompt.index(sot) :]) for prompt in decoder.prompts]
     assert contexts[0] == " Ada Hello"
     assert all(context.startswith(" Ada") for context in contexts)
     assert contexts[-1] != contexts[0]
@@ -267,7 +269,7 @@ def test_context_and_prompts_stand_in_front_of_the_words() -> None:
         # The oldest token may be a part of a character.
         older = context.removeprefix(" Ada").lstrip("\ufffd")
         assert older + text in " Hello" + speech.text
-    assert max(len(prompt) for prompt in model.decoder.prompts) < 448
+    assert max(len(prompt) for prompt in decoder.prompts) < 448
 
 
 def test_silence_is_no_text_and_no_cost_to_what_follows() -> None:

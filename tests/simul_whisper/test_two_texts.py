@@ -13,7 +13,6 @@ from simul_whisper import SAMPLE_RATE, AlignAttConfig, ConfigError, Model, Padde
 from simul_whisper.committed_tokens import CommittedToken
 from simul_whisper.decoding import Decoding, TextUpdate
 from simul_whisper.encoders import Features
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
 from simul_whisper.mel import Mel
 from tests.listener import assert_heard, every, listen, listener, pieces, words_of
 from tests.properties import examples
@@ -104,7 +103,7 @@ class CountingDecoder(ToneDecoder):
 
 def test_a_window_is_encoded_and_projected_once_for_both_texts() -> None:
     encoder, decoder = CountingEncoder(), CountingDecoder(GERMAN.tokenizer, "de")
-    model = replace(GERMAN, encoder=FallbackEncoder(EncoderStatus("tones"), lambda: encoder), decoder=decoder)
+    model = GERMAN.using(encoder, decoder)
     updates = listen(translator(model), every(1.0, speech_of(random_words(9)).samples))
     n_passes = sum(bool(update.audio_end_s) for update in updates[:-1]) + 1
     assert encoder.n_windows == decoder.n_windows == n_passes
@@ -117,7 +116,7 @@ class Untranslating(ToneDecoder):
 
 def test_a_translation_that_stays_behind_costs_the_transcript_no_word() -> None:
     """However little is translated, windows are cut between words."""
-    model = replace(GERMAN, decoder=Untranslating(GERMAN.tokenizer, "de"))
+    model = GERMAN.using(decoder=Untranslating(GERMAN.tokenizer, "de"))
     for lead_samples in range(0, 8_000, 1_600):
         speech = speech_of(random_words(24), [4_000], lead_samples)
         whisper = translator(model, audio_max_len=5.0, segment_length=0.5)

@@ -15,8 +15,9 @@ logging.getLogger("coremltools").setLevel(logging.ERROR)
 ct = pytest.importorskip("coremltools", exc_type=ImportError)
 
 from coremltools.converters.mil import Builder as mb  # noqa: E402, N813
+from coremltools.converters.mil.mil import get_new_symbol  # noqa: E402
 
-__all__ = ["BIAS", "LENGTH", "WEIGHT", "Array", "X", "expected", "mb", "network", "saved"]
+__all__ = ["BIAS", "LENGTH", "WEIGHT", "Array", "X", "ct", "expected", "mb", "network", "saved"]
 
 Array = NDArray[np.float32]
 LENGTH = 20
@@ -48,15 +49,19 @@ def saved(
     precision: str = "FLOAT32",
     target: str = "macOS13",
     compress: Callable[[Any], Any] = lambda model: model,
+    shape: Any = None,
 ) -> Path:
+    """shape: of the input, as coremltools' converter has it, where it is not fixed in its length."""
     system = getattr(ct.target, target)
-    spec = mb.TensorSpec(shape=(1, 8, LENGTH))
+    spec = mb.TensorSpec(shape=(1, 8, get_new_symbol() if shape else LENGTH))
     program = mb.program(input_specs=[spec], opset_version=system)(lambda x: build(x))
     options = {"compute_precision": getattr(ct.precision, precision), "minimum_deployment_target": system}
     path = folder / "model.mlpackage"
     with warnings.catch_warnings():
         # coremltools leaves temporary folders to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
+        if shape:
+            options["inputs"] = [ct.TensorType(name="x", shape=shape)]
         model = ct.convert(program, convert_to="mlprogram", skip_model_load=True, **options)
         compress(model).save(str(path))
         del model, program

@@ -10,7 +10,7 @@ import pytest
 from simul_whisper import ModelNotFoundError, WeightsError
 from simul_whisper.coreml.contents import NumberType, contents
 from simul_whisper.coreml.description import Feature, describe
-from tests.simul_whisper.coreml.programs import LENGTH, mb, saved
+from tests.simul_whisper.coreml.programs import LENGTH, ct, mb, saved
 
 MEL: dict[str, Any] = {
     "hasShapeFlexibility": "0",
@@ -21,6 +21,13 @@ MEL: dict[str, Any] = {
     "shape": "[1, 80, 1, 3000]",
     "name": "melspectrogram_features",
     "type": "MultiArray",
+}
+# As coremltools' own sources have it, which Apple's compiler is built from: lower and upper bounds, -1 for none.
+RANGE: dict[str, Any] = {
+    "hasShapeFlexibility": "1",
+    "shape": "[1, 80, 1, 1]",
+    "shapeRange": "[[1, 1], [80, 80], [1, 1], [1, -1]]",
+    "shapeFlexibility": "1 × 80 × 1 × 1...",
 }
 EMBEDS = MEL | {"name": "encoder_output_embeds", "shape": "[1, 384, 1, 1500]"}
 PROGRAM = """program(1.0)
@@ -82,6 +89,25 @@ def test_enumerated_shapes_have_the_default_first(tmp_path: Path) -> None:
     path = compiled(tmp_path, inputSchema=[MEL | listed], outputSchema=[EMBEDS | {"shape": "[]"}])
     assert describe(path).inputs[0].shapes == ((1, 80, 1, 3000), (1, 80, 1, 1000))
     assert describe(path).outputs[0].shapes == ()
+
+
+def test_a_range_of_shapes(tmp_path: Path) -> None:
+    shape = ct.Shape((1, 8, ct.RangeDim(2, 40, default=LENGTH)))
+    (x,) = describe(saved(tmp_path, lambda x: mb.relu(x=x, name="y"), shape=shape)).inputs
+    assert (x.shapes, x.ranges) == (((1, 8, LENGTH),), ((1, 1), (8, 8), (2, 40)))
+    (mel,) = describe(compiled(tmp_path, inputSchema=[MEL | RANGE])).inputs
+    assert (mel.shapes, mel.ranges) == (((1, 80, 1, 1),), ((1, 1), (80, 80), (1, 1), (1, None)))
+
+
+def test_what_a_feature_accepts() -> None:
+    listed = Feature("x", ((1, 8, 20), (1, 8, 10)), "float32")
+    assert listed.accepted == "(1, 8, 20) or (1, 8, 10)"
+    assert [listed.accepts((1, 8, n)) for n in (10, 15, 20)] == [True, False, True]
+    ranged = Feature("x", ((1, 8, 1),), "float32", ((1, 1), (8, None), (2, 40)))
+    assert ranged.accepted == "(1, 8 or more, 2 to 40)"
+    assert [ranged.accepts((1, 99, n)) for n in (1, 2, 40, 41)] == [False, True, True, False]
+    assert not ranged.accepts((1, 8))
+    assert not ranged.accepts((1, 8, 2, 1))
 
 
 @pytest.mark.parametrize("suffix", [".mlpackage", ".mlmodelc"])
@@ -188,7 +214,7 @@ def test_contents_that_keep_work_off_the_neural_engine(tmp_path: Path) -> None:
 
 
 def test_contents_of_a_compiled_model(tmp_path: Path) -> None:
-    path = compiled(tmp_path, inputSchema=[MEL | {"hasShapeFlexibility": "1", "shapeRange": "[[1, 1], [80, 80]]"}])
+    path = compiled(tmp_path, inputSchema=[MEL | RANGE])
     (path / "model.mil").write_text("\n".join(line for line in PROGRAM.splitlines() if "BLOBFILE" not in line))
     found = contents(path)
     assert found.histogram == {"conv": 1, "split": 1, "reshape": 1, "gather": 1}
@@ -197,7 +223,8 @@ def test_contents_of_a_compiled_model(tmp_path: Path) -> None:
         "in float32, which the Neural Engine does not have: 1 of 4 operations",
         "not run by the Neural Engine: gather (x1)",
         "tensors of more than 5 dimensions: reshape (x1)",
-        "an input takes a range of shapes: only the default shape can run on the Neural Engine",
+        "melspectrogram_features has a range of shapes, of which the Neural Engine can run the default alone: "
+        "(1, 80, 1, 1)",
     )
 
 

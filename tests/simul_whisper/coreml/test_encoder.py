@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from simul_whisper import EncoderNotLoadedError, ShapeConversionError
-from simul_whisper.coreml.description import Description, Feature
+from simul_whisper.coreml.description import Description, Feature, Range
 from simul_whisper.coreml.runtime import CoreMLState
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.mel import Mel, silence_in
@@ -30,6 +30,10 @@ WHISPER_CPP = Description(
     {},
     0,
 )
+# Somebody's, converted with ct.RangeDim(): the default length is 1, and there is no upper bound.
+RANGED = replace(
+    WHISPER_CPP, inputs=(Feature("logmel_data", ((1, 80, 1),), "float32", ((1, 1), (80, 80), (101, None))),)
+)
 WHISPERKIT = Description(
     Path("AudioEncoder.mlmodelc"),
     (Feature("melspectrogram_features", ((1, 80, 1, 3000),), "float16"),),
@@ -37,6 +41,10 @@ WHISPERKIT = Description(
     {"computePrecision": "Mixed (Float16, Int32)"},
     0,
 )
+
+
+def ranged_of(*ranges: Range) -> Description:
+    return replace(RANGED, inputs=(replace(RANGED.inputs[0], ranges=ranges),))
 
 
 @dataclass
@@ -57,7 +65,7 @@ class Echo:
         [(name, mel)] = inputs.items()
         feature = self.description.inputs[0]
         assert (name, mel.dtype.name) == (feature.name, feature.dtype)
-        assert mel.shape in feature.shapes
+        assert feature.accepts(mel.shape)
         self.asked.append(mel)
         frames = mel.reshape(80, -1, 2).mean(axis=(0, 2))
         rows = np.repeat(frames[:, None], DIMS.n_audio_state, axis=1)
@@ -70,7 +78,11 @@ def mel_of(n_hops: int) -> Mel:
     return Mel(np.repeat(columns[None], 80, axis=0), n_hops // 2)
 
 
-@pytest.mark.parametrize("description", [OURS, WHISPER_CPP, WHISPERKIT], ids=["ours", "whisper.cpp", "whisperkit"])
+@pytest.mark.parametrize(
+    "description",
+    [OURS, WHISPER_CPP, WHISPERKIT, RANGED],
+    ids=["ours", "whisper.cpp", "whisperkit", "ranged"],
+)
 @pytest.mark.parametrize("n_hops", [2, 500, 502, 3000])
 def test_every_layout_gives_one_vector_per_frame_of_the_window(description: Description, n_hops: int) -> None:
     features = CoreMLEncoder(Echo(description), description, DIMS).encode(mel_of(n_hops))
@@ -80,11 +92,23 @@ def test_every_layout_gives_one_vector_per_frame_of_the_window(description: Desc
     np.testing.assert_allclose(features[:, 7], expected, atol=2e-3)
 
 
-@pytest.mark.parametrize(("n_hops", "sent"), [(2, 500), (500, 500), (502, 1000), (1002, 3000)])
-def test_the_shortest_window_that_fits_is_filled_with_silence(n_hops: int, sent: int) -> None:
-    model = Echo(OURS)
+@pytest.mark.parametrize(
+    ("description", "n_hops", "sent"),
+    [
+        (OURS, 2, 500),
+        (OURS, 500, 500),
+        (OURS, 502, 1000),
+        (OURS, 1002, 3000),
+        (RANGED, 2, 102),
+        (RANGED, 102, 102),
+        (RANGED, 502, 502),
+        (RANGED, 3000, 3000),
+    ],
+)
+def test_the_shortest_window_that_fits_is_filled_with_silence(description: Description, n_hops: int, sent: int) -> None:
+    model = Echo(description)
     mel = mel_of(n_hops)
-    CoreMLEncoder(model, OURS, DIMS).encode(mel)
+    CoreMLEncoder(model, description, DIMS).encode(mel)
     [asked] = model.asked
     assert asked.shape == (1, 80, sent)
     assert (asked[:, :, n_hops:] == np.float32(silence_in(mel))).all()
@@ -107,6 +131,11 @@ def test_a_quantized_package_says_so() -> None:
     ("description", "complaint"),
     [
         (replace(WHISPER_CPP, inputs=(Feature("logmel_data", ((1, 128, 3000),), "float32"),)), "128 mel bins"),
+        (ranged_of((1, 1), (128, 128), (1, 3000)), "128 mel bins"),
+        (ranged_of((1, 1), (80, 80), (3002, None)), r"got an input of \(1, 80, 3002 or more\)"),
+        (ranged_of((2, 4), (80, 80), (1, 3000)), r"got an input of \(2 to 4, 80, 1 to 3000\)"),
+        (ranged_of((1, 1), (80, 80), (1, 1)), r"expected \(1, 80, at most 3000\)"),
+        (ranged_of((1, 1), (1, 3000)), r"expected \(1, n_mels, n_hops\)"),
         (replace(WHISPER_CPP, outputs=(Feature("output", ((1, 1500, 512),), "float32"),)), "width 512, expected 384"),
         (replace(WHISPERKIT, outputs=(Feature("output", ((1, 512, 1, 1500),), "float16"),)), "width 512, expected 384"),
         (replace(WHISPER_CPP, inputs=(Feature("logmel_data", (), "float32"),)), "expected \\(1, n_mels, n_hops\\)"),

@@ -16,6 +16,9 @@ from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.coreml.spec import read_program
+from simul_whisper.coreml.states import PredictionError
+from simul_whisper.encoders.coreml import CoreMLEncoder
+from simul_whisper.mel import Mel
 from simul_whisper.network import Encoder
 from simul_whisper.progress import Progress, Stage
 from simul_whisper.weights import Dims
@@ -88,9 +91,17 @@ def test_in_float16_it_stays_close(tmp_path: Path, attention: Any) -> None:
     assert parity(features_of(package, mel), features_of_mlx(DIMS, mel)).psnr_db >= 60
 
 
-@pytest.mark.parametrize("target", ["macOS13", "macOS15"])
 @pytest.mark.parametrize(
-    ("quantize", "least_db", "share"), [("int8", 35, 0.6), ("palette6", 25, 0.55), ("palette4", 15, 0.4)]
+    ("quantize", "target", "least_db", "share"),
+    [
+        ("int8", "macOS13", 35, 0.6),
+        ("int8", "macOS15", 35, 0.6),
+        ("palette6", "macOS13", 25, 0.55),
+        ("palette6", "macOS15", 25, 0.55),
+        ("palette4", "macOS13", 15, 0.4),
+        ("palette4", "macOS15", 15, 0.4),
+        ("int4", "macOS15", 20, 0.45),
+    ],
 )
 def test_quantised_it_is_smaller_and_still_close(
     tmp_path: Path, target: Any, quantize: Any, least_db: float, share: float
@@ -117,16 +128,37 @@ def test_the_interface_is_whisper_cpps_and_takes_shorter_windows(tmp_path: Path)
 
 
 def test_a_fixed_length_is_the_only_one(tmp_path: Path) -> None:
-    description = describe(saved(tmp_path, DIMS, Conversion(fixed_length=True)))
+    description = describe(saved(tmp_path, DIMS, Conversion(shapes="fixed")))
     assert description.inputs[0].shapes == ((1, DIMS.n_mels, 12),)
     assert description.outputs[0].shapes == ((1, 6, DIMS.n_audio_state),)
+
+
+def test_a_range_takes_every_length(tmp_path: Path) -> None:
+    package = saved(tmp_path, DIMS, replace(EXACT, shapes="range"))
+    (mel,) = describe(package).inputs
+    assert (mel.shapes, mel.ranges) == (((1, DIMS.n_mels, 12),), ((1, 1), (DIMS.n_mels, DIMS.n_mels), (2, 12)))
+    for n_hops in (2, 10, 12):
+        given = mel_of(DIMS, n_hops)
+        np.testing.assert_allclose(features_of(package, given), features_of_mlx(DIMS, given), atol=1e-5)
+    with pytest.raises(PredictionError, match=r"\(1, 4, 14\), expected \(1, 4, 2 to 12\)"):
+        features_of(package, mel_of(DIMS, 14))
+
+
+@pytest.mark.parametrize("n_hops", [2, 10, 12])
+def test_a_range_gets_windows_as_they_are(n_hops: int, tmp_path: Path) -> None:
+    package = saved(tmp_path, DIMS, replace(EXACT, shapes="range"))
+    mel = mel_of(DIMS, n_hops)
+    features = CoreMLEncoder(ReferenceModel(package), describe(package), DIMS).encode(Mel(mel[0], n_hops // 2))
+    np.testing.assert_allclose(features, features_of_mlx(DIMS, mel)[0], atol=1e-5)
 
 
 def test_the_windows_of_whisper() -> None:
     assert encoder_program.window_hops(replace(DIMS, n_audio_ctx=1500)) == (500, 1000, 1500, 2000, 3000)
 
 
-@pytest.mark.parametrize("conversion", [Conversion(), Conversion(target="macOS15", attention="fused")])
+@pytest.mark.parametrize(
+    "conversion", [Conversion(), Conversion(shapes="range"), Conversion(target="macOS15", attention="fused")]
+)
 def test_only_the_slice_of_the_positions_looks_at_the_length(tmp_path: Path, conversion: Conversion) -> None:
     found = read_program(saved(tmp_path, DIMS, conversion))
     ops = Counter(each.type for each in found.operations)
@@ -137,7 +169,7 @@ def test_only_the_slice_of_the_positions_looks_at_the_length(tmp_path: Path, con
 
 
 def test_a_fixed_length_needs_nothing_else(tmp_path: Path) -> None:
-    found = read_program(saved(tmp_path, DIMS, Conversion(fixed_length=True)))
+    found = read_program(saved(tmp_path, DIMS, Conversion(shapes="fixed")))
     assert {each.type for each in found.operations} <= set(ON_THE_ENGINE)
 
 

@@ -7,13 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper.coreml.contents import contents
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.reference import REFERENCE
+from simul_whisper.coreml.operators import constexpr_blockwise_shift_scale
+from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
 from simul_whisper.coreml.runtime import open_model
 from simul_whisper.encoders.coreml import CoreMLEncoder, input_and_output
 from simul_whisper.errors import EncoderNotLoadedError, WeightsError
@@ -107,7 +109,8 @@ def test_a_damaged_package_is_read_or_refused(name: Path, data: st.DataObject, t
         read(package)
 
 
-METADATA = json.dumps([{"inputSchema": [MEL | {"enumeratedShapes": "[[1, 80, 1, 3000]]"}], "outputSchema": [EMBEDS]}])
+FLEXIBLE = {"enumeratedShapes": "[[1, 80, 1, 3000]]", "shapeRange": "[[1, 1], [80, 80], [1, 1], [1, 3000]]"}
+METADATA = json.dumps([{"inputSchema": [MEL | FLEXIBLE], "outputSchema": [EMBEDS]}])
 
 
 def compiled(folder: Path, metadata: bytes = METADATA.encode(), program: bytes = b"") -> Path:
@@ -179,6 +182,12 @@ def _many_inputs(spec: Any) -> None:
         spec.description.input.add()
 
 
+def _many_ranges(spec: Any) -> None:
+    described = spec.description.input[0].type.multiArrayType
+    del described.shape[:]
+    described.shapeRange.MergeFromString(b"\x0a\x00" * 1_000_000)
+
+
 def _bomb(package: Path) -> None:
     """Millions of empty messages, two bytes each."""
     n = 4_000_000
@@ -199,11 +208,22 @@ def _inside(tag: bytes, content: bytes) -> bytes:
     return tag + bytes([n & 127 | 128, n >> 7 & 127 | 128, n >> 14 & 127]) + content
 
 
+def _range_reversed(spec: Any) -> None:
+    for least, most in ((1, 1), (8, 8), (20, 2)):
+        bounds = spec.description.input[0].type.multiArrayType.shapeRange.sizeRanges.add()
+        bounds.lowerBound, bounds.upperBound = least, most
+
+
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a model elsewhere": (_elsewhere, r"got the model at '\.\./\.\./\.\./etc/passwd'"),
     "weights elsewhere": (_changed(_blob_elsewhere), "got weights at"),
     "weights beyond the file": (_changed(_blob_far_away), "truncated"),
     "a hundred inputs": (_changed(_many_inputs), "this is no encoder"),
+    "a range reversed": (
+        _changed(_range_reversed),
+        r"got the ranges \[\[1, 1\], \[8, 8\], \[20, 2\]\] for 3 dimensions",
+    ),
+    "millions of ranges": (_changed(_many_ranges), "for 0 dimensions"),
     "millions of messages": (_bomb, "damaged"),
     "messages in messages": (_deep, "damaged"),
     "a large specification": (lambda package: (package / _SPEC).write_bytes(bytes(9 << 20)), "expected at most"),
@@ -217,6 +237,42 @@ def test_what_means_harm_is_refused_by_name(name: str, copy: Path) -> None:
     harm(copy)
     with pytest.raises(WeightsError, match=said):
         describe(copy)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its weights are blocks of four-bit numbers."""
+    from tests.simul_whisper.coreml.test_reference import quantized
+
+    in_blocks = quantized(dtype="int4", granularity="per_block", block_size=4)
+    return saved(tmp_path_factory.mktemp("packed"), precision="FLOAT16", target="macOS15", compress=in_blocks)
+
+
+def _four_bits(spec: Any) -> Any:
+    from coremltools.proto import MIL_pb2
+
+    from simul_whisper.coreml.spec import _stored_values
+
+    return next(each for each in _stored_values(spec) if each.type.tensorType.dataType == MIL_pb2.INT4)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 767, 769, 2**40, 2**63])
+def test_four_bit_weights_of_another_length_are_refused(n_bytes: int, packed: Path, tmp_path: Path) -> None:
+    package = Path(shutil.copytree(packed, tmp_path / "short.mlpackage"))
+    weights = package / _SPEC.parent / "weights" / "weight.bin"
+    header, content = _four_bits(model_of(package)).blobFileValue.offset, bytearray(weights.read_bytes())
+    assert content[header + 8 : header + 16] == (768).to_bytes(8, "little")
+    content[header + 8 : header + 16] = n_bytes.to_bytes(8, "little")
+    weights.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"weight\.bin: got .* bytes.*, expected"):
+        ReferenceModel(package)
+
+
+@pytest.mark.parametrize("blocks", [(64, 3, 1, 3), (64, 16, 1, 3), (65, 2, 1, 3), (64, 0, 1, 3), (384,), ()])
+def test_scales_that_fit_no_block_are_refused(blocks: tuple[int, ...]) -> None:
+    scale = np.ones(blocks, np.float32)
+    with pytest.raises((ValueError, LookupError, ArithmeticError)):
+        constexpr_blockwise_shift_scale(np.ones((64, 8, 1, 3), np.int8), scale)
 
 
 def test_an_operation_without_operands_is_refused(copy: Path) -> None:
@@ -238,6 +294,25 @@ def test_an_encoder_with_an_impossible_window_is_refused(shape: list[int], tmp_p
     found = describe(compiled(tmp_path, json.dumps(content).encode()))
     with pytest.raises(EncoderNotLoadedError, match="got an input of"):
         CoreMLEncoder(object(), found, DIMS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [[[1, 1]], [[1, 1], [4, 4], [12, 2]], [[1, 1], [4, 4], [-1, 12]], [[1, 1], [4, 4], [1, 2, 3]], [1, 4, 12], {}, "x"],
+    ids=str,
+)
+def test_a_range_that_is_none_is_refused(ranges: Any, tmp_path: Path) -> None:
+    ranged = MEL | {"shape": "[1, 4, 12]", "shapeRange": json.dumps(ranges)}
+    content = [{"inputSchema": [ranged], "outputSchema": [EMBEDS]}]
+    with pytest.raises(WeightsError, match=r"inputSchema cannot be understood \(got the (ranges|shape)"):
+        describe(compiled(tmp_path, json.dumps(content).encode()))
+
+
+def test_a_range_without_end_takes_no_memory(tmp_path: Path) -> None:
+    ranged = MEL | {"shape": "[1, 4, 1]", "shapeRange": json.dumps([[0, 2**63], [4, 2**63], [0, 10**30]])}
+    content = [{"inputSchema": [ranged], "outputSchema": [EMBEDS | {"shape": "[]"}]}]
+    (given, _) = input_and_output(describe(compiled(tmp_path, json.dumps(content).encode())), DIMS)
+    assert given.accepts((1, 4, 12))
 
 
 def test_what_means_harm_takes_no_memory(true: Path, tmp_path: Path) -> None:

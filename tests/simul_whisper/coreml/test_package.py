@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from simul_whisper import BackendError, ConfigError
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.package import convert, encoder_digest, package_name
+from simul_whisper.coreml.parity import LEAST_DB
+from simul_whisper.coreml.quality import encoder_likeness_db
 from simul_whisper.weights import Weights, load_weights
 from streaming.cli import main
 from tests.simul_whisper.weights.build import DIMS, HEADS, random_tensors, write_huggingface, write_mlx
@@ -69,12 +72,13 @@ def test_the_digest_sees_only_what_the_precision_keeps(parent: Weights) -> None:
     ("values", "said"),
     [
         ({"precision": "int8"}, "float16, float32"),
-        ({"quantize": "int4"}, "palette6"),
+        ({"quantize": "int2"}, "int4, palette6"),
+        ({"quantize": "int4"}, "target = macOS15, got macOS13"),
         ({"target": "macOS12"}, "macOS13"),
         ({"attention": "flash"}, "split, fused"),
         ({"attention": "fused"}, "target = macOS15"),
         ({"quantize": "int8", "precision": "float32"}, "precision = float16"),
-        ({"fixed_length": "yes"}, "fixed_length"),
+        ({"shapes": "any"}, "enumerated, range, fixed"),
     ],
 )
 def test_impossible_conversions_are_refused(values: dict[str, Any], said: str) -> None:
@@ -98,7 +102,7 @@ def test_a_package_says_what_it_is(tmp_path: Path, parent: Weights) -> None:
             "quantize": "int8",
             "target": "macOS13",
             "attention": "split",
-            "fixed_length": "False",
+            "shapes": "enumerated",
             "coremltools_version": importlib.metadata.version("coremltools"),
         }.items()
     )
@@ -122,7 +126,7 @@ def test_a_model_with_the_same_encoder_gets_a_link(tmp_path: Path, parent: Weigh
 
 def test_other_encoders_and_other_conversions_are_not_shared(tmp_path: Path, parent: Weights) -> None:
     convert(parent, tmp_path)
-    assert convert(distilled(parent), tmp_path, Conversion(fixed_length=True)).linked_to is None
+    assert convert(distilled(parent), tmp_path, Conversion(shapes="fixed")).linked_to is None
     bias = parent.tensors["encoder.ln_post.bias"] + np.float16(0.5)
     tuned = replace(distilled(parent), name="tuned", tensors={**parent.tensors, "encoder.ln_post.bias": bias})
     assert convert(tuned, tmp_path).linked_to is None
@@ -154,7 +158,7 @@ def test_a_failure_leaves_the_older_package_and_nothing_else(
 
     monkeypatch.setattr("coremltools.models.MLModel.save", full)
     with pytest.raises(ConfigError, match="No space left"):
-        convert(parent, package.parent, Conversion(fixed_length=True))
+        convert(parent, package.parent, Conversion(shapes="fixed"))
     assert describe(package).digest == before
     assert [path.name for path in package.parent.iterdir() if path.suffix != ".mlmodelc"] == [package.name]
 
@@ -199,18 +203,67 @@ def test_on_a_mac_it_is_compiled_and_runs(tiny_package: Path) -> None:
     assert output.shape == (1, 1500, 384)
 
 
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_compressed_weights_are_compared_when_they_are_made(
+    quantize: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = write_mlx(tmp_path / "small", random_tensors())
+    flags = ["--quantize", quantize, "--target", "macOS15", "--output", str(tmp_path)]
+    assert main(["coreml", "convert", str(directory), *flags]) == 0
+    package = tmp_path / "ggml-small-encoder.mlpackage"
+    likeness_db = encoder_likeness_db(package, load_weights(str(directory)))
+    assert LEAST_DB < likeness_db < 80
+    said = f"{likeness_db:.1f}"
+    assert describe(package).metadata["psnr_db"] == said
+    assert f"{said} dB from MLX" in capsys.readouterr().err
+
+
+def test_without_compression_nothing_is_compared(tmp_path: Path, parent: Weights) -> None:
+    converted = convert(parent, tmp_path)
+    assert converted.psnr_db is None
+    assert "psnr_db" not in describe(converted.path).metadata
+
+
+def fragile(weights: Weights) -> Weights:
+    """What computes the same as other weights do, until they are rounded: what is large is multiplied by nothing."""
+    tensors = {name: value.copy() for name, value in weights.tensors.items()}
+    for layer in range(DIMS.n_audio_layer):
+        block = f"encoder.blocks.{layer}"
+        tensors[f"{block}.attn.value.weight"][0], tensors[f"{block}.attn.value.bias"][0] = 0, 0
+        tensors[f"{block}.mlp1.weight"][0], tensors[f"{block}.mlp1.bias"][0] = 0, -100
+        for name in ("attn.out", "mlp2"):
+            tensors[f"{block}.{name}.weight"][:, 0] = 30_000
+    return replace(weights, tensors=tensors)
+
+
+def test_nonsense_is_refused_and_leaves_nothing(
+    tmp_path: Path, parent: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, models, temporary = fragile(parent), tmp_path / "models", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with pytest.raises(ConfigError, match=r"quantize = int8 makes nonsense of these weights: got -?\d+\.\d dB"):
+        convert(weights, models, Conversion(quantize="int8"))
+    assert list(models.iterdir()) == list(temporary.iterdir()) == []
+    assert encoder_likeness_db(convert(weights, models).path, weights) > 50
+    before = describe(package := models / "ggml-parent-encoder.mlpackage").digest
+    with pytest.raises(ConfigError, match="Nothing was written"):
+        convert(weights, models, Conversion(quantize="int8"))
+    assert describe(package).digest == before
+
+
 @pytest.mark.parametrize("write", [write_huggingface, write_mlx])
 def test_the_command_takes_a_model_by_path_even_without_alignment_heads(
     tmp_path: Path, write: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine").mkdir()
     directory = write(tmp_path / "mine", random_tensors(), heads=None)
-    assert main(["coreml", "convert", str(directory), "--output", str(tmp_path), "--fixed-length"]) == 0
+    assert main(["coreml", "convert", str(directory), "--output", str(tmp_path), "--shapes", "fixed"]) == 0
     out, err = capsys.readouterr()
     package = tmp_path / "ggml-mine-encoder.mlpackage"
     assert out.splitlines()[0] == str(package)
     assert "converted in" in err
-    assert describe(package).metadata["fixed_length"] == "True"
+    assert describe(package).metadata["shapes"] == "fixed"
     assert main(["coreml", "convert", str(directory), "--output", str(tmp_path)]) == 0
 
 
@@ -237,12 +290,6 @@ def test_bad_input_is_one_line_and_status_2(
     assert out == ""
     assert said in err
     assert len(err.strip().splitlines()) == 1
-
-
-def test_the_script_names_its_argument() -> None:
-    done = subprocess.run([SCRIPT], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "MODEL" in done.stderr
 
 
 def test_the_command_is_quiet_in_a_program_of_its_own(tmp_path: Path) -> None:

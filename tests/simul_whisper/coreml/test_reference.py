@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simul_whisper import BackendError, ModelNotFoundError, WeightsError
+from simul_whisper import BackendError, ModelNotFoundError, Progress, Stage, WeightsError
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
 from simul_whisper.coreml.states import PredictionError
@@ -82,6 +82,18 @@ def test_compressed_weights(tmp_path: Path, target: str, compress: Callable[[Any
     path = saved(tmp_path, precision="FLOAT16", target=target, compress=compress)
     found = parity(ReferenceModel(path).predict({"x": X})["y"], expected(X))
     assert least_db < found.psnr_db < 75
+
+
+def test_weights_expanded_anew_give_the_same(tmp_path: Path) -> None:
+    path = saved(tmp_path, precision="FLOAT16", compress=quantized())
+    seen: list[Progress] = []
+    model = ReferenceModel(path, keep_expanded=False, progress=seen.append)
+    answers = [each.predict({"x": X})["y"] for each in (ReferenceModel(path), model, model)]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[0], answers[2])
+    assert {each.stage for each in seen} == {Stage.CHECKING}
+    steps = [each.done for each in seen]
+    assert steps == [*range(seen[0].total)] * 2
 
 
 @pytest.mark.parametrize(

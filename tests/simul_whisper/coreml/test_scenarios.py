@@ -37,6 +37,7 @@ def test_auto_takes_core_ml_where_there_is_a_model_and_a_neural_engine(
     assert (info.ane_compiled, info.compute_units, info.fallback_reason) == (True, UNITS, "")
     assert info.package_digest == describe(found).digest
     assert info.encoder.startswith("coreml (")
+    assert info.pipeline == "hybrid: encoder in Core ML, decoder in MLX"
     assert mac.opened == [found]
     assert place.failures() == []
     updates = stream(model, captions)
@@ -69,8 +70,9 @@ def test_auto_falls_back_where_there_is_no_model(place: Place, hub: list[str]) -
     assert info.fallback_reason == "Model not available"
     assert place.failures() == [(Stage.COREML_UNAVAILABLE, "Model not available")]
     assert hub == []
-    assert place.load(device(), wait_for_compilation=True).info.fallback_reason == "Model not available"
-    assert hub == ["tiny.en"]
+    reason = place.load(device(), wait_for_compilation=True).info.fallback_reason
+    assert reason == "Model not available: the hub has no Core ML encoder of tiny.en"
+    assert hub == ["encoder of tiny.en"]
 
 
 def test_mlx_asks_for_no_core_ml(place: Place, package: Path, hub: list[str]) -> None:
@@ -112,9 +114,7 @@ def test_what_can_never_run_is_told_from_the_start_with_one_warning(
         model = place.load(runtime, **settings)  # type: ignore[arg-type]
         assert (model.info.did_fallback, model.info.fallback_reason) == (True, reason)
         assert model.warmup().fallback_reason == reason
-        assert [(each.levelname, each.name) for each in caplog.records] == [
-            ("WARNING", "simul_whisper.encoders.fallback")
-        ]
+        assert [(each.levelname, each.name) for each in caplog.records] == [("WARNING", "simul_whisper.fallback")]
         assert caplog.messages[0].endswith(f"does: {reason}")
     assert [stage for stage, _ in place.failures()] == [Stage.COREML_UNAVAILABLE] * 2
     assert hub == []
@@ -138,7 +138,7 @@ def test_a_package_is_found_by_the_models_name_and_beside_its_weights(
     origin = describe(package).metadata["encoder_sha256"].encode()
     specification.write_bytes(specification.read_bytes().replace(origin, b"0" * 64))
     found = Path(shutil.copytree(package, tmp_path / folder / package.name)).absolute()
-    note_model(describe(found), UNITS, DEVICE, found)
+    note_model([describe(found)], UNITS, DEVICE, found)
     info = place.load(device(), model_path=str(directory)).info
     assert (info.encoder_backend, info.package_digest) == ("coreml", describe(found).digest), info.fallback_reason
 

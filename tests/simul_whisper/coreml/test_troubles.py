@@ -59,7 +59,7 @@ def test_a_download_may_take_longer_than_compilation(
 ) -> None:
     passed_s = 0.0
 
-    def slow_download(_model: str, progress: Callable[[Progress], None]) -> Path:
+    def slow_download(_model: str, progress: Callable[[Progress], None], **_: object) -> Path:
         nonlocal passed_s
         progress(Progress(Stage.DOWNLOADING_COREML))
         passed_s = 3600.0
@@ -67,8 +67,8 @@ def test_a_download_may_take_longer_than_compilation(
         return package
 
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s)
-    monkeypatch.setattr("simul_whisper.encoders.fallback.time", clock)
-    monkeypatch.setattr("simul_whisper.encoders.preparation.fetched_package", slow_download)
+    monkeypatch.setattr("simul_whisper.fallback.time", clock)
+    monkeypatch.setattr("simul_whisper.coreml.preparation.fetched_package", slow_download)
     model = place.load(device(), backend="coreml")
     assert not place.failures()
     assert_heard(stream(model, captions), captions)
@@ -123,7 +123,7 @@ def test_a_download_that_fails_is_reported(
     place: Place, captions: Recording, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     nobody = partial(fetched_package, cache_dir=tmp_path / "hubcache", endpoint="http://127.0.0.1:9")
-    monkeypatch.setattr("simul_whisper.encoders.preparation.fetched_package", nobody)
+    monkeypatch.setattr("simul_whisper.coreml.preparation.fetched_package", nobody)
     model = place.load(device(), backend="coreml")
     [(stage, reason)] = place.failures()
     assert stage is Stage.DOWNLOAD_FAILED

@@ -79,6 +79,7 @@ EVENTS: list[Event] = [
     AudioDropped(1.0, 2.0),
     CutShort(2.5, 3),
     BackendChanged("coreml", "mlx", "it failed"),
+    BackendChanged("coreml", "mlx", "it failed", "decoder"),
     Flushed(3.0),
     Cleared(3.5),
     Recognised(4.0),

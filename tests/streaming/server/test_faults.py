@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from simul_whisper import SAMPLE_RATE
 from simul_whisper.encoders import Features
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
+from simul_whisper.encoders.fallback import FallbackEncoder
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.mel import Mel
 from streaming.events import Ended, Failed, Reason
 from streaming.protocols.native import End, Flush, Numbered, Received, Refused, client_text
@@ -160,7 +161,7 @@ def test_inference_that_raises_in_one_session_leaves_the_others() -> None:
 
     safe = speech_of([word for word in random_words(30, 2) if word != trap])
     with (
-        serving(model=replace(tone_model(), encoder=FallbackEncoder(EncoderStatus("tones"), Trapped))) as served,
+        serving(model=replace(tone_model(), encoder=FallbackEncoder(BackendStatus("tones"), Trapped))) as served,
         Talker(served) as neighbour,
     ):
         neighbour.say(HELLO)
@@ -212,7 +213,7 @@ def test_audio_that_nobody_decodes_waits_outside_and_then_gets_overloaded() -> N
             may_encode.wait()
             return super().encode(mel)
 
-    model = replace(tone_model(), encoder=FallbackEncoder(EncoderStatus("tones"), Stuck))
+    model = replace(tone_model(), encoder=FallbackEncoder(BackendStatus("tones"), Stuck))
     with serving(with_limits(stall_s=0.5), model=model) as served:
         may_encode.clear()
         try:

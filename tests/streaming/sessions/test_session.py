@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model
-from simul_whisper.encoders.fallback import EncoderStatus
+from simul_whisper.fallback import BackendStatus
 from streaming.evaluation.scoring import word_edits
 from streaming.events import (
     AudioDropped,
@@ -129,8 +129,9 @@ def test_silence_between_utterances_is_not_decoded_but_remembered_across() -> No
     while session.is_due:
         windows_s.append(session.step().timing.windows)
     assert sum(windows_s) < 12
-    assert isinstance(model.decoder, ToneDecoder)
-    prompt = model.decoder.prompts[-1]
+    decoder = model.decoder.load()
+    assert isinstance(decoder, ToneDecoder)
+    prompt = decoder.prompts[-1]
     assert model.tokenizer.decode(prompt[1 : prompt.index(model.tokenizer.sot)]) == UTTERANCES[0].text
 
 
@@ -290,9 +291,13 @@ def test_a_change_of_backend_is_told_once() -> None:
     model = tone_model()
     session = Session(CONFIG, model)
     events = session.feed(UTTERANCES[0].samples)
-    model.encoder.status = EncoderStatus("mlx", reason="it broke")
+    model.encoder.part.status = BackendStatus("mlx", reason="it broke")
+    model.decoder.part.status = BackendStatus("onnx", reason="so did it")
     events += heard(session, [UTTERANCES[2].samples])
-    assert of(BackendChanged, events) == [BackendChanged("tones", "mlx", "it broke")]
+    assert of(BackendChanged, events) == [
+        BackendChanged("tones", "mlx", "it broke"),
+        BackendChanged("tones", "onnx", "so did it", "decoder"),
+    ]
 
 
 def test_after_the_end_there_is_no_more() -> None:

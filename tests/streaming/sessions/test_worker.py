@@ -19,7 +19,8 @@ import pytest
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, ModelNotFoundError
 from simul_whisper.decoders import Step
 from simul_whisper.encoders import Features
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
+from simul_whisper.encoders.fallback import FallbackEncoder
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.mel import Mel
 from streaming.events import AudioDropped, CutShort, Ended, Event, Failed, Flushed, Reason
 from streaming.server.log_reader import LogReader
@@ -223,7 +224,7 @@ def test_ready_is_said_only_after_an_inference() -> None:
 
     def load() -> Model:
         may_load.wait(PATIENCE_S)
-        return replace(MODEL, encoder=FallbackEncoder(EncoderStatus("tones"), Watching))
+        return replace(MODEL, encoder=FallbackEncoder(BackendStatus("tones"), Watching))
 
     worker = Worker(load, CONFIG)
     assert (worker.health().is_alive, worker.health().is_ready) == (False, False)

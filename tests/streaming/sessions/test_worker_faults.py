@@ -7,7 +7,8 @@ import pytest
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError
 from simul_whisper.encoders import Features
-from simul_whisper.encoders.fallback import EncoderStatus, FallbackEncoder
+from simul_whisper.encoders.fallback import FallbackEncoder
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.mel import Mel
 from streaming.events import Ended, Failed, Reason
 from streaming.sessions.request import Refusal
@@ -32,7 +33,7 @@ class Trapped(ToneEncoder):
 
 def test_a_session_whose_inference_raises_ends_and_the_others_go_on() -> None:
     safe = speech_of([word for word in random_words(30, 2) if word != Trapped.TRAP])
-    with running(made(replace(MODEL, encoder=FallbackEncoder(EncoderStatus("tones"), Trapped)))) as worker:
+    with running(made(replace(MODEL, encoder=FallbackEncoder(BackendStatus("tones"), Trapped)))) as worker:
         trapped, free = worker.open(voice=OFF), worker.open(voice=OFF)
         free.submit(safe.samples[:50_000])
         trapped.submit(speech_of([1, 2, Trapped.TRAP, 3]).samples)
