@@ -68,7 +68,7 @@ def text_function(n: int, *, has_states: bool) -> Zeros:
 
 
 def functions(*, has_states: bool) -> tuple[Zeros, Zeros, Zeros]:
-    projected = {name: STATES[name] for name in (io.AUDIO_KEYS, io.AUDIO_VALUES)}
+    projected: dict[str, tuple[int, ...]] = {name: STATES[name] for name in (io.AUDIO_KEYS, io.AUDIO_VALUES)}
     audio = Zeros({io.READY: (1,)} if has_states else projected)
     return audio, text_function(io.PREFILL_TOKENS, has_states=has_states), text_function(1, has_states=has_states)
 
