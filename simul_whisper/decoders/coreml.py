@@ -105,6 +105,7 @@ class CoreMLDecoder:
         if state.length + n > n_positions:
             raise BackendError(f"got a text of {state.length + n} tokens, expected at most {n_positions}")
         if len(tokens) != state.caches.n_beams:
+            assert state.length == 0
             state.caches.select([0] * len(tokens))
         asked = [position % n for position in logits_at]
         read = [self._read(state, beam, text, asked) for beam, text in enumerate(tokens)]
