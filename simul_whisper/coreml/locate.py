@@ -71,8 +71,8 @@ def own_directory(model: str) -> Path:
     directory = path.parent if path.is_file() else path
     if not directory.is_dir() or _INSTALLED & set(directory.resolve().parts):
         raise ConfigError(
-            f"{model}: expected a directory of your own to put packages beside the weights, not an installed package, a "
-            "cache, or none; copy the model to one, or choose another place for the packages"
+            f"{model}: expected a directory of your own to put packages beside the weights, not an installed package "
+            "or a cache; copy the model to one, or choose another place for the packages"
         )
     return directory
 
