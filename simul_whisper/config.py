@@ -89,7 +89,8 @@ class SimulWhisperConfig:
     )
     decoder_backend: str = option(
         "auto",
-        "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx; never coreml, not yet measured on devices",
+        "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx, and never coreml, which was measured "
+        "on no device yet",
         _DECODER_BACKENDS,
     )
     decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))
@@ -100,6 +101,13 @@ class SimulWhisperConfig:
         _QUANTIZATIONS,
     )
     fallback_to_float16: bool = option(True, "use float16 where mlx cannot quantize the weights, instead of failing")
+    download_timeout: float = option(30.0, "seconds that the Hugging Face hub may take to answer", low=0.1, high=3600)
+    coreml_download: str = option(
+        "auto",
+        "whether a Core ML model may be downloaded; auto: where its compilation is waited for; always: also where "
+        "backend is auto, which then waits for both",
+        ("auto", "never", "always"),
+    )
     load_in_background: bool = option(False, "start with another encoder and decoder while Core ML gets ready")
     wait_for_compilation: bool | None = option(
         None,

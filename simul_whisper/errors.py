@@ -24,6 +24,10 @@ class ModelNotFoundError(ModelError):
     """No such model: unknown name, missing directory, or a hub that cannot be reached."""
 
 
+class DownloadTimeoutError(ModelNotFoundError):
+    """The hub took longer to answer than it may."""
+
+
 class WeightsError(ModelError):
     """Model files are missing, truncated, damaged or of the wrong shape."""
 

@@ -189,7 +189,7 @@ class ChangingPart(Generic[Component, Answer]):
         if before.backend == _COREML:
             self._component = None
         logger.warning("Core ML does not run the %s, %s does: %s", self.name, self.status.backend, why)
-        self._progress(Progress(why.stage, str(why)))
+        self._progress(why.report)
 
     def _take_over(self, ready: Ready[Component, Answer], first_answer: Callable[[Component], Answer]) -> None:
         """Use Core ML from now on, if its first answer is right. Raises CoreMLUnavailableError."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from simul_whisper.errors import SimulWhisperError
+
 
 class Stage(Enum):
     """What is being done, or what went wrong."""
@@ -27,6 +29,7 @@ class Progress:
 
     detail: what is worked on, or the reason of a failure. done, total: bytes or steps; both 0 where nothing is counted.
     part: encoder or decoder, where Core ML gets one of them ready; else empty.
+    error: the failure, where there is an error of ours for it.
     """
 
     stage: Stage
@@ -34,6 +37,7 @@ class Progress:
     done: int = 0
     total: int = 0
     part: str = ""
+    error: SimulWhisperError | None = None
 
     @property
     def fraction(self) -> float | None:

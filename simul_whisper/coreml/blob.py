@@ -1,12 +1,14 @@
 """Core ML's weight file: constants too large for the program, each behind a 64-byte header.
 
-It knows bytes and NumPy, not what the tensors are for. Header: sentinel and type (uint32 each), then size and position
-in bytes (uint64 each); elements of less than a byte are packed from the lowest bit up.
+It knows bytes and NumPy, not what the tensors are for. The file begins with how many there are (uint32). Header:
+sentinel and type (uint32 each), then size and position in bytes (uint64 each); elements of less than a byte are packed
+from the lowest bit up. Headers and tensors begin at multiples of 64 bytes.
 """
 
 import math
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from simul_whisper.foreign_files import one_line, open_regular
 
 _HEADER_BYTES = 64
 _SENTINEL = 0xDEADBEEF
+# The types that weights have which nobody compressed, by their number in headers.
+_WHOLE = {1: "float16", 2: "float32"}
 _DTYPES: dict[str, type[np.generic]] = {
     "bool": np.bool_,
     "float16": np.float16,
@@ -56,14 +60,22 @@ class BlobFile:
 
     def raw(self, offset: int) -> NDArray[np.uint8]:
         """Return the bytes behind the header at `offset`, uint8 (n,)."""
-        header = self._slice(offset, _HEADER_BYTES, "a header")
-        sentinel = int(header[:4].view(np.uint32)[0])
-        if sentinel != _SENTINEL:
-            raise WeightsError(
-                f"{self._path}: got {sentinel:#x} at byte {offset}, expected {_SENTINEL:#x}; the file is damaged"
-            )
-        size, start = (int(value) for value in header[8:24].view(np.uint64))
+        _, start, size = self._header(offset)
         return self._slice(start, size, "a tensor")
+
+    def all_raw(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield the type and the bytes, uint8 (n,), of every tensor; the type of compressed ones is "other"."""
+        (n_tensors,) = self._slice(0, _HEADER_BYTES, "a header")[:4].view(np.uint32)
+        offset = _HEADER_BYTES
+        for _ in range(n_tensors):
+            kind, start, size = self._header(offset)
+            # Else the same bytes might be read without end.
+            if start < offset + _HEADER_BYTES:
+                raise WeightsError(
+                    f"{self._path}: got a tensor before its header at byte {offset}; the file is damaged"
+                )
+            yield _WHOLE.get(kind, "other"), self._slice(start, size, "a tensor")
+            offset = -(-(start + size) // _HEADER_BYTES) * _HEADER_BYTES
 
     def tensor(self, offset: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return the tensor behind the header at `offset`; values of less than a byte come as (u)int8."""
@@ -74,6 +86,17 @@ class BlobFile:
                 f"{self._path}: got {len(data)} bytes at byte {offset}, expected {expected} for {dtype} {shape}"
             )
         return decoded(data, dtype, shape)
+
+    def _header(self, offset: int) -> tuple[int, int, int]:
+        """Return the type that a header tells, and where its tensor begins and how long it is, in bytes."""
+        header = self._slice(offset, _HEADER_BYTES, "a header")
+        sentinel, kind = (int(value) for value in header[:8].view(np.uint32))
+        if sentinel != _SENTINEL:
+            raise WeightsError(
+                f"{self._path}: got {sentinel:#x} at byte {offset}, expected {_SENTINEL:#x}; the file is damaged"
+            )
+        size, start = (int(value) for value in header[8:24].view(np.uint64))
+        return kind, start, size
 
     def _slice(self, start: int, size: int, what: str) -> NDArray[np.uint8]:
         if start + size > len(self._bytes):

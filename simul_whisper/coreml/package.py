@@ -15,7 +15,7 @@ import numpy as np
 from simul_whisper.coreml import decoder_package, writing
 from simul_whisper.coreml.conversion import Conversion, Precision
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.locate import package_name
+from simul_whisper.coreml.locate import check_name, package_name
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX
 from simul_whisper.coreml.writing import Converted
 from simul_whisper.errors import SimulWhisperError
@@ -37,20 +37,24 @@ def convert_model(
     *,
     part: Part = "encoder",
     alignment_heads: tuple[Head, ...] | None = None,
+    name: str | None = None,
 ) -> tuple[Converted, ...]:
     """Load a model as `load_weights` does and convert its encoder, its decoder or both, in this order.
 
+    name: what the packages call the model; None for its own name. Raises ConfigError for a name that no file can have.
     Raises what `load_weights`, `convert` and `convert_decoder` raise; what is impossible before anything is written.
     """
+    if name is not None:
+        check_name(name)
     if part != "encoder":
         decoder_package.check(conversion, alone=part == "decoder")
     elif alignment_heads is None:
         # They do not concern the encoder: a model without any can be converted too.
         alignment_heads = ((0, 0),)
     weights = load_weights(name_or_path, alignment_heads=alignment_heads, progress=progress)
-    made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress)]
+    made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress, name or "")]
     if part != "encoder":
-        made.append(decoder_package.convert_decoder(weights, output_dir, conversion, progress))
+        made.append(decoder_package.convert_decoder(weights, output_dir, conversion, progress, name or ""))
     return tuple(made)
 
 
@@ -59,15 +63,17 @@ def convert(
     output_dir: Path,
     conversion: Conversion = Conversion(),  # noqa: B008
     progress: ProgressHandler = silent,
+    name: str = "",
 ) -> Converted:
     """Write the encoder of a model into `output_dir` as a Core ML package, or link to one of the same encoder there.
 
-    On macOS it is compiled as well. Compressed weights are first compared with MLX. Raises BackendError without
-    coremltools, ConfigError when nothing can be written or compression makes nonsense of the weights.
+    name: what the package calls the model, in place of its own name. On macOS it is compiled as well. Compressed
+    weights are first compared with MLX. Raises BackendError without coremltools, ConfigError when nothing can be
+    written or compression makes nonsense of the weights.
     """
     writing.require_coremltools()
     start_s = time.perf_counter()
-    package = output_dir / package_name(weights.name)
+    package = output_dir / package_name(weights.name, name=name)
     identity = {"encoder_sha256": encoder_digest(weights, conversion.precision), **_settings(conversion)}
     psnr_db = None
     with writing.folder_in(output_dir) as folder:
@@ -134,7 +140,7 @@ def _write(
     """Write the package to `path` and return the PSNR of compressed weights. Raises ConfigError for nonsense."""
     # coremltools takes seconds to import, so only when it is going to be used.
     from simul_whisper.coreml import encoder_program, layers
-    from simul_whisper.coreml.quality import check_likeness, encoder_likeness
+    from simul_whisper.coreml.quality import check_encoder, encoder_likeness_db
 
     model, metadata, psnr_db = (
         encoder_program.build(weights.dims, weights.tensors, conversion, progress),
@@ -143,9 +149,8 @@ def _write(
     )
     try:
         if conversion.quantize != "none":
-            likeness = encoder_likeness(Path(model.package_path), weights, progress)
-            check_likeness(likeness, conversion.quantize)
-            psnr_db = likeness.psnr_db
+            psnr_db = encoder_likeness_db(Path(model.package_path), weights, progress)
+            check_encoder(psnr_db, conversion.quantize)
             metadata = identity | {"psnr_db": f"{psnr_db:.1f}"}
         writing.save(model, path, _DESCRIPTION, metadata, weights)
     finally:

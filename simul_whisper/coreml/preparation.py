@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.conversion import Precision
-from simul_whisper.coreml.locate import PartName, fetched_package, is_on_hub, local_packages, package_at
+from simul_whisper.coreml.locate import (
+    PartName,
+    downloaded_package,
+    fetched_package,
+    is_on_hub,
+    local_packages,
+    package_at,
+)
 from simul_whisper.coreml.runtime import CoreMLRuntime, require_units, wants_neural_engine
 from simul_whisper.errors import ModelError, NeuralEngineNotAvailableError, SimulWhisperError
 from simul_whisper.progress import Progress, ProgressHandler, Stage
@@ -35,6 +42,12 @@ class CoreMLUnavailableError(SimulWhisperError):
     def __init__(self, stage: Stage, reason: str) -> None:
         super().__init__(reason)
         self.stage = stage
+
+    @property
+    def report(self) -> Progress:
+        """What to tell those who follow the progress."""
+        cause = self.__cause__
+        return Progress(self.stage, str(self), error=cause if isinstance(cause, SimulWhisperError) else None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,8 @@ class Preparation(Generic[Component, Answer]):
     """What to prepare, and where.
 
     model: as the user calls it; names: all names it goes by. path: of the package; None where it must be looked up.
-    directory: of the weights. weights: returns those that the rest of the model is made of.
+    directory: of the weights. weights: returns those that the rest of the model is made of. download: as of
+    `coreml_download`; hub_timeout_s: how long the hub may take to answer.
     """
 
     kind: Kind[Component, Answer]
@@ -91,6 +105,8 @@ class Preparation(Generic[Component, Answer]):
     weights: Callable[[], Weights]
     compute_units: str
     timeout_s: float
+    download: str
+    hub_timeout_s: float
     runtime: CoreMLRuntime | None
     _digests: dict[Precision, str] = field(default_factory=dict)
 
@@ -119,15 +135,19 @@ class Preparation(Generic[Component, Answer]):
     def check_possible(self) -> None:
         """Raise CoreMLUnavailableError where waiting cannot help: without Core ML, or without any package to be had."""
         self._runtime()
-        if self._find() is None and not is_on_hub(self.model):
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
+        if self._find() is None and not self._may_fetch:
+            is_forbidden = is_on_hub(self.model) and self.download == "never"
+            why = " here, and coreml_download is never" if is_forbidden else ""
+            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE + why)
 
     def check_compiled(self) -> None:
-        """Raise CoreMLUnavailableError unless a package is here that need not be compiled."""
+        """Raise CoreMLUnavailableError unless a package is here that need not be compiled, or is always downloaded."""
         from simul_whisper.coreml.compilation import noted_model
 
         runtime, packages = self._runtime(), self._find()
         if packages is None:
+            if self.download == "always" and self._may_fetch:
+                return
             raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
         if wants_neural_engine(self.compute_units) and not noted_model(packages, self.compute_units, runtime):
             raise CoreMLUnavailableError(
@@ -165,12 +185,20 @@ class Preparation(Generic[Component, Answer]):
     def _find(self) -> "tuple[Description, ...] | None":
         """Return what the packages here say of themselves; None when there are none."""
         try:
-            candidates = (
-                [package_at(self.path)] if self.path else local_packages(self.names, self.directory, self.kind.part)
-            )
+            candidates = [package_at(self.path)] if self.path else self._candidates()
         except SimulWhisperError as error:
             raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)) from error
         return self._described(candidates)
+
+    def _candidates(self) -> list[Path]:
+        """Return what may be the model's here, and last what was downloaded for it before."""
+        found = local_packages(self.names, self.directory, self.kind.part)
+        downloaded = downloaded_package(self.model, part=self.kind.part) if is_on_hub(self.model) else None
+        return [*found, downloaded] if downloaded else found
+
+    @property
+    def _may_fetch(self) -> bool:
+        return self.download != "never" and is_on_hub(self.model)
 
     def _described(self, candidates: list[Path]) -> "tuple[Description, ...] | None":
         """Return the descriptions of the first one that can be read and belongs to the model."""
@@ -190,12 +218,15 @@ class Preparation(Generic[Component, Answer]):
         return None
 
     def _fetched(self, progress: ProgressHandler) -> Path:
+        self.check_possible()
         try:
-            found = fetched_package(self.model, progress, part=self.kind.part) if is_on_hub(self.model) else None
+            found = fetched_package(self.model, progress, part=self.kind.part, timeout_s=self.hub_timeout_s)
         except SimulWhisperError as error:
             raise CoreMLUnavailableError(Stage.DOWNLOAD_FAILED, str(error)) from error
         if found is None:
-            raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE)
+            raise CoreMLUnavailableError(
+                Stage.COREML_UNAVAILABLE, f"{_NO_PACKAGE}: the hub has no Core ML {self.kind.part} of {self.model}"
+            )
         return found
 
     def _check_origin(self, found: "Description") -> None:
@@ -237,6 +268,8 @@ def prepared(
         weights=_current(weights),
         compute_units=config.coreml_compute_units,
         timeout_s=config.compile_timeout,
+        download=config.coreml_download,
+        hub_timeout_s=config.download_timeout,
         runtime=runtime,
     )
 

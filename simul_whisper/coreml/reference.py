@@ -242,7 +242,7 @@ def _checked(feature: Feature, array: Array) -> Array:
     return np.array(array, np.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ReferenceRuntime:
     """The reference runtime in the place of Apple's: any machine, and no Neural Engine.
 
@@ -251,6 +251,8 @@ class ReferenceRuntime:
 
     name: str = "simul_whisper.coreml.reference:REFERENCE"
     float16: bool | None = None
+    keep_expanded: bool = True
+    progress: ProgressHandler = silent
 
     def has_neural_engine(self) -> bool:
         return False
@@ -261,7 +263,13 @@ class ReferenceRuntime:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> ReferenceModel:  # noqa: ARG002
         """Load an .mlpackage, or that function of it; compute units mean nothing here."""
-        return ReferenceModel(path, function=function, float16=self.float16)
+        return ReferenceModel(
+            path,
+            function=function,
+            float16=self.float16,
+            keep_expanded=self.keep_expanded,
+            progress=self.progress,
+        )
 
 
 REFERENCE = ReferenceRuntime()

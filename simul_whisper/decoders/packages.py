@@ -1,17 +1,16 @@
 """Which Core ML packages are decoders, of what kind, for which model; and the decoder that is made of them."""
 
-from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
 from simul_whisper.coreml import interface as io
-from simul_whisper.coreml.description import Description, Feature, Function, describe
+from simul_whisper.coreml.description import Description, Function, describe
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime, open_model
 from simul_whisper.decoders import whisperkit
 from simul_whisper.decoders.coreml import CoreMLDecoder, Functions
 from simul_whisper.decoders.whisperkit import WhisperKitDecoder
 from simul_whisper.errors import EncoderNotLoadedError
-from simul_whisper.foreign_files import one_line, parse_json, shown
+from simul_whisper.foreign_files import one_line, parse_json
 from simul_whisper.weights.model import Dims, Head
 
 _OURS = {io.TOKENS, io.POSITION, io.MASK, io.AUDIO_MASK}
@@ -46,8 +45,9 @@ def decoder_kind(description: Description, dims: Dims, heads: tuple[Head, ...]) 
         return DecoderKind.WHISPERKIT
     kept = {each.name for each in description.states}
     if not names >= _OURS or io.KEY_CACHE not in names | kept:
+        taken = one_line(", ".join(each.name for each in description.inputs)) or "nothing"
         raise EncoderNotLoadedError(
-            f"{description.path}: not a decoder that can be used: it takes {_listed(description.inputs)}; expected one "
+            f"{description.path}: not a decoder that can be used: it takes {taken}; expected one "
             "made by `coreml convert --part decoder`, or WhisperKit's TextDecoder"
         )
     _check_ours(description, dims, heads)
@@ -90,7 +90,8 @@ def open_decoder(
 
     functions = Functions(opened(io.AUDIO), opened(io.PREFILL), opened(io.STEP))
     [dtype] = (each.dtype for each in description.inputs if each.name == io.MASK)
-    return CoreMLDecoder(functions, dims, len(heads), dtype, has_states=has_states, compute_units=compute_units)
+    said = f"coreml ({description.numbers}, {compute_units})"
+    return CoreMLDecoder(functions, dims, len(heads), dtype, has_states=has_states, description=said)
 
 
 def _check_ours(description: Description, dims: Dims, heads: tuple[Head, ...]) -> None:
@@ -105,6 +106,7 @@ def _check_ours(description: Description, dims: Dims, heads: tuple[Head, ...]) -
     )
     if (n := sizes.pop("n_tokens", 1)) != 1:
         raise EncoderNotLoadedError(f"{description.path}: reads {n} tokens at a time; give the package of the step")
+    _check_number_type(description, io.MASK)
     _check_sizes(description, sizes, dims, io.padded_frames(dims), dims.n_text_ctx)
     said, expected = description.metadata.get("alignment_heads", ""), [list(head) for head in heads]
     try:
@@ -133,8 +135,10 @@ def _check_whisperkit(description: Description, dims: Dims) -> None:
         vocabulary=(io.LOGITS, 2),
     )
     # The caches of all layers are one after the other; some models have half of the positions.
-    n_channels, n_positions = sizes.pop("channels", 0), min(sizes.get("positions", 0), dims.n_text_ctx)
-    sizes["layers"] = n_channels // dims.n_text_state if n_channels % dims.n_text_state == 0 else 0
+    n_channels, n_positions = sizes.pop("channels", 0), sizes.setdefault("positions", 0)
+    sizes["layers"] = 0 if n_channels % dims.n_text_state else n_channels // dims.n_text_state
+    n_positions = min(n_positions, dims.n_text_ctx) or dims.n_text_ctx
+    _check_number_type(description, whisperkit.KEYS)
     _check_sizes(description, sizes, dims, dims.n_audio_ctx, n_positions)
 
 
@@ -162,5 +166,7 @@ def _check_sizes(description: Description, sizes: dict[str, int], dims: Dims, n_
         raise EncoderNotLoadedError(f"{description.path}: made for another model: got {got}, expected {wanted}")
 
 
-def _listed(features: Iterable[Feature]) -> str:
-    return shown(", ".join(each.name for each in features) or "nothing")
+def _check_number_type(description: Description, name: str) -> None:
+    [dtype] = (each.dtype for each in description.inputs if each.name == name)
+    if dtype not in ("float16", "float32"):
+        raise EncoderNotLoadedError(f"{description.path}: got {name} as {one_line(dtype)}, expected float16 or float32")

@@ -21,13 +21,14 @@ class Checkpoint:
 
     tensors: under canonical names, not yet checked against `dims`.
     alignment_heads: those that the directory itself names; empty when it names none.
-    files: the weights file, or its shards in order.
+    files: the weights file, or its shards in order. quantized: the tensors were expanded from fewer bits.
     """
 
     dims: Dims
     tensors: Tensors
     alignment_heads: tuple[Head, ...]
     files: tuple[Path, ...]
+    quantized: bool = False
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -62,7 +62,7 @@ _OUTSIDE_LAYERS = {
 def read(directory: Path) -> Checkpoint:
     """Read a faster-whisper directory. Raises WeightsError when it is damaged or no Whisper model."""
     file, config = directory / "model.bin", directory / "config.json"
-    variables = read_variables(file)
+    variables, quantized = _read_variables(file)
     if _ENCODER_POSITIONS not in variables:
         raise WeightsError(f"{file}: {_ENCODER_POSITIONS} is missing")
     tensors = _translate(file, variables)
@@ -70,15 +70,21 @@ def read(directory: Path) -> Checkpoint:
     check_dims(str(file), dims)
     check_positions(file, dims, variables[_ENCODER_POSITIONS])
     heads = heads_from(config, read_json(config).get("alignment_heads"))
-    return Checkpoint(dims, tensors, heads, (file,))
+    return Checkpoint(dims, tensors, heads, (file,), quantized)
 
 
 def read_variables(file: Path) -> Variables:
     """Return the variables of a `model.bin`, aliases included, quantised ones as float32."""
+    return _read_variables(file)[0]
+
+
+def _read_variables(file: Path) -> tuple[Variables, bool]:
+    """Return the variables, and whether any of them was quantised."""
     reader = _Reader(file)
     reader.expect_whisper()
+    stored = dict(reader.variable() for _ in range(reader.count()))
     # Before there are aliases, so that each is expanded once.
-    variables = _dequantised(file, dict(reader.variable() for _ in range(reader.count())))
+    variables = _dequantised(file, stored)
     for _ in range(reader.count()):
         alias, name = reader.string(), reader.string()
         if name in variables:
@@ -86,7 +92,7 @@ def read_variables(file: Path) -> Variables:
         # A scale has no alias of its own, but some converters give it one.
         elif not name.endswith(_SCALE):
             raise WeightsError(f"{file}: {shown(alias)} is an alias of {shown(name)}, which is missing")
-    return variables
+    return variables, any(name + _SCALE in stored for name in stored)
 
 
 class _Reader:

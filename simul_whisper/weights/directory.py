@@ -33,7 +33,7 @@ def load_directory(name: str, directory: Path, alignment_heads: tuple[Head, ...]
     dims = checkpoint.dims
     check_tensors(str(directory), dims, checkpoint.tensors)
     heads = choose_heads(name, dims, alignment_heads, checkpoint.alignment_heads)
-    return Weights(name, dims, checkpoint.tensors, heads, tokenizer, checkpoint.files)
+    return Weights(name, dims, checkpoint.tensors, heads, tokenizer, checkpoint.files, checkpoint.quantized)
 
 
 def layout_of(directory: Path) -> Layout | None:

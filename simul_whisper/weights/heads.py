@@ -4,11 +4,10 @@ OpenAI published them with each of its models. They belong to one training: thos
 look valid and follow nothing, so they are taken by name only.
 """
 
-import re
 from itertools import product
 
 from simul_whisper.weights.model import Dims, Head, check_heads
-from simul_whisper.weights.names import full_name
+from simul_whisper.weights.names import plain_name
 
 # ((n_text_layer, n_text_head, n_vocab), layer.head pairs)
 PUBLISHED = {
@@ -36,21 +35,13 @@ PUBLISHED = {
     "large-v3-turbo": ((4, 20, 51866), "2.4 2.11 3.3 3.6 3.11 3.14"),
 }
 
-_NAME = re.compile(
-    r"(?:faster-)?(?:whisper-)?(?P<name>(?:tiny|base|small|medium)(?:\.en)?|large(?:-v\d(?:-turbo)?)?|turbo)"
-    r"(?:-(?:mlx|ct2|fp16|fp32|bf16|float16|int8|q\d|\dbit))*"
-)
-
 
 def published_heads(name: str, dims: Dims) -> tuple[Head, ...]:
     """Return the published heads of the OpenAI model that `name` says this is; none when name or dims say otherwise.
 
     name: a short name, a hub id or a directory's name, such as "mlx-community/whisper-small.en-mlx-q4".
     """
-    found = _NAME.fullmatch(name.rpartition("/")[2])
-    if not found:
-        return ()
-    shape, pairs = PUBLISHED.get(full_name(found["name"]), (None, ""))
+    shape, pairs = PUBLISHED.get(plain_name(name), (None, ""))
     if shape != (dims.n_text_layer, dims.n_text_head, dims.n_vocab):
         return ()
     return tuple((int(layer), int(head)) for layer, head in (pair.split(".") for pair in pairs.split()))

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from tqdm import tqdm
 
-from simul_whisper.errors import ModelNotFoundError
+from simul_whisper.config import SimulWhisperConfig
+from simul_whisper.errors import DownloadTimeoutError, ModelNotFoundError
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.checkpoint import shard_names
 from simul_whisper.weights.directory import layout_of
 
+ANSWER_TIMEOUT_S = SimulWhisperConfig.download_timeout
+"""How long the hub may take to answer, where nobody says otherwise."""
 _FILES = [
     "config.json",
     "generation_config.json",
@@ -29,19 +32,26 @@ _FILES = [
     "model-*.safetensors",
 ]
 _INSTEAD = "a model that pip installs: tiny.en, base"
+_INSTEAD_OF_COREML = "make one with: simul-whisper coreml convert MODEL"
 # Which HTTP library the client uses depends on its version; its errors are the bases of this one.
 _FAILURES: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
 
 
 def hub_directory(
-    hub_id: str, cache_dir: Path | None = None, progress: ProgressHandler = silent, endpoint: str | None = None
+    hub_id: str,
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+    endpoint: str | None = None,
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Path:
     """Return the directory of a model in the hub's cache, after downloading it where need be.
 
-    cache_dir: another place than the hub's own cache; endpoint: another hub. A connection that breaks is resumed;
-    after a failure, whole files are kept. Raises ModelNotFoundError.
+    cache_dir: another place than the hub's own cache; endpoint: another hub; timeout_s: how long it may take to answer.
+    A connection that breaks is resumed; after a failure, whole files are kept. Raises ModelNotFoundError, of which
+    DownloadTimeoutError is one.
     """
-    return cached_directory(hub_id, cache_dir) or hub_files(hub_id, _FILES, cache_dir, progress, endpoint)
+    cached = cached_directory(hub_id, cache_dir)
+    return cached or hub_files(hub_id, _FILES, cache_dir, progress, endpoint, timeout_s=timeout_s)
 
 
 def hub_files(
@@ -51,12 +61,14 @@ def hub_files(
     progress: ProgressHandler = silent,
     endpoint: str | None = None,
     instead: str = _INSTEAD,
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Path:
     """Return the directory of a repository after downloading the files that match; the rest as for `hub_directory`.
 
     instead: what to use when it fails, beside a local directory.
     """
-    found = _snapshot(hub_id, patterns, _Reporting(Stage.DOWNLOADING, progress, instead), cache_dir, endpoint)
+    reporting = _Reporting(Stage.DOWNLOADING, progress, f"use a local directory, or {instead}")
+    found = _snapshot(hub_id, patterns, reporting, cache_dir, endpoint, timeout_s)
     n_bytes = sum(file.stat().st_size for file in found.iterdir())
     progress(Progress(Stage.DOWNLOADING, hub_id, n_bytes, n_bytes))
     return found
@@ -79,15 +91,16 @@ def hub_folder(
     cache_dir: Path | None = None,
     progress: ProgressHandler = silent,
     endpoint: str | None = None,
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> Path | None:
     """Return one folder of a hub repository, or one file, after downloading it where need be; None: it has none.
 
     Progress comes as `stage`; the rest as for `hub_directory`. Raises ModelNotFoundError.
     """
-    if cached := _cached_part(hub_id, folder, cache_dir):
+    if cached := cached_folder(hub_id, folder, cache_dir):
         return cached
-    reporting = _Reporting(stage, progress, _INSTEAD)
-    found = _snapshot(hub_id, [folder, f"{folder}/*"], reporting, cache_dir, endpoint) / folder
+    reporting = _Reporting(stage, progress, _INSTEAD_OF_COREML)
+    found = _snapshot(hub_id, [folder, f"{folder}/*"], reporting, cache_dir, endpoint, timeout_s) / folder
     if not found.exists():
         return None
     progress(Progress(stage, hub_id, 1, 1))
@@ -96,7 +109,7 @@ def hub_folder(
 
 @dataclass(frozen=True)
 class _Reporting:
-    """The stage that a download is reported as, and the handler it is reported to; what to use when it fails."""
+    """The stage that a download is reported as, and the handler it is reported to; what to do when it fails."""
 
     stage: Stage
     progress: ProgressHandler
@@ -104,31 +117,57 @@ class _Reporting:
 
 
 def _snapshot(
-    hub_id: str, patterns: Sequence[str], reporting: _Reporting, cache_dir: Path | None, endpoint: str | None
+    hub_id: str,
+    patterns: Sequence[str],
+    reporting: _Reporting,
+    cache_dir: Path | None,
+    endpoint: str | None,
+    timeout_s: float,
 ) -> Path:
     """Download the files of a repository that match and return its directory in the cache."""
-    bars = _bars(hub_id, reporting)
     try:
+        # The client asks what there is without a time-out, and waits for ever when the hub accepts and never answers.
+        HfApi(endpoint).model_info(hub_id, revision=constants.DEFAULT_REVISION, timeout=timeout_s)
         return Path(
             snapshot_download(
-                hub_id, cache_dir=cache_dir, allow_patterns=list(patterns), tqdm_class=bars, endpoint=endpoint
+                hub_id,
+                cache_dir=cache_dir,
+                allow_patterns=list(patterns),
+                tqdm_class=_bars(hub_id, reporting),
+                etag_timeout=timeout_s,
+                endpoint=endpoint,
             )
         )
     except _FAILURES as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        is_missing = isinstance(error, RepositoryNotFoundError)
-        reason = (
-            "the hub has no such model, or does not give it to you"
-            if is_missing
-            else f"it could not be downloaded ({said})"
-        )
-        failure = ModelNotFoundError(f"{hub_id}: {reason}; use a local directory, or {reporting.instead}")
+        failure = _failure(hub_id, error, reporting.instead, timeout_s)
         if reporting.stage is Stage.DOWNLOADING:
-            reporting.progress(Progress(Stage.DOWNLOAD_FAILED, str(failure)))
+            reporting.progress(Progress(Stage.DOWNLOAD_FAILED, str(failure), error=failure))
         raise failure from error
 
 
-def _cached_part(hub_id: str, folder: str, cache_dir: Path | None) -> Path | None:
+def _failure(hub_id: str, error: Exception, instead: str, timeout_s: float) -> ModelNotFoundError:
+    """Return what a download's failure means."""
+    if _is_late(error):
+        return DownloadTimeoutError(
+            f"{hub_id}: the hub did not answer in time (download_timeout is {timeout_s:g} s); {instead}"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return ModelNotFoundError(f"{hub_id}: the hub has no such model, or does not give it to you; {instead}")
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelNotFoundError(f"{hub_id}: it could not be downloaded ({said}); {instead}")
+
+
+def _is_late(error: BaseException | None) -> bool:
+    """Whether a time-out of the HTTP library, whichever it is, is behind an error."""
+    while error is not None:
+        if "Timeout" in type(error).__name__:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def cached_folder(hub_id: str, folder: str, cache_dir: Path | None = None) -> Path | None:
+    """Return one folder of a repository, or one file, that has been downloaded whole; None for others. Asks nobody."""
     found = cached_files(hub_id, [folder], cache_dir)
     if found is None:
         return None

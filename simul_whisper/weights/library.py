@@ -61,6 +61,7 @@ def load_weights(
     alignment_heads: tuple[Head, ...] | None = None,
     cache_dir: Path | None = None,
     progress: ProgressHandler = silent,
+    timeout_s: float = hub.ANSWER_TIMEOUT_S,
 ) -> Weights:
     """Load a Whisper model.
 
@@ -68,14 +69,20 @@ def load_weights(
     a hub id such as openai/whisper-small; or one of `known_models()`, where turbo is large-v3-turbo and large large-v3.
     alignment_heads: (layer, head) pairs in place of the model's own.
     cache_dir: where models are assembled and downloaded; None for the platform's cache and the hub's own.
+    timeout_s: how long the hub may take to answer.
     Raises ModelNotFoundError when there is no such model, WeightsError when it cannot be used.
     """
-    directory = model_directory(name_or_path, cache_dir, progress)
+    directory = model_directory(name_or_path, cache_dir, progress, timeout_s)
     is_local = directory == Path(name_or_path).expanduser()
     return load_directory(directory.resolve().name if is_local else full_name(name_or_path), directory, alignment_heads)
 
 
-def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: ProgressHandler = silent) -> Path:
+def model_directory(
+    name_or_path: str,
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+    timeout_s: float = hub.ANSWER_TIMEOUT_S,
+) -> Path:
     """Return the directory of a model, after assembling or downloading it where need be. As for `load_weights`."""
     if name_or_path in embedded.MODELS:
         return embedded.embedded_directory(name_or_path, cache_dir, progress)
@@ -95,7 +102,7 @@ def model_directory(name_or_path: str, cache_dir: Path | None = None, progress: 
             f"got model {shown(name_or_path)}, expected a directory, a hub id (owner/name) or one of "
             + ", ".join(known_models())
         )
-    return hub.hub_directory(hub_id, _hub_cache(cache_dir), progress)
+    return hub.hub_directory(hub_id, _hub_cache(cache_dir), progress, timeout_s=timeout_s)
 
 
 def list_models(cache_dir: Path | None = None) -> tuple[ModelEntry, ...]:

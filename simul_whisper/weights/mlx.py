@@ -31,7 +31,8 @@ def read(directory: Path) -> Checkpoint:
     arrays.pop(_POSITIONS, None)
     heads = arrays.pop("alignment_heads", None)
     tensors = _dequantised(file, arrays, read_json(config).get("quantization"), expected_shapes(dims))
-    return Checkpoint(dims, tensors, _heads(file, heads), (file,))
+    quantized = any(name.endswith(".scales") for name in arrays)
+    return Checkpoint(dims, tensors, _heads(file, heads), (file,), quantized)
 
 
 def _heads(file: Path, heads: NDArray[Any] | None) -> tuple[Head, ...]:

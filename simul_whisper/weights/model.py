@@ -64,6 +64,7 @@ class Weights:
     alignment_heads: (layer, head) pairs of the decoder's cross-attention that follow the audio.
     tokenizer_file: a Hugging Face `tokenizer.json`.
     files: the weights file, or its shards in order, all in one directory.
+    quantized: the tensors were expanded from fewer bits, so they are not those that the model was trained to.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Weights:
     alignment_heads: tuple[Head, ...]
     tokenizer_file: Path
     files: tuple[Path, ...]
+    quantized: bool = False
 
     @property
     def directory(self) -> Path:

@@ -6,9 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from simul_whisper import AlignAttConfig, ModelNotFoundError
+from simul_whisper import AlignAttConfig
 from simul_whisper.coreml.conversion import Conversion
-from simul_whisper.coreml.locate import fetched_package, is_on_hub
+from simul_whisper.coreml.fetch import fetch_encoder
+from simul_whisper.coreml.locate import own_directory
 from simul_whisper.coreml.package import Converted, Part, convert_model
 from streaming.cli import coreml_check
 from streaming.cli.options import ProgressBar, add_options, options_from
@@ -19,7 +20,15 @@ _ABOUT_CONVERT = (
     "before, such as a distilled one, gets a link to that. The decoder of macOS15 keeps its caches itself; for older "
     "systems its functions are three packages."
 )
-_ALL_BUT_HEADS = [each.name for each in fields(AlignAttConfig) if each.name != "alignment_heads"]
+_ABOUT_FETCH = (
+    "Download the Core ML encoder of a well-known model from the Hugging Face hub, compiled, as WhisperKit or "
+    "whisper.cpp publish it. A distilled model gets its parent's, which is its own too. Where the model's weights are "
+    "on this machine, those of the package are compared with them, and another encoder is refused."
+)
+
+
+def _all_but(setting: str) -> list[str]:
+    return [each.name for each in fields(AlignAttConfig) if each.name != setting]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,34 +41,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_convert(commands: Any) -> None:
     parser = commands.add_parser("convert", help="convert a model's encoder or decoder", description=_ABOUT_CONVERT)
     parser.add_argument("model", metavar="MODEL", help="a name, hub id or directory, as for transcribe --model")
-    parser.add_argument(
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
         "--output", type=Path, default=Path("models"), metavar="DIR", help="where to put it (default: ./models)"
     )
+    place.add_argument(
+        "--beside-weights", action="store_true", help="put it into MODEL, a directory, where it is always found"
+    )
+    parser.add_argument("--name", help="what to call it: ggml-NAME-encoder.mlpackage (default: the model's own name)")
     parser.add_argument(
         "--part", choices=get_args(Part), default="encoder", help="what to convert (default: %(default)s)"
     )
     add_options(parser, Conversion, "the package")
-    add_options(parser, AlignAttConfig, "the decoder", without=_ALL_BUT_HEADS)
+    add_options(parser, AlignAttConfig, "the decoder", without=_all_but("alignment_heads"))
     parser.set_defaults(run=convert)
 
 
 def _add_fetch(commands: Any) -> None:
-    parser = commands.add_parser("fetch", help="download a well-known model's encoder, compiled, from the hub")
+    parser = commands.add_parser(
+        "fetch", help="download a well-known model's encoder, compiled", description=_ABOUT_FETCH
+    )
     parser.add_argument("model", metavar="MODEL", help="such as base.en or large-v3-turbo")
+    add_options(parser, AlignAttConfig, "the hub", without=_all_but("download_timeout"))
     parser.set_defaults(run=fetch)
 
 
 def fetch(options: argparse.Namespace) -> int:
+    timeout_s = options_from(AlignAttConfig, options).validated().download_timeout
     bar = ProgressBar()
     try:
-        found = fetched_package(options.model, bar) if is_on_hub(options.model) else None
+        found = fetch_encoder(options.model, bar, timeout_s)
     finally:
         bar.close()
-    if found is None:
-        raise ModelNotFoundError(
-            f"{options.model}: the hub has no Core ML encoder of it; make one with: simul-whisper coreml convert MODEL"
-        )
-    print(found)
+    print(f"simul-whisper: {found.comparison}", file=sys.stderr)
+    print(found.path)
     return 0
 
 
@@ -70,7 +85,15 @@ def convert(options: argparse.Namespace) -> int:
     heads = tuple((layer, head) for layer, head in pairs) or None
     bar = ProgressBar()
     try:
-        made = convert_model(options.model, options.output, conversion, bar, part=options.part, alignment_heads=heads)
+        made = convert_model(
+            options.model,
+            own_directory(options.model) if options.beside_weights else options.output,
+            conversion,
+            bar,
+            part=options.part,
+            alignment_heads=heads,
+            name=options.name,
+        )
     finally:
         bar.close()
     for each in made:
@@ -84,5 +107,5 @@ def convert(options: argparse.Namespace) -> int:
 def _said(converted: Converted, model: str) -> str:
     if converted.linked_to:
         return f"the encoder of {model} is the one in {converted.linked_to.name}; linked, not converted again"
-    likeness = "" if converted.psnr_db is None else f", {converted.psnr_db:.1f} dB from MLX's features"
+    likeness = "" if converted.psnr_db is None else f", {converted.psnr_db:.1f} dB from MLX"
     return f"converted in {converted.duration_s:.1f} s, {converted.size_bytes / 1e6:.1f} MB{likeness}"

@@ -18,6 +18,8 @@ from simul_whisper import (
     load_model,
 )
 from simul_whisper.coreml.compilation import note_model
+from simul_whisper.coreml.conversion import Conversion
+from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import PartName, fetched_package
 from simul_whisper.coreml.package import convert
@@ -46,6 +48,12 @@ def package(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(weights, tmp_path_factory.mktemp("converted")).path
 
 
+@pytest.fixture(scope="session")
+def decoder(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder that keeps states."""
+    return convert_decoder(weights, tmp_path_factory.mktemp("states"), Conversion(target="macOS15")).path
+
+
 @dataclass
 class Place:
     """A working directory with models, a cache of its own, and what was reported."""
@@ -57,11 +65,17 @@ class Place:
         """Put a package where it is looked for, and note that the device has compiled it."""
         found = Path(shutil.copytree(package, self.models / package.name))
         if compiled:
-            note_model([describe(found.absolute())], UNITS, DEVICE, found.absolute())
+            self.note(found.absolute())
         return found.absolute()
 
+    def note(self, *packages: Path) -> None:
+        """Note that the device has compiled these, which belong together."""
+        note_model([describe(package) for package in packages], UNITS, DEVICE, packages[0])
+
     def load(self, device: CoreMLRuntime, **settings: object) -> Model:
-        values = {"model_name": "tiny.en", "coreml_compute_units": UNITS, **SHORT_WINDOWS, **settings}
+        # Elsewhere than on a Mac another decoder is faster, and nobody reads what Core ML encodes with that.
+        values = {"decoder_backend": "mlx", "model_name": "tiny.en", "coreml_compute_units": UNITS, **SHORT_WINDOWS}
+        values |= settings
         return load_model(AlignAttConfig.from_mapping(values), self.reports.append, device)
 
     def failures(self) -> list[tuple[Stage, str]]:
@@ -76,6 +90,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("simul_whisper.coreml.locate.cache_home", lambda: tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hubcache"))
     return Place(Path("models"))
 
 
@@ -88,9 +103,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     with fake_hub("argmaxinc/whisperkit-coreml", tmp_path / "hub") as server:
         fetch = partial(fetched_package, cache_dir=tmp_path / "hubcache", endpoint=server.endpoint)
 
-        def asking(model: str, progress: Callable[[Progress], None], part: PartName) -> Path | None:
+        def asking(model: str, progress: Callable[[Progress], None], part: PartName, timeout_s: float) -> Path | None:
             asked.append(f"{part} of {model}")
-            return fetch(model, progress, part=part)
+            return fetch(model, progress, part=part, timeout_s=timeout_s)
 
         monkeypatch.setattr("simul_whisper.coreml.preparation.fetched_package", asking)
         yield asked

@@ -1,5 +1,8 @@
 """Devices with Core ML, as far as a machine without it can have them: the reference runtime, and its troubles."""
 
+import os
+import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 
 from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLState
+from tests.simul_whisper.coreml.published import SOURCE
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Device:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:  # noqa: ARG002
         self.opened.append(path)
-        return ReferenceModel(path, function=function)
+        return ReferenceModel(path / SOURCE if path.suffix == ".mlmodelc" else path, function=function)
 
 
 class SlowDevice(Device):
@@ -76,11 +80,16 @@ class Failing:
         return self.model.predict(inputs, state)
 
 
+@dataclass
 class FailingDevice(Device):
-    """Fails in mid-stream."""
+    """Fails in mid-stream, in one function of a model or, where none is named, in all."""
+
+    fails_in: str = ""
+    n_predictions: int = 4
 
     def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
-        return Failing(super().open(path, compute_units, function), 4)
+        opened = super().open(path, compute_units, function)
+        return Failing(opened, self.n_predictions) if self.fails_in in ("", function) else opened
 
 
 class HangingDevice(Device):
@@ -104,7 +113,7 @@ class Overflowing:
     def predict(self, inputs: dict[str, NDArray[Any]], state: CoreMLState | None = None) -> dict[str, NDArray[Any]]:
         self.n_left -= 1
         answer = self.model.predict(inputs, state)
-        return answer if self.n_left >= 0 else {name: found * np.inf for name, found in answer.items()}
+        return answer if self.n_left >= 0 else {name: np.full(found.shape, np.inf) for name, found in answer.items()}
 
 
 class OverflowingDevice(Device):
@@ -114,6 +123,38 @@ class OverflowingDevice(Device):
         return Overflowing(super().open(path, compute_units, function), 3)
 
 
+@dataclass
+class Deadly:
+    """A model whose first prediction ends the process that makes it, by a signal or an exit status."""
+
+    model: CoreMLModel
+    signal: int
+    status: int
+
+    def make_state(self) -> CoreMLState:
+        return self.model.make_state()
+
+    def predict(self, inputs: dict[str, NDArray[Any]], state: CoreMLState | None = None) -> dict[str, NDArray[Any]]:
+        assert "pytest" not in sys.modules, "only a child process may try this model"
+        self.model.predict(inputs, state)
+        if self.signal:
+            os.kill(os.getpid(), self.signal)
+        os._exit(self.status)
+
+
+@dataclass
+class DeadlyDevice(Device):
+    """Compiles and loads a model that cannot be used."""
+
+    signal: int = 0
+    status: int = 0
+
+    def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
+        return Deadly(super().open(path, compute_units, function), self.signal, self.status)
+
+
 # Under these names child processes find them.
 DEVICE = Device(f"{__name__}:DEVICE")
 SLOW = SlowDevice(f"{__name__}:SLOW")
+KILLED = DeadlyDevice(f"{__name__}:KILLED", signal=signal.SIGKILL)
+ENDED = DeadlyDevice(f"{__name__}:ENDED", status=3)

@@ -7,13 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper.coreml.contents import contents
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.reference import REFERENCE
+from simul_whisper.coreml.operators import constexpr_blockwise_shift_scale
+from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
 from simul_whisper.coreml.runtime import open_model
 from simul_whisper.encoders.coreml import CoreMLEncoder, input_and_output
 from simul_whisper.errors import EncoderNotLoadedError, WeightsError
@@ -235,6 +237,42 @@ def test_what_means_harm_is_refused_by_name(name: str, copy: Path) -> None:
     harm(copy)
     with pytest.raises(WeightsError, match=said):
         describe(copy)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its weights are blocks of four-bit numbers."""
+    from tests.simul_whisper.coreml.test_reference import quantized
+
+    in_blocks = quantized(dtype="int4", granularity="per_block", block_size=4)
+    return saved(tmp_path_factory.mktemp("packed"), precision="FLOAT16", target="macOS15", compress=in_blocks)
+
+
+def _four_bits(spec: Any) -> Any:
+    from coremltools.proto import MIL_pb2
+
+    from simul_whisper.coreml.spec import _stored_values
+
+    return next(each for each in _stored_values(spec) if each.type.tensorType.dataType == MIL_pb2.INT4)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 767, 769, 2**40, 2**63])
+def test_four_bit_weights_of_another_length_are_refused(n_bytes: int, packed: Path, tmp_path: Path) -> None:
+    package = Path(shutil.copytree(packed, tmp_path / "short.mlpackage"))
+    weights = package / _SPEC.parent / "weights" / "weight.bin"
+    header, content = _four_bits(model_of(package)).blobFileValue.offset, bytearray(weights.read_bytes())
+    assert content[header + 8 : header + 16] == (768).to_bytes(8, "little")
+    content[header + 8 : header + 16] = n_bytes.to_bytes(8, "little")
+    weights.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"weight\.bin: got .* bytes.*, expected"):
+        ReferenceModel(package)
+
+
+@pytest.mark.parametrize("blocks", [(64, 3, 1, 3), (64, 16, 1, 3), (65, 2, 1, 3), (64, 0, 1, 3), (384,), ()])
+def test_scales_that_fit_no_block_are_refused(blocks: tuple[int, ...]) -> None:
+    scale = np.ones(blocks, np.float32)
+    with pytest.raises((ValueError, LookupError, ArithmeticError)):
+        constexpr_blockwise_shift_scale(np.ones((64, 8, 1, 3), np.int8), scale)
 
 
 def test_an_operation_without_operands_is_refused(copy: Path) -> None:

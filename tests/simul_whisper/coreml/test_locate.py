@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from simul_whisper.coreml.locate import fetched_package, is_on_hub, local_packages, package_at, package_name, short_name
+from simul_whisper.coreml.locate import (
+    downloaded_package,
+    fetched_package,
+    is_on_hub,
+    local_packages,
+    package_at,
+    package_name,
+)
 from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
 from simul_whisper.progress import Progress, Stage
 from tests.simul_whisper.weights.fakehub import fake_hub
@@ -55,6 +62,22 @@ def test_a_package_beside_the_weights_comes_first_then_the_names_in_order(tmp_pa
     ]
 
 
+def test_a_distilled_model_has_its_parents_encoder_after_its_own_and_no_decoder_of_it(tmp_path: Path) -> None:
+    names = ("ggml-distil-small.en-encoder.mlpackage", "ggml-small.en-encoder.mlpackage")
+    for name in (*names, "ggml-small.en-decoder.mlpackage"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+    model = "Systran/faster-distil-whisper-small.en"
+    assert local_packages([model]) == [tmp_path / "models" / name for name in names]
+    assert local_packages([model], part="decoder") == []
+    assert [found.name for found in local_packages(["small.en"], part="decoder")] == ["ggml-small.en-decoder.mlpackage"]
+
+
+def test_a_package_is_found_by_the_name_that_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "models" / "ggml-mine-q4-encoder.mlpackage").mkdir(parents=True)
+    assert len(local_packages(["mine-q4"])) == len(local_packages(["/there/mine-q4"])) == 1
+    assert local_packages(["mine"]) == []
+
+
 def test_a_path_that_is_given_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "some.mlpackage").mkdir()
     assert package_at("some.mlpackage") == tmp_path / "some.mlpackage"
@@ -74,6 +97,31 @@ def test_whisperkits_model_is_fetched_once_with_progress(tmp_path: Path) -> None
     assert {report.stage for report in reports} == {Stage.DOWNLOADING_COREML}
     assert reports[-1].fraction == 1
     assert fetched_package("base.en", cache_dir=tmp_path / "hubcache", endpoint=NO_HUB) == found
+    assert downloaded_package("openai/whisper-base.en", tmp_path / "hubcache") == found
+    assert downloaded_package("base.en", tmp_path / "hubcache", "decoder") is None
+    assert downloaded_package("base", tmp_path / "hubcache") is None
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [
+        ("distil-large-v2", "openai_whisper-large-v2"),
+        ("distil-whisper/distil-large-v3", "distil-whisper_distil-large-v3"),
+        ("distil-large-v3.5", "openai_whisper-large-v3"),
+        ("Systran/faster-distil-whisper-medium.en", "openai_whisper-medium.en"),
+    ],
+)
+def test_a_distilled_models_encoder_is_its_own_or_else_its_parents(tmp_path: Path, model: str, folder: str) -> None:
+    for published in ("openai_whisper-large-v2", "distil-whisper_distil-large-v3", "openai_whisper-large-v3"):
+        write(tmp_path / "hub" / published / "AudioEncoder.mlmodelc")
+    write(tmp_path / "hub" / "openai_whisper-medium.en" / "AudioEncoder.mlmodelc")
+    write(tmp_path / "hub" / "openai_whisper-medium.en" / "TextDecoder.mlmodelc")
+    with fake_hub("argmaxinc/whisperkit-coreml", tmp_path / "hub") as hub:
+        found = fetched_package(model, cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint)
+        assert found is not None
+        assert found.parent.name == folder
+        assert fetched_package("medium.en", part="decoder", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint)
+        assert fetched_package(model, part="decoder", cache_dir=tmp_path / "hubcache", endpoint=hub.endpoint) is None
 
 
 def test_whisper_cpps_archive_is_unpacked_into_our_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +152,7 @@ def test_an_archive_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "model", ["tiny.en", "openai/whisper-large-v3-turbo", "distil-whisper/distil-large-v3", "turbo"]
+    "model", ["tiny.en", "openai/whisper-large-v3-turbo", "distil-whisper/distil-large-v3", "turbo", "distil-small.en"]
 )
 def test_the_hub_has_encoders_of_well_known_models(model: str) -> None:
     assert is_on_hub(model)
@@ -122,22 +170,7 @@ def test_a_directory_of_a_known_name_is_somebodys_own(tmp_path: Path) -> None:
     assert not is_on_hub("small")
 
 
-@pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ("base", "base"),
-        ("openai/whisper-base.en", "base.en"),
-        ("Systran/faster-whisper-large-v3", "large-v3"),
-        ("Systran/faster-distil-whisper-small.en", "distil-small.en"),
-        ("mlx-community/whisper-large-v3-turbo", "large-v3-turbo"),
-        ("turbo", "large-v3-turbo"),
-        ("openai/whisper-large", "large-v3"),
-        ("mlx-community/whisper-base-mlx-4bit", "base"),
-        ("distil-whisper/distil-large-v3.5-ct2", "distil-large-v3.5"),
-        ("somebody/whisper-of-hers", "of-hers"),
-        ("my-model", "my-model"),
-    ],
-)
+@pytest.mark.parametrize(("model", "name"), [("base", "base"), ("mlx-community/whisper-base.en-mlx-q4", "base.en")])
 def test_packages_are_named_as_whisper_cpp_names_them(model: str, name: str) -> None:
-    assert short_name(model) == name
     assert package_name(model) == f"ggml-{name}-encoder.mlpackage"
+    assert package_name(model, "decoder") == f"ggml-{name}-decoder.mlpackage"

@@ -37,6 +37,7 @@ def test_auto_takes_core_ml_where_there_is_a_model_and_a_neural_engine(
     assert (info.ane_compiled, info.compute_units, info.fallback_reason) == (True, UNITS, "")
     assert info.package_digest == describe(found).digest
     assert info.encoder.startswith("coreml (")
+    assert info.pipeline == "hybrid: encoder in Core ML, decoder in MLX"
     assert mac.opened == [found]
     assert place.failures() == []
     updates = stream(model, captions)
@@ -69,7 +70,8 @@ def test_auto_falls_back_where_there_is_no_model(place: Place, hub: list[str]) -
     assert info.fallback_reason == "Model not available"
     assert place.failures() == [(Stage.COREML_UNAVAILABLE, "Model not available")]
     assert hub == []
-    assert place.load(device(), wait_for_compilation=True).info.fallback_reason == "Model not available"
+    reason = place.load(device(), wait_for_compilation=True).info.fallback_reason
+    assert reason == "Model not available: the hub has no Core ML encoder of tiny.en"
     assert hub == ["encoder of tiny.en"]
 
 

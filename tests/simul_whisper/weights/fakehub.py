@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
+
+import pytest
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -15,7 +17,8 @@ COMMIT = "c0ffee" + "0" * 34
 class FakeHub(ThreadingHTTPServer):
     """Serves the files of `directory` as the only model, `model_id`.
 
-    break_once: files whose first download loses its connection half-way; refuse: files that answer with an error.
+    break_once: files whose first download loses its connection half-way; refuse: files that answer with an error;
+    withheld: files that never come. silent: it takes requests and never answers. requests: the paths of all of them.
     """
 
     block_on_close = False
@@ -29,6 +32,10 @@ class FakeHub(ThreadingHTTPServer):
         self.break_once: set[str] = set()
         self.refuse: set[str] = set()
         self.downloads: list[tuple[str, str | None]] = []
+        self.requests: list[str] = []
+        self.withheld: set[str] = set()
+        self.silent = False
+        self.over = Event()
 
     @property
     def endpoint(self) -> str:
@@ -41,8 +48,17 @@ def fake_hub(model_id: str, directory: Path) -> Iterator[FakeHub]:
         thread = Thread(target=hub.serve_forever, args=(0.01,))
         thread.start()
         yield hub
+        hub.over.set()
         hub.shutdown()
         thread.join()
+
+
+def be_the_hub(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the client take this for the hub, and `cache` for its cache, as HF_ENDPOINT and HF_HUB_CACHE would."""
+    template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    for name, value in (("ENDPOINT", hub.endpoint), ("HUGGINGFACE_CO_URL_TEMPLATE", template)):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -53,6 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
+        self.server.requests.append(path)
+        if self.server.silent:
+            self.server.over.wait()
+            return
         model_id = re.escape(self.server.model_id)
         if re.fullmatch(rf"/api/models/{model_id}(/revision/main)?", path):
             siblings = [{"rfilename": name} for name in self.server.files]
@@ -81,7 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         wanted = self.headers["Range"]
         self.server.downloads.append((name, wanted))
-        if name in self.server.refuse:
+        if name in self.server.withheld:
+            self.server.over.wait()
+        elif name in self.server.refuse:
             self._answer(403, b"", {})
         elif wanted:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))

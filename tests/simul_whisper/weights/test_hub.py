@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simul_whisper.errors import ModelNotFoundError
+from simul_whisper.errors import DownloadTimeoutError, ModelNotFoundError
 from simul_whisper.progress import Progress, Stage
 from simul_whisper.weights.directory import load_directory
 from simul_whisper.weights.hub import cached_directory, cached_ids, hub_directory
@@ -93,6 +93,25 @@ def test_an_impossible_id_is_named(tmp_path: Path) -> None:
 def test_a_hub_that_cannot_be_reached_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=rf"^{HUB_ID}: it could not be downloaded .*local directory.*base$"):
         hub_directory(HUB_ID, tmp_path, endpoint=NO_HUB)
+
+
+def test_a_hub_that_never_answers_is_given_up_in_time_and_told(hub: FakeHub, tmp_path: Path) -> None:
+    hub.silent = True
+    reports: list[Progress] = []
+    with pytest.raises(
+        DownloadTimeoutError, match=rf"^{HUB_ID}: .* in time \(download_timeout is 0\.2 s\); "
+    ) as caught:
+        hub_directory(HUB_ID, tmp_path / "cache", reports.append, hub.endpoint, 0.2)
+    assert reports == [Progress(Stage.DOWNLOAD_FAILED, str(caught.value), error=caught.value)]
+    hub.silent = False
+    assert hub_directory(HUB_ID, tmp_path / "cache", endpoint=hub.endpoint)
+
+
+def test_a_file_that_never_comes_is_given_up_too(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    hub.withheld = {"config.json"}
+    with pytest.raises(DownloadTimeoutError, match=f"{HUB_ID}: the hub did not answer in time"):
+        hub_directory(HUB_ID, tmp_path / "cache", endpoint=hub.endpoint)
 
 
 @pytest.mark.parametrize("write", [build.write_mlx, build.write_ctranslate2, build.write_huggingface])

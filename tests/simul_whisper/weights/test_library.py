@@ -15,7 +15,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, Pa
     """What the hub is asked for; it has everything."""
     asked: list[tuple[str, Path | None]] = []
 
-    def answer(hub_id: str, cache_dir: Path | None, _progress: object) -> Path:
+    def answer(hub_id: str, cache_dir: Path | None, *_: object, **__: object) -> Path:
         asked.append((hub_id, cache_dir))
         return tmp_path
 
