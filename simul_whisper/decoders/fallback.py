@@ -17,6 +17,7 @@ from simul_whisper.encoders import Features
 from simul_whisper.errors import SimulWhisperError
 from simul_whisper.fallback import BackendStatus, ChangingPart
 from simul_whisper.progress import ProgressHandler, Stage, silent
+from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.model import Dims, Head
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 # Zeros, random numbers and another text are at 0 dB or below; weights of four bits, in MLX, at 11 to 18, of eight above
 # 33. A decoder whose matrices differ by 3 %, as after some more training, is at 24 to 28. Of tiny.en and base.
-_LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN = 8.0, 30.0
+LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN = 8.0, 30.0
+_PROBE_TEXT = " One moment, please."
 _Result = TypeVar("_Result")
 
 
@@ -155,6 +157,11 @@ class FallbackDecoder:
             state.decoder.step(state.inner, state.beams)
 
 
+def probe_text(tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens that a Core ML decoder is tried with."""
+    return [*tokenizer.sot_sequence("en", "transcribe"), *tokenizer.encode(_PROBE_TEXT)]
+
+
 def first_answer(decoder: TextDecoder, probe: Probe) -> Step:
     """Return what a decoder says to a text that it reads all but the last token of at once, and then that."""
     *start, last = probe.tokens
@@ -175,7 +182,7 @@ def coreml_decoder(dims: Dims, heads: tuple[Head, ...], compute_units: str) -> K
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> TextDecoder:
         return open_decoder(runtime, model, found, dims, heads, compute_units)
 
-    return Kind("decoder", packages, opened, agreement_db, decoder_digest, _LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
+    return Kind("decoder", packages, opened, agreement_db, decoder_digest, LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
 
 
 def agreement_db(answer: Step, reference: Step) -> float:
