@@ -9,6 +9,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -134,18 +135,17 @@ def _written(folder: Path, weights: Weights, conversion: Conversion, progress: P
     from simul_whisper.coreml import decoder_program, layers
 
     metadata = _metadata(weights, conversion)
-    made: dict[str, Path] = {}
-    for function in FUNCTIONS:
-        model = decoder_program.build(
-            function, weights.dims, weights.tensors, weights.alignment_heads, conversion, progress
-        )
-        made[function] = folder / f"{function}.mlpackage"
-        writing.save(model, made[function], _DESCRIPTION, metadata, weights)
+
+    def written(name: str, model: Any) -> Path:
+        path = folder / f"{name}.mlpackage"
+        writing.save(model, path, _DESCRIPTION, metadata, weights)
         layers.discard(model)
+        return path
+
+    network = (weights.dims, weights.tensors, weights.alignment_heads, conversion, progress)
+    # No model is kept: each has all the weights.
+    made = {function: written(function, decoder_program.build(function, *network)) for function in FUNCTIONS}
     if not conversion.has_states:
         return made
     progress(Progress(Stage.CONVERTING, "the three programs to one"))
-    whole = folder / "decoder.mlpackage"
-    model = layers.joined(made, STEP, folder / "joined.mlpackage")
-    writing.save(model, whole, _DESCRIPTION, metadata, weights)
-    return {STEP: whole}
+    return {STEP: written("decoder", layers.joined(made, STEP, folder / "joined.mlpackage"))}
