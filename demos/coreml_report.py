@@ -1,6 +1,9 @@
-"""What Core ML does on this Mac: loading, encoding and agreement for each choice of compute units, as a Markdown table.
+"""What Core ML does on this Mac, as a Markdown table: loading, the encoder, the decoder's prefill and steps, agreement.
 
-simul-whisper coreml convert base && python demos/coreml_report.py base models/ggml-base-encoder.mlpackage
+simul-whisper coreml convert base --part all --target macOS15
+python demos/coreml_report.py base models/ggml-base-encoder.mlpackage models/ggml-base-decoder.mlpackage
+
+Without a decoder's package, the encoder is measured alone.
 """
 
 import platform
@@ -8,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, PaddedAlignAttWhisper, load_model
@@ -17,49 +21,65 @@ from streaming.audio.files import read_audio
 
 SPEECH = Path(__file__).parent / "recordings" / "captions.flac"
 UNITS = ("CPU_AND_NE", "ALL", "CPU_AND_GPU", "CPU_ONLY")
+COLUMNS = "first load s|load s|encoding ms|prefill ms|step ms|PSNR dB|words equal".split("|")
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
     if platform.system() != "Darwin":
         sys.exit("this measures Core ML, which needs a Mac; simul-whisper coreml verify works anywhere")
-    print(f"{platform.platform()}, {platform.machine()}, model {sys.argv[1]}\n")
-    for line in table(sys.argv[1], sys.argv[2]):
+    print(f"{platform.platform()}, {platform.machine()}, model {sys.argv[1]}; medians of a pass a second\n")
+    for line in table(*sys.argv[1:]):
         print(line, flush=True)
 
 
-def table(model: str, package: str, speech: Path = SPEECH, runtime: CoreMLRuntime | None = None) -> Iterator[str]:
+def table(
+    model: str, encoder: str, decoder: str = "", speech: Path = SPEECH, runtime: CoreMLRuntime | None = None
+) -> Iterator[str]:
     """Yield the lines of the table, MLX first; runtime: what runs Core ML, None for the system's own."""
-    yield "| compute units | first load s | load s | encoding ms, median | PSNR dB | words equal |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    mlx = AlignAttConfig(model_name=model, language="en", backend="mlx")
-    yield f"| MLX | {' | '.join(measured(mlx, speech, runtime))} |"
+    heads = ["pipeline", "compute units", *COLUMNS]
+    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join('---' for _ in heads)} |"
+    preset = partial(AlignAttConfig.preset, model_name=model, language="en")
+    yield f"| MLX | | {' | '.join(measured(preset('mlx_only'), '', speech, runtime))} |"
     for units in UNITS:
-        config = AlignAttConfig(model_name=model, language="en", backend="coreml")
-        config.coreml_encoder_path, config.coreml_compute_units = package, units
-        yield f"| {units} | {' | '.join(measured(config, speech, runtime))} |"
+        chosen = {"coreml_encoder_path": encoder, "coreml_compute_units": units}
+        hybrid = measured(preset("hybrid", **chosen), encoder, speech, runtime)
+        yield f"| hybrid | {units} | {' | '.join(hybrid)} |"
+        if decoder:
+            full = measured(preset("full_coreml", **chosen, coreml_decoder_path=decoder), decoder, speech, runtime)
+            yield f"| Core ML | {units} | {' | '.join(full)} |"
 
 
-def measured(config: AlignAttConfig, speech: Path, runtime: CoreMLRuntime | None) -> list[str]:
-    """Return the cells of one row. The system keeps what it compiled: only the very first load takes as long."""
-    samples = read_audio(speech)
-    loads_s = []
+def measured(config: AlignAttConfig, package: str, speech: Path, runtime: CoreMLRuntime | None) -> list[str]:
+    """Return the cells of one row. package: what agreement is measured of, if anything.
+
+    The system keeps what it compiled: only the very first load takes as long.
+    """
+    samples, loads_s = read_audio(speech), []
     for _ in range(2):
         started = time.perf_counter()
         model = load_model(config, coreml_runtime=runtime)
         loads_s.append(time.perf_counter() - started)
-    whisper, encoding_ms = PaddedAlignAttWhisper(config, model), []
+    info = model.info
+    if info.did_fallback or info.decoder_did_fallback:
+        return [info.fallback_reason or info.decoder_fallback_reason, *[""] * (len(COLUMNS) - 1)]
+    whisper, timings = PaddedAlignAttWhisper(config, model), []
     for start in range(0, len(samples), SAMPLE_RATE):
         whisper.insert_audio(samples[start : start + SAMPLE_RATE])
-        encoding_ms.append(1000 * whisper.infer().timing.encode_s)
-    cells = [f"{each:.1f}" for each in (*loads_s, statistics.median(encoding_ms))]
-    if config.backend == "mlx":
+        timings.append(whisper.infer().timing)
+    steps_s = [step_s for each in timings for step_s in each.step_s]
+    medians_s = [
+        statistics.median(each)
+        for each in ([each.encode_s for each in timings], [each.prefill_s for each in timings], steps_s)
+    ]
+    cells = [f"{each:.1f}" for each in (*loads_s, *(1000 * each for each in medians_s))]
+    if not package:
         return [*cells, "", ""]
-    if model.info.did_fallback:
-        return [model.info.fallback_reason, "", "", "", ""]
-    found = verify(Path(config.coreml_encoder_path), samples, config, runtime)
-    return [*cells, f"{found.parity.psnr_db:.1f}", f"{100 * found.equal_words:.0f} %"]
+    found = verify(Path(package), samples, config, runtime)
+    worst_db = min(each.parity.psnr_db for each in found.measured)
+    return [*cells, f"{worst_db:.1f}", f"{100 * found.equal_words:.0f} %"]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.choice import choose_decoder
-from simul_whisper.decoders.fallback import FallbackDecoder, Probe
+from simul_whisper.decoders.fallback import FallbackDecoder, Probe, probe_text
 from simul_whisper.encoders import AudioEncoder
 from simul_whisper.encoders.choice import choose_encoder
 from simul_whisper.encoders.fallback import FallbackEncoder, probe
@@ -24,7 +24,6 @@ from simul_whisper.weights.model import Dims, check_whole
 # The backend of an encoder or a decoder that the program brought itself.
 _OWN = "own"
 _NAMES = {"coreml": "Core ML", "mlx": "MLX", "ctranslate2": "CTranslate2", "onnx": "ONNX Runtime"}
-_PROBE_TEXT = " One moment, please."
 # Weights, encoder, decoder.
 _LOADING_STEPS = 3
 
@@ -129,7 +128,7 @@ class Model:
         thread to stop it: this returns within a second, and another encoder and decoder go on.
         """
         features = self.encoder.warm_up(self.dims.n_mels, cancelled)
-        self.decoder.warm_up(cancelled)
+        self.decoder.part.warm_up(cancelled)
         self.decoder.step(self.decoder.begin(features), [self.tokenizer.sot_sequence("en", "transcribe")])
         return self.info
 
@@ -168,5 +167,4 @@ def load_model(
 
 def _probe(encoder: AudioEncoder, tokenizer: Tokenizer, n_mels: int) -> Probe:
     """Return what a Core ML decoder is tried with."""
-    text = [*tokenizer.sot_sequence("en", "transcribe"), *tokenizer.encode(_PROBE_TEXT)]
-    return Probe(encoder.encode(probe(n_mels)), text)
+    return Probe(encoder.encode(probe(n_mels)), probe_text(tokenizer))

@@ -15,9 +15,9 @@ _Result = TypeVar("_Result")
 class Timing:
     """Seconds spent by stage; together the stages are `total_s`.
 
-    language_s: hearing which language is spoken. prefill_s: the prompt, until the first new token is chosen.
-    step_s: one entry per decoder step. translation_s: all that a second text takes. commit_s: deciding what stands.
-    windows: how many decoding passes this was.
+    encode_s: the encoder, and what the decoder projects of its features. language_s: hearing which language is spoken.
+    prefill_s: the prompt, until the first new token is chosen. step_s: one entry per decoder step. translation_s: all
+    that a second text takes. commit_s: deciding what stands. windows: how many decoding passes this was.
     """
 
     mel_s: float = 0.0

@@ -9,6 +9,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,8 +53,9 @@ def convert_decoder(
     """Write the decoder of a model into `output_dir`: one Core ML package with states, or three without.
 
     name: what the packages call the model, in place of its own name. On macOS they are compiled as well. `attention`
-    and `shapes` do not concern it. Raises BackendError without coremltools, WeightsError without alignment heads,
-    ConfigError for what `check` refuses, and when nothing can be written; then the older packages are still there.
+    and `shapes` do not concern it. Compressed weights are first compared with MLX. Raises BackendError without
+    coremltools, WeightsError without alignment heads, ConfigError for what `check` refuses, for compression that makes
+    nonsense of the weights, and when nothing can be written; then the older packages are still there.
     """
     writing.require_coremltools()
     check(conversion, alone=False)
@@ -62,6 +64,8 @@ def convert_decoder(
     places = {function: output_dir / decoder_package_name(weights.name, function, name) for function in FUNCTIONS}
     with writing.folder_in(output_dir) as folder:
         made = _written(folder, weights, conversion, progress)
+        made = {function: package.rename(folder / places[function].name) for function, package in made.items()}
+        psnr_db = _likeness_db(made, weights, conversion, progress)
         # The step goes first and comes last: whoever finds it finds those that belong to it.
         for place in reversed(places.values()):
             writing.clear(place)
@@ -71,7 +75,26 @@ def convert_decoder(
         compiled = [writing.compiled(path) for path in paths]
     beside = [path for pair in zip(paths[1:], compiled[1:], strict=True) for path in pair if path]
     size_bytes = sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
-    return Converted(paths[0], None, compiled[0], time.perf_counter() - start_s, size_bytes, tuple(beside))
+    return Converted(paths[0], None, compiled[0], time.perf_counter() - start_s, size_bytes, tuple(beside), psnr_db)
+
+
+def _likeness_db(
+    made: dict[str, Path], weights: Weights, conversion: Conversion, progress: ProgressHandler
+) -> float | None:
+    """Compare compressed weights with MLX, and let the packages say the PSNR; None for others.
+
+    Raises ConfigError for nonsense.
+    """
+    if conversion.quantize == "none":
+        return None
+    from simul_whisper.coreml.quality import check_decoder, decoder_likeness_db
+    from simul_whisper.coreml.spec import add_metadata
+
+    likeness_db = decoder_likeness_db(made[STEP], weights, progress)
+    check_decoder(likeness_db, conversion.quantize)
+    for package in made.values():
+        add_metadata(package, {"psnr_db": f"{likeness_db:.1f}"})
+    return likeness_db
 
 
 def decoder_digest(weights: Weights, precision: Precision = "float16") -> str:
@@ -112,18 +135,17 @@ def _written(folder: Path, weights: Weights, conversion: Conversion, progress: P
     from simul_whisper.coreml import decoder_program, layers
 
     metadata = _metadata(weights, conversion)
-    made: dict[str, Path] = {}
-    for function in FUNCTIONS:
-        model = decoder_program.build(
-            function, weights.dims, weights.tensors, weights.alignment_heads, conversion, progress
-        )
-        made[function] = folder / f"{function}.mlpackage"
-        writing.save(model, made[function], _DESCRIPTION, metadata, weights)
+
+    def written(name: str, model: Any) -> Path:
+        path = folder / f"{name}.mlpackage"
+        writing.save(model, path, _DESCRIPTION, metadata, weights)
         layers.discard(model)
+        return path
+
+    network = (weights.dims, weights.tensors, weights.alignment_heads, conversion, progress)
+    # No model is kept: each has all the weights.
+    made = {function: written(function, decoder_program.build(function, *network)) for function in FUNCTIONS}
     if not conversion.has_states:
         return made
     progress(Progress(Stage.CONVERTING, "the three programs to one"))
-    whole = folder / "decoder.mlpackage"
-    model = layers.joined(made, STEP, folder / "joined.mlpackage")
-    writing.save(model, whole, _DESCRIPTION, metadata, weights)
-    return {STEP: whole}
+    return {STEP: written("decoder", layers.joined(made, STEP, folder / "joined.mlpackage"))}

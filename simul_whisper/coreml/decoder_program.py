@@ -45,7 +45,7 @@ def build(
     if function == interface.AUDIO:
         program = network.audio_program()
     else:
-        program = network.text_program(interface.PREFILL_TOKENS if function == interface.PREFILL else 1)
+        program = network.text_program(function, interface.PREFILL_TOKENS if function == interface.PREFILL else 1)
     progress(Progress(Stage.CONVERTING, f"the program `{function}`"))
     return converted(program, conversion, progress, pass_pipeline=ct.PassPipeline(list(_PASSES)))
 
@@ -105,8 +105,8 @@ class _Network:
 
         return states
 
-    def text_program(self, n: int) -> Any:
-        """Return the MIL program that reads n tokens."""
+    def text_program(self, name: str, n: int) -> Any:
+        """Return the MIL program of that name that reads n tokens."""
         n_keys = self._dims.n_text_ctx if self._has_states else self._dims.n_text_ctx + n
         specs = [
             mb.TensorSpec((1, n), dtype=types.int32),
@@ -127,28 +127,34 @@ class _Network:
             audio_keys: Any,
             audio_values: Any,
         ) -> Any:
-            caches: _Caches
+            audio, caches = (audio_keys, audio_values), self._caches(key_cache, value_cache, position, n)
             if self._has_states:
-                caches = _States(key_cache, value_cache, position, n)
-                audio_keys, audio_values = mb.read_state(input=audio_keys), mb.read_state(input=audio_values)
-            else:
-                caches = _Inputs(key_cache, value_cache)
+                audio = mb.read_state(input=audio_keys), mb.read_state(input=audio_values)
             table = mb.const(val=self._layers.constant("decoder.token_embedding.weight"))
-            x, rows = self._embedded(table, tokens, position, n), dict[Head, Any]()
-            for layer in range(self._dims.n_text_layer):
-                self._progress(Progress(Stage.CONVERTING, "the layers", layer, self._dims.n_text_layer))
-                x = mb.add(x=x, y=self._self_attention(x, layer, caches, mask))
-                audio = _layer_of(audio_keys, layer), _layer_of(audio_values, layer)
-                mixed, weights = self._cross_attention(x, layer, audio, audio_mask)
-                x = mb.add(x=x, y=mixed)
-                x = mb.add(x=x, y=self._feed_forward(x, f"decoder.blocks.{layer}"))
-                rows |= {head: weights[head[1]] for head in self._heads if head[0] == layer}
-            attention = mb.concat(values=[rows[head] for head in self._heads], axis=2, name=interface.ATTENTION)
+            x = self._embedded(table, tokens, position, n)
+            x, attention = self._blocks(x, name, (caches, mask), (audio, audio_mask))
             hidden = mb.transpose(x=mb.squeeze(x=self._layers.norm(x, "decoder.ln"), axes=[2]), perm=[0, 2, 1])
-            logits = mb.linear(x=hidden, weight=table, name=interface.LOGITS)
-            return logits, attention, *caches.outputs()
+            return mb.linear(x=hidden, weight=table, name=interface.LOGITS), attention, *caches.outputs()
 
         return text
+
+    def _blocks(self, x: Any, name: str, text: tuple[_Caches, Any], audio: tuple[tuple[Any, Any], Any]) -> Any:
+        """text, audio: what is attended to, and its mask. Returns x, and the alignment heads' attention."""
+        rows, n_layer = dict[Head, Any](), self._dims.n_text_layer
+        (caches, mask), ((audio_keys, audio_values), audio_mask) = text, audio
+        for layer in range(n_layer):
+            self._progress(Progress(Stage.CONVERTING, f"the layers of `{name}`", layer, n_layer))
+            x = mb.add(x=x, y=self._self_attention(x, layer, caches, mask))
+            of_layer = _layer_of(audio_keys, layer), _layer_of(audio_values, layer)
+            mixed, weights = self._cross_attention(x, layer, of_layer, audio_mask)
+            x = mb.add(x=x, y=mixed)
+            x = mb.add(x=x, y=self._feed_forward(x, f"decoder.blocks.{layer}"))
+            rows |= {head: weights[head[1]] for head in self._heads if head[0] == layer}
+        self._progress(Progress(Stage.CONVERTING, f"the layers of `{name}`", n_layer, n_layer))
+        return x, mb.concat(values=[rows[head] for head in self._heads], axis=2, name=interface.ATTENTION)
+
+    def _caches(self, key_cache: Any, value_cache: Any, position: Any, n: int) -> _Caches:
+        return _States(key_cache, value_cache, position, n) if self._has_states else _Inputs(key_cache, value_cache)
 
     def _cache_specs(self) -> list[Any]:
         """Return the types of key_cache, value_cache, audio_keys and audio_values."""

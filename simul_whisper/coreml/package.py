@@ -140,7 +140,7 @@ def _write(
     """Write the package to `path` and return the PSNR of compressed weights. Raises ConfigError for nonsense."""
     # coremltools takes seconds to import, so only when it is going to be used.
     from simul_whisper.coreml import encoder_program, layers
-    from simul_whisper.coreml.quality import check_likeness, encoder_likeness
+    from simul_whisper.coreml.quality import check_encoder, encoder_likeness_db
 
     model, metadata, psnr_db = (
         encoder_program.build(weights.dims, weights.tensors, conversion, progress),
@@ -149,9 +149,8 @@ def _write(
     )
     try:
         if conversion.quantize != "none":
-            likeness = encoder_likeness(Path(model.package_path), weights, progress)
-            check_likeness(likeness, conversion.quantize)
-            psnr_db = likeness.psnr_db
+            psnr_db = encoder_likeness_db(Path(model.package_path), weights, progress)
+            check_encoder(psnr_db, conversion.quantize)
             metadata = identity | {"psnr_db": f"{psnr_db:.1f}"}
         writing.save(model, path, _DESCRIPTION, metadata, weights)
     finally:

@@ -1,39 +1,89 @@
 """Whether a package of compressed weights still computes what its model computes: tried once, when it is made.
 
-The package runs in the reference runtime, on any machine, and on the sound that is tried when a package is loaded.
+The package runs in the reference runtime, on any machine, and on what is tried when a package is loaded.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from simul_whisper.coreml.parity import LEAST_DB, Parity, parity
-from simul_whisper.coreml.reference import ReferenceModel
+from simul_whisper.coreml.description import describe
+from simul_whisper.coreml.parity import LEAST_DB, parity
+from simul_whisper.coreml.reference import ReferenceModel, ReferenceRuntime
+from simul_whisper.decoders.fallback import LEAST_DB as LEAST_DECODER_DB
+from simul_whisper.decoders.fallback import Probe, agreement_db, first_answer, probe_text
+from simul_whisper.decoders.mlx import MlxDecoder
+from simul_whisper.decoders.packages import open_decoder
+from simul_whisper.encoders import Features
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.encoders.fallback import probe
 from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.errors import ConfigError
+from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import HOPS_PER_FRAME, Mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
-from simul_whisper.weights.model import Weights
+from simul_whisper.tokenizer import Tokenizer
+from simul_whisper.weights.model import Dims, Weights
 
 
-def encoder_likeness(package: Path, weights: Weights, progress: ProgressHandler = silent) -> Parity:
-    """Return how near the features of an `.mlpackage` are to those of the MLX encoder of the same weights.
+def encoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
+    """Return the PSNR of the features of an `.mlpackage` against those of the MLX encoder of the same weights.
 
-    A large encoder takes a minute. Raises WeightsError and EncoderError as loading the package does.
+    A large encoder takes minutes. Raises WeightsError and EncoderError as loading the package does.
     """
-    dims, whole = weights.dims, probe(weights.dims.n_mels)
-    window = Mel(whole.columns[:, : HOPS_PER_FRAME * dims.n_audio_ctx], min(whole.content_frames, dims.n_audio_ctx))
-    progress(Progress(Stage.CHECKING, "with MLX"))
-    # First, and let go, so that the memory of one encoder is enough.
-    reference = MlxEncoder(weights).encode(window)
+    window, reference = _window(weights.dims), _features(weights, progress)
     model = ReferenceModel(package, keep_expanded=False, progress=progress)
-    return parity(CoreMLEncoder(model, model.description, dims).encode(window), reference)
+    return parity(CoreMLEncoder(model, model.description, weights.dims).encode(window), reference).psnr_db
 
 
-def check_likeness(likeness: Parity, quantize: str) -> None:
-    """Raise ConfigError when loading would refuse the package, since it answers nonsense."""
-    if likeness.psnr_db < LEAST_DB:
+def decoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
+    """Return how well a decoder's first answer agrees with that of the MLX decoder of the same weights.
+
+    package: with all functions or, with those of the other functions beside it, that of the step. Raises WeightsError
+    and EncoderError as loading the package does.
+    """
+    dims, heads = weights.dims, weights.alignment_heads
+    tried = Probe(_features(weights, progress), _text(weights))
+    reference = first_answer(MlxDecoder(weights), tried)
+    give_back_memory()
+    runtime = ReferenceRuntime(keep_expanded=False, progress=progress)
+    decoder = open_decoder(runtime, package, describe(package), dims, heads)
+    return agreement_db(first_answer(decoder, tried), reference)
+
+
+def check_encoder(likeness_db: float, quantize: str) -> None:
+    """Raise ConfigError when loading would refuse an encoder, since it answers nonsense."""
+    _check(likeness_db, LEAST_DB, quantize)
+
+
+def check_decoder(likeness_db: float, quantize: str) -> None:
+    """Raise ConfigError when loading would refuse a decoder, since it answers nonsense."""
+    _check(likeness_db, LEAST_DECODER_DB, quantize)
+
+
+def _check(likeness_db: float, least_db: float, quantize: str) -> None:
+    # What is not a number is no likeness either.
+    if not likeness_db >= least_db:
         raise ConfigError(
-            f"quantize = {quantize} makes nonsense of these weights: got {likeness.psnr_db:.1f} dB against MLX, "
-            f"expected at least {LEAST_DB:g}; choose another value of quantize. Nothing was written"
+            f"quantize = {quantize} makes nonsense of these weights: got {likeness_db:.1f} dB against MLX, expected at "
+            f"least {least_db:g}; choose another value of quantize. Nothing was written"
         )
+
+
+def _text(weights: Weights) -> Sequence[int]:
+    if weights.tokenizer_file.exists():
+        return probe_text(Tokenizer(weights.tokenizer_file, weights.dims.n_vocab))
+    return range(weights.dims.n_text_ctx)
+
+
+def _window(dims: Dims) -> Mel:
+    whole = probe(dims.n_mels)
+    return Mel(whole.columns[:, : HOPS_PER_FRAME * dims.n_audio_ctx], min(whole.content_frames, dims.n_audio_ctx))
+
+
+def _features(weights: Weights, progress: ProgressHandler) -> Features:
+    """Return what MLX makes of the window; its encoder is let go, so that the memory of one is enough."""
+    progress(Progress(Stage.CHECKING, "with MLX"))
+    give_back_memory()
+    features = MlxEncoder(weights).encode(_window(weights.dims))
+    give_back_memory()
+    return features

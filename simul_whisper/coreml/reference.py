@@ -223,7 +223,13 @@ class ReferenceModel:
         return dtype == "float16" if self._float16 is None else self._float16
 
     def _as_declared(self, name: str, value: Value) -> Array:
-        return np.array(value, numpy_type(self._program.types[name].dtype), order="C")
+        """Return an output in its own type; float32 where float16 is not to be seen."""
+        dtype = self._program.types[name].dtype
+        with np.errstate(over="ignore"):
+            return np.array(value, numpy_type("float32" if self._is_precise(dtype) else dtype), order="C")
+
+    def _is_precise(self, dtype: str) -> bool:
+        return dtype == "float16" and self._float16 is False
 
 
 def _checked(feature: Feature, array: Array) -> Array:
@@ -236,10 +242,14 @@ def _checked(feature: Feature, array: Array) -> Array:
     return np.array(array, np.int32)
 
 
+@dataclass(eq=False)
 class ReferenceRuntime:
-    """The reference runtime in the place of Apple's: any machine, and no Neural Engine."""
+    """The reference runtime in the place of Apple's: any machine, and no Neural Engine. Parameters: of its models."""
 
-    name = "simul_whisper.coreml.reference:REFERENCE"
+    name: str = "simul_whisper.coreml.reference:REFERENCE"
+    float16: bool | None = None
+    keep_expanded: bool = True
+    progress: ProgressHandler = silent
 
     def has_neural_engine(self) -> bool:
         return False
@@ -250,7 +260,13 @@ class ReferenceRuntime:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> ReferenceModel:  # noqa: ARG002
         """Load an .mlpackage, or that function of it; compute units mean nothing here."""
-        return ReferenceModel(path, function=function)
+        return ReferenceModel(
+            path,
+            function=function,
+            float16=self.float16,
+            keep_expanded=self.keep_expanded,
+            progress=self.progress,
+        )
 
 
 REFERENCE = ReferenceRuntime()

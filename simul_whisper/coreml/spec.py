@@ -106,6 +106,13 @@ def described_functions(spec: Any) -> list[Any]:
     return list(spec.description.functions) or [spec.description]
 
 
+def add_metadata(package: Path, said: Mapping[str, str]) -> None:
+    """Let a package say more of itself. Raises what `read_spec` does, and OSError."""
+    spec = read_spec(package)
+    spec.description.metadata.userDefined.update(said)
+    _spec_file(package).write_bytes(spec.SerializeToString())
+
+
 def _n_operations(spec: Any) -> int:
     blocks = (each for function in spec.mlProgram.functions.values() for each in _blocks(function))
     return sum(len(block.operations) for block in blocks)

@@ -27,7 +27,7 @@ class Converted:
 
     compiled: the .mlmodelc beside it; None where there is no Core ML to compile with. size_bytes: of all packages.
     beside: a decoder's packages of its other functions, each followed by what was compiled from it.
-    psnr_db: how near an encoder's features are to MLX's, if compressed weights were written; else None.
+    psnr_db: how near to MLX its answers are, if compressed weights were written; else None.
     """
 
     path: Path

@@ -107,5 +107,5 @@ def convert(options: argparse.Namespace) -> int:
 def _said(converted: Converted, model: str) -> str:
     if converted.linked_to:
         return f"the encoder of {model} is the one in {converted.linked_to.name}; linked, not converted again"
-    likeness = "" if converted.psnr_db is None else f", {converted.psnr_db:.1f} dB from MLX's features"
+    likeness = "" if converted.psnr_db is None else f", {converted.psnr_db:.1f} dB from MLX"
     return f"converted in {converted.duration_s:.1f} s, {converted.size_bytes / 1e6:.1f} MB{likeness}"

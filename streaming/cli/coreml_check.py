@@ -13,6 +13,7 @@ from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.plan import planned
 from simul_whisper.coreml.runtime import AppleRuntime, default_runtime
 from simul_whisper.coreml.verify import Verification, verify
+from simul_whisper.foreign_files import one_line
 from streaming.audio.files import read_audio
 from streaming.cli.coreml_plan import plan_lines
 from streaming.cli.options import ProgressBar, add_settings, config_from
@@ -21,16 +22,15 @@ _BOUND_MISSED = 1
 _UNITS = next(option_of(each).choices for each in fields(AlignAttConfig) if each.name == "coreml_compute_units")
 _SPEECH = Path(__file__).parents[2] / "demos" / "recordings" / "captions.flac"
 _ABOUT_VERIFY = (
-    "Compare a package with the MLX encoder on real speech: the features, and the streamed text. On a Mac the package "
-    "runs in Core ML, elsewhere in our own runtime, which rounds as float16 does. The exit status is 1 when a float32 "
-    "package is below 100 dB or a float16 package below 60 dB; compressed weights are measured only."
+    "Compare a package with MLX's encoder or decoder on real speech: the features, or the logits and the attention of "
+    "50 tokens, and the streamed text. On a Mac the package runs in Core ML, elsewhere in our own runtime, which rounds "
+    "as float16 does; a decoder in float16 is then computed in float32 too. The exit status is 1 below 100 dB in "
+    "float32 or 60 dB in float16; compressed weights are measured only."
 )
 
 
 def add_commands(commands: Any) -> None:
-    verify_parser = commands.add_parser(
-        "verify", help="compare a package with the MLX encoder", description=_ABOUT_VERIFY
-    )
+    verify_parser = commands.add_parser("verify", help="compare a package with MLX", description=_ABOUT_VERIFY)
     verify_parser.add_argument("package", type=Path, metavar="PACKAGE", help="an .mlpackage; on a Mac also .mlmodelc")
     verify_parser.add_argument("--audio", type=Path, metavar="FILE", help="speech (default: a recording of the clone)")
     add_settings(verify_parser)
@@ -63,9 +63,13 @@ def run_verify(options: argparse.Namespace) -> int:
         found = verify(options.package, samples, config_from(options), progress=bar)
     finally:
         bar.close()
-    print(f"package   {options.package.name}, {found.number_type.value}, run by {found.runtime}")
+    print(f"package   {options.package.name}, {found.part}, {found.number_type.value}, run by {found.runtime}")
     print(f"audio     {audio.name}, {len(samples) / SAMPLE_RATE:.1f} s")
-    print(f"features  PSNR {found.parity.psnr_db:.1f} dB, largest difference {found.parity.largest_difference:.2g}")
+    for each in found.measured:
+        print(
+            f"{each.what:<9} PSNR {each.parity.psnr_db:.1f} dB, largest difference {each.parity.largest_difference:.2g}"
+            + (f", computed in {each.number_type.value}" if each.number_type is not found.number_type else "")
+        )
     for line in _text_lines(found):
         print(line)
     print(f"verdict   {_verdict(found)}")
@@ -74,7 +78,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def _text_lines(found: Verification) -> list[str]:
     if found.text == found.reference_text:
-        return [f"text      the same with both encoders: {found.text}"]
+        return [f"text      the same with both {found.part}s: {found.text}"]
     return [
         f"text      {100 * found.equal_words:.1f} % of the words equal",
         f"  mlx     {found.reference_text}",
@@ -83,10 +87,11 @@ def _text_lines(found: Verification) -> list[str]:
 
 
 def _verdict(found: Verification) -> str:
-    if found.bound_db is None:
+    bounds = {each.number_type.value: each.bound_db for each in found.measured if each.bound_db is not None}
+    if not bounds:
         return f"measured only: there is no bound for {found.number_type.value}"
     said = "passed" if found.passed else "FAILED"
-    return f"{said}: expected at least {found.bound_db:g} dB of {found.number_type.value}"
+    return f"{said}: expected at least {' and '.join(f'{bound:g} dB of {name}' for name, bound in bounds.items())}"
 
 
 def run_info(options: argparse.Namespace) -> int:
@@ -121,9 +126,13 @@ def _print_plan(package: Path, compute_units: str, runtime: AppleRuntime) -> Non
 
 
 def _interface(found: Description) -> list[str]:
-    return [f"input     {_feature(each)}" for each in found.inputs] + [
-        f"output    {_feature(each)}" for each in found.outputs
-    ]
+    lines = []
+    for number, function in enumerate(found.functions or (found.function(),)):
+        if found.functions:
+            lines.append(f"function  {one_line(function.name)}{'' if number else ', the default'}")
+        for kind, features in (("input", function.inputs), ("output", function.outputs), ("state", function.states)):
+            lines += [f"{kind:<9} {_feature(each)}" for each in features]
+    return lines
 
 
 def _feature(feature: Feature) -> str:

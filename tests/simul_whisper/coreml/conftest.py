@@ -18,6 +18,8 @@ from simul_whisper import (
     load_model,
 )
 from simul_whisper.coreml.compilation import note_model
+from simul_whisper.coreml.conversion import Conversion
+from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import PartName, fetched_package
 from simul_whisper.coreml.package import convert
@@ -44,6 +46,12 @@ def weights() -> Weights:
 @pytest.fixture(scope="session")
 def package(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(weights, tmp_path_factory.mktemp("converted")).path
+
+
+@pytest.fixture(scope="session")
+def decoder(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder that keeps states."""
+    return convert_decoder(weights, tmp_path_factory.mktemp("states"), Conversion(target="macOS15")).path
 
 
 @dataclass

@@ -17,6 +17,8 @@ from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.coreml.spec import read_program
 from simul_whisper.coreml.states import PredictionError
+from simul_whisper.encoders.coreml import CoreMLEncoder
+from simul_whisper.mel import Mel
 from simul_whisper.network import Encoder
 from simul_whisper.progress import Progress, Stage
 from simul_whisper.weights import Dims
@@ -140,6 +142,14 @@ def test_a_range_takes_every_length(tmp_path: Path) -> None:
         np.testing.assert_allclose(features_of(package, given), features_of_mlx(DIMS, given), atol=1e-5)
     with pytest.raises(PredictionError, match=r"\(1, 4, 14\), expected \(1, 4, 2 to 12\)"):
         features_of(package, mel_of(DIMS, 14))
+
+
+@pytest.mark.parametrize("n_hops", [2, 10, 12])
+def test_a_range_gets_windows_as_they_are(n_hops: int, tmp_path: Path) -> None:
+    package = saved(tmp_path, DIMS, replace(EXACT, shapes="range"))
+    mel = mel_of(DIMS, n_hops)
+    features = CoreMLEncoder(ReferenceModel(package), describe(package), DIMS).encode(Mel(mel[0], n_hops // 2))
+    np.testing.assert_allclose(features, features_of_mlx(DIMS, mel)[0], atol=1e-5)
 
 
 def test_the_windows_of_whisper() -> None:

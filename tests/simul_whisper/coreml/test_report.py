@@ -12,8 +12,8 @@ from tests.conftest import Recording
 DEMO = Path(__file__).parents[3] / "demos" / "coreml_report.py"
 
 
-def test_the_report_has_a_row_for_each_choice_of_units(
-    tmp_path: Path, package: Path, captions: Recording, monkeypatch: pytest.MonkeyPatch
+def test_the_report_has_a_row_for_each_pipeline_and_choice_of_units(
+    tmp_path: Path, package: Path, decoder: Path, captions: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = importlib.util.spec_from_file_location("coreml_report", DEMO)
     assert spec is not None
@@ -24,13 +24,19 @@ def test_the_report_has_a_row_for_each_choice_of_units(
     monkeypatch.setattr(demo, "UNITS", ("CPU_AND_NE", "CPU_ONLY"))
     # NumPy takes as long as that lasts; words begin in the first second.
     soundfile.write(tmp_path / "speech.wav", captions.samples[: 3 * 16_000], 16_000)
-    rows = [
-        line.strip("| ").split(" | ")
-        for line in demo.table("tiny.en", str(package), tmp_path / "speech.wav", REFERENCE)
+    lines = demo.table("tiny.en", str(package), str(decoder), tmp_path / "speech.wav", REFERENCE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(row) for row in rows}) == 1
+    assert [row[:2] for row in rows[2:]] == [
+        ["MLX", ""],
+        ["hybrid", "CPU_AND_NE"],
+        ["Core ML", "CPU_AND_NE"],
+        ["hybrid", "CPU_ONLY"],
+        ["Core ML", "CPU_ONLY"],
     ]
-    assert rows[2][0] == "MLX"
-    assert rows[3][:2] == ["CPU_AND_NE", "ANE not supported"]
-    units, first_s, load_s, encoding_ms, psnr_db, equal = rows[4]
-    assert (units, equal) == ("CPU_ONLY", "100 %")
-    assert min(float(first_s), float(load_s), float(encoding_ms)) > 0
-    assert float(psnr_db) >= 60
+    assert {row[2] for row in rows[3:5]} == {"ANE not supported"}
+    for row in rows[5:]:
+        *measured, psnr_db, equal = row[2:]
+        assert min(map(float, measured)) > 0
+        assert float(psnr_db) >= 60
+        assert equal == "100 %"
