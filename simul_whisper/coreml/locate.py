@@ -30,7 +30,7 @@ _WHISPERKIT_FOLDERS = {
     "distil-large-v3": "distil-whisper_distil-large-v3",
 }
 _WHISPERKIT_NAMES: dict[PartName, str] = {"encoder": "AudioEncoder", "decoder": "TextDecoder"}
-# Distilled with the encoder frozen, says distil-whisper of all its models: theirs is that of the model they learned of.
+# Distilled with a frozen encoder (distil-whisper, arXiv 2311.00430): theirs is that of the model they learned from.
 _PARENTS = {
     "distil-small.en": "small.en",
     "distil-medium.en": "medium.en",

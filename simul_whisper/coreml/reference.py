@@ -244,10 +244,7 @@ def _checked(feature: Feature, array: Array) -> Array:
 
 @dataclass(eq=False)
 class ReferenceRuntime:
-    """The reference runtime in the place of Apple's: any machine, and no Neural Engine.
-
-    float16: as of `ReferenceModel`, for all that it opens.
-    """
+    """The reference runtime in the place of Apple's: any machine, and no Neural Engine. Parameters: of its models."""
 
     name: str = "simul_whisper.coreml.reference:REFERENCE"
     float16: bool | None = None
