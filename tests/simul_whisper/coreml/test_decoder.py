@@ -200,7 +200,10 @@ each_kind = pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda answer: {**answer, "logits": answer["logits"] * np.nan}, "logits with numbers that are NaN or infinite"),
+        (
+            lambda answer: {**answer, "logits": answer["logits"] * np.nan},
+            "logits with numbers that are NaN or infinite",
+        ),
         (lambda answer: {name: array + np.inf for name, array in answer.items()}, "NaN or infinite"),
         (lambda answer: {name: array for name, array in answer.items() if name != "logits"}, "gave no logits, but"),
         (lambda answer: {**answer, "logits": answer["logits"][..., 1:]}, r"gave logits \(1, .*, 49\), expected \(1, "),

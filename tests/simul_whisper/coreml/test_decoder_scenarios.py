@@ -28,7 +28,6 @@ from tests.simul_whisper.coreml.devices import (
     HangingDevice,
     OverflowingDevice,
 )
-from tests.simul_whisper.coreml.whisperkit import save_text_decoder
 
 DECODER: dict[str, object] = {"encoder_backend": "mlx", "decoder_backend": "coreml"}
 WITHOUT_CHILD = {**DECODER, "coreml_compute_units": "CPU_ONLY"}
@@ -38,6 +37,9 @@ OURS = ["states", "inputs"]
 @pytest.fixture(scope="session")
 def decoders(weights: Weights, decoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The step of a decoder of each kind, with what belongs to it beside it, and WhisperKit's."""
+    # It needs coremltools as soon as it is imported.
+    from tests.simul_whisper.coreml.whisperkit import save_text_decoder
+
     inputs = convert_decoder(weights, tmp_path_factory.mktemp("inputs"), Conversion(target="macOS13")).path
     whisperkit = save_text_decoder(weights, tmp_path_factory.mktemp("whisperkit") / "TextDecoder.mlpackage")
     return {"states": decoder, "inputs": inputs, "whisperkit": whisperkit}
