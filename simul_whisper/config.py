@@ -89,7 +89,8 @@ class SimulWhisperConfig:
     )
     decoder_backend: str = option(
         "auto",
-        "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx, and never coreml, not measured yet",
+        "what runs the decoder; auto: mlx on GPUs and Macs, else the faster onnx, and never coreml, which was measured "
+        "on no device yet",
         _DECODER_BACKENDS,
     )
     decoder_device: str = option("auto", "where MLX runs the decoder", ("auto", "cpu", "gpu"))

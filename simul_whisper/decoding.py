@@ -105,8 +105,12 @@ class Decoding:
         content_frames = encoded.content_frames
         if until_sample is not None and not final:
             content_frames = min(content_frames, (until_sample - window.start_sample) // SAMPLES_PER_FRAME)
-        rule = self._stop_rule(window, content_frames, language, final=final)
-        found = yield from watch.without_pauses(self._search.run(encoded, self._prompt(language), rule))
+        prompt = self._prompt(language)
+        if len(prompt.tokens) >= self._n_positions:
+            # Written by a decoder with more positions; it is cut before the next pass.
+            return TextUpdate((), StopReason.LENGTH, self.draft)
+        rule = self._stop_rule(window, content_frames, len(prompt.tokens), final=final)
+        found = yield from watch.without_pauses(self._search.run(encoded, prompt, rule))
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
         n = self._commit_rule.n_committed(
@@ -181,7 +185,7 @@ class Decoding:
         n_guessed = min(_LONGEST_GUESS, self._n_positions - len(tokens)) if self._config.n_beams == 1 else 0
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed])
 
-    def _stop_rule(self, window: AudioChunk, content_frames: int, language: str, *, final: bool) -> _StopRule:
+    def _stop_rule(self, window: AudioChunk, content_frames: int, n_prompt: int, *, final: bool) -> _StopRule:
         last_sample = self._committed.last_sample
         decided = max(window.start_sample, last_sample if last_sample is not None else 0)
         policy = AlignAttPolicy(
@@ -193,7 +197,6 @@ class Decoding:
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
-        n_prompt = len(self._prompt(language).tokens)
         earlier = [*self._context.scrolled, *self._committed.tokens]
         return _StopRule(
             policy,

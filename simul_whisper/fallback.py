@@ -124,32 +124,25 @@ class ChangingPart(Generic[Component, Answer]):
             self._component = self._make()
         return self._component
 
-    def may_prepare(self, *, waits: bool) -> bool:
-        """Whether Core ML can get ready: at once, or, if one `waits`, at all. Where it cannot, that is told."""
-        if self._preparation is None:
-            return False
+    def get_ready(self, *, waits: bool, in_background: bool) -> None:
+        """Load something: Core ML where it is compiled, or one `waits` for that; or, in the background, later."""
+        assert self._preparation is not None
         try:
             self._preparation.check_possible()
-            if not waits:
+            if not (waits or in_background):
                 self._preparation.check_compiled()
         except CoreMLUnavailableError as why:
             self.fall_back(why)
-            return False
-        return True
+        else:
+            self._prepare() if in_background else self.warm_up()
+        self.load()
 
-    @property
-    def is_to_be_prepared(self) -> bool:
-        """Whether `prepare` would begin anything."""
-        return bool(self._preparation and not self._job and not self.is_coreml)
+    def warm_up(self, cancelled: threading.Event | None = None) -> None:
+        """Get Core ML ready, where it may run.
 
-    def prepare(self, first_answer: Callable[[Component], Answer]) -> None:
-        """Begin to get Core ML ready in the background; `take_over_if_ready` ends that."""
-        if self.is_to_be_prepared:
-            assert self._preparation is not None
-            self._job = _Job(self._preparation, first_answer, self._progress)
-
-    def wait(self, cancelled: threading.Event | None = None) -> None:
-        """Wait until Core ML is ready, or cannot be had, or soon after `cancelled` is set; then use what there is."""
+        Comes back soon after `cancelled` is set; then, and when Core ML cannot be had, the other one is in use.
+        """
+        self._prepare()
         cancelled = cancelled or threading.Event()
         try:
             while self._job and self._job.result is None:
@@ -190,6 +183,11 @@ class ChangingPart(Generic[Component, Answer]):
             self._component = None
         logger.warning("Core ML does not run the %s, %s does: %s", self.name, self.status.backend, why)
         self._progress(why.report)
+
+    def _prepare(self) -> None:
+        """Begin to get Core ML ready in the background; `take_over_if_ready` ends that."""
+        if self._preparation and not self._job and not self.is_coreml:
+            self._job = _Job(self._preparation, self._preparation.kind.trial(), self._progress)
 
     def _take_over(self, ready: Ready[Component, Answer], first_answer: Callable[[Component], Answer]) -> None:
         """Use Core ML from now on, if its first answer is right. Raises CoreMLUnavailableError."""

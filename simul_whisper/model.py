@@ -128,7 +128,7 @@ class Model:
         thread to stop it: this returns within a second, and another encoder and decoder go on.
         """
         features = self.encoder.warm_up(self.dims.n_mels, cancelled)
-        self.decoder.warm_up(cancelled)
+        self.decoder.part.warm_up(cancelled)
         self.decoder.step(self.decoder.begin(features), [self.tokenizer.sot_sequence("en", "transcribe")])
         return self.info
 

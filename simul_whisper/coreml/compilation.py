@@ -30,6 +30,8 @@ from simul_whisper.errors import EncoderNotLoadedError
 from simul_whisper.weights.cache import whole_file
 
 _POLL_S = 0.05
+# Columns of mel in a window of 30 s, which is the largest size that any input of Whisper has in one dimension.
+_LONGEST = 3000
 # Python's exit status after an exception, whose message is the last line.
 _RAISED = 1
 
@@ -127,6 +129,10 @@ def _try(runtime: CoreMLRuntime, found: Description, model: Path, compute_units:
 
 
 def _zeros(feature: Feature) -> NDArray[Any]:
+    """Return an input of the default shape; of a range, whose default may be too short for anything, the longest."""
+    if feature.ranges:
+        longest = (max(least, min(most or _LONGEST, _LONGEST)) for least, most in feature.ranges)
+        return np.zeros(tuple(longest), feature.dtype)
     return np.zeros(feature.shapes[0] if feature.shapes else (), feature.dtype)
 
 

@@ -12,7 +12,7 @@ from simul_whisper.coreml.parity import Parity, parity
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.encoders import Features
 
-STEPS = 50
+_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,7 @@ class StepsParity:
 
 
 def steps_parity(
-    decoder: TextDecoder,
-    reference: TextDecoder,
-    features: Features,
-    prompt: list[int],
-    n_words: int,
-    steps: int = STEPS,
+    decoder: TextDecoder, reference: TextDecoder, features: Features, prompt: list[int], n_words: int
 ) -> StepsParity:
     """Read the prompt and then a token at a time, and compare all that both decoders answered.
 
@@ -39,7 +34,7 @@ def steps_parity(
     logits: tuple[list[NDArray[np.float32]], ...] = [], []
     attention: tuple[list[NDArray[np.float32]], ...] = [], []
     tokens = prompt
-    for _ in range(1 + steps):
+    for _ in range(1 + _STEPS):
         answers = [each.step(state, [tokens]) for each, state in zip(decoders, states, strict=True)]
         rows = [answer.attention for answer in answers]
         if rows[0].shape[1] == 1:

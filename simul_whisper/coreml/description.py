@@ -95,6 +95,13 @@ class Description:
     def compiled(self) -> bool:
         return self.path.suffix == COMPILED_SUFFIX
 
+    @property
+    def numbers(self) -> str:
+        """What the package says its numbers are, for people: "float16", "int8"."""
+        said, quantized = self.metadata, self.metadata.get("quantize", "none")
+        whole = said.get("precision") or said.get("computePrecision") or "numbers unknown"
+        return whole if quantized == "none" else quantized
+
     def function(self, name: str = "") -> Function:
         """Return the function of this name, the default one without. Raises WeightsError when there is none."""
         for each in self.functions:

@@ -11,6 +11,8 @@ from simul_whisper.weights import ModelKind, Weights, list_models, load_weights
 from simul_whisper.weights.hub import ANSWER_TIMEOUT_S, cached_directory
 from simul_whisper.weights.names import full_name
 
+_LATER = "the first answer will be, when it is used"
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -44,7 +46,7 @@ def _compared(package: Path, model: str, weights: Weights | None) -> str:
     """Return what comes of the comparison. Raises EncoderNotLoadedError."""
     if weights is None or weights.quantized:
         why = "its weights are not here" if weights is None else "its weights here have fewer bits"
-        return f"not compared with {model}: {why}; what it answers first is, when it is used"
+        return f"not compared with {model}: {why}; {_LATER}"
     found = compare_encoders(package, weights)
     if found.are_same:
         return f"all {found.n_found} of {found.n_matrices} matrices are those of {model}"
@@ -53,7 +55,7 @@ def _compared(package: Path, model: str, weights: Weights | None) -> str:
             f"{package}: the encoder of another model than {model}: {found.n_found} of {found.n_matrices} matrices are "
             "its own; make one with: simul-whisper coreml convert MODEL"
         )
-    return f"not compared with {model}: the package has fewer bits; what it answers first is, when it is used"
+    return f"not compared with {model}: the package has fewer bits; {_LATER}"
 
 
 def _weights_here(name_or_path: str) -> Weights | None:

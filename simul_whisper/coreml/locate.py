@@ -30,7 +30,7 @@ _WHISPERKIT_FOLDERS = {
     "distil-large-v3": "distil-whisper_distil-large-v3",
 }
 _WHISPERKIT_NAMES: dict[PartName, str] = {"encoder": "AudioEncoder", "decoder": "TextDecoder"}
-# Distilled with the encoder frozen, says distil-whisper of all its models: theirs is that of the model they learned of.
+# Distilled with a frozen encoder (distil-whisper, arXiv 2311.00430): theirs is that of the model they learned from.
 _PARENTS = {
     "distil-small.en": "small.en",
     "distil-medium.en": "medium.en",
@@ -71,8 +71,8 @@ def own_directory(model: str) -> Path:
     directory = path.parent if path.is_file() else path
     if not directory.is_dir() or _INSTALLED & set(directory.resolve().parts):
         raise ConfigError(
-            f"{model}: expected a directory of your own to put packages beside the weights, not an installed package, a "
-            "cache, or none; copy the model to one, or choose another place for the packages"
+            f"{model}: expected a directory of your own to put packages beside the weights, not an installed package "
+            "or a cache; copy the model to one, or choose another place for the packages"
         )
     return directory
 

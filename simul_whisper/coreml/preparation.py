@@ -56,15 +56,17 @@ class Kind(Generic[Component, Answer]):
 
     packages: of a package that was found, all that belong to it, itself first; refuses one of another model's shape.
     open: what runs them, from the models that were made of them. digest: of what the weights in use compute, as
-    packages of ours say it of themselves. agreement_db: how well two first answers agree; least_db: how well they must,
-    and least_unknown_db: how well where the package does not say what it was made from.
+    packages of ours say it of themselves. trial: what gives the first answer, on any thread; asked for by the thread
+    that uses the model. agreement_db: how well two first answers agree; least_db: how well they must, and
+    least_unknown_db: how well where the package does not say what it was made from.
     """
 
     part: PartName
     packages: Callable[["Description"], tuple["Description", ...]]
     open: Callable[[CoreMLRuntime, Path, "Description"], Component]
-    agreement_db: Callable[[Answer, Answer], float]
     digest: Callable[[Weights, Precision], str]
+    trial: Callable[[], Callable[[Component], Answer]]
+    agreement_db: Callable[[Answer, Answer], float]
     least_db: float
     least_unknown_db: float
 

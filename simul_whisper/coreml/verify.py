@@ -135,12 +135,9 @@ class _Check:
 
     def encoder(self, model: Model) -> tuple[list[Measured], Model, Model]:
         """Return what was measured, and the model with MLX's encoder and with the package's."""
-        units = self.config.coreml_compute_units
+        units, reference = self.config.coreml_compute_units, MlxEncoder(self.weights, "cpu")
         opened = open_model(self.runtime, self.found.path, units)
-        encoder, reference = (
-            CoreMLEncoder(opened, self.found, self.weights.dims, units),
-            MlxEncoder(self.weights, "cpu"),
-        )
+        encoder = CoreMLEncoder(opened, self.found, self.weights.dims, units)
         windows = list(_windows(self.samples, self.weights.dims.n_mels))
         likeness = parity(_features(encoder, windows), _features(reference, windows))
         measured = [Measured("features", self.number_type, likeness)]

@@ -37,16 +37,11 @@ def choose_decoder(
         decoder.load()
         return decoder
     assert probe is not None
-    kind = coreml_decoder(weights.dims, weights.alignment_heads, config.coreml_compute_units)
+    kind = coreml_decoder(weights.dims, weights.alignment_heads, config.coreml_compute_units, probe)
     preparation = prepared(kind, config.coreml_decoder_path, config, weights, runtime)
-    decoder = FallbackDecoder(
-        BackendStatus("mlx", requested),
-        lambda: _decoder("mlx", config, preparation.weights()),
-        preparation,
-        progress,
-        probe,
-    )
-    decoder.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
+    status = BackendStatus("mlx", requested)
+    decoder = FallbackDecoder(status, lambda: _decoder("mlx", config, preparation.weights()), preparation, progress)
+    decoder.part.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
     return decoder
 
 

@@ -59,7 +59,8 @@ class CoreMLText:
 class CoreMLDecoder:
     """A `TextDecoder` over the functions of a package.
 
-    dtype: "float16" or "float32", that of the programs. has_states: whether they keep the caches.
+    dtype: "float16" or "float32", that of the programs. has_states: whether they keep the caches. description: for
+    people.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class CoreMLDecoder:
         dtype: str = "float16",
         *,
         has_states: bool,
-        compute_units: str = "ALL",
+        description: str = "coreml",
     ) -> None:
         self._dims, self._dtype, self._has_states = dims, dtype, has_states
         self._n_frames = io.padded_frames(dims)
@@ -85,7 +86,7 @@ class CoreMLDecoder:
             Predictor(model, self._shapes(n, n_heads))
             for model, n in ((functions.prefill, io.PREFILL_TOKENS), (functions.step, 1))
         )
-        self.description = f"coreml ({dtype}, {compute_units})"
+        self.description = description
 
     def begin(self, features: Features) -> CoreMLText:
         """Raises ShapeConversionError for features of another model, CoreMLInferenceError when Core ML fails."""
@@ -104,6 +105,7 @@ class CoreMLDecoder:
         if state.length + n > n_positions:
             raise BackendError(f"got a text of {state.length + n} tokens, expected at most {n_positions}")
         if len(tokens) != state.caches.n_beams:
+            assert state.length == 0
             state.caches.select([0] * len(tokens))
         asked = [position % n for position in logits_at]
         read = [self._read(state, beam, text, asked) for beam, text in enumerate(tokens)]
@@ -151,12 +153,11 @@ class CoreMLDecoder:
 
     def _mask(self, position: int, n: int) -> Array:
         """Return the mask of n tokens at `position`: (1, n_keys, 1, n)."""
-        own = np.triu(np.zeros((n, n), self._dtype))
-        own[np.tril_indices(n, -1)] = io.MASKED
-        mask = np.full((1, self._dims.n_text_ctx + (0 if self._has_states else n), 1, n), io.MASKED, self._dtype)
+        n_cached = self._dims.n_text_ctx
+        n_keys, own = (n_cached, position) if self._has_states else (n_cached + n, n_cached)
+        mask = np.full((1, n_keys, 1, n), io.MASKED, self._dtype)
         mask[:, :position] = 0
-        first = position if self._has_states else self._dims.n_text_ctx
-        mask[0, first : first + n, 0] = own
+        mask[0, own : own + n, 0] = np.tril(np.full((n, n), io.MASKED, self._dtype), -1)
         return mask
 
     def _shapes(self, n: int, n_heads: int) -> dict[str, tuple[int, ...]]:

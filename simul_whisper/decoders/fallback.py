@@ -1,9 +1,9 @@
 """The decoder in use, and what takes its place: Core ML once it is ready, another decoder when Core ML fails."""
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,9 +62,7 @@ class FallbackDecoder:
 
     Core ML takes over when a window begins: with this one or, if it has limits that the window was not made for, the
     next. When it fails, in whatever call, the decoder that takes its place reads the text again and answers that call.
-
-    probe: returns what Core ML is tried with; called by the thread that uses the model. The other parameters are those
-    of `ChangingPart`.
+    The parameters are those of `ChangingPart`.
     """
 
     def __init__(
@@ -73,10 +71,8 @@ class FallbackDecoder:
         make_decoder: Callable[[], TextDecoder],
         preparation: Preparation[TextDecoder, Step] | None = None,
         progress: ProgressHandler = silent,
-        probe: Callable[[], Probe] | None = None,
     ) -> None:
         self.part = ChangingPart("decoder", status, make_decoder, preparation, progress)
-        self._probe = probe
 
     @property
     def status(self) -> BackendStatus:
@@ -96,7 +92,7 @@ class FallbackDecoder:
 
     def begin(self, features: Features) -> FallbackState:
         ready, state = self.part.ready, FallbackState(features)
-        if ready is None or limits_of(ready) == Limits():
+        if ready is not None and limits_of(ready) == Limits():
             self.part.take_over_if_ready()
         self._on(state, lambda _decoder, _inner: None)
         self.part.take_over_if_ready()
@@ -112,28 +108,6 @@ class FallbackDecoder:
         self._on(state, lambda decoder, inner: decoder.select(inner, beams, length))
         texts = state.beams if any(state.beams) else [[] for _ in beams]
         state.beams = [texts[beam][:length] for beam in beams]
-
-    def get_ready(self, *, waits: bool, in_background: bool) -> None:
-        """Load a decoder: Core ML where it is compiled, or one `waits` for that; or, in background, later."""
-        if self.part.may_prepare(waits=waits or in_background):
-            self._prepare()
-            if not in_background:
-                self.part.wait()
-        self.load()
-
-    def warm_up(self, cancelled: threading.Event | None = None) -> None:
-        """Get Core ML ready, where it may run.
-
-        Comes back soon after `cancelled` is set; then, and when Core ML cannot be had, the other decoder is there.
-        """
-        self._prepare()
-        self.part.wait(cancelled)
-
-    def _prepare(self) -> None:
-        if self.part.is_to_be_prepared:
-            assert self._probe is not None
-            probe = self._probe()
-            self.part.prepare(lambda decoder: first_answer(decoder, probe))
 
     def _on(self, state: FallbackState, call: Callable[[TextDecoder, Any], _Result]) -> _Result:
         """Make a call of the decoder of a window; when that is Core ML and fails, of the one that takes its place."""
@@ -171,8 +145,13 @@ def first_answer(decoder: TextDecoder, probe: Probe) -> Step:
     return Step(logits, np.concatenate([step.attention for step in steps], axis=2))
 
 
-def coreml_decoder(dims: Dims, heads: tuple[Head, ...], compute_units: str) -> Kind[TextDecoder, Step]:
-    """Return how the decoder of a model with these dimensions and alignment heads runs in Core ML."""
+def coreml_decoder(
+    dims: Dims, heads: tuple[Head, ...], compute_units: str, probe: Callable[[], Probe]
+) -> Kind[TextDecoder, Step]:
+    """Return how the decoder of a model with these dimensions and alignment heads runs in Core ML.
+
+    probe: returns what it is tried with.
+    """
     from simul_whisper.coreml.decoder_package import decoder_digest
     from simul_whisper.decoders.packages import decoder_packages, open_decoder
 
@@ -182,7 +161,11 @@ def coreml_decoder(dims: Dims, heads: tuple[Head, ...], compute_units: str) -> K
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> TextDecoder:
         return open_decoder(runtime, model, found, dims, heads, compute_units)
 
-    return Kind("decoder", packages, opened, agreement_db, decoder_digest, LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
+    def trial() -> Callable[[TextDecoder], Step]:
+        return partial(first_answer, probe=probe())
+
+    least_db, least_unknown_db = LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN
+    return Kind("decoder", packages, opened, decoder_digest, trial, agreement_db, least_db, least_unknown_db)
 
 
 def agreement_db(answer: Step, reference: Step) -> float:

@@ -90,7 +90,8 @@ def open_decoder(
 
     functions = Functions(opened(io.AUDIO), opened(io.PREFILL), opened(io.STEP))
     [dtype] = (each.dtype for each in description.inputs if each.name == io.MASK)
-    return CoreMLDecoder(functions, dims, len(heads), dtype, has_states=has_states, compute_units=compute_units)
+    said = f"coreml ({description.numbers}, {compute_units})"
+    return CoreMLDecoder(functions, dims, len(heads), dtype, has_states=has_states, description=said)
 
 
 def _check_ours(description: Description, dims: Dims, heads: tuple[Head, ...]) -> None:

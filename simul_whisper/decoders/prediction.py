@@ -39,5 +39,5 @@ def finite(name: str, array: Array) -> NDArray[np.float32]:
     """Return a copy in float32. Raises CoreMLInferenceError when a number is NaN or infinite."""
     numbers = np.array(array, np.float32)
     if not np.isfinite(numbers).all():
-        raise CoreMLInferenceError(f"the Core ML decoder gave {name} that are NaN or infinite")
+        raise CoreMLInferenceError(f"the Core ML decoder gave {name} with numbers that are NaN or infinite")
     return numbers

@@ -72,6 +72,7 @@ class WhisperKitDecoder:
         if state.length + n > n_positions:
             raise BackendError(f"got a text of {state.length + n} tokens, expected at most {n_positions}")
         if len(tokens) != len(state.keys):
+            assert state.length == 0
             self.select(state, [0] * len(tokens))
         asked = [position % n for position in logits_at]
         answers = [

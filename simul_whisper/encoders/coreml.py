@@ -33,7 +33,7 @@ class CoreMLEncoder:
         self._lengths = _lengths(description, self._input, dims)
         # (1, n_mels, ..): all but the length.
         self._shape = _shape(self._input, dims)
-        self.description = f"coreml ({_number_type(description)}, {compute_units})"
+        self.description = f"coreml ({description.numbers}, {compute_units})"
 
     def encode(self, mel: Mel) -> Features:
         """Windows of lengths that the model does not take are filled up with silence to the next one that it takes.
@@ -127,14 +127,6 @@ def _lengths(description: Description, given: Feature, dims: Dims) -> Sequence[i
             f"{description.path}: got an input of {given.accepted}, expected (1, {dims.n_mels}, at most {longest})"
         )
     return lengths
-
-
-def _number_type(description: Description) -> str:
-    """Return what the package says its numbers are."""
-    said = description.metadata
-    quantized = said.get("quantize", "none")
-    whole = said.get("precision") or said.get("computePrecision") or "numbers unknown"
-    return whole if quantized == "none" else quantized
 
 
 def _only(description: Description, features: tuple[Feature, ...], what: str) -> Feature:

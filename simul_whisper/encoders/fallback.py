@@ -66,25 +66,10 @@ class FallbackEncoder:
             self.part.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)))
             return self.load().encode(mel)
 
-    def get_ready(self, n_mels: int, *, waits: bool, in_background: bool) -> None:
-        """Load an encoder: Core ML where it is compiled, or one `waits` for that; or, in background, later."""
-        if self.part.may_prepare(waits=waits or in_background):
-            self._prepare(n_mels)
-            if not in_background:
-                self.part.wait()
-        self.load()
-
     def warm_up(self, n_mels: int, cancelled: threading.Event | None = None) -> Features:
-        """Get Core ML ready, where it may run, and return the features of a first window.
-
-        Comes back soon after `cancelled` is set; then, and when Core ML cannot be had, the other encoder is there.
-        """
-        self._prepare(n_mels)
-        self.part.wait(cancelled)
+        """Get Core ML ready, where it may run, as `ChangingPart` does; return the features of a first window."""
+        self.part.warm_up(cancelled)
         return self.encode(probe(n_mels))
-
-    def _prepare(self, n_mels: int) -> None:
-        self.part.prepare(lambda encoder: encoder.encode(probe(n_mels)))
 
 
 def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Features]:
@@ -99,10 +84,14 @@ def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Feature
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> AudioEncoder:
         return CoreMLEncoder(open_model(runtime, model, compute_units), found, dims, compute_units)
 
+    def trial() -> Callable[[AudioEncoder], Features]:
+        return lambda encoder: encoder.encode(probe(dims.n_mels))
+
     def psnr_db(features: Features, reference: Features) -> float:
         return parity(features, reference).psnr_db
 
-    return Kind("encoder", packages, opened, psnr_db, encoder_digest, LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN)
+    least_db, least_unknown_db = LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN
+    return Kind("encoder", packages, opened, encoder_digest, trial, psnr_db, least_db, least_unknown_db)
 
 
 @cache

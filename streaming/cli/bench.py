@@ -24,7 +24,7 @@ from streaming.cli.translation import opened_translator
 from streaming.evaluation.manifest import Clip, load_manifest
 
 if TYPE_CHECKING:
-    from simul_whisper import Model
+    from simul_whisper import Model, ModelInfo
     from streaming.evaluation.results import ClipResult, Translating
 
 _BAD_INPUT = 2
@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--coreml-reference",
         action="store_true",
-        help="with --backend coreml: run the package in NumPy, on any machine, to measure what it writes",
+        help="with --backend coreml, --decoder-backend coreml or both: run their packages in NumPy, on any machine, to "
+        "measure what they write",
     )
     add_settings(parser)
     add_translation_settings(parser)
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
     figures = {
-        "model": vars(model.info),
+        "model": {"pipeline": model.info.pipeline, **vars(model.info)},
         "voice": vars(voice) if voice.vad else None,
         **report(results, config, translating),
     }
@@ -107,9 +108,22 @@ def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> "Model":
         model = load_model(config, bar, _reference_runtime() if options.coreml_reference else None)
     finally:
         bar.close()
-    if options.coreml_reference and model.info.encoder_backend != "coreml":
-        raise ConfigError(f"--coreml-reference: {model.info.fallback_reason or 'needs --backend coreml'}")
+    if options.coreml_reference:
+        _check_coreml(model.info)
     return model
+
+
+def _check_coreml(info: "ModelInfo") -> None:
+    """Raise ConfigError unless all runs in Core ML that was asked to, and something does."""
+    parts = (
+        (info.requested_backend, info.encoder_backend, info.fallback_reason),
+        (info.decoder_requested_backend, info.decoder_backend, info.decoder_fallback_reason),
+    )
+    for requested, backend, reason in parts:
+        if requested == "coreml" != backend:
+            raise ConfigError(f"--coreml-reference: {reason}")
+    if "coreml" not in (info.encoder_backend, info.decoder_backend):
+        raise ConfigError("--coreml-reference: needs --backend coreml or --decoder-backend coreml")
 
 
 def _translating(configs: Configs, clips: list[Clip], options: argparse.Namespace) -> "Translating":

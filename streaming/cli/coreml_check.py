@@ -22,10 +22,10 @@ _BOUND_MISSED = 1
 _UNITS = next(option_of(each).choices for each in fields(AlignAttConfig) if each.name == "coreml_compute_units")
 _SPEECH = Path(__file__).parents[2] / "demos" / "recordings" / "captions.flac"
 _ABOUT_VERIFY = (
-    "Compare a package with MLX's encoder or decoder on real speech: the features, or the logits and the attention of 50 "
-    "tokens, and the streamed text. On a Mac the package runs in Core ML, elsewhere in our own runtime, which rounds as "
-    "float16 does; there a decoder in float16 is also computed in float32. The exit status is 1 below 100 dB in float32 "
-    "or 60 dB in float16; compressed weights are measured only."
+    "Compare a package with MLX's encoder or decoder on real speech: the features, or logits and attention of 50 "
+    "tokens, and the streamed text. On a Mac the package runs in Core ML, elsewhere in our own runtime, which rounds "
+    "as float16 does; a decoder in float16 is then computed in float32 too. The exit status is 1 below 100 dB in "
+    "float32 or 60 dB in float16; compressed weights are measured only."
 )
 
 

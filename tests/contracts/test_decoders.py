@@ -11,7 +11,7 @@ import pytest
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.reference import ReferenceModel
+from simul_whisper.coreml.reference import ReferenceRuntime
 from simul_whisper.decoders import Step, TextDecoder, limits_of
 from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.decoders.onnx import OnnxDecoder
@@ -51,23 +51,8 @@ WEIGHTS = random_weights()
 FEATURES = np.random.default_rng(1).standard_normal((DIMS.n_audio_ctx, DIMS.n_audio_state)).astype(np.float32)
 
 
-class Exact:
-    """Runs packages as if they had float32."""
-
-    name = "exact"
-
-    def has_neural_engine(self) -> bool:
-        return False
-
-    def compiled(self, path: Path, directory: Path) -> Path:  # noqa: ARG002
-        return path
-
-    def open(self, path: Path, compute_units: str, function: str = "") -> ReferenceModel:  # noqa: ARG002
-        return ReferenceModel(path, function=function, float16=False)
-
-
 def opened(package: Path) -> TextDecoder:
-    return open_decoder(Exact(), package, describe(package), DIMS, HEADS)
+    return open_decoder(ReferenceRuntime(float16=False), package, describe(package), DIMS, HEADS)
 
 
 def of_mlx(folder: Path) -> TextDecoder:  # noqa: ARG001

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -61,6 +62,7 @@ class Prepared:
     """In place of a preparation: the decoder is ready as soon as it may be."""
 
     compute_units, timeout_s = "CPU_AND_NE", 60.0
+    kind = SimpleNamespace(trial=lambda: partial(first_answer, probe=PROBE))
 
     def __init__(self, decoder: TextDecoder) -> None:
         self._decoder = decoder
@@ -76,6 +78,8 @@ class Prepared:
 
     def check_possible(self) -> None: ...
 
+    def check_compiled(self) -> None: ...
+
     def run(self, first_answer: Callable[[TextDecoder], Step], *_: object) -> Ready[TextDecoder, Step]:
         self.may_go_on.wait()
         package = cast(Any, SimpleNamespace(digest="0"))
@@ -85,13 +89,13 @@ class Prepared:
 def fallback(prepared: Prepared, reports: list[Progress] | None = None) -> FallbackDecoder:
     preparation = cast(Preparation[TextDecoder, Step], prepared)
     handler = (reports if reports is not None else []).append
-    return FallbackDecoder(BackendStatus("mlx", "coreml"), lambda: MLX, preparation, handler, lambda: PROBE)
+    return FallbackDecoder(BackendStatus("mlx", "coreml"), lambda: MLX, preparation, handler)
 
 
 def in_coreml(decoder: TextDecoder, reports: list[Progress] | None = None) -> FallbackDecoder:
     """Return a decoder that Core ML runs."""
     found = fallback(Prepared(decoder), reports)
-    found.get_ready(waits=True, in_background=False)
+    found.part.get_ready(waits=True, in_background=False)
     assert found.status.backend == "coreml"
     return found
 
@@ -167,7 +171,7 @@ def test_core_ml_takes_over_when_a_window_begins_and_never_inside_one() -> None:
     prepared = Prepared(breaking := Breaking(1000))
     prepared.may_go_on.clear()
     decoder = fallback(prepared)
-    decoder.get_ready(waits=False, in_background=True)
+    decoder.part.get_ready(waits=False, in_background=True)
     state = decoder.begin(FEATURES)
     decoder.step(state, [[1]])
     prepared.finish()
@@ -185,7 +189,7 @@ def test_one_that_takes_other_windows_waits_for_the_next() -> None:
     prepared = Prepared(breaking := Breaking(1000, limits=limits))
     prepared.may_go_on.clear()
     decoder = fallback(prepared)
-    decoder.get_ready(waits=False, in_background=True)
+    decoder.part.get_ready(waits=False, in_background=True)
     assert decoder.limits == Limits()
     prepared.finish()
     n_left = breaking.n_left

@@ -72,8 +72,8 @@ def test_a_program_may_bring_its_own_encoder_and_decoder(captions: Recording, ti
     encoder, decoder = RecordingEncoder(tiny.encoder), RecordingDecoder(tiny.decoder)
     own = tiny.using(encoder, decoder)
     assert (own.info.encoder_backend, own.info.encoder) == ("own", tiny.info.encoder)
-    assert own.info.decoder == "RecordingDecoder"
-    assert not own.info.did_fallback
+    assert (own.info.decoder_backend, own.info.decoder) == ("own", "RecordingDecoder")
+    assert (own.info.pipeline, own.info.did_fallback, own.info.decoder_did_fallback) == ("own", False, False)
     chunks = every(2, captions.samples[: 4 * SAMPLE_RATE])
     assert listen(quick_listener(own), chunks) == listen(quick_listener(tiny), chunks)
     assert encoder.content_frames

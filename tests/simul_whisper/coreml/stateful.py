@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+pytest.importorskip("coremltools", exc_type=ImportError)
 from coremltools.converters.mil.mil import types
 
 from simul_whisper.coreml.conversion import Conversion
@@ -102,4 +105,5 @@ def expected(written: dict[int, list[int]]) -> np.ndarray[Any, np.dtype[np.float
     for position, tokens in written.items():
         for layer in range(N_LAYERS):
             cache[layer, position : position + len(tokens), 0] = TABLE[tokens].astype(np.float32) * (layer + 1)
-    return cache.sum(axis=1)
+    sums: np.ndarray[Any, np.dtype[np.float32]] = cache.sum(axis=1)
+    return sums

@@ -3,11 +3,12 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from simul_whisper.coreml.description import describe
-from simul_whisper.coreml.locate import local_packages
+from simul_whisper.coreml.locate import PartName, local_packages
 from streaming.cli import main
 from tests.simul_whisper.coreml.test_package import SCRIPT
 from tests.simul_whisper.weights.build import random_tensors, write_huggingface, write_mlx
@@ -25,7 +26,8 @@ def test_packages_have_the_name_that_they_were_given_and_are_found_by_it(
     directory = write_huggingface(tmp_path / "checkpoint-4000", random_tensors())
     assert main(["coreml", "convert", str(directory), "--name", name, "--part", "all", "--target", "macOS15"]) == 0
     assert names_in(tmp_path / "models") == [f"ggml-{name}-decoder.mlpackage", f"ggml-{name}-encoder.mlpackage"]
-    assert local_packages([str(directory), name]) == [tmp_path / "models" / f"ggml-{name}-encoder.mlpackage"]
+    for part in get_args(PartName):
+        assert local_packages([str(directory), name], part=part) == [tmp_path / f"models/ggml-{name}-{part}.mlpackage"]
 
 
 @pytest.mark.parametrize("name", ["", "../outside", "a/b", "/tmp/x", "two\nlines", "x" * 250])

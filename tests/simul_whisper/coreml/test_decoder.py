@@ -68,7 +68,7 @@ def text_function(n: int, *, has_states: bool) -> Zeros:
 
 
 def functions(*, has_states: bool) -> tuple[Zeros, Zeros, Zeros]:
-    projected = {name: STATES[name] for name in (io.AUDIO_KEYS, io.AUDIO_VALUES)}
+    projected: dict[str, tuple[int, ...]] = {name: STATES[name] for name in (io.AUDIO_KEYS, io.AUDIO_VALUES)}
     audio = Zeros({io.READY: (1,)} if has_states else projected)
     return audio, text_function(io.PREFILL_TOKENS, has_states=has_states), text_function(1, has_states=has_states)
 
@@ -200,7 +200,10 @@ each_kind = pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda answer: {**answer, "logits": answer["logits"] * np.nan}, "logits that are NaN or infinite"),
+        (
+            lambda answer: {**answer, "logits": answer["logits"] * np.nan},
+            "logits with numbers that are NaN or infinite",
+        ),
         (lambda answer: {name: array + np.inf for name, array in answer.items()}, "NaN or infinite"),
         (lambda answer: {name: array for name, array in answer.items() if name != "logits"}, "gave no logits, but"),
         (lambda answer: {**answer, "logits": answer["logits"][..., 1:]}, r"gave logits \(1, .*, 49\), expected \(1, "),

@@ -17,11 +17,13 @@ from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.operators import constexpr_blockwise_shift_scale
 from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
 from simul_whisper.coreml.runtime import open_model
+from simul_whisper.coreml.states import PredictionError
 from simul_whisper.encoders.coreml import CoreMLEncoder, input_and_output
 from simul_whisper.errors import EncoderNotLoadedError, WeightsError
 from tests.hostile_files import damaged, damaged_json, grown_mb, only_our_errors
 from tests.properties import examples
 from tests.simul_whisper.coreml.programs import X, saved
+from tests.simul_whisper.coreml.stateful import saved_functions
 from tests.simul_whisper.coreml.test_description import EMBEDS, MEL, PROGRAM
 from tests.simul_whisper.weights.build import DIMS
 
@@ -37,6 +39,12 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tmp_path_factory.mktemp("package"), precision="FLOAT16")
 
 
+@pytest.fixture(scope="module")
+def stateful(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of two functions, which share a state."""
+    return saved_functions(tmp_path_factory.mktemp("stateful"))
+
+
 @pytest.fixture
 def copy(true: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(true, tmp_path / "copy.mlpackage"))
@@ -49,11 +57,17 @@ def read(package: Path) -> None:
     assert contents(package)
     with suppress(EncoderNotLoadedError):
         input_and_output(found, DIMS)
-    if not found.compiled:
-        model = open_model(REFERENCE, package, "CPU_ONLY")
-        # What the encoder, which is the only caller, turns into its own error.
+    if found.compiled:
+        return
+    for function in found.functions or (found.function(),):
+        model = open_model(REFERENCE, package, "CPU_ONLY", function.name)
+        tokens = np.ones((1, 1 if function.name == "one" else 4), np.int32)
+        # What encoder and decoder, which are the only callers, turn into their own errors.
         with suppress(Exception):
-            model.predict({"x": X})
+            if function.states:
+                model.predict({"tokens": tokens, "position": np.zeros(1, np.int32)}, model.make_state())
+            else:
+                model.predict({"x": X})
 
 
 def model_of(package: Path) -> Any:
@@ -62,8 +76,9 @@ def model_of(package: Path) -> Any:
     return read_spec(package)
 
 
-def test_the_true_one_is_read(true: Path) -> None:
+def test_the_true_ones_are_read(true: Path, stateful: Path) -> None:
     read(true)
+    read(stateful)
 
 
 def _places(message: Any) -> Iterator[tuple[Any, Any]]:
@@ -78,11 +93,15 @@ def _places(message: Any) -> Iterator[tuple[Any, Any]]:
                 yield from _places(each) if hasattr(each, "ListFields") else ()
 
 
+@pytest.mark.parametrize("name", ["true", "stateful"])
 @examples(200)
 @given(data=st.data())
-def test_any_number_and_text_is_read_or_refused(data: st.DataObject, true: Path, tmp_path: Path) -> None:
-    package = Path(shutil.copytree(true, tmp_path / "damaged.mlpackage", dirs_exist_ok=True))
-    spec = model_of(true)
+def test_any_number_and_text_is_read_or_refused(
+    name: str, data: st.DataObject, true: Path, stateful: Path, tmp_path: Path
+) -> None:
+    original = stateful if name == "stateful" else true
+    package = Path(shutil.copytree(original, tmp_path / "damaged.mlpackage", dirs_exist_ok=True))
+    spec = model_of(original)
     places = list(_places(spec))
     holder, key = places[data.draw(st.integers(0, len(places) - 1))]
     value = getattr(holder, key) if isinstance(key, str) else holder[key]
@@ -182,6 +201,18 @@ def _many_inputs(spec: Any) -> None:
         spec.description.input.add()
 
 
+def _functions(*names: str) -> Callable[[Any], None]:
+    def change(spec: Any) -> None:
+        for name in names:
+            function = spec.description.functions.add()
+            function.name = name
+            function.input.extend(spec.description.input)
+            function.output.extend(spec.description.output)
+        spec.description.defaultFunctionName = "0"
+
+    return change
+
+
 def _many_ranges(spec: Any) -> None:
     described = spec.description.input[0].type.multiArrayType
     del described.shape[:]
@@ -218,6 +249,9 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a model elsewhere": (_elsewhere, r"got the model at '\.\./\.\./\.\./etc/passwd'"),
     "weights elsewhere": (_changed(_blob_elsewhere), "got weights at"),
     "weights beyond the file": (_changed(_blob_far_away), "truncated"),
+    "many functions": (_changed(_functions(*map(str, range(17)))), "17 functions, expected at most .* and 16; this is"),
+    "a default that is none": (_changed(_functions("1", "2")), "the default one is not among them; it is damaged"),
+    "functions of one name": (_changed(_functions("0", "0")), "its functions have no names"),
     "a hundred inputs": (_changed(_many_inputs), "this is no encoder"),
     "a range reversed": (
         _changed(_range_reversed),
@@ -313,6 +347,36 @@ def test_a_range_without_end_takes_no_memory(tmp_path: Path) -> None:
     content = [{"inputSchema": [ranged], "outputSchema": [EMBEDS | {"shape": "[]"}]}]
     (given, _) = input_and_output(describe(compiled(tmp_path, json.dumps(content).encode())), DIMS)
     assert given.accepts((1, 4, 12))
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ([2**40, 2**20], f"got states of {4 * 2**60} bytes, expected at most"),
+        ([2**15, 2**15], "expected at most"),
+        ([2, 0], "expected floats of one shape"),
+        ([-1, 5], "expected floats of one shape"),
+        ([], "expected floats of one shape"),
+    ],
+)
+def test_a_state_of_an_absurd_size_is_refused(shape: list[int], said: str, stateful: Path, tmp_path: Path) -> None:
+    def absurd(spec: Any) -> None:
+        for function in spec.description.functions:
+            function.state[0].type.stateType.arrayType.shape[:] = shape
+
+    package = Path(shutil.copytree(stateful, tmp_path / "absurd.mlpackage"))
+    _changed(absurd)(package)
+    model = ReferenceModel(package)
+    with pytest.raises(PredictionError, match=said):
+        model.make_state()
+
+
+def test_a_function_that_the_program_lacks_is_refused(stateful: Path, tmp_path: Path) -> None:
+    package = Path(shutil.copytree(stateful, tmp_path / "lacking.mlpackage"))
+    _changed(lambda spec: spec.mlProgram.functions.pop("many"))(package)
+    assert ReferenceModel(package, function="one")
+    with pytest.raises(WeightsError, match="with the functions one, expected an mlProgram with a function `many`"):
+        contents(package)
 
 
 def test_what_means_harm_takes_no_memory(true: Path, tmp_path: Path) -> None:

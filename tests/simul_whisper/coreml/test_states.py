@@ -1,12 +1,15 @@
 """Packages with functions and states: described, executed, and refused what they do not take."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+pytest.importorskip("coremltools", exc_type=ImportError)
 from simul_whisper import WeightsError
+from simul_whisper.coreml.contents import contents
 from simul_whisper.coreml.description import Feature, Function, describe
 from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
 from simul_whisper.coreml.spec import read_program
@@ -108,6 +111,51 @@ def test_what_a_later_write_undoes_is_found(body: Body, n_in_place: int, lost: s
     state = model.make_state()
     model.predict(fed(0, 3), state)
     assert state.read_state("cache")[:, 0].any(axis=(1, 2)).tolist() == [not lost, True]
+
+
+def test_flags_of_states(tmp_path: Path) -> None:
+    def masking(tokens: Any, position: Any, cache: Any, n: int) -> Any:  # noqa: ARG001
+        return mb.add(x=mb.read_state(input=cache), y=np.float16(-np.inf), name="sums")
+
+    flags = contents(saved_function(tmp_path, masking)).flags
+    assert "masks of infinity, of which devices have made NaN where -1e4 does as well: add (x1)" in flags
+    lost = "written from a value that is older than the last write, which is lost: cache"
+    assert lost in contents(saved_function(tmp_path, forgetting)).flags
+
+
+def test_flags_of_states_from_what_a_compiled_model_says(tmp_path: Path) -> None:
+    def feature(name: str, shape: str) -> dict[str, str]:
+        return {"name": name, "shape": shape, "dataType": "Float16"}
+
+    def function(name: str, *states: dict[str, str]) -> dict[str, Any]:
+        return {
+            "name": name,
+            "inputSchema": [feature("x", "[1, 4]")],
+            "outputSchema": [feature("y", "[1, 4]")],
+            "stateSchema": list(states),
+        }
+
+    content = {
+        "functions": [function("b"), function("a", feature("wide", "[1, 270]"), feature("even", "[1, 256]"))],
+        "defaultFunctionName": "a",
+        "storagePrecision": "Mixed (Float16, Palettized (4 bits))",
+        "userDefinedMetadata": {"com.github.apple.coremltools.version": "9.0"},
+    }
+    path = tmp_path / "x.mlmodelc"
+    path.mkdir()
+    (path / "metadata.json").write_text(json.dumps([content]))
+    found = describe(path)
+    assert [each.name for each in found.functions] == ["a", "b"]
+    assert [each.shapes for each in found.states] == [((1, 270),), ((1, 256),)]
+    assert contents(path).flags == (
+        "states that the Neural Engine does not take, as their last size is no multiple of 32: wide",
+        "palettes of four bits beside states, made by coremltools 9.0, have crashed after some 100 predictions",
+        "its functions have different states: whether a device lets them share one is unknown",
+    )
+    for wrong in ({"defaultFunctionName": "c"}, {"functions": "a"}, {"functions": [function("a")] * 17}):
+        (path / "metadata.json").write_text(json.dumps([content | wrong]))
+        with pytest.raises(WeightsError, match=r"metadata\.json: got the (default function|functions)"):
+            describe(path)
 
 
 def test_states_have_the_numbers_of_their_type(package: Path) -> None:

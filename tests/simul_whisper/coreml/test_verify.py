@@ -1,4 +1,4 @@
-"""Packages compared with the MLX encoder: real weights, real speech, real packages; and how that is told."""
+"""Packages compared with MLX: real weights, real speech, real packages; and how that is told."""
 
 import math
 from collections.abc import Mapping
@@ -11,10 +11,11 @@ import pytest
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, EncoderError, Model
 from simul_whisper.coreml.contents import NumberType
 from simul_whisper.coreml.conversion import Conversion
+from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.package import convert
 from simul_whisper.coreml.parity import Parity, parity
 from simul_whisper.coreml.reference import ReferenceModel
-from simul_whisper.coreml.verify import Verification, equal_words, streamed_text, verify
+from simul_whisper.coreml.verify import Measured, Verification, equal_words, streamed_text, verify
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.mel import Mel, log_mel
@@ -23,21 +24,25 @@ from streaming.cli import coreml_check, main
 from tests.conftest import RECORDINGS, Recording
 
 pytest.importorskip("coremltools", exc_type=ImportError)
+from tests.simul_whisper.coreml.stateful import saved_functions
 
 CONVERSIONS: Mapping[str, Conversion] = {
     "float32": Conversion(precision="float32"),
     "float16": Conversion(),
     "int8": Conversion(quantize="int8"),
 }
+NEAR, FAR = Parity(78.0, 0.24), Parity(59.9, 1.0)
 FOUND = Verification(
+    "encoder",
     "the reference runtime (NumPy)",
     NumberType.FLOAT16,
-    Parity(78.0, 0.24),
-    60.0,
+    (Measured("features", NumberType.FLOAT16, NEAR),),
     "one two three",
     "one two tree",
     2 / 3,
 )
+PRECISE = Measured("logits", NumberType.FLOAT32, Parity(101.0, 1e-4))
+DECODER = replace(FOUND, part="decoder", measured=(Measured("logits", NumberType.FLOAT16, NEAR), PRECISE))
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +89,27 @@ def test_verify_on_speech(packages: dict[str, Path], captions: Recording) -> Non
     config = AlignAttConfig(model_name="tiny.en", segment_length=6.0, padding_len=4.0)
     found = verify(packages["float16"], captions.samples[: 6 * SAMPLE_RATE], config)
     assert found.number_type is NumberType.FLOAT16
-    assert found.bound_db == 60
+    assert found.part == "encoder"
+    assert [each.bound_db for each in found.measured] == [60]
     assert found.passed
+    assert len(found.reference_text.split()) > 8
+    assert found.equal_words == equal_words(found.text, found.reference_text) >= 0.98
+
+
+def test_verify_of_a_decoder_on_speech(weights: Weights, captions: Recording, tmp_path: Path) -> None:
+    package = convert_decoder(weights, tmp_path, Conversion(target="macOS15")).path
+    config = AlignAttConfig(model_name="tiny.en", segment_length=6.0, padding_len=4.0)
+    found = verify(package, captions.samples[: 6 * SAMPLE_RATE], config)
+    assert found.part == "decoder"
+    assert [(each.what, each.bound_db) for each in found.measured] == [
+        ("logits", 60),
+        ("attention", 60),
+        ("logits", 100),
+        ("attention", 100),
+    ]
+    assert found.passed
+    # What was rounded is not what was not.
+    assert all(each.parity.psnr_db < 100 for each in found.measured[:2])
     assert len(found.reference_text.split()) > 8
     assert found.equal_words == equal_words(found.text, found.reference_text) >= 0.98
 
@@ -128,13 +152,20 @@ def test_equal_words(text: str, reference: str, share: float) -> None:
     assert equal_words(text, reference) == share
 
 
+def with_parity(found: Verification, worst: Parity) -> Verification:
+    return replace(found, measured=(replace(found.measured[0], parity=worst), *found.measured[1:]))
+
+
 @pytest.mark.parametrize(
     ("found", "status", "said"),
     [
         (FOUND, 0, "passed: expected at least 60 dB of float16"),
-        (replace(FOUND, parity=Parity(59.9, 1.0)), 1, "FAILED: expected at least 60 dB of float16"),
-        (replace(FOUND, parity=Parity(-math.inf, math.inf)), 1, "FAILED"),
-        (replace(FOUND, number_type=NumberType.COMPRESSED, bound_db=None), 0, "measured only"),
+        (with_parity(FOUND, FAR), 1, "FAILED: expected at least 60 dB of float16"),
+        (with_parity(FOUND, Parity(-math.inf, math.inf)), 1, "FAILED"),
+        (replace(FOUND, measured=(Measured("features", NumberType.COMPRESSED, FAR),)), 0, "measured only"),
+        (DECODER, 0, "passed: expected at least 60 dB of float16 and 100 dB of float32"),
+        (DECODER, 0, "logits    PSNR 101.0 dB, largest difference 0.0001, computed in float32"),
+        (with_parity(DECODER, FAR), 1, "FAILED: expected at least 60 dB of float16 and 100 dB of float32"),
     ],
 )
 def test_verify_says_what_was_found(
@@ -148,7 +179,7 @@ def test_verify_says_what_was_found(
     assert main(["coreml", "verify", "some.mlpackage", "--model", "tiny.en"]) == status
     out, err = capsys.readouterr()
     assert said in out
-    assert f"{found.parity.psnr_db:.1f} dB" in out
+    assert f"{found.measured[0].parity.psnr_db:.1f} dB" in out
     assert "66.7 % of the words equal" in out
     assert "captions.flac" in out
     assert not err
@@ -159,6 +190,17 @@ def test_info_says_what_is_inside(packages: dict[str, Path], capsys: pytest.Capt
     out, _ = capsys.readouterr()
     for said in ("logmel_data: float32 (1, 80, 3000)", "output: float32", "model: tiny.en", "conv 26", "compressed"):
         assert said in out
+
+
+def test_info_shows_functions_states_and_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["coreml", "info", str(saved_functions(tmp_path))]) == 0
+    out, _ = capsys.readouterr()
+    lines = out.splitlines()
+    assert [line for line in lines if line.startswith("function")] == ["function  one, the default", "function  many"]
+    assert lines.count("state     cache: float16 (2, 32, 1, 64)") == 2
+    assert "input     tokens: int32 (1, 4)" in lines
+    assert "flag      not run by the Neural Engine: gather (x2)" in lines
+    assert "older than the last write" not in out
 
 
 @pytest.mark.parametrize(

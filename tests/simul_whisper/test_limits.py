@@ -1,0 +1,75 @@
+"""Decoders that are less than Whisper's: with fewer positions, or for whole windows only."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from simul_whisper import ConfigError, StopReason
+from simul_whisper.decoders import Limits, Step
+from simul_whisper.encoders import Features
+from tests.listener import MODEL, Samples, assert_heard, every, listen, listener
+from tests.tones import ToneDecoder, ToneState, random_words, speech_of, tone_model
+
+
+class Limited(ToneDecoder):
+    """Keeps how long texts became, and how many frames windows had."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(MODEL.tokenizer, "en")
+        self.limits, self.longest, self.n_frames = limits, 0, set[int]()
+
+    def begin(self, features: Features) -> ToneState:
+        self.n_frames.add(len(features))
+        return super().begin(features)
+
+    def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
+        step = super().step(state, tokens, logits_at)
+        self.longest = max(self.longest, *map(len, state.beams))
+        return step
+
+
+@pytest.mark.parametrize("n_positions", [60, 224])
+@pytest.mark.parametrize("settings", [{}, {"decoder_type": "beam", "beam_size": 2}, {"init_prompt": "a b c " * 40}])
+@pytest.mark.parametrize("chunk_s", [1, 7])
+def test_with_few_positions_nothing_is_lost(n_positions: int, settings: dict[str, object], chunk_s: int) -> None:
+    decoder = Limited(Limits(n_positions))
+    speech = speech_of(random_words(100, n_positions))
+    updates = listen(
+        listener(tone_model(decoder=decoder), audio_max_len=30, **settings), every(chunk_s, speech.samples)
+    )
+    assert_heard(updates, speech)
+    assert decoder.longest <= n_positions
+    assert StopReason.LENGTH not in {update.stop for update in updates}
+
+
+def test_a_decoder_with_fewer_positions_may_take_over_in_mid_stream() -> None:
+    decoder, speech = Limited(Limits()), speech_of(random_words(100, 2))
+    whisper = listener(tone_model(decoder=decoder), audio_max_len=30)
+
+    def chunks() -> Iterator[Samples]:
+        for n, chunk in enumerate(every(1, speech.samples)):
+            if n == 25:
+                decoder.limits, decoder.longest = Limits(60), 0
+            yield chunk
+
+    updates = listen(whisper, chunks())
+    assert_heard(updates, speech)
+    assert decoder.longest <= 60
+    assert StopReason.LENGTH in {update.stop for update in updates}
+
+
+def test_a_static_prompt_has_half_of_the_positions() -> None:
+    model = tone_model(decoder=Limited(Limits(100)))
+    listener(model, static_init_prompt="a " * 49)
+    with pytest.raises(ConfigError, match="static_init_prompt of 50 tokens, expected at most 49"):
+        listener(model, static_init_prompt="a " * 50)
+
+
+def test_whole_windows_are_of_30_s_and_others_no_longer_than_is_heard() -> None:
+    speech = speech_of(random_words(20, 1))
+    whole, any_length = Limited(Limits(whole_windows=True)), Limited(Limits())
+    for decoder in (whole, any_length):
+        model = tone_model(decoder=decoder)
+        assert_heard(listen(listener(model, audio_max_len=5, padding_len=1), every(1, speech.samples)), speech)
+    assert whole.n_frames == {1500}
+    assert max(any_length.n_frames) == 300
