@@ -5,6 +5,7 @@ attention one head at a time, after https://machinelearning.apple.com/research/n
 types are set here, so that no later pass has to cast and each weight is in memory once.
 """
 
+import gc
 import io
 import shutil
 import warnings
@@ -102,6 +103,8 @@ def converted(program: Any, conversion: Conversion, progress: ProgressHandler, *
 
 def joined(models: Mapping[str, Path], default: str, package: Path) -> Any:
     """Write packages of one function each as one of many, which share their weights; returns its MLModel."""
+    # Programs written before are cycles of references, and hold weights until they are collected.
+    gc.collect()
     functions = ct.utils.MultiFunctionDescriptor()
     for name, path in models.items():
         functions.add_function(str(path), "main", name)

@@ -27,6 +27,12 @@ _MOST_OPERATIONS = 1 << 17
 _MOST_FEATURES = 64
 _MOST_FUNCTIONS = 16
 _MOST_FOLDERS = 8
+# What an operation on states has to name, and whether it has a result.
+_OF_STATES = {
+    "read_state": (("input",), True),
+    "write_state": (("input", "data"), False),
+    "slice_update": (("x",), True),
+}
 
 
 @dataclass(frozen=True)
@@ -205,6 +211,7 @@ class _Reader:
             self._types[each.name] = _tensor_type(each.type)
         operations = [self._operation(each) for each in block.operations if not self._keep_constant(each)]
         states = tuple(each.name for each in function.inputs if each.type.WhichOneof("type") == "stateType")
+        _check_states(operations, states)
         inputs = tuple(each.name for each in function.inputs if each.name not in states)
         return Program(
             tuple(operations), self._constants, self._types, inputs, states, tuple(block.outputs), self._stored
@@ -267,6 +274,16 @@ class _Reader:
         if name not in self._blobs:
             self._blobs[name] = BlobFile(_blob_path(self._folder, name))
         return self._blobs[name]
+
+
+def _check_states(operations: Iterable[Operation], states: Sequence[str]) -> None:
+    """Raise ValueError where an operation does not say which state it means, or what it changes."""
+    for operation in operations:
+        needed, has_result = _OF_STATES.get(operation.type, ((), False))
+        if not operation.inputs.keys() >= set(needed) or (has_result and not operation.outputs):
+            raise ValueError(f"{operation.type} of nothing")
+        if "input" in needed and operation.inputs["input"][0] not in states:
+            raise ValueError(f"{operation.type} of no state")
 
 
 def _scalar(array: NDArray[Any]) -> Value:

@@ -148,7 +148,8 @@ class _Follower:
         state, version = self._origins[result] = self._origins[x]
         if version == self._versions[state] and self._sharing.get(x) == state and self._is_last(index, state, result):
             self.found.in_place.add(index)
-            self._shares(state, result)
+        # A copy is in the state's memory as soon as it is written.
+        self._shares(state, result)
 
     def _is_last(self, index: int, state: str, result: str) -> bool:
         """Return whether nothing looks at the old value after this update, and the new one is written next."""

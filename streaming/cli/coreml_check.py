@@ -13,7 +13,6 @@ from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.plan import planned
 from simul_whisper.coreml.runtime import AppleRuntime, default_runtime
 from simul_whisper.coreml.verify import Verification, verify
-from simul_whisper.foreign_files import one_line
 from streaming.audio.files import read_audio
 from streaming.cli.coreml_plan import plan_lines
 from streaming.cli.options import ProgressBar, add_settings, config_from
@@ -129,7 +128,7 @@ def _interface(found: Description) -> list[str]:
     lines = []
     for number, function in enumerate(found.functions or (found.function(),)):
         if found.functions:
-            lines.append(f"function  {one_line(function.name)}{'' if number else ', the default'}")
+            lines.append(f"function  {function.name}{'' if number else ', the default'}")
         for kind, features in (("input", function.inputs), ("output", function.outputs), ("state", function.states)):
             lines += [f"{kind:<9} {_feature(each)}" for each in features]
     return lines

@@ -371,6 +371,40 @@ def test_a_state_of_an_absurd_size_is_refused(shape: list[int], said: str, state
         model.make_state()
 
 
+@pytest.mark.parametrize(
+    ("operation", "parameter", "said"),
+    [
+        ("read_state", "input", "read_state of nothing"),
+        ("write_state", "input", "write_state of nothing"),
+        ("write_state", "data", "write_state of nothing"),
+        ("slice_update", "x", "slice_update of nothing"),
+    ],
+)
+def test_a_state_that_is_not_named_is_refused(
+    operation: str, parameter: str, said: str, stateful: Path, tmp_path: Path
+) -> None:
+    def unnamed(spec: Any) -> None:
+        (block,) = spec.mlProgram.functions["one"].block_specializations.values()
+        del next(each for each in block.operations if each.type == operation).inputs[parameter]
+
+    package = Path(shutil.copytree(stateful, tmp_path / "unnamed.mlpackage"))
+    _changed(unnamed)(package)
+    with pytest.raises(WeightsError, match=f"its program cannot be understood: {said}"):
+        contents(package)
+
+
+def test_a_state_that_is_not_there_is_refused(stateful: Path, tmp_path: Path) -> None:
+    def elsewhere(spec: Any) -> None:
+        (block,) = spec.mlProgram.functions["one"].block_specializations.values()
+        read = next(each for each in block.operations if each.type == "read_state")
+        read.inputs["input"].arguments[0].name = "tokens"
+
+    package = Path(shutil.copytree(stateful, tmp_path / "elsewhere.mlpackage"))
+    _changed(elsewhere)(package)
+    with pytest.raises(WeightsError, match="its program cannot be understood: read_state of no state"):
+        contents(package)
+
+
 def test_a_function_that_the_program_lacks_is_refused(stateful: Path, tmp_path: Path) -> None:
     package = Path(shutil.copytree(stateful, tmp_path / "lacking.mlpackage"))
     _changed(lambda spec: spec.mlProgram.functions.pop("many"))(package)

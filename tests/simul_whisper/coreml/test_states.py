@@ -88,7 +88,19 @@ def looking_back(tokens: Any, position: Any, cache: Any, n: int) -> Any:
     return mb.concat(values=sums, axis=0, name="sums")
 
 
-@pytest.mark.parametrize("body", [remembering, forgetting, looking_back])
+def looking_ahead(tokens: Any, position: Any, cache: Any, n: int) -> Any:
+    """Take a slice of a new value before that is written, and sum it after another update."""
+    old, end = mb.read_state(input=cache), mb.add(x=position, y=np.array([n], np.int32))
+    x = mb.expand_dims(x=mb.gather(x=mb.const(val=TABLE), indices=tokens, axis=0), axes=[2])
+    new = mb.slice_update(x=old, update=x, begin=[0, 0, 0, 0], end=[1, 1, 1, 64])
+    part = mb.slice_by_index(x=new, begin=[0, 0, 0, 0], end=[1, *CACHE[1:]])
+    first = mb.coreml_update_state(state=cache, value=new)
+    second = updated(cache, first, mb.mul(x=x, y=np.float16(3)), 0, (position, end))
+    sums = [mb.reduce_sum(x=each, axes=[0, 1], keep_dims=False) for each in (part, old, second)]
+    return mb.concat(values=sums, axis=0, name="sums")
+
+
+@pytest.mark.parametrize("body", [remembering, forgetting, looking_back, looking_ahead])
 def test_in_place_or_not_the_answers_are_the_same(body: Body, tmp_path: Path) -> None:
     path = saved_function(tmp_path, body)
     quick, plain = ReferenceModel(path), ReferenceModel(path)

@@ -196,7 +196,7 @@ def test_info_shows_functions_states_and_flags(tmp_path: Path, capsys: pytest.Ca
     assert main(["coreml", "info", str(saved_functions(tmp_path))]) == 0
     out, _ = capsys.readouterr()
     lines = out.splitlines()
-    assert [line for line in lines if line.startswith("function")] == ["function  one, the default", "function  many"]
+    assert [line for line in lines if line.startswith("function ")] == ["function  one, the default", "function  many"]
     assert lines.count("state     cache: float16 (2, 32, 1, 64)") == 2
     assert "input     tokens: int32 (1, 4)" in lines
     assert "flag      not run by the Neural Engine: gather (x2)" in lines
