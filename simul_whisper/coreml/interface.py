@@ -6,9 +6,9 @@ n_text_ctx cached positions and N = padded_frames(dims) frames, where C is n_tex
 
 features (1, N, n_audio_state) -> audio_keys (L, N, 1, C), audio_values (L, C, 1, N).
 
-tokens (1, n), the first of them at position (1,); mask, added to the scores of self-attention: 0 where a token may look
-and MASKED elsewhere; audio_mask (1, N, 1, 1), likewise for the frames that there are -> logits (1, n, n_vocab), and
-attention (1, N, n_alignment_heads, n), softmaxed.
+tokens (1, n), the first of them at position (1,), and none, asked for or not, past the last of the n_text_ctx; mask,
+added to the scores of self-attention: 0 where a token may look and MASKED elsewhere; audio_mask (1, N, 1, 1), likewise
+for the frames that there are -> logits (1, n, n_vocab), and attention (1, N, n_alignment_heads, n), softmaxed.
 
 From macOS 15 one package has the three as functions, and key_cache (L, n_text_ctx, 1, C), value_cache (L, C, 1,
 n_text_ctx), audio_keys and audio_values are states of each: `audio` writes the last two, and empties the caches; its
