@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import erf as _erf
 
 from simul_whisper.coreml.blob import unpacked
+from simul_whisper.coreml.einsum import einsum
 
 Array = NDArray[Any]
 Axes = Sequence[int]
@@ -95,25 +96,6 @@ def linear(x: Array, weight: Array, bias: Array | float = 0.0) -> Array:
 def matmul(x: Array, y: Array, transpose_x: bool = False, transpose_y: bool = False) -> Array:
     product: Array = (x.swapaxes(-1, -2) if transpose_x else x) @ (y.swapaxes(-1, -2) if transpose_y else y)
     return product
-
-
-def einsum(values: Sequence[Array], equation: str) -> Array:
-    """Two operands, as a product of matrices, since NumPy's own does not call BLAS where there is a batch."""
-    names, result = equation.replace(" ", "").split("->")
-    (x, y), (x_names, y_names) = values, names.split(",")
-    batch = [name for name in x_names if name in y_names and name in result]
-    summed = [name for name in x_names if name in y_names and name not in result]
-    rows = [name for name in x_names if name not in y_names]
-    columns = [name for name in y_names if name not in x_names]
-    size = dict(zip(x_names + y_names, x.shape + y.shape, strict=True))
-
-    def laid_out(array: Array, old: str, groups: Sequence[list[str]]) -> Array:
-        turned = array.transpose([old.index(name) for group in groups for name in group])
-        return turned.reshape([math.prod(size[name] for name in group) for group in groups])
-
-    product = laid_out(x, x_names, (batch, rows, summed)) @ laid_out(y, y_names, (batch, summed, columns))
-    order = [*batch, *rows, *columns]
-    return product.reshape([size[name] for name in order]).transpose([order.index(name) for name in result])
 
 
 def softmax(x: Array, axis: int = -1) -> Array:

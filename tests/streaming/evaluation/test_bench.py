@@ -112,3 +112,20 @@ def test_a_language_is_either_given_or_detected(manifest: Path, capsys: pytest.C
 def test_bench_refuses_what_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(tmp_path)]) == 2
     assert "manifest.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "needs --backend coreml or --decoder-backend coreml"),
+        (["--decoder-backend", "coreml", "--coreml-decoder-path", "none.mlpackage"], "none.mlpackage: no such Core ML"),
+    ],
+)
+def test_what_is_to_run_in_numpy_must_run(
+    flags: list[str], said: str, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("coremltools", exc_type=ImportError)
+    assert main(["bench", str(manifest), *FAST, "--coreml-reference", *flags]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert "--coreml-reference: " in last
+    assert said in last
