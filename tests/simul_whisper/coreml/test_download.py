@@ -7,6 +7,7 @@ import pytest
 
 from simul_whisper import PRESETS, DownloadTimeoutError, Stage
 from simul_whisper.coreml.description import describe
+from simul_whisper.coreml.fetch import Fetched, fetch_encoder
 from simul_whisper.coreml.locate import downloaded_package
 from tests.conftest import Recording
 from tests.simul_whisper.coreml.conftest import Place, assert_heard, stream
@@ -37,12 +38,13 @@ def stocked_hub(empty_hub: FakeHub, package: Path, tmp_path: Path) -> FakeHub:
     return empty_hub
 
 
-def test_the_encoder_is_downloaded_compiled_and_used_and_later_taken_without_asking(
+def test_auto_downloads_compiles_and_uses_the_encoder_and_later_takes_it_without_asking(
     place: Place, stocked_hub: FakeHub, captions: Recording
 ) -> None:
-    model = place.load(DEVICE, **WAITING)
+    model = place.load(DEVICE, coreml_download="always")
     info = model.info
-    assert (info.encoder_backend, info.ane_compiled, info.did_fallback) == ("coreml", True, False), info.fallback_reason
+    assert (info.encoder_backend, info.requested_backend) == ("coreml", "auto"), info.fallback_reason
+    assert (info.ane_compiled, info.did_fallback) == (True, False)
     downloaded = downloaded_package("tiny.en")
     assert downloaded is not None
     assert info.package_digest == describe(downloaded).digest
@@ -54,6 +56,7 @@ def test_the_encoder_is_downloaded_compiled_and_used_and_later_taken_without_ask
     assert done == sorted(done)
     stocked_hub.requests.clear()
     assert place.load(DEVICE, coreml_download="never").info.encoder_backend == "coreml"
+    assert fetch_encoder("tiny.en") == Fetched(downloaded, "all 24 of 24 matrices are those of tiny.en")
     assert stocked_hub.requests == []
 
 
@@ -111,8 +114,3 @@ def test_a_download_that_is_forbidden_is_told(place: Place, stocked_hub: FakeHub
     reason = place.load(DEVICE, **WAITING, coreml_download="never").info.fallback_reason
     assert reason == "Model not available here, and coreml_download is never"
     assert stocked_hub.requests == []
-
-
-def test_always_downloads_also_where_nobody_asked_for_core_ml(place: Place, stocked_hub: FakeHub) -> None:
-    assert place.load(DEVICE, coreml_download="always").info.encoder_backend == "coreml"
-    assert stocked_hub.downloads
