@@ -58,7 +58,7 @@ def test_a_model_that_never_loads_is_given_up(place: Place, package: Path) -> No
 
 
 def test_a_download_may_take_longer_than_compilation(
-    place: Place, package: Path, captions: Recording, monkeypatch: pytest.MonkeyPatch
+    place: Place, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed_s = 0.0
 
@@ -72,9 +72,8 @@ def test_a_download_may_take_longer_than_compilation(
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed_s)
     monkeypatch.setattr("simul_whisper.fallback.time", clock)
     monkeypatch.setattr("simul_whisper.coreml.preparation.fetched_package", slow_download)
-    model = place.load(device(), backend="coreml")
+    assert place.load(device(), backend="coreml").info.encoder_backend == "coreml"
     assert not place.failures()
-    assert_heard(stream(model, captions), captions)
 
 
 def test_a_handler_that_raises_ends_the_preparation_and_not_the_program(place: Place, package: Path) -> None:
@@ -202,12 +201,11 @@ def test_a_refusal_holds_no_weights(place: Place, monkeypatch: pytest.MonkeyPatc
     assert path in (info.fallback_reason or info.decoder_fallback_reason)
 
 
-def test_garbage_is_refused(place: Place, package: Path, captions: Recording) -> None:
+def test_garbage_is_refused(place: Place, package: Path) -> None:
     place.add(package, compiled=False)
-    model = place.load(GarbageDevice(DEVICE.name), backend="coreml")
-    assert model.info.did_fallback
-    assert "differs from the reference" in model.info.fallback_reason
-    assert_heard(stream(model, captions), captions)
+    info = place.load(GarbageDevice(DEVICE.name), backend="coreml", coreml_compute_units="CPU_ONLY").info
+    assert info.did_fallback
+    assert "differs from the reference" in info.fallback_reason
 
 
 @pytest.mark.parametrize(
