@@ -9,7 +9,7 @@ from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
-from simul_whisper.decoders import limits_of
+from simul_whisper.decoders import Limits, limits_of
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
@@ -82,7 +82,7 @@ class Decoding:
             config.static_init_prompt,
             config.init_prompt,
             config.max_context_tokens,
-            min(MAX_PROMPT_TOKENS, self._n_positions // 2 - 1),
+            min(MAX_PROMPT_TOKENS, self._positions(limits_of(model.decoder)) // 2 - 1),
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
@@ -105,11 +105,12 @@ class Decoding:
         content_frames = encoded.content_frames
         if until_sample is not None and not final:
             content_frames = min(content_frames, (until_sample - window.start_sample) // SAMPLES_PER_FRAME)
-        prompt = self._prompt(language)
-        if len(prompt.tokens) >= self._n_positions:
+        n_positions = self._positions(encoded.limits)
+        prompt = self._prompt(language, n_positions)
+        if len(prompt.tokens) >= n_positions:
             # Written by a decoder with more positions; it is cut before the next pass.
             return TextUpdate((), StopReason.LENGTH, self.draft)
-        rule = self._stop_rule(window, content_frames, len(prompt.tokens), final=final)
+        rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), final=final)
         found = yield from watch.without_pauses(self._search.run(encoded, prompt, rule))
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
@@ -159,8 +160,9 @@ class Decoding:
     @property
     def crowded(self) -> tuple[int, int] | None:
         """Where the later half of a text begins and ends that leaves no room for new words; None when there is room."""
-        room = min(_ROOM_FOR_NEW_TOKENS, self._n_positions // 2)
-        return self._committed.later_half() if len(self._committed) > self._n_positions - room else None
+        n_positions = self._positions(limits_of(self._model.decoder))
+        room = min(_ROOM_FOR_NEW_TOKENS, n_positions // 2)
+        return self._committed.later_half() if len(self._committed) > n_positions - room else None
 
     def best_cut(self, earliest: int, latest: int, preferably_before: int | None) -> int:
         """As of `CommittedTokens`."""
@@ -170,22 +172,21 @@ class Decoding:
         """Let go of the words read before `sample`, which become context."""
         self._context.scroll(self._committed.cut(sample))
 
-    @property
-    def _n_positions(self) -> int:
-        """How many tokens the decoder reads at most."""
+    def _positions(self, limits: Limits) -> int:
+        """Return how many tokens a decoder reads at most."""
         n_positions = self._model.dims.n_text_ctx
-        return min(n_positions, limits_of(self._model.decoder).n_positions or n_positions)
+        return min(n_positions, limits.n_positions or n_positions)
 
-    def _prompt(self, language: str) -> Prompt:
+    def _prompt(self, language: str, n_positions: int) -> Prompt:
         start = self._tokenizer.sot_sequence(language, self._config.task)
         text = self._committed.tokens
-        room = self._n_positions - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
+        room = n_positions - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
-        n_guessed = min(_LONGEST_GUESS, self._n_positions - len(tokens)) if self._config.n_beams == 1 else 0
+        n_guessed = min(_LONGEST_GUESS, n_positions - len(tokens)) if self._config.n_beams == 1 else 0
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed])
 
-    def _stop_rule(self, window: AudioChunk, content_frames: int, n_prompt: int, *, final: bool) -> _StopRule:
+    def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, final: bool) -> _StopRule:
         last_sample = self._committed.last_sample
         decided = max(window.start_sample, last_sample if last_sample is not None else 0)
         policy = AlignAttPolicy(
@@ -201,7 +202,7 @@ class Decoding:
         return _StopRule(
             policy,
             earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :],
-            min(max_tokens, self._n_positions - n_prompt),
+            min(max_tokens, room),
         )
 
     def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:

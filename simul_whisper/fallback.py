@@ -65,6 +65,8 @@ class _Job(Generic[Component, Answer]):
         # Nobody else sees what ends this thread, and somebody may be waiting for it.
         except Exception as error:
             found = CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, f"{type(error).__name__}: {error}")
+        if isinstance(found, CoreMLUnavailableError):
+            _forget_frames(found)
         if not self._cancelled.is_set():
             self.result = found
 
@@ -176,6 +178,7 @@ class ChangingPart(Generic[Component, Answer]):
 
     def fall_back(self, why: CoreMLUnavailableError) -> None:
         """Go on without Core ML, and say so, unless that was the state of things before."""
+        _forget_frames(why)
         before, self.status = self.status, replace(self._status_without, did_fallback=True, reason=str(why))
         if self.status == before:
             return
@@ -203,6 +206,13 @@ class ChangingPart(Generic[Component, Answer]):
             compute_units=preparation.compute_units,
             package_digest=ready.packages[0].digest,
         )
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the functions held that an error went through, such as all weights; people may keep errors."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _naming(part: str, progress: ProgressHandler) -> ProgressHandler:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignedToken, AttendedFrames, StopReason
-from simul_whisper.decoders import TextDecoder
+from simul_whisper.decoders import TextDecoder, limits_of
 from simul_whisper.encoders import Features
 from simul_whisper.pieces import Pieces
 from simul_whisper.timing import Stopwatch
@@ -131,11 +131,12 @@ class _Candidate:
 class EncodedWindow:
     """A window as decoders read it: what they project of its features is made once, for all that is read from it.
 
-    features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio.
+    features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio. limits: of the decoder
+    that reads it, which another one may follow in the next window.
     """
 
     def __init__(self, decoder: TextDecoder, features: Features, content_frames: int) -> None:
-        self.features, self.content_frames = features, content_frames
+        self.features, self.content_frames, self.limits = features, content_frames, limits_of(decoder)
         self._decoder = decoder
         # At once: by the next piece of work the decoder may be one that takes other windows.
         self._state, self._is_fresh = decoder.begin(features), True

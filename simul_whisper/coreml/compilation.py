@@ -44,7 +44,9 @@ def noted_model(packages: Sequence[Description], compute_units: str, runtime: Co
     """Return what to open for packages that this system has compiled, and that were found right; None for others."""
     with suppress(OSError, UnicodeDecodeError):
         noted = Path((_directory(packages, compute_units, runtime) / "model").read_text("utf-8"))
-        return noted if noted.exists() else None
+        # Systems empty caches, and not always all of them.
+        needed = (noted, *(noted.with_name(each.path.stem + noted.suffix) for each in packages[1:]))
+        return noted if all(model.exists() for model in needed) else None
     return None
 
 

@@ -185,6 +185,10 @@ def _package(path: Path) -> Description:
 
 def _described(path: Path, functions: list[Function], default: str, metadata: dict[str, str]) -> Description:
     """default: empty where the model has one function, which it does not name."""
+    for each in functions:
+        names = [feature.name for feature in (*each.inputs, *each.states)]
+        if len(set(names)) < len(names):
+            raise WeightsError(f"{path}: two inputs or states of one name: {one_line(', '.join(names))}; it is damaged")
     functions = sorted(functions, key=lambda each: each.name != default)
     first = functions[0]
     named = tuple(functions) if default else ()

@@ -92,7 +92,8 @@ def compiled(package: Path) -> Path | None:
     target = package.with_suffix(COMPILED_SUFFIX)
     try:
         compile_model(str(package.resolve()), str(target))
-    except RuntimeError as error:
+    # What coremltools raises is documented nowhere; without its bridge to Core ML, a plain Exception.
+    except Exception as error:
         raise BackendError(f"{package} was written, but Core ML cannot compile it: {error}") from error
     return target
 

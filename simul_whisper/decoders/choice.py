@@ -26,21 +26,21 @@ def choose_decoder(
 ) -> FallbackDecoder:
     """Return the decoder that the config asks for. Raises BackendError when it cannot run here.
 
-    Core ML runs only when asked for. Where it cannot, that is reported and MLX is taken, the fastest one of Macs.
+    Core ML runs only when asked for. Where it cannot, that is reported and the one is taken that `auto` means here.
     probe: what Core ML is tried with. runtime: what runs Core ML; None where there is no Core ML.
     """
     requested = config.decoder_backend
+    backend = _fastest_backend(config) if requested in ("auto", "coreml") else requested
+    status = BackendStatus(backend, requested)
     if requested != "coreml":
-        backend = _fastest_backend(config) if requested == "auto" else requested
         loaded = _decoder(backend, config, weights)
-        decoder = FallbackDecoder(BackendStatus(backend, requested), lambda: loaded)
+        decoder = FallbackDecoder(status, lambda: loaded)
         decoder.load()
         return decoder
     assert probe is not None
     kind = coreml_decoder(weights.dims, weights.alignment_heads, config.coreml_compute_units, probe)
     preparation = prepared(kind, config.coreml_decoder_path, config, weights, runtime)
-    status = BackendStatus("mlx", requested)
-    decoder = FallbackDecoder(status, lambda: _decoder("mlx", config, preparation.weights()), preparation, progress)
+    decoder = FallbackDecoder(status, lambda: _decoder(backend, config, preparation.weights()), preparation, progress)
     decoder.part.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
     return decoder
 

@@ -14,6 +14,7 @@ from simul_whisper import AlignAttConfig, BackendError, Model
 from simul_whisper.blas import mx
 from simul_whisper.decoders import Step, TextDecoder
 from simul_whisper.decoders.choice import choose_decoder
+from simul_whisper.decoders.fallback import Probe
 from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.decoders.onnx import OnnxDecoder
 from simul_whisper.encoders import Features
@@ -96,7 +97,9 @@ def test_both_decoders_say_the_same(weights: Weights, features: Features, text: 
     np.testing.assert_allclose(of_onnx.attention, of_mlx.attention, atol=TOLERANCE)
 
 
-def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(weights: Weights) -> None:
+def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(
+    weights: Weights, features: Features, text: list[int]
+) -> None:
     fast_in_mlx = sys.platform == "darwin" or mx.is_available(mx.gpu)
     for settings, expected in (
         ({}, MlxDecoder if fast_in_mlx else OnnxDecoder),
@@ -105,6 +108,10 @@ def test_the_decoder_is_the_one_asked_for_or_the_faster_one_here(weights: Weight
         ({"decoder_backend": "onnx", "backend": "mlx"}, OnnxDecoder),
     ):
         assert isinstance(choose_decoder(AlignAttConfig.from_mapping(settings), weights).load(), expected)
+    # Where Core ML cannot run, which this is given none of.
+    without = choose_decoder(AlignAttConfig(decoder_backend="coreml"), weights, probe=lambda: Probe(features, text))
+    assert without.status.did_fallback
+    assert type(without.load()) is type(choose_decoder(AlignAttConfig(), weights).load())
     with pytest.raises(BackendError, match="onnx runs only on the CPU, and decoder_device is gpu"):
         choose_decoder(AlignAttConfig(decoder_backend="onnx", decoder_device="gpu"), weights)
 

@@ -58,6 +58,29 @@ def test_a_decoder_with_fewer_positions_may_take_over_in_mid_stream() -> None:
     assert StopReason.LENGTH in {update.stop for update in updates}
 
 
+def test_one_that_takes_over_while_the_last_window_is_read_costs_no_words() -> None:
+    class Following(Limited):
+        """Has limits once the last window has begun, as `FallbackDecoder` when one with limits follows."""
+
+        def begin(self, features: Features) -> ToneState:
+            state = super().begin(features)
+            self.limits = Limits(40) if is_last else Limits()
+            return state
+
+    is_last = False
+    speech = speech_of(random_words(60, 2))
+    whisper = listener(tone_model(decoder=Following(Limits())), audio_max_len=30)
+    *chunks, last = every(5, speech.samples)
+    updates = []
+    for chunk in chunks:
+        whisper.insert_audio(chunk)
+        updates.append(whisper.infer())
+    is_last = True
+    whisper.insert_audio(last)
+    updates.append(whisper.infer(is_last=True))
+    assert_heard(updates, speech)
+
+
 def test_a_static_prompt_has_half_of_the_positions() -> None:
     model = tone_model(decoder=Limited(Limits(100)))
     listener(model, static_init_prompt="a " * 49)

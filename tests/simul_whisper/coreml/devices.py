@@ -18,6 +18,51 @@ from tests.simul_whisper.coreml.published import SOURCE
 
 
 @dataclass
+class AsInPython:
+    """A model that takes and gives what coremltools 9 does, by its sources (model.py, CoreMLPythonUtils.mm).
+
+    It replaces float16 in the caller's dict by float32, takes arrays of these types that can be written, with strides
+    that are no smaller than zero, and gives float32 for float16.
+    """
+
+    model: CoreMLModel
+
+    def make_state(self) -> CoreMLState:
+        return StateInPython(self.model.make_state())
+
+    def predict(self, inputs: dict[str, NDArray[Any]], state: CoreMLState | None = None) -> dict[str, NDArray[Any]]:
+        for name, array in inputs.items():
+            inputs[name] = array.astype(np.float32) if array.dtype == np.float16 else array
+            _convert(inputs[name])
+        answer = self.model.predict(inputs, state.state if isinstance(state, StateInPython) else None)
+        return {name: _seen(found) for name, found in answer.items()}
+
+
+@dataclass
+class StateInPython:
+    """States likewise; here float16 is not replaced."""
+
+    state: CoreMLState
+
+    def read_state(self, name: str) -> NDArray[Any]:
+        return _seen(self.state.read_state(name))
+
+    def write_state(self, name: str, value: NDArray[Any]) -> None:
+        _convert(value)
+        self.state.write_state(name, value)
+
+
+def _convert(array: NDArray[Any]) -> None:
+    is_known = array.dtype in (np.int32, np.float32, np.float64)
+    if not (is_known and array.flags.writeable and min(array.strides, default=0) >= 0 and array.ndim):
+        raise RuntimeError("value type not convertible")
+
+
+def _seen(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+@dataclass
 class Device:
     """Runs packages with NumPy. name: by which a child process finds it. opened: the packages that were loaded here."""
 
@@ -33,7 +78,7 @@ class Device:
 
     def open(self, path: Path, compute_units: str, function: str = "") -> CoreMLModel:  # noqa: ARG002
         self.opened.append(path)
-        return ReferenceModel(path / SOURCE if path.suffix == ".mlmodelc" else path, function=function)
+        return AsInPython(ReferenceModel(path / SOURCE if path.suffix == ".mlmodelc" else path, function=function))
 
 
 class SlowDevice(Device):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from simul_whisper.coreml.compilation import note_model, noted_model
+from simul_whisper.coreml.description import Description
 from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.coreml.runtime import CoreMLModel, CoreMLState
 from tests.simul_whisper.coreml.devices import Device
@@ -79,3 +81,16 @@ def test_all_packages_that_belong_together_are_tried(
 def test_of_a_range_the_longest_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, shape=ct.Shape((1, 8, ct.RangeDim(2, 40, default=2))))
     assert compiled(monkeypatch, path).tried == [("", {"x": (1, 8, 40)}, None)]
+
+
+def test_what_is_noted_is_there_with_all_that_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simul_whisper.coreml.locate.cache_home", lambda: tmp_path / "cache")
+    packages = [Description(tmp_path / f"{name}.mlpackage", (), (), {}, 0) for name in ("d", "d-audio")]
+    models = [tmp_path / "compiled" / f"{name}.mlmodelc" for name in ("d", "d-audio")]
+    for path in (*(each.path for each in packages), *models):
+        path.mkdir(parents=True)
+    assert noted_model(packages, "ALL", RECORDING) is None
+    note_model(packages, "ALL", RECORDING, models[0])
+    assert noted_model(packages, "ALL", RECORDING) == models[0]
+    models[1].rmdir()
+    assert noted_model(packages, "ALL", RECORDING) is None

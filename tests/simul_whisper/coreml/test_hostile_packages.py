@@ -322,6 +322,13 @@ def test_counts_of_operations_that_cannot_be_are_refused(counts: Any, tmp_path: 
         contents(compiled(tmp_path, json.dumps(content).encode()))
 
 
+def test_two_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Whoever looks for an input by its name takes it for the only one."""
+    content = [{"inputSchema": [MEL, MEL], "outputSchema": [EMBEDS]}]
+    with pytest.raises(WeightsError, match="of one name"):
+        describe(compiled(tmp_path, json.dumps(content).encode()))
+
+
 @pytest.mark.parametrize("shape", [[1, 4, 2**40], [1, 4, 0], [1, 4, -2], [2, 4, 12], [1, 4, 2**40, 12], [1, 4, 13]])
 def test_an_encoder_with_an_impossible_window_is_refused(shape: list[int], tmp_path: Path) -> None:
     content = [{"inputSchema": [MEL | {"shape": json.dumps(shape)}], "outputSchema": [EMBEDS | {"shape": "[]"}]}]

@@ -8,12 +8,14 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from simul_whisper import BackendError, ConfigError
+from simul_whisper.coreml import writing
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.package import convert, encoder_digest, package_name
@@ -301,3 +303,10 @@ def test_the_command_is_quiet_in_a_program_of_its_own(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == str(tmp_path / "ggml-small-encoder.mlpackage")
     assert "scikit" not in done.stderr
     assert "coremltools" not in done.stderr
+
+
+def test_what_cannot_be_compiled_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere than on a Mac coremltools has no bridge to Core ML, and says so by a plain Exception."""
+    monkeypatch.setattr("simul_whisper.coreml.writing.sys", SimpleNamespace(platform="darwin"))
+    with pytest.raises(BackendError, match="written, but Core ML cannot compile it"):
+        writing.compiled(tmp_path / "ggml-base-encoder.mlpackage")

@@ -11,7 +11,6 @@ import pytest
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, EncoderError, Model
 from simul_whisper.coreml.contents import NumberType
 from simul_whisper.coreml.conversion import Conversion
-from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.package import convert
 from simul_whisper.coreml.parity import Parity, parity
 from simul_whisper.coreml.reference import ReferenceModel
@@ -19,7 +18,7 @@ from simul_whisper.coreml.verify import Measured, Verification, equal_words, str
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.mel import Mel, log_mel
-from simul_whisper.weights import Weights, load_weights
+from simul_whisper.weights import Weights
 from streaming.cli import coreml_check, main
 from tests.conftest import RECORDINGS, Recording
 
@@ -43,11 +42,6 @@ FOUND = Verification(
 )
 PRECISE = Measured("logits", NumberType.FLOAT32, Parity(101.0, 1e-4))
 DECODER = replace(FOUND, part="decoder", measured=(Measured("logits", NumberType.FLOAT16, NEAR), PRECISE))
-
-
-@pytest.fixture(scope="module")
-def weights() -> Weights:
-    return load_weights("tiny.en")
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +90,9 @@ def test_verify_on_speech(packages: dict[str, Path], captions: Recording) -> Non
     assert found.equal_words == equal_words(found.text, found.reference_text) >= 0.98
 
 
-def test_verify_of_a_decoder_on_speech(weights: Weights, captions: Recording, tmp_path: Path) -> None:
-    package = convert_decoder(weights, tmp_path, Conversion(target="macOS15")).path
+def test_verify_of_a_decoder_on_speech(decoder: Path, captions: Recording) -> None:
     config = AlignAttConfig(model_name="tiny.en", segment_length=6.0, padding_len=4.0)
-    found = verify(package, captions.samples[: 6 * SAMPLE_RATE], config)
+    found = verify(decoder, captions.samples[: 6 * SAMPLE_RATE], config)
     assert found.part == "decoder"
     assert [(each.what, each.bound_db) for each in found.measured] == [
         ("logits", 60),
