@@ -8,6 +8,7 @@ types are set here, so that no later pass has to cast and each weight is in memo
 import gc
 import io
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -21,6 +22,7 @@ from coremltools.optimize import coreml as optimize
 from numpy.typing import NDArray
 
 from simul_whisper.coreml.conversion import Conversion, Precision
+from simul_whisper.errors import ConfigError
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.weights.model import Tensors
 
@@ -130,7 +132,18 @@ def _quantized(model: Any, conversion: Conversion) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Swallow the bars that coremltools draws on stderr, and its warning of folders that it left to be collected."""
+    """Swallow the bars that coremltools draws on stderr, and its warning of folders that it left to be collected.
+
+    Raises ConfigError where it cannot write.
+    """
     with redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if "MIL FileWriter" not in str(error):
+                raise
+            # coremltools says no more than that it could not write. Its files are temporary.
+            raise ConfigError(
+                f"{tempfile.gettempdir()}: cannot be written: {error}; make room there, or set TMPDIR to another folder"
+            ) from error
