@@ -34,6 +34,8 @@ _LINEAR: dict[str, dict[str, Any]] = {
     "int8": {"dtype": "int8"},
     "int4": {"dtype": "int4", "granularity": "per_block", "block_size": 32},
 }
+# What coremltools' errors begin with when it cannot write its temporary files; they do not say why.
+_WRITERS = ("[MIL FileWriter]", "filesystem error")
 
 
 class Layers:
@@ -141,9 +143,9 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
-            if "MIL FileWriter" not in str(error):
+            if not any(writer in str(error) for writer in _WRITERS):
                 raise
-            # coremltools says no more than that it could not write. Its files are temporary.
             raise ConfigError(
-                f"{tempfile.gettempdir()}: cannot be written: {error}; make room there, or set TMPDIR to another folder"
+                f"{tempfile.gettempdir()}: coremltools cannot write its files there; make room, or set TMPDIR to "
+                "another folder"
             ) from error

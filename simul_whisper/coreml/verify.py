@@ -22,7 +22,7 @@ from simul_whisper.coreml.reference import REFERENCE, ReferenceRuntime
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime, open_model
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.mlx import MlxDecoder
-from simul_whisper.decoders.packages import open_decoder
+from simul_whisper.decoders.packages import decoder_packages, open_decoder
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.encoders.mlx import MlxEncoder
@@ -151,6 +151,7 @@ class _Check:
 
     def decoder(self, model: Model) -> tuple[list[Measured], Model, Model]:
         """Return the same of decoders; a package in float16 is also computed in float32 where that can be done."""
+        decoder_packages(self.found, self.weights.dims, self.weights.alignment_heads)
         decoder, reference = self._opened(self.runtime, self.found), MlxDecoder(self.weights, "cpu", "none")
         window = next(_windows(self.samples, self.weights.dims.n_mels))
         self.progress(Progress(Stage.CHECKING, "logits and attention"))

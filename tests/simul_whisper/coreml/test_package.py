@@ -314,18 +314,25 @@ def test_a_full_disk_is_one_short_line(full: OSError, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[MIL FileWriter]: Unknown error occurred while writing data to the file.",
+        "filesystem error: cannot copy: Input/output error [/tmp/x] [/tmp/x.mlpackage/Data/com.apple.CoreML/weights]",
+    ],
+)
 def test_coremltools_that_cannot_write_its_files_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import coremltools
 
     def convert(*_: object, **__: object) -> None:
-        raise RuntimeError("[MIL FileWriter]: Unknown error occurred while writing data to the file.")
+        raise RuntimeError(said)
 
     monkeypatch.setattr(coremltools, "convert", convert)
     directory = write_mlx(tmp_path / "mine", random_tensors())
     assert main(["coreml", "convert", str(directory), "--output", str(tmp_path / "models")]) == 2
-    assert f"{tempfile.gettempdir()}: cannot be written" in capsys.readouterr().err.splitlines()[-1]
+    assert f"{tempfile.gettempdir()}: coremltools cannot write" in capsys.readouterr().err.splitlines()[-1]
     assert not any((tmp_path / "models").iterdir())
 
 
