@@ -232,9 +232,7 @@ class AlignAttConfig(SimulWhisperConfig):
                 f"{snapshot.audio_max_len:g} s"
             )
         pairs = [pair for pair in snapshot.alignment_heads if isinstance(pair, list | tuple) and len(pair) == 2]
-        if len(pairs) < len(snapshot.alignment_heads) or not all(
-            isinstance(part, int) for pair in pairs for part in pair
-        ):
+        if len(pairs) < len(snapshot.alignment_heads) or not all(type(part) is int for pair in pairs for part in pair):
             raise ConfigError(
                 f"got alignment_heads {shown(snapshot.alignment_heads)}, expected [[layer, head], ...] in whole numbers"
             )

@@ -52,8 +52,9 @@ class BlobFile:
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
                 found = os.fstat(stream.fileno())
         except (OSError, ValueError) as error:  # an empty file is a ValueError
+            reason = getattr(error, "strerror", None) or error
             raise WeightsError(
-                f"{path}: cannot be read: {one_line(error)}; convert or fetch the model again"
+                f"{path}: cannot be read: {one_line(reason)}; convert or fetch the model again"
             ) from error
         self._bytes: NDArray[np.uint8] = np.frombuffer(mapped, np.uint8)
         self.identity = f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}:{found.st_size}"

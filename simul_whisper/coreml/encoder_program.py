@@ -37,7 +37,7 @@ def build(dims: Dims, tensors: Tensors, conversion: Conversion, progress: Progre
     It takes `logmel_data`, float32 (1, n_mels, n_hops), and gives `output`, float32 (1, n_hops / 2, n_audio_state).
     """
     program = _Network(dims, tensors, conversion, progress).program()
-    progress(Progress(Stage.CONVERTING, "the program"))
+    progress(Progress(Stage.CONVERTING, "the encoder"))
     return converted(
         program,
         conversion,

@@ -8,6 +8,7 @@ types are set here, so that no later pass has to cast and each weight is in memo
 import gc
 import io
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -21,6 +22,7 @@ from coremltools.optimize import coreml as optimize
 from numpy.typing import NDArray
 
 from simul_whisper.coreml.conversion import Conversion, Precision
+from simul_whisper.errors import ConfigError
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.weights.model import Tensors
 
@@ -32,6 +34,8 @@ _LINEAR: dict[str, dict[str, Any]] = {
     "int8": {"dtype": "int8"},
     "int4": {"dtype": "int4", "granularity": "per_block", "block_size": 32},
 }
+# What coremltools' errors begin with when it cannot write its temporary files; they do not say why.
+_WRITERS = ("[MIL FileWriter]", "filesystem error")
 
 
 class Layers:
@@ -130,7 +134,18 @@ def _quantized(model: Any, conversion: Conversion) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Swallow the bars that coremltools draws on stderr, and its warning of folders that it left to be collected."""
+    """Swallow the bars that coremltools draws on stderr, and its warning of folders that it left to be collected.
+
+    Raises ConfigError where it cannot write.
+    """
     with redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if not any(writer in str(error) for writer in _WRITERS):
+                raise
+            raise ConfigError(
+                f"{tempfile.gettempdir()}: coremltools cannot write its files there; make room, or set TMPDIR to "
+                "another folder"
+            ) from error

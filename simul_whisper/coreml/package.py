@@ -18,7 +18,7 @@ from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import check_name, package_name
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX
 from simul_whisper.coreml.writing import Converted
-from simul_whisper.errors import SimulWhisperError
+from simul_whisper.errors import ConfigError, SimulWhisperError
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.weights import Head, Weights, load_weights
 
@@ -48,8 +48,10 @@ def convert_model(
         check_name(name)
     if part != "encoder":
         decoder_package.check(conversion, alone=part == "decoder")
-    elif alignment_heads is None:
-        # They do not concern the encoder: a model without any can be converted too.
+    else:
+        if alignment_heads is not None:
+            raise ConfigError("alignment heads concern the decoder only; leave them out for an encoder")
+        # A model without any can be converted too.
         alignment_heads = ((0, 0),)
     weights = load_weights(name_or_path, alignment_heads=alignment_heads, progress=progress)
     made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress, name or "")]

@@ -76,8 +76,9 @@ def read_spec(package: Path) -> Any:
     try:
         spec.ParseFromString(read_bytes(path, _MOST_SPEC_BYTES))
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise WeightsError(
-            f"{path}: cannot be read: {one_line(error)}; the package is incomplete, convert or fetch it again"
+            f"{path}: cannot be read: {one_line(reason)}; the package is incomplete, convert or fetch it again"
         ) from error
     except DecodeError as error:
         raise WeightsError(
@@ -138,7 +139,9 @@ def _spec_file(package: Path) -> Path:
         content = read_json(manifest)
         path = str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except OSError as error:
-        raise WeightsError(f"{manifest}: the manifest of the package cannot be read ({error.strerror})") from error
+        raise WeightsError(
+            f"{manifest}: cannot be read: {error.strerror}; the package is incomplete, convert or fetch it again"
+        ) from error
     except (ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"{manifest}: the manifest of the package does not say where the model is") from error
     if not is_plain_path(path, _MOST_FOLDERS):

@@ -22,14 +22,14 @@ from simul_whisper.coreml.reference import REFERENCE, ReferenceRuntime
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime, open_model
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.mlx import MlxDecoder
-from simul_whisper.decoders.packages import open_decoder
+from simul_whisper.decoders.packages import decoder_packages, open_decoder
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.encoders.mlx import MlxEncoder
-from simul_whisper.errors import AudioFormatError
+from simul_whisper.errors import AudioFormatError, EncoderNotLoadedError, ShapeConversionError
 from simul_whisper.mel import Mel, log_mel
 from simul_whisper.model import Model, load_model
-from simul_whisper.progress import ProgressHandler, silent
+from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights import load_weights
 from simul_whisper.weights.model import Weights
 from simul_whisper.whisper import PaddedAlignAttWhisper
@@ -98,11 +98,12 @@ def verify(
     found = describe(package)
     config = replace(config, encoder_backend="mlx", decoder_backend="mlx", use_coreml_encoder=False).validated()
     weights = load_weights(config.model_path or config.model_name, progress=progress)
-    check = _Check(found, contents(package).number_type, runtime, config, weights, samples)
+    check = _Check(found, contents(package).number_type, runtime, config, weights, samples, progress)
     model = load_model(config, progress)
     part, (measured, reference, own) = (
         ("decoder", check.decoder(model)) if _is_decoder(found) else ("encoder", check.encoder(model))
     )
+    progress(Progress(Stage.CHECKING, "the streamed text"))
     texts = [streamed_text(samples, each, config) for each in (reference, own)]
     is_numpy = isinstance(runtime, ReferenceRuntime)
     return Verification(
@@ -132,6 +133,7 @@ class _Check:
     config: AlignAttConfig
     weights: Weights
     samples: Samples
+    progress: ProgressHandler
 
     def encoder(self, model: Model) -> tuple[list[Measured], Model, Model]:
         """Return what was measured, and the model with MLX's encoder and with the package's."""
@@ -139,18 +141,25 @@ class _Check:
         opened = open_model(self.runtime, self.found.path, units)
         encoder = CoreMLEncoder(opened, self.found, self.weights.dims, units)
         windows = list(_windows(self.samples, self.weights.dims.n_mels))
-        likeness = parity(_features(encoder, windows), _features(reference, windows))
+        self.progress(Progress(Stage.CHECKING, "the features"))
+        try:
+            likeness = parity(_features(encoder, windows), _features(reference, windows))
+        except ShapeConversionError as error:
+            raise EncoderNotLoadedError(f"{self.found.path}: belongs to another model: {error}") from error
         measured = [Measured("features", self.number_type, likeness)]
         return measured, model.using(encoder=reference), model.using(encoder=encoder)
 
     def decoder(self, model: Model) -> tuple[list[Measured], Model, Model]:
         """Return the same of decoders; a package in float16 is also computed in float32 where that can be done."""
+        decoder_packages(self.found, self.weights.dims, self.weights.alignment_heads)
         decoder, reference = self._opened(self.runtime, self.found), MlxDecoder(self.weights, "cpu", "none")
         window = next(_windows(self.samples, self.weights.dims.n_mels))
+        self.progress(Progress(Stage.CHECKING, "logits and attention"))
         # Both get numbers that float16 has.
         features = MlxEncoder(self.weights, "cpu").encode(window).astype(np.float16).astype(np.float32)
         measured = self._steps(decoder, reference, features, model, self.number_type)
         if self.number_type is NumberType.FLOAT16 and isinstance(self.runtime, ReferenceRuntime):
+            self.progress(Progress(Stage.CHECKING, "the same, computed in float32"))
             precise = self._opened(ReferenceRuntime(float16=False), _in_float32(self.found))
             measured += self._steps(precise, reference, features, model, NumberType.FLOAT32)
         return measured, model.using(decoder=reference), model.using(decoder=decoder)

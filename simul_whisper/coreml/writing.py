@@ -3,8 +3,10 @@
 Knows nothing of the network.
 """
 
+import errno
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from typing import Any
 
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX
 from simul_whisper.errors import BackendError, ConfigError
+from simul_whisper.foreign_files import one_line
 from simul_whisper.weights import Weights
 
 _LICENSE = "That of the weights it was made from; OpenAI's Whisper is MIT"
@@ -55,7 +58,17 @@ def folder_in(directory: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=directory, prefix=".converting.") as folder:
             yield Path(folder)
     except OSError as error:
-        raise ConfigError(f"{directory}: cannot be written: {error.strerror or error}") from error
+        raise ConfigError(f"{directory}: cannot be written: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return why nothing could be written. When it copies folders, the reason is at the end of a list of paths."""
+    reason = error.strerror or str(error)
+    if isinstance(error, shutil.Error):
+        reason = one_line(error.args[0][-1][-1]).split(":")[0]
+    if os.strerror(errno.ENOSPC) in reason:
+        return f"{reason}; make room there and in {tempfile.gettempdir()}"
+    return reason
 
 
 def save(model: Any, package: Path, description: str, metadata: dict[str, str], weights: Weights) -> None:

@@ -23,6 +23,8 @@ _WHISPERKIT = {
     whisperkit.AUDIO,
     whisperkit.HIDDEN,
 }
+# What packages that were made together say alike.
+_SHARED = ("decoder_sha256", "precision", "quantize")
 
 
 class DecoderKind(Enum):
@@ -55,10 +57,19 @@ def decoder_kind(description: Description, dims: Dims, heads: tuple[Head, ...]) 
 
 
 def decoder_packages(description: Description, dims: Dims, heads: tuple[Head, ...]) -> tuple[Description, ...]:
-    """Return all packages of a decoder, itself first. Raises what `decoder_kind` and `describe` do."""
+    """Return all packages of a decoder, itself first. Raises what `decoder_kind` and `describe` do.
+
+    EncoderNotLoadedError also when those beside it were not made with it.
+    """
     if decoder_kind(description, dims, heads) is not DecoderKind.INPUTS:
         return (description,)
-    return (description, *(describe(beside(description.path, function)) for function in (io.PREFILL, io.AUDIO)))
+    others = tuple(describe(beside(description.path, function)) for function in (io.PREFILL, io.AUDIO))
+    for each in others:
+        if any(each.metadata.get(key) != description.metadata.get(key) for key in _SHARED):
+            raise EncoderNotLoadedError(
+                f"{each.path}: was not made with {description.path.name} beside it; convert the decoder again"
+            )
+    return (description, *others)
 
 
 def beside(package: Path, function: str) -> Path:

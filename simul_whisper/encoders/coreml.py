@@ -136,4 +136,6 @@ def _only(description: Description, features: tuple[Feature, ...], what: str) ->
         if len(found) == 1:
             return found[0]
     names = ", ".join(each.name for each in features) or "none"
-    raise EncoderNotLoadedError(f"{description.path}: not an encoder: got {what}s {names}, expected one")
+    raise EncoderNotLoadedError(
+        f"{description.path}: not an encoder: got {what}s {names}, expected one; give the package of an encoder"
+    )

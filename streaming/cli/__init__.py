@@ -23,7 +23,7 @@ _COMMANDS = {
     "load": "measure how many listeners a running server can take",
     "bench": "measure quality, delay and cost on recordings with references",
     "models": "list the models that can be loaded by name",
-    "coreml": "make and check Core ML packages of the encoder",
+    "coreml": "make and check Core ML packages of encoder and decoder",
 }
 """The module of each, of the same name, has `add_arguments`; it is imported when the command is given."""
 
@@ -37,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser, with the flags of the command that is given; the other commands are only named."""
-    parser = _Parser(prog="simul-whisper", description=__doc__)
+    parser = _Parser(prog="simul-whisper", description="Live captions and translation with Whisper, on your machine.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     given = next((argument for argument in arguments if argument in _COMMANDS), None)
     for name, about in _COMMANDS.items():

@@ -70,9 +70,14 @@ def table(figures: Mapping[str, Any], *, with_omnisteval: bool) -> str:
             "compute seconds per audio second: " + ", ".join(stages),
             f"decode step: median {_cell(step['median'])} ms, 95th percentile {_cell(step['p95'])} ms",
             f"peak memory: {overall['peak_memory_mb']} MB",
-            "model: " + ", ".join(f"{key} {value}" for key, value in figures["model"].items() if key != "languages"),
+            "model: " + _model(figures["model"]),
         ]
     )
+
+
+def _model(said: Mapping[str, Any]) -> str:
+    """Return what ran, without what was left empty; languages are many."""
+    return ", ".join(f"{key} {value}" for key, value in said.items() if key != "languages" and value != "")
 
 
 def _translation(target: str, figures: Mapping[str, Any], found: dict[str, str]) -> list[str]:

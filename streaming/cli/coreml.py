@@ -108,4 +108,5 @@ def _said(converted: Converted, model: str) -> str:
     if converted.linked_to:
         return f"the encoder of {model} is the one in {converted.linked_to.name}; linked, not converted again"
     likeness = "" if converted.psnr_db is None else f", {converted.psnr_db:.1f} dB from MLX"
-    return f"converted in {converted.duration_s:.1f} s, {converted.size_bytes / 1e6:.1f} MB{likeness}"
+    size = f"{converted.size_bytes / 1e6:.1f} MB"
+    return f"{converted.path.name}: converted in {converted.duration_s:.1f} s, {size}{likeness}"

@@ -17,6 +17,7 @@ from simul_whisper import (
     AlignAttConfig,
     ConfigError,
     Progress,
+    Stage,
     TranslationConfig,
     from_mapping,
     option_of,
@@ -30,6 +31,8 @@ _FLAGS = {"model_name": "--model", "segment_length": "--chunk", "precision": "--
 _PREFIXES: Mapping[type[Any], str] = {TranslationConfig: "translation"}
 # Tables of the file; all else in it is the engine's. The languages may stand in the table of translation or above it.
 _VOICE_TABLE, _TRANSLATION_TABLE, _TARGETS = "voice", "translation", "targets"
+
+_FAILURES = (Stage.COREML_UNAVAILABLE, Stage.DOWNLOAD_FAILED, Stage.COMPILATION_FAILED)
 
 _Settings = TypeVar("_Settings")
 
@@ -205,8 +208,13 @@ class ProgressBar:
         self._title = ""
 
     def __call__(self, progress: Progress) -> None:
+        if progress.stage is Stage.DOWNLOAD_FAILED and not progress.part:
+            # An error is raised as well, which says the same.
+            self.close()
+            return
         part = f"{progress.part}: " if progress.part else ""
-        title = f"{part}{progress.stage.value.replace('_', ' ')} {progress.detail}"
+        colon = ":" if progress.stage in _FAILURES else ""
+        title = f"{part}{progress.stage.value.replace('_', ' ')}{colon} {progress.detail}"
         if not progress.total:
             self.close()
             print(f"simul-whisper: {title}", file=sys.stderr)

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simul_whisper import BackendError, ConfigError, TranslationConfig, from_mapping, load_model
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, TranslationConfig, from_mapping, load_model
 from streaming.cli.logs import server_log
 from streaming.cli.options import (
     Configs,
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
     # Sessions have the targets that clients ask for.
     config = replace(configs.engine, targets=())
     bar = ProgressBar()
-    worker = Worker(lambda: load_model(config, bar), config, worker_config)
+    worker = Worker(lambda: _loaded(config, bar), config, worker_config)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
     translations = _translations(configs)
@@ -203,6 +203,13 @@ def _tls(options: argparse.Namespace) -> "Tls | None":
     if options.tls_key and not options.tls_cert:
         raise ConfigError("--tls-key needs --tls-cert")
     return Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
+
+
+def _loaded(config: AlignAttConfig, bar: ProgressBar) -> Model:
+    """Load the model, and say what runs it."""
+    model = load_model(config, bar)
+    _say(f"model {model.info.name}, encoder {model.info.encoder}, decoder {model.info.decoder}")
+    return model
 
 
 def _watch(worker: "Worker", server: "Server", bar: ProgressBar) -> None:

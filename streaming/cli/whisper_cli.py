@@ -51,7 +51,9 @@ def check_engine(options: argparse.Namespace, configs: Configs) -> None:
     found += [*translation_flags(options), *changed_settings(options, configs.engine, but=_PASSED)]
     if found:
         hint = "; its model is given with --engine-model" if {"--model", "--model-path"} & set(found) else ""
-        raise ConfigError(f"{WHISPER_CLI} has no use for {', '.join(found)}; leave it out{hint}")
+        raise ConfigError(
+            f"{WHISPER_CLI} has no use for {', '.join(found)}; leave {'it' if len(found) == 1 else 'them'} out{hint}"
+        )
     if not options.engine_model:
         raise ConfigError(f"--engine {WHISPER_CLI} needs its model: --engine-model ggml-base.bin")
 

@@ -76,8 +76,8 @@ class WhisperCli:
         found = next(filter(None, map(shutil.which, [program] if program else PROGRAMS)), None)
         if found is None:
             raise BackendError(
-                f"{program or PROGRAMS[0]}: no such program; install whisper.cpp (brew install whisper-cpp, or build "
-                "https://github.com/ggml-org/whisper.cpp), and say where it is with --engine-path"
+                f"{program or PROGRAMS[0]}: no program that can be run; install whisper.cpp (brew install "
+                "whisper-cpp, or build https://github.com/ggml-org/whisper.cpp), and say where it is with --engine-path"
             )
         if not _is_file(Path(model)):
             raise BackendError(f"{model}: no such file; expected a model of whisper.cpp, ggml-*.bin")

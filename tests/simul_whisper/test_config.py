@@ -96,6 +96,7 @@ def test_settings_are_assigned_one_by_one() -> None:
         ("alignment_heads", [[1]]),
         ("alignment_heads", [[1, "2"]]),
         ("alignment_heads", [[1, 2.0]]),
+        ("alignment_heads", [[1, True]]),
         ("alignment_heads", [3, 1]),
     ],
 )

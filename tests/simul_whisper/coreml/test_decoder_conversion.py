@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simul_whisper import ConfigError, WeightsError
+from simul_whisper import ConfigError, EncoderNotLoadedError, WeightsError
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.decoder_package import convert_decoder, decoder_digest
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import decoder_package_name
+from simul_whisper.decoders.packages import decoder_packages
 from simul_whisper.weights import Dims, Weights, expected_shapes
 from streaming.cli import main
 from tests.simul_whisper.weights.build import DIMS, HEADS, random_tensors, write_mlx
@@ -116,6 +118,18 @@ def test_a_failure_in_the_last_function_leaves_the_older_packages_and_nothing_el
     with pytest.raises(ConfigError, match="No space left"):
         convert_decoder(replace(weights, alignment_heads=((0, 0),)), models, INPUTS)
     assert {name: describe(models / name).digest for name in packages_in(models)} == before
+
+
+def test_packages_that_were_not_made_together_are_refused(tmp_path: Path, weights: Weights) -> None:
+    mine = describe(convert_decoder(weights, tmp_path / "mine", INPUTS).path)
+    bias = {"decoder.ln.bias": weights.tensors["decoder.ln.bias"] + 1}
+    convert_decoder(replace(weights, tensors={**weights.tensors, **bias}), tmp_path / "others", INPUTS)
+    names = [each.path.name for each in decoder_packages(mine, SMALL, weights.alignment_heads)]
+    assert names == [STEP_NAME, PREFILL_NAME, AUDIO_NAME]
+    shutil.rmtree(tmp_path / "mine" / AUDIO_NAME)
+    shutil.copytree(tmp_path / "others" / AUDIO_NAME, tmp_path / "mine" / AUDIO_NAME)
+    with pytest.raises(EncoderNotLoadedError, match=rf"{AUDIO_NAME}: was not made with {STEP_NAME} beside it"):
+        decoder_packages(mine, SMALL, weights.alignment_heads)
 
 
 @pytest.mark.parametrize("heads", [(), ((1, 0),), ((0, 0), (0, 0))])

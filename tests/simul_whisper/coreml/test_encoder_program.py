@@ -177,6 +177,6 @@ def test_it_reports_its_steps_and_draws_nothing(capfd: pytest.CaptureFixture[str
     seen: list[Progress] = []
     layers.discard(encoder_program.build(DIMS, tensors_of(DIMS), Conversion(quantize="int8"), seen.append))
     assert {each.stage for each in seen} == {Stage.CONVERTING}
-    assert [each.detail for each in seen] == [*["the layers"] * 3, "the program", "the weights to int8"]
+    assert [each.detail for each in seen] == [*["the layers"] * 3, "the encoder", "the weights to int8"]
     assert [each.fraction for each in seen[:3]] == [0, 0.5, 1]
     assert capfd.readouterr() == ("", "")

@@ -1,8 +1,11 @@
 """Packages on disk: names, digests, what is in them, links, errors, and the command that makes them."""
 
+import errno
 import importlib.metadata
 import importlib.util
 import logging
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.package import convert, encoder_digest, package_name
 from simul_whisper.coreml.parity import LEAST_DB
 from simul_whisper.coreml.quality import encoder_likeness_db
+from simul_whisper.coreml.writing import folder_in
 from simul_whisper.weights import Weights, load_weights
 from streaming.cli import main
 from tests.simul_whisper.weights.build import DIMS, HEADS, random_tensors, write_huggingface, write_mlx
@@ -264,7 +268,7 @@ def test_the_command_takes_a_model_by_path_even_without_alignment_heads(
     out, err = capsys.readouterr()
     package = tmp_path / "ggml-mine-encoder.mlpackage"
     assert out.splitlines()[0] == str(package)
-    assert "converted in" in err
+    assert "ggml-mine-encoder.mlpackage: converted in" in err
     assert describe(package).metadata["shapes"] == "fixed"
     assert main(["coreml", "convert", str(directory), "--output", str(tmp_path)]) == 0
 
@@ -281,6 +285,7 @@ def test_the_command_says_when_it_linked(tmp_path: Path, capsys: pytest.CaptureF
     [
         (["no-such-model"], "no-such-model"),
         (["tiny.en", "--attention", "fused"], "macOS15"),
+        (["tiny.en", "--alignment-heads", "[[0, 0]]"], "alignment heads concern the decoder only"),
         (["tiny.en", "--output", "/dev/null/models"], "/dev/null/models"),
     ],
 )
@@ -292,6 +297,45 @@ def test_bad_input_is_one_line_and_status_2(
     assert out == ""
     assert said in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/x/weight.bin"),
+        # What copying a folder raises: each file, with the reason at the end.
+        shutil.Error([("/x/weight.bin", "/y/weight.bin", "[Errno 28] No space left on device: '/x' -> '/y'")]),
+    ],
+)
+def test_a_full_disk_is_one_short_line(full: OSError, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused, folder_in(tmp_path):
+        raise full
+    assert re.fullmatch(
+        rf"{tmp_path}: cannot be written: (\[Errno 28\] )?No space left on device; make.*", str(refused.value)
+    )
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[MIL FileWriter]: Unknown error occurred while writing data to the file.",
+        "filesystem error: cannot copy: Input/output error [/tmp/x] [/tmp/x.mlpackage/Data/com.apple.CoreML/weights]",
+    ],
+)
+def test_coremltools_that_cannot_write_its_files_is_one_line(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import coremltools
+
+    def convert(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(coremltools, "convert", convert)
+    directory = write_mlx(tmp_path / "mine", random_tensors())
+    assert main(["coreml", "convert", str(directory), "--output", str(tmp_path / "models")]) == 2
+    assert f"{tempfile.gettempdir()}: coremltools cannot write" in capsys.readouterr().err.splitlines()[-1]
+    assert not any((tmp_path / "models").iterdir())
 
 
 def test_the_command_is_quiet_in_a_program_of_its_own(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, EncoderError, Model
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, EncoderError, Model, Progress, Stage
 from simul_whisper.coreml.contents import NumberType
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.package import convert
@@ -81,7 +81,9 @@ def test_a_shorter_window_is_near_it_too(packages: dict[str, Path], weights: Wei
 def test_verify_on_speech(packages: dict[str, Path], captions: Recording) -> None:
     # One window of 10 s, which the package takes as it is.
     config = AlignAttConfig(model_name="tiny.en", segment_length=6.0, padding_len=4.0)
-    found = verify(packages["float16"], captions.samples[: 6 * SAMPLE_RATE], config)
+    told: list[Progress] = []
+    found = verify(packages["float16"], captions.samples[: 6 * SAMPLE_RATE], config, progress=told.append)
+    assert [each.detail for each in told if each.stage is Stage.CHECKING] == ["the features", "the streamed text"]
     assert found.number_type is NumberType.FLOAT16
     assert found.part == "encoder"
     assert [each.bound_db for each in found.measured] == [60]
@@ -92,7 +94,10 @@ def test_verify_on_speech(packages: dict[str, Path], captions: Recording) -> Non
 
 def test_verify_of_a_decoder_on_speech(decoder: Path, captions: Recording) -> None:
     config = AlignAttConfig(model_name="tiny.en", segment_length=6.0, padding_len=4.0)
-    found = verify(decoder, captions.samples[: 6 * SAMPLE_RATE], config)
+    told: list[Progress] = []
+    found = verify(decoder, captions.samples[: 6 * SAMPLE_RATE], config, progress=told.append)
+    stages = [each.detail for each in told if each.stage is Stage.CHECKING]
+    assert stages == ["logits and attention", "the same, computed in float32", "the streamed text"]
     assert found.part == "decoder"
     assert [(each.what, each.bound_db) for each in found.measured] == [
         ("logits", 60),
@@ -110,7 +115,7 @@ def test_verify_of_a_decoder_on_speech(decoder: Path, captions: Recording) -> No
 def test_verify_refuses_what_cannot_be_compared(packages: dict[str, Path], captions: Recording) -> None:
     with pytest.raises(AudioFormatError, match="there is no audio"):
         verify(packages["float16"], captions.samples[:0], AlignAttConfig(model_name="tiny.en"))
-    with pytest.raises(EncoderError, match=r"384.*expected.*512|expected.*512.*384"):
+    with pytest.raises(EncoderError, match=r"float16.*\.mlpackage: belongs to another model.*384.*512"):
         verify(packages["float16"], captions.samples, AlignAttConfig(model_name="base"))
 
 

@@ -37,15 +37,17 @@ SPOKEN = words_of(CAPTIONS.with_suffix(".txt").read_text("utf-8"))
 
 @contextmanager
 def run_server(*flags: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A server that is ready, and its address."""
+    """A server that is ready and has said what runs, and its address."""
     with subprocess.Popen([*SERVE, *flags], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         try:
-            address = ""
+            address, said = "", ""
             for line in process.stderr:
                 address = found[0] if (found := re.findall(r"listening on (\S+);", line)) else address
+                said += line
                 if "ready" in line:
                     break
+            assert re.search(r"model \S+, encoder .+, decoder .+\n.*ready", said)
             yield process, address
         finally:
             process.kill()

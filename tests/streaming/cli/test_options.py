@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig
+from simul_whisper import AlignAttConfig, ConfigError, Progress, Stage, TranslationConfig
 from streaming.cli import main
 from streaming.cli.options import (
     Configs,
+    ProgressBar,
     add_settings,
     add_translation_settings,
     add_voice_settings,
@@ -237,3 +238,15 @@ def test_impossible_targets_are_refused(flags: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)) as refused:
         configs_from(parsed(*flags))
     assert "detects" not in str(refused.value)
+
+
+def test_why_core_ml_does_not_run_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    ProgressBar()(Progress(Stage.COREML_UNAVAILABLE, "Core ML needs macOS", part="decoder"))
+    assert capsys.readouterr().err == "simul-whisper: decoder: coreml unavailable: Core ML needs macOS\n"
+
+
+def test_weights_that_cannot_be_downloaded_are_told_by_the_error_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    ProgressBar()(Progress(Stage.DOWNLOAD_FAILED, "no network"))
+    assert capsys.readouterr().err == ""
+    ProgressBar()(Progress(Stage.DOWNLOAD_FAILED, "no network", part="encoder"))
+    assert capsys.readouterr().err == "simul-whisper: encoder: download failed: no network\n"

@@ -171,7 +171,7 @@ def test_an_english_model_is_not_taken_for_another_language(
         (["--preset", "mlx_only"], "no use for --backend"),
         (["--engine-model", ""], "needs its model: --engine-model ggml-base.bin"),
         (["--engine-model", "missing.bin"], "missing.bin: no such file"),
-        (["--engine-path", "/no/whisper-cli"], "/no/whisper-cli: no such program; install whisper.cpp"),
+        (["--engine-path", "/no/whisper-cli"], "/no/whisper-cli: no program that can be run; install whisper.cpp"),
         (["--engine", "simul-whisper"], "--engine-model needs --engine whisper-cli"),
         (["--init-prompt", "a\0b"], "whisper-cli does not start: embedded null byte"),
         (["--init-prompt", "a" * 10_000_000], "whisper-cli does not start: Argument list too long"),
@@ -191,7 +191,10 @@ def test_where_it_is_not_installed_it_says_how(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["transcribe", CAPTIONS, *engine]) == 2
-    assert "whisper-cli: no such program; install whisper.cpp (brew install whisper-cpp" in capsys.readouterr().err
+    assert (
+        "whisper-cli: no program that can be run; install whisper.cpp (brew install whisper-cpp"
+        in capsys.readouterr().err
+    )
 
 
 def test_its_older_name_and_a_path_are_found(
