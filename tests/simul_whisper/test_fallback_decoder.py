@@ -66,13 +66,15 @@ class Prepared:
 
     def __init__(self, decoder: TextDecoder) -> None:
         self._decoder = decoder
+        # Those of other tests may hang for ever, as some devices do.
+        self._others = set(threading.enumerate())
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
     def finish(self) -> None:
         """Let a preparation in the background come to its end."""
         self.may_go_on.set()
-        for thread in threading.enumerate():
+        for thread in set(threading.enumerate()) - self._others:
             if thread.name == "coreml-preparation":
                 thread.join()
 
