@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
@@ -112,24 +112,8 @@ class Decoding:
             return TextUpdate((), StopReason.LENGTH, self.draft)
         rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), final=final)
         found = yield from watch.without_pauses(self._search.run(encoded, prompt, rule))
-        accepted, stop = self._accepted(found, final=final)
-        following = None if stop in _DISCARDING else found.best.next_token
-        n = self._commit_rule.n_committed(
-            accepted, following, self.language_of(language), encoded.features, encoded.content_frames
-        )
-        n = len(accepted) if final else n
-        next_token = accepted[n] if n < len(accepted) else following
-        tokens = _on_the_clock(accepted[:n], window.start_sample)
-        self._committed.commit(tokens)
-        self.draft = _on_the_clock(accepted[n:], window.start_sample)
-        return TextUpdate(
-            tokens=tokens,
-            stop=stop,
-            draft=self.draft,
-            word_end_sample=self._word_end(next_token, window),
-            prefill_s=watch.lap() - sum(found.step_s),
-            step_s=found.step_s,
-        )
+        update = self._taken(found, window, encoded, language, final=final)
+        return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def language_of(self, spoken: str | None) -> str | None:
         """Return the language of the text, which decides where words part."""
@@ -204,6 +188,22 @@ class Decoding:
             earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :],
             min(max_tokens, room),
         )
+
+    def _taken(
+        self, found: SearchResult, window: AudioChunk, encoded: EncodedWindow, language: str, *, final: bool
+    ) -> TextUpdate:
+        """Commit what is sure of what was found, keep the rest as the draft, and return both."""
+        accepted, stop = self._accepted(found, final=final)
+        following = None if stop in _DISCARDING else found.best.next_token
+        n = self._commit_rule.n_committed(
+            accepted, following, self.language_of(language), encoded.features, encoded.content_frames
+        )
+        n = len(accepted) if final else n
+        next_token = accepted[n] if n < len(accepted) else following
+        tokens = _on_the_clock(accepted[:n], window.start_sample)
+        self._committed.commit(tokens)
+        self.draft = _on_the_clock(accepted[n:], window.start_sample)
+        return TextUpdate(tokens, stop, self.draft, word_end_sample=self._word_end(next_token, window))
 
     def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:
         """Return the tokens that stand, and why the pass ended."""
