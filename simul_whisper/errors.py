@@ -64,5 +64,13 @@ class NeuralEngineNotAvailableError(EncoderError, DecoderError):
     """This device has no Neural Engine."""
 
 
-class EncoderNotLoadedError(EncoderError, DecoderError):
-    """The encoder, or the decoder in Core ML, could not be found, fetched, compiled or loaded."""
+class EncoderNotLoadedError(EncoderError):
+    """The encoder could not be found, fetched, compiled or loaded."""
+
+
+class DecoderNotLoadedError(DecoderError):
+    """The decoder could not be found, fetched, compiled or loaded."""
+
+
+class CoreMLNotLoadedError(EncoderNotLoadedError, DecoderNotLoadedError):
+    """A Core ML model, whichever it is, could not be found, compiled or loaded."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.locate import coreml_cache
 from simul_whisper.coreml.runtime import CoreMLRuntime, CoreMLState, runtime_of
-from simul_whisper.errors import EncoderNotLoadedError
+from simul_whisper.errors import CoreMLNotLoadedError
 from simul_whisper.weights.cache import whole_file
 
 _POLL_S = 0.05
@@ -36,7 +36,7 @@ _LONGEST = 3000
 _RAISED = 1
 
 
-class CancelledError(EncoderNotLoadedError):
+class CancelledError(CoreMLNotLoadedError):
     """The compilation was stopped: nobody waits for it any more."""
 
 
@@ -61,10 +61,10 @@ def compile_in_child(
 ) -> Path:
     """Have a child process compile and load the models and make a prediction with each; return what to open.
 
-    Raises CancelledError soon after `cancelled` is set, and EncoderNotLoadedError when it fails.
+    Raises CancelledError soon after `cancelled` is set, and CoreMLNotLoadedError when it fails.
     """
     if getattr(sys, "frozen", False) or not sys.executable:
-        raise EncoderNotLoadedError(
+        raise CoreMLNotLoadedError(
             "compiling for this device needs a Python interpreter, and this program has none; give it a .mlmodelc"
         )
     directory, paths = _directory(packages, compute_units, runtime), [str(each.path.resolve()) for each in packages]
@@ -86,7 +86,7 @@ def compile_in_child(
             atexit.unregister(child.kill)
         if child.returncode:
             reason = _end_of(child.returncode, _last_line(errors))
-            raise EncoderNotLoadedError(f"{packages[0].path.name}: {reason}")
+            raise CoreMLNotLoadedError(f"{packages[0].path.name}: {reason}")
         return Path(_last_line(said))
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from simul_whisper.coreml.interface import PREFILL, STEP
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX, PACKAGE_SUFFIX
-from simul_whisper.errors import ConfigError, EncoderNotLoadedError, ModelNotFoundError
+from simul_whisper.errors import ConfigError, CoreMLNotLoadedError, ModelNotFoundError
 from simul_whisper.foreign_files import is_plain_path, one_line, shown
 from simul_whisper.progress import ProgressHandler, Stage, silent
 from simul_whisper.weights.archive import Archive
@@ -82,11 +82,11 @@ def coreml_cache() -> Path:
 
 
 def package_at(path: str) -> Path:
-    """Return the absolute path of the encoder at `path`. Raises EncoderNotLoadedError when nothing is there."""
+    """Return the absolute path of the package at `path`. Raises CoreMLNotLoadedError when nothing is there."""
     chosen = Path(path).expanduser().absolute()
     if chosen.exists():
         return chosen
-    raise EncoderNotLoadedError(f"{path}: no such Core ML model; expected a .mlpackage or .mlmodelc")
+    raise CoreMLNotLoadedError(f"{path}: no such Core ML model; expected a .mlpackage or .mlmodelc")
 
 
 def local_packages(

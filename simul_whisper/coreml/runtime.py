@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from simul_whisper.errors import EncoderNotLoadedError, NeuralEngineNotAvailableError
+from simul_whisper.errors import CoreMLNotLoadedError, NeuralEngineNotAvailableError
 from simul_whisper.foreign_files import one_line
 
 _MOST_SAID = 800
@@ -94,7 +94,7 @@ class AppleRuntime:
         package = coremltools.models.MLModel(str(path), compute_units=units, function_name=name)
         # Where Core ML refuses the model, coremltools only warns, and fails when it is used.
         if failure := getattr(package, "_framework_error", None):
-            raise EncoderNotLoadedError(f"{path}: {failure}")
+            raise CoreMLNotLoadedError(f"{path}: {failure}")
         model: CoreMLModel = package
         return model
 
@@ -124,11 +124,11 @@ def require_units(runtime: CoreMLRuntime | None, compute_units: str) -> CoreMLRu
 
 
 def open_model(runtime: CoreMLRuntime, path: Path, compute_units: str, function: str = "") -> CoreMLModel:
-    """Load a model. Raises EncoderNotLoadedError, whatever the runtime raises."""
+    """Load a model. Raises CoreMLNotLoadedError, whatever the runtime raises."""
     try:
         return runtime.open(path, compute_units, function)
     except Exception as error:
-        raise EncoderNotLoadedError(f"{path.name}: {one_line(error, _MOST_SAID) or type(error).__name__}") from error
+        raise CoreMLNotLoadedError(f"{path.name}: {one_line(error, _MOST_SAID) or type(error).__name__}") from error
 
 
 def wants_neural_engine(compute_units: str) -> bool:

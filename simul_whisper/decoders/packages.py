@@ -9,7 +9,7 @@ from simul_whisper.coreml.runtime import CoreMLModel, CoreMLRuntime, open_model
 from simul_whisper.decoders import whisperkit
 from simul_whisper.decoders.coreml import CoreMLDecoder, Functions
 from simul_whisper.decoders.whisperkit import WhisperKitDecoder
-from simul_whisper.errors import EncoderNotLoadedError
+from simul_whisper.errors import DecoderNotLoadedError
 from simul_whisper.foreign_files import one_line, parse_json
 from simul_whisper.weights.model import Dims, Head
 
@@ -38,7 +38,7 @@ class DecoderKind(Enum):
 def decoder_kind(description: Description, dims: Dims, heads: tuple[Head, ...]) -> DecoderKind:
     """Return which kind of decoder a package is.
 
-    Raises EncoderNotLoadedError when it is none, was made for another model, or does not tell where these alignment
+    Raises DecoderNotLoadedError when it is none, was made for another model, or does not tell where these alignment
     heads look.
     """
     names = {each.name for each in description.inputs}
@@ -48,7 +48,7 @@ def decoder_kind(description: Description, dims: Dims, heads: tuple[Head, ...]) 
     kept = {each.name for each in description.states}
     if not names >= _OURS or io.KEY_CACHE not in names | kept:
         taken = one_line(", ".join(each.name for each in description.inputs)) or "nothing"
-        raise EncoderNotLoadedError(
+        raise DecoderNotLoadedError(
             f"{description.path}: not a decoder that can be used: it takes {taken}; expected one "
             "made by `coreml convert --part decoder`, or WhisperKit's TextDecoder"
         )
@@ -59,14 +59,14 @@ def decoder_kind(description: Description, dims: Dims, heads: tuple[Head, ...]) 
 def decoder_packages(description: Description, dims: Dims, heads: tuple[Head, ...]) -> tuple[Description, ...]:
     """Return all packages of a decoder, itself first. Raises what `decoder_kind` and `describe` do.
 
-    EncoderNotLoadedError also when those beside it were not made with it.
+    DecoderNotLoadedError also when those beside it were not made with it.
     """
     if decoder_kind(description, dims, heads) is not DecoderKind.INPUTS:
         return (description,)
     others = tuple(describe(beside(description.path, function)) for function in (io.PREFILL, io.AUDIO))
     for each in others:
         if any(each.metadata.get(key) != description.metadata.get(key) for key in _SHARED):
-            raise EncoderNotLoadedError(
+            raise DecoderNotLoadedError(
                 f"{each.path}: was not made with {description.path.name} beside it; convert the decoder again"
             )
     return (description, *others)
@@ -87,7 +87,7 @@ def open_decoder(
 ) -> CoreMLDecoder | WhisperKitDecoder:
     """Return the decoder of a package. model: the package, or what was compiled from it, those beside it likewise.
 
-    Raises EncoderNotLoadedError.
+    Raises DecoderNotLoadedError.
     """
     kind = decoder_kind(description, dims, heads)
     if kind is DecoderKind.WHISPERKIT:
@@ -116,7 +116,7 @@ def _check_ours(description: Description, dims: Dims, heads: tuple[Head, ...]) -
         vocabulary=(io.LOGITS, 2),
     )
     if (n := sizes.pop("n_tokens", 1)) != 1:
-        raise EncoderNotLoadedError(f"{description.path}: reads {n} tokens at a time; give the package of the step")
+        raise DecoderNotLoadedError(f"{description.path}: reads {n} tokens at a time; give the package of the step")
     _check_number_type(description, io.MASK)
     _check_sizes(description, sizes, dims, io.padded_frames(dims), dims.n_text_ctx)
     said, expected = description.metadata.get("alignment_heads", ""), [list(head) for head in heads]
@@ -125,7 +125,7 @@ def _check_ours(description: Description, dims: Dims, heads: tuple[Head, ...]) -
     except ValueError:
         same = False
     if not same:
-        raise EncoderNotLoadedError(
+        raise DecoderNotLoadedError(
             f"{description.path}: made with the alignment heads {one_line(said) or 'unknown'}, expected "
             f"{expected}; convert the decoder again"
         )
@@ -133,7 +133,7 @@ def _check_ours(description: Description, dims: Dims, heads: tuple[Head, ...]) -
 
 def _check_whisperkit(description: Description, dims: Dims) -> None:
     if whisperkit.ATTENTION not in {each.name for each in description.outputs}:
-        raise EncoderNotLoadedError(
+        raise DecoderNotLoadedError(
             f"{description.path}: has no {whisperkit.ATTENTION} output, without which AlignAtt cannot tell where the "
             "decoder looks"
         )
@@ -174,10 +174,10 @@ def _check_sizes(description: Description, sizes: dict[str, int], dims: Dims, n_
     others = {size: n for size, n in sizes.items() if n != expected[size]}
     if others:
         got, wanted = (", ".join(f"{size} {each[size]}" for size in others) for each in (others, expected))
-        raise EncoderNotLoadedError(f"{description.path}: made for another model: got {got}, expected {wanted}")
+        raise DecoderNotLoadedError(f"{description.path}: made for another model: got {got}, expected {wanted}")
 
 
 def _check_number_type(description: Description, name: str) -> None:
     [dtype] = (each.dtype for each in description.inputs if each.name == name)
     if dtype not in ("float16", "float32"):
-        raise EncoderNotLoadedError(f"{description.path}: got {name} as {one_line(dtype)}, expected float16 or float32")
+        raise DecoderNotLoadedError(f"{description.path}: got {name} as {one_line(dtype)}, expected float16 or float32")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simul_whisper import ConfigError, EncoderNotLoadedError, WeightsError
+from simul_whisper import ConfigError, DecoderNotLoadedError, WeightsError
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.decoder_package import convert_decoder, decoder_digest
 from simul_whisper.coreml.description import describe
@@ -128,7 +128,7 @@ def test_packages_that_were_not_made_together_are_refused(tmp_path: Path, weight
     assert names == [STEP_NAME, PREFILL_NAME, AUDIO_NAME]
     shutil.rmtree(tmp_path / "mine" / AUDIO_NAME)
     shutil.copytree(tmp_path / "others" / AUDIO_NAME, tmp_path / "mine" / AUDIO_NAME)
-    with pytest.raises(EncoderNotLoadedError, match=rf"{AUDIO_NAME}: was not made with {STEP_NAME} beside it"):
+    with pytest.raises(DecoderNotLoadedError, match=rf"{AUDIO_NAME}: was not made with {STEP_NAME} beside it"):
         decoder_packages(mine, SMALL, weights.alignment_heads)
 
 

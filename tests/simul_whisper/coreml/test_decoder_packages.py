@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from simul_whisper import EncoderNotLoadedError, ModelNotFoundError
+from simul_whisper import DecoderNotLoadedError, ModelNotFoundError
 from simul_whisper.coreml.description import Description, Feature, Function
 from simul_whisper.decoders.packages import DecoderKind, decoder_kind, decoder_packages
 from simul_whisper.weights import Dims
@@ -156,7 +156,7 @@ def without_attention(description: Description) -> Description:
     ],
 )
 def test_others_are_refused_in_one_line(description: Description, said: str) -> None:
-    with pytest.raises(EncoderNotLoadedError, match=said) as caught:
+    with pytest.raises(DecoderNotLoadedError, match=said) as caught:
         decoder_kind(description, DIMS, HEADS)
     assert str(caught.value).startswith(f"{description.path}: ")
     assert "\n" not in str(caught.value)

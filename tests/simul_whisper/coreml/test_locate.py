@@ -13,7 +13,7 @@ from simul_whisper.coreml.locate import (
     package_at,
     package_name,
 )
-from simul_whisper.errors import EncoderNotLoadedError, ModelNotFoundError
+from simul_whisper.errors import CoreMLNotLoadedError, ModelNotFoundError
 from simul_whisper.progress import Progress, Stage
 from tests.simul_whisper.weights.fakehub import fake_hub
 
@@ -81,7 +81,7 @@ def test_a_package_is_found_by_the_name_that_it_was_given(tmp_path: Path) -> Non
 def test_a_path_that_is_given_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "some.mlpackage").mkdir()
     assert package_at("some.mlpackage") == tmp_path / "some.mlpackage"
-    with pytest.raises(EncoderNotLoadedError, match=r"other\.mlpackage: no such Core ML model"):
+    with pytest.raises(CoreMLNotLoadedError, match=r"other\.mlpackage: no such Core ML model"):
         package_at(str(tmp_path / "other.mlpackage"))
 
 

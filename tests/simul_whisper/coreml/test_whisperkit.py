@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simul_whisper import AlignAttConfig, EncoderNotLoadedError, Model
+from simul_whisper import AlignAttConfig, DecoderNotLoadedError, Model
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
@@ -85,7 +85,7 @@ def test_its_compiled_form_is_known_by_what_apples_compiler_says_of_it(
 
 def test_one_without_attention_is_refused(weights: Weights, tmp_path: Path) -> None:
     silent = save_text_decoder(weights, tmp_path / "TextDecoder.mlpackage", tells_attention=False)
-    with pytest.raises(EncoderNotLoadedError, match="has no alignment_heads_weights output, without which AlignAtt"):
+    with pytest.raises(DecoderNotLoadedError, match="has no alignment_heads_weights output, without which AlignAtt"):
         open_decoder(REFERENCE, silent, describe(silent), weights.dims, weights.alignment_heads)
 
 
