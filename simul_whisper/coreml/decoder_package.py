@@ -4,17 +4,15 @@ With states one package has all three functions; without, each has its own, and 
 nothing of the network.
 """
 
-import hashlib
 import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simul_whisper.coreml import writing
 from simul_whisper.coreml.conversion import Conversion, Precision
+from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.interface import FUNCTIONS, STEP
 from simul_whisper.coreml.locate import decoder_package_name
 from simul_whisper.coreml.writing import Converted
@@ -74,7 +72,7 @@ def convert_decoder(
         paths = [places[function] for function in reversed(made)]
         compiled = [writing.compiled(path) for path in paths]
     beside = [path for pair in zip(paths[1:], compiled[1:], strict=True) for path in pair if path]
-    size_bytes = sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
+    size_bytes = sum(describe(path).size_bytes for path in paths)
     return Converted(paths[0], None, compiled[0], time.perf_counter() - start_s, size_bytes, tuple(beside), psnr_db)
 
 
@@ -98,19 +96,12 @@ def _likeness_db(
 
 
 def decoder_digest(weights: Weights, precision: Precision = "float16") -> str:
-    """Return the sha256, in hex, of what a decoder computes: dimensions, alignment heads, tensors in this precision.
-
-    Written as for `encoder_digest`.
-    """
+    """Return the `digest_of` a decoder, whose alignment heads count too."""
     dims = weights.dims
     sizes = (dims.n_audio_ctx, dims.n_audio_state, dims.n_vocab, dims.n_text_ctx, dims.n_text_state)
     counts = (dims.n_text_head, dims.n_text_layer)
-    digest = hashlib.sha256(f"{' '.join(map(str, sizes + counts))} {_heads(weights)}\n".encode())
-    for name in sorted(name for name in weights.tensors if name.startswith("decoder.")):
-        tensor = weights.tensors[name]
-        digest.update(f"{name} {' '.join(map(str, tensor.shape))}\n".encode())
-        digest.update(np.ascontiguousarray(tensor, np.dtype(precision).newbyteorder("<")).data)
-    return digest.hexdigest()
+    told = f"{' '.join(map(str, sizes + counts))} {_heads(weights)}"
+    return writing.digest_of(weights, "decoder", told, precision)
 
 
 def _heads(weights: Weights) -> str:

@@ -3,14 +3,11 @@
 Knows nothing of the network. Two models with the same encoder, as a distilled one and its parent, share a package.
 """
 
-import hashlib
 import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from simul_whisper.coreml import decoder_package, writing
 from simul_whisper.coreml.conversion import Conversion, Precision
@@ -93,20 +90,10 @@ def convert(
 
 
 def encoder_digest(weights: Weights, precision: Precision = "float16") -> str:
-    """Return the sha256, in hex, of what an encoder computes: its dimensions and its tensors in this precision.
-
-    Names in order, each with its shape and its values in C order, little-endian. The decoder does not count, nor does
-    the file's format, so that a distilled model and its parent agree.
-    """
+    """Return the `digest_of` an encoder, on which a distilled model and its parent agree."""
     dims = weights.dims
-    digest = hashlib.sha256(
-        f"{dims.n_mels} {dims.n_audio_ctx} {dims.n_audio_state} {dims.n_audio_head} {dims.n_audio_layer}\n".encode()
-    )
-    for name in sorted(name for name in weights.tensors if name.startswith("encoder.")):
-        tensor = weights.tensors[name]
-        digest.update(f"{name} {' '.join(map(str, tensor.shape))}\n".encode())
-        digest.update(np.ascontiguousarray(tensor, np.dtype(precision).newbyteorder("<")).data)
-    return digest.hexdigest()
+    sizes = f"{dims.n_mels} {dims.n_audio_ctx} {dims.n_audio_state} {dims.n_audio_head} {dims.n_audio_layer}"
+    return writing.digest_of(weights, "encoder", sizes, precision)
 
 
 def _settings(conversion: Conversion) -> dict[str, str]:

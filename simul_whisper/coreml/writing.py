@@ -4,6 +4,7 @@ Knows nothing of the network.
 """
 
 import errno
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX
 from simul_whisper.errors import BackendError, ConfigError
 from simul_whisper.foreign_files import one_line
@@ -48,6 +52,20 @@ def require_coremltools() -> None:
         raise BackendError(
             "coremltools is not installed; pip install 'simul-whisper[coreml]', on macOS or on Linux x86-64"
         )
+
+
+def digest_of(weights: Weights, part: str, sizes: str, precision: Precision) -> str:
+    """Return the sha256, in hex, of what a part of the model computes: its sizes, and its tensors in this precision.
+
+    Names in order, each with its shape and its values in C order, little-endian. The other part does not count, nor
+    does the file's format.
+    """
+    digest = hashlib.sha256(f"{sizes}\n".encode())
+    for name in sorted(name for name in weights.tensors if name.startswith(f"{part}.")):
+        tensor = weights.tensors[name]
+        digest.update(f"{name} {' '.join(map(str, tensor.shape))}\n".encode())
+        digest.update(np.ascontiguousarray(tensor, np.dtype(precision).newbyteorder("<")).data)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.operators import constexpr_blockwise_shift_scale
 from simul_whisper.coreml.reference import REFERENCE, ReferenceModel
 from simul_whisper.coreml.runtime import open_model
-from simul_whisper.coreml.states import PredictionError
 from simul_whisper.encoders.coreml import CoreMLEncoder, input_and_output
 from simul_whisper.errors import EncoderNotLoadedError, WeightsError
 from tests.hostile_files import damaged, damaged_json, grown_mb, only_our_errors
@@ -166,7 +165,7 @@ def _elsewhere(package: Path) -> None:
     (package / "Manifest.json").write_text(json.dumps(manifest))
 
 
-def _changed(change: Callable[[Any], None]) -> Callable[[Path], None]:
+def changed(change: Callable[[Any], None]) -> Callable[[Path], None]:
     def harm(package: Path) -> None:
         spec = model_of(package)
         change(spec)
@@ -247,17 +246,17 @@ def _range_reversed(spec: Any) -> None:
 
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a model elsewhere": (_elsewhere, r"got the model at '\.\./\.\./\.\./etc/passwd'"),
-    "weights elsewhere": (_changed(_blob_elsewhere), "got weights at"),
-    "weights beyond the file": (_changed(_blob_far_away), "truncated"),
-    "many functions": (_changed(_functions(*map(str, range(17)))), "17 functions, expected at most .* and 16; this is"),
-    "a default that is none": (_changed(_functions("1", "2")), "the default one is not among them; it is damaged"),
-    "functions of one name": (_changed(_functions("0", "0")), "its functions have no names"),
-    "a hundred inputs": (_changed(_many_inputs), "this is no encoder"),
+    "weights elsewhere": (changed(_blob_elsewhere), "got weights at"),
+    "weights beyond the file": (changed(_blob_far_away), "truncated"),
+    "many functions": (changed(_functions(*map(str, range(17)))), "17 functions, expected at most .* and 16; this is"),
+    "a default that is none": (changed(_functions("1", "2")), "the default one is not among them; it is damaged"),
+    "functions of one name": (changed(_functions("0", "0")), "its functions have no names"),
+    "a hundred inputs": (changed(_many_inputs), "this is no encoder"),
     "a range reversed": (
-        _changed(_range_reversed),
+        changed(_range_reversed),
         r"got the ranges \[\[1, 1\], \[8, 8\], \[20, 2\]\] for 3 dimensions",
     ),
-    "millions of ranges": (_changed(_many_ranges), "for 0 dimensions"),
+    "millions of ranges": (changed(_many_ranges), "for 0 dimensions"),
     "millions of messages": (_bomb, "damaged"),
     "messages in messages": (_deep, "damaged"),
     "a large specification": (lambda package: (package / _SPEC).write_bytes(bytes(9 << 20)), "expected at most"),
@@ -310,7 +309,7 @@ def test_scales_that_fit_no_block_are_refused(blocks: tuple[int, ...]) -> None:
 
 
 def test_an_operation_without_operands_is_refused(copy: Path) -> None:
-    _changed(_no_operand)(copy)
+    changed(_no_operand)(copy)
     with pytest.raises(WeightsError, match=r"its program cannot be understood: .* is no operand"):
         contents(copy)
 
@@ -354,70 +353,6 @@ def test_a_range_without_end_takes_no_memory(tmp_path: Path) -> None:
     content = [{"inputSchema": [ranged], "outputSchema": [EMBEDS | {"shape": "[]"}]}]
     (given, _) = input_and_output(describe(compiled(tmp_path, json.dumps(content).encode())), DIMS)
     assert given.accepts((1, 4, 12))
-
-
-@pytest.mark.parametrize(
-    ("shape", "said"),
-    [
-        ([2**40, 2**20], f"got states of {4 * 2**60} bytes, expected at most"),
-        ([2**15, 2**15], "expected at most"),
-        ([2, 0], "expected floats of one shape"),
-        ([-1, 5], "expected floats of one shape"),
-        ([], "expected floats of one shape"),
-    ],
-)
-def test_a_state_of_an_absurd_size_is_refused(shape: list[int], said: str, stateful: Path, tmp_path: Path) -> None:
-    def absurd(spec: Any) -> None:
-        for function in spec.description.functions:
-            function.state[0].type.stateType.arrayType.shape[:] = shape
-
-    package = Path(shutil.copytree(stateful, tmp_path / "absurd.mlpackage"))
-    _changed(absurd)(package)
-    model = ReferenceModel(package)
-    with pytest.raises(PredictionError, match=said):
-        model.make_state()
-
-
-@pytest.mark.parametrize(
-    ("operation", "parameter", "said"),
-    [
-        ("read_state", "input", "read_state of nothing"),
-        ("write_state", "input", "write_state of nothing"),
-        ("write_state", "data", "write_state of nothing"),
-        ("slice_update", "x", "slice_update of nothing"),
-    ],
-)
-def test_a_state_that_is_not_named_is_refused(
-    operation: str, parameter: str, said: str, stateful: Path, tmp_path: Path
-) -> None:
-    def unnamed(spec: Any) -> None:
-        (block,) = spec.mlProgram.functions["one"].block_specializations.values()
-        del next(each for each in block.operations if each.type == operation).inputs[parameter]
-
-    package = Path(shutil.copytree(stateful, tmp_path / "unnamed.mlpackage"))
-    _changed(unnamed)(package)
-    with pytest.raises(WeightsError, match=f"its program cannot be understood: {said}"):
-        contents(package)
-
-
-def test_a_state_that_is_not_there_is_refused(stateful: Path, tmp_path: Path) -> None:
-    def elsewhere(spec: Any) -> None:
-        (block,) = spec.mlProgram.functions["one"].block_specializations.values()
-        read = next(each for each in block.operations if each.type == "read_state")
-        read.inputs["input"].arguments[0].name = "tokens"
-
-    package = Path(shutil.copytree(stateful, tmp_path / "elsewhere.mlpackage"))
-    _changed(elsewhere)(package)
-    with pytest.raises(WeightsError, match="its program cannot be understood: read_state of no state"):
-        contents(package)
-
-
-def test_a_function_that_the_program_lacks_is_refused(stateful: Path, tmp_path: Path) -> None:
-    package = Path(shutil.copytree(stateful, tmp_path / "lacking.mlpackage"))
-    _changed(lambda spec: spec.mlProgram.functions.pop("many"))(package)
-    assert ReferenceModel(package, function="one")
-    with pytest.raises(WeightsError, match="with the functions one, expected an mlProgram with a function `many`"):
-        contents(package)
 
 
 def test_what_means_harm_takes_no_memory(true: Path, tmp_path: Path) -> None:
