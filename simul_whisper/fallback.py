@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic
+from typing import ClassVar, Generic
 
 from simul_whisper.coreml.preparation import Answer, Component, CoreMLUnavailableError, Preparation, Ready
 from simul_whisper.coreml.runtime import wants_neural_engine
@@ -87,24 +87,24 @@ class _Job(Generic[Component, Answer]):
 
 
 class ChangingPart(Generic[Component, Answer]):
-    """The encoder or the decoder in use. One thread at a time may use it.
+    """What the encoder and the decoder have in common: which is in use. One thread at a time may use it.
 
     name: what people call it. status: of what `make` loads: it runs until Core ML is ready, and after Core ML has
     failed. preparation: of Core ML, where that may run.
     """
 
+    name: ClassVar[str]
+
     def __init__(
         self,
-        name: str,
         status: BackendStatus,
         make: Callable[[], Component],
         preparation: Preparation[Component, Answer] | None = None,
         progress: ProgressHandler = silent,
     ) -> None:
-        self.name, self.status = name, status
-        self._status_without = status
+        self.status = self._status_without = status
         self._make, self._preparation = make, preparation
-        self._progress = _naming(name, progress)
+        self._progress = _naming(self.name, progress)
         self._component: Component | None = None
         self._job: _Job[Component, Answer] | None = None
 

@@ -127,8 +127,9 @@ class Model:
         Compilation for the Neural Engine, minutes at first, goes on in a child process. Set `cancelled` from another
         thread to stop it: this returns within a second, and another encoder and decoder go on.
         """
-        features = self.encoder.warm_up(self.dims.n_mels, cancelled)
-        self.decoder.part.warm_up(cancelled)
+        self.encoder.warm_up(cancelled)
+        self.decoder.warm_up(cancelled)
+        features = self.encoder.encode(probe(self.dims.n_mels))
         self.decoder.step(self.decoder.begin(features), [self.tokenizer.sot_sequence("en", "transcribe")])
         return self.info
 

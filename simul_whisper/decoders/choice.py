@@ -41,7 +41,7 @@ def choose_decoder(
     kind = coreml_decoder(weights.dims, weights.alignment_heads, config.coreml_compute_units, probe)
     preparation = prepared(kind, config.coreml_decoder_path, config, weights, runtime)
     decoder = FallbackDecoder(status, lambda: _decoder(backend, config, preparation.weights()), preparation, progress)
-    decoder.part.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
+    decoder.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
     return decoder
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind, Preparation
+from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind
 from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.decoders import Limits, Step, TextDecoder, limits_of
 from simul_whisper.encoders import Features
 from simul_whisper.errors import SimulWhisperError
-from simul_whisper.fallback import BackendStatus, ChangingPart
-from simul_whisper.progress import ProgressHandler, Stage, silent
+from simul_whisper.fallback import ChangingPart
+from simul_whisper.progress import Stage
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.model import Dims, Head
 
@@ -57,45 +57,25 @@ class FallbackState:
         return call(self.decoder, self.inner)
 
 
-class FallbackDecoder:
-    """A decoder like any other, that may change. One thread at a time may use it.
+class FallbackDecoder(ChangingPart[TextDecoder, Step]):
+    """A decoder like any other, that may change.
 
     Core ML takes over when a window begins: with this one or, if it has limits that the window was not made for, the
     next. When it fails, in whatever call, the decoder that takes its place reads the text again and answers that call.
-    The parameters are those of `ChangingPart`.
     """
 
-    def __init__(
-        self,
-        status: BackendStatus,
-        make_decoder: Callable[[], TextDecoder],
-        preparation: Preparation[TextDecoder, Step] | None = None,
-        progress: ProgressHandler = silent,
-    ) -> None:
-        self.part = ChangingPart("decoder", status, make_decoder, preparation, progress)
-
-    @property
-    def status(self) -> BackendStatus:
-        return self.part.status
-
-    @property
-    def description(self) -> str:
-        return self.part.description
+    name = "decoder"
 
     @property
     def limits(self) -> Limits:
         return limits_of(self.load())
 
-    def load(self) -> TextDecoder:
-        """Return the decoder in use, loaded if it was not."""
-        return self.part.load()
-
     def begin(self, features: Features) -> FallbackState:
-        ready, state = self.part.ready, FallbackState(features)
+        ready, state = self.ready, FallbackState(features)
         if ready is not None and limits_of(ready) == Limits():
-            self.part.take_over_if_ready()
+            self.take_over_if_ready()
         self._on(state, lambda _decoder, _inner: None)
-        self.part.take_over_if_ready()
+        self.take_over_if_ready()
         return state
 
     def step(self, state: FallbackState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
@@ -119,13 +99,13 @@ class FallbackDecoder:
         except SimulWhisperError as error:
             if not state.in_coreml:
                 raise
-            self.part.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)))
+            self.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)))
         self._read(state)
         return state.answer(call)
 
     def _read(self, state: FallbackState) -> None:
         """Read a window, and its text so far, with the decoder in use."""
-        state.decoder, state.in_coreml = self.load(), self.part.is_coreml
+        state.decoder, state.in_coreml = self.load(), self.is_coreml
         state.inner = state.decoder.begin(state.features)
         if any(state.beams):
             state.decoder.step(state.inner, state.beams)

@@ -39,7 +39,7 @@ def choose_encoder(
     preparation = prepared(kind, config.coreml_encoder_path, config, weights, runtime)
     encoder = FallbackEncoder(status, lambda: _encoder(backend, config, preparation.weights()), preparation, progress)
     waits = requested == "coreml" if config.wait_for_compilation is None else config.wait_for_compilation
-    encoder.part.get_ready(waits=waits, in_background=config.load_in_background)
+    encoder.get_ready(waits=waits, in_background=config.load_in_background)
     return encoder
 
 

@@ -1,6 +1,5 @@
 """The encoder in use, and what takes its place: Core ML once it is ready, another encoder when Core ML fails."""
 
-import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,13 +9,13 @@ import numpy as np
 
 from simul_whisper.audio import SAMPLE_RATE
 from simul_whisper.coreml.parity import LEAST_DB, parity
-from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind, Preparation
+from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind
 from simul_whisper.coreml.runtime import CoreMLRuntime, open_model
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.errors import EncoderError
-from simul_whisper.fallback import BackendStatus, ChangingPart
+from simul_whisper.fallback import ChangingPart
 from simul_whisper.mel import Mel, log_mel
-from simul_whisper.progress import ProgressHandler, Stage, silent
+from simul_whisper.progress import Stage
 from simul_whisper.weights.model import Dims
 
 if TYPE_CHECKING:
@@ -28,48 +27,21 @@ _PROBE_S = 4
 _LEAST_DB_OF_UNKNOWN_ORIGIN = 40.0
 
 
-class FallbackEncoder:
-    """An encoder like any other, that may change between two windows. One thread at a time may use it.
+class FallbackEncoder(ChangingPart[AudioEncoder, Features]):
+    """An encoder like any other, that may change between two windows."""
 
-    The parameters are those of `ChangingPart`.
-    """
-
-    def __init__(
-        self,
-        status: BackendStatus,
-        make_encoder: Callable[[], AudioEncoder],
-        preparation: Preparation[AudioEncoder, Features] | None = None,
-        progress: ProgressHandler = silent,
-    ) -> None:
-        self.part = ChangingPart("encoder", status, make_encoder, preparation, progress)
-
-    @property
-    def status(self) -> BackendStatus:
-        return self.part.status
-
-    @property
-    def description(self) -> str:
-        return self.part.description
-
-    def load(self) -> AudioEncoder:
-        """Return the encoder in use, loaded if it was not."""
-        return self.part.load()
+    name = "encoder"
 
     def encode(self, mel: Mel) -> Features:
         """As any encoder. A window on which Core ML fails is encoded by the encoder that takes its place."""
-        self.part.take_over_if_ready()
+        self.take_over_if_ready()
         try:
             return self.load().encode(mel)
         except EncoderError as error:
-            if not self.part.is_coreml:
+            if not self.is_coreml:
                 raise
-            self.part.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)))
+            self.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)))
             return self.load().encode(mel)
-
-    def warm_up(self, n_mels: int, cancelled: threading.Event | None = None) -> Features:
-        """Get Core ML ready, where it may run, as `ChangingPart` does; return the features of a first window."""
-        self.part.warm_up(cancelled)
-        return self.encode(probe(n_mels))
 
 
 def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Features]:

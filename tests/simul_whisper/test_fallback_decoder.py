@@ -97,7 +97,7 @@ def fallback(prepared: Prepared, reports: list[Progress] | None = None) -> Fallb
 def in_coreml(decoder: TextDecoder, reports: list[Progress] | None = None) -> FallbackDecoder:
     """Return a decoder that Core ML runs."""
     found = fallback(Prepared(decoder), reports)
-    found.part.get_ready(waits=True, in_background=False)
+    found.get_ready(waits=True, in_background=False)
     assert found.status.backend == "coreml"
     return found
 
@@ -173,7 +173,7 @@ def test_core_ml_takes_over_when_a_window_begins_and_never_inside_one() -> None:
     prepared = Prepared(breaking := Breaking(1000))
     prepared.may_go_on.clear()
     decoder = fallback(prepared)
-    decoder.part.get_ready(waits=False, in_background=True)
+    decoder.get_ready(waits=False, in_background=True)
     state = decoder.begin(FEATURES)
     decoder.step(state, [[1]])
     prepared.finish()
@@ -191,7 +191,7 @@ def test_one_that_takes_other_windows_waits_for_the_next() -> None:
     prepared = Prepared(breaking := Breaking(1000, limits=limits))
     prepared.may_go_on.clear()
     decoder = fallback(prepared)
-    decoder.part.get_ready(waits=False, in_background=True)
+    decoder.get_ready(waits=False, in_background=True)
     assert decoder.limits == Limits()
     prepared.finish()
     n_left = breaking.n_left

@@ -291,8 +291,8 @@ def test_a_change_of_backend_is_told_once() -> None:
     model = tone_model()
     session = Session(CONFIG, model)
     events = session.feed(UTTERANCES[0].samples)
-    model.encoder.part.status = BackendStatus("mlx", reason="it broke")
-    model.decoder.part.status = BackendStatus("onnx", reason="so did it")
+    model.encoder.status = BackendStatus("mlx", reason="it broke")
+    model.decoder.status = BackendStatus("onnx", reason="so did it")
     events += heard(session, [UTTERANCES[2].samples])
     assert of(BackendChanged, events) == [
         BackendChanged("tones", "mlx", "it broke"),
