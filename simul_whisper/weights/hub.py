@@ -202,7 +202,10 @@ def _bars(hub_id: str, reporting: _Reporting) -> type[Any]:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)
-            super().__init__(*args, **kwargs | {"file": io.StringIO(), "disable": False})
+            # Every part received is told: a download of less than tqdm's 0.1 s would otherwise show nothing.
+            super().__init__(
+                *args, **kwargs | {"file": io.StringIO(), "disable": False, "mininterval": 0, "miniters": 1}
+            )
 
         def display(self, *_args: Any, **_kwargs: Any) -> None:
             nonlocal reported
