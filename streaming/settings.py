@@ -13,14 +13,15 @@ MAX_RECORDED_CHANNELS = 32
 
 
 class Encoding(Enum):
-    """How one sample is written: 16-bit integers and 32-bit floats in little endian, G.711 mu-law in 8 bits."""
+    """How one sample is written: 16-bit integers, 32-bit floats in little endian, and the 8 bits of G.711's laws."""
 
     S16LE = "s16le"
     F32LE = "f32le"
     MULAW = "mulaw"
+    ALAW = "alaw"
 
 
-_BYTES_PER_SAMPLE = {Encoding.S16LE: 2, Encoding.F32LE: 4, Encoding.MULAW: 1}
+_BYTES_PER_SAMPLE = {Encoding.S16LE: 2, Encoding.F32LE: 4, Encoding.MULAW: 1, Encoding.ALAW: 1}
 
 
 @dataclass(frozen=True)

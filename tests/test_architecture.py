@@ -166,9 +166,11 @@ LAYERS = {
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation",
     "engines": "whisper_json whisper_cli",
+    "protocols": "reading dialect native lines catalogue",
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
-        "translations hosted registry resumable connection prometheus app listener run"
+        "translations hosted registry wire reception resumable connection conversation dialects prometheus app "
+        "listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal live_captions",
@@ -230,7 +232,8 @@ def test_few_modules_know_the_web() -> None:
         f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http", "listener", "run")
     }
     assert importers("starlette") == {
-        f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "connection", "app", "listener")
+        f"streaming/server/{name}.py"
+        for name in ("uvicorn_websocket wire reception connection dialects app listener").split()
     }
     clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}
     assert importers("websockets") == {
@@ -256,7 +259,7 @@ def test_few_modules_know_the_web() -> None:
         "audio/voice_activity",
         "sessions/session",
         "sessions/request",
-        "protocols/native",
+        *(f"protocols/{name}" for name in LAYERS["protocols"].split()),
     ],
 )
 def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
@@ -283,7 +286,7 @@ HEAVY = (
 
 @pytest.mark.parametrize(
     "module",
-    ["simul_whisper", *(f"streaming.{name}" for name in "cli client events protocols.native settings".split())],
+    ["simul_whisper", *(f"streaming.{name}" for name in "cli client events protocols.catalogue settings".split())],
 )
 def test_clients_and_protocols_do_without_the_engine(module: str) -> None:
     said = f"import sys, {module}; print(*sys.modules)"

@@ -39,6 +39,7 @@ from streaming.cli.options import configs_from
 from streaming.client import RECOVERY, After
 from streaming.events import Event, Reason
 from streaming.protocols import native
+from streaming.protocols.reading import ProtocolError
 from streaming.sessions.request import ENGINE_OPTIONS, VOICE_OPTIONS
 from tests.conftest import RECORDINGS, Recording
 from tests.doc_blocks import CLONE, DOCS, PAGES, README, Block, blocks
@@ -246,7 +247,7 @@ def test_json_can_be_read_and_messages_are_those_of_the_protocol(block: Block) -
 
 def is_message(line: str) -> bool:
     """Whether the protocol has it, with all its keys."""
-    with suppress(native.ProtocolError):
+    with suppress(ProtocolError):
         return bool(native.parse_client(line))
     said = native.parse_server(line)
     return said is not None and json.loads(native.server_text(said)).keys() == json.loads(line).keys()

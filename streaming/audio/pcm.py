@@ -24,7 +24,15 @@ def _mulaw_table() -> NDArray[np.float32]:
     return (np.where(inverted & 128, -magnitude, magnitude) / 32768).astype(np.float32)
 
 
-_MULAW = _mulaw_table()
+def _alaw_table() -> NDArray[np.float32]:
+    """Return what each byte stands for (ITU-T G.711): float32 (256,) in [-1, 1]."""
+    toggled = np.arange(256, dtype=np.uint8) ^ 0x55
+    exponent, mantissa = (toggled >> 4 & 7).astype(np.int32), (toggled & 15).astype(np.int32)
+    magnitude = np.where(exponent > 0, (mantissa << 4) + 264 << np.maximum(exponent - 1, 0), (mantissa << 4) + 8)
+    return (np.where(toggled & 128, magnitude, -magnitude) / 32768).astype(np.float32)
+
+
+_LAWS = {Encoding.MULAW: _mulaw_table(), Encoding.ALAW: _alaw_table()}
 
 
 class PcmDecoder:
@@ -64,7 +72,7 @@ class PcmDecoder:
         elif self._encoding is Encoding.F32LE:
             flat = np.frombuffer(data, "<f4").astype(np.float32)
         else:
-            flat = _MULAW[np.frombuffer(data, np.uint8)]
+            flat = _LAWS[self._encoding][np.frombuffer(data, np.uint8)]
         return as_samples(flat).reshape(-1, self._format.channels).T
 
     def _resampled(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:

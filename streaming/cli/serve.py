@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, TranslationConfig, from_mapping, load_model
+from streaming.cli.dialects import add_dialect_flags, dialect_sockets, dialects_from
 from streaming.cli.logs import server_log
 from streaming.cli.options import (
     Configs,
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--admin-port", type=int, help="a port of its own for /health and /metrics; /metrics is then there only"
     )
     parser.add_argument("--admin-host", default="127.0.0.1", help="address of that port (default: 127.0.0.1)")
+    add_dialect_flags(parser)
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
     parser.add_argument(
@@ -118,7 +120,16 @@ def run(options: argparse.Namespace) -> int:
         if options.admin_port is not None:
             admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
         registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations)
-        server = Server(registry, access, tls, admin, end_process_within)
+        ports = dialect_sockets(options, sockets, has_token=bool(access.tokens))
+        server = Server(
+            registry,
+            access,
+            tls,
+            admin,
+            end_process_within,
+            dialects=dialects_from(options),
+            dialect_ports=ports,
+        )
         listening = sockets.enter_context(bound_socket(options.host, options.port))
         scheme = "https" if tls else "http"
         if admin:

@@ -24,22 +24,20 @@ from streaming.client.connection_events import ConnectionLostError, Disconnected
 from streaming.client.deduplication import Deduplicator
 from streaming.client.recovery import RECOVERY, After, Recovery
 from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason
+from streaming.protocols.dialect import End, Flush, Targets
 from streaming.protocols.native import (
     Ack,
     ClientMessage,
-    End,
-    Flush,
     Numbered,
-    ProtocolError,
     Ready,
     Received,
     Refused,
     Resume,
     ServerMessage,
-    Targets,
     client_text,
     parse_server,
 )
+from streaming.protocols.reading import ProtocolError
 from streaming.sessions.request import SessionRequest
 
 try:

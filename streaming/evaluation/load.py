@@ -26,16 +26,8 @@ from websockets.exceptions import ConnectionClosed
 from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.client import Client, paced, websocket_url
 from streaming.events import Ended, Event, Failed, Words
-from streaming.protocols.native import (
-    Ack,
-    ClientMessage,
-    End,
-    Flush,
-    Numbered,
-    Refused,
-    client_text,
-    parse_server,
-)
+from streaming.protocols.dialect import End, Flush
+from streaming.protocols.native import Ack, ClientMessage, Numbered, Refused, client_text, parse_server
 from streaming.sessions.request import SessionRequest
 
 # In the order of `Upkeep`, after the memory.

@@ -7,47 +7,23 @@ told at once; what a server sends is read leniently, so that a server may say mo
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, NoReturn
+from typing import Any
 
 from simul_whisper import AlignAttConfig, AudioFormatError, ConfigError, Word, checked_targets
 from streaming import events
 from streaming.events import Event, Reason, Words
+from streaming.protocols.dialect import Clear, End, Flush, Targets
+from streaming.protocols.reading import ProtocolError, parse_object, refuse, shown
 from streaming.sessions.request import ENGINE_OPTIONS, VOICE_OPTIONS, Refusal, SessionRequest
 from streaming.settings import PcmFormat, VoiceConfig
 
 PATH = "/v1/stream"
 VERSION = 1
-MAX_CONTROL_BYTES = 16_384
 CONTAINER = "container"
 # Of the engine's, these stand beside the options.
 _NAMED_OPTIONS = ("language", "task")
-_SHOWN_CHARS = 80
 # How many a server takes is among its limits; more than these are none's.
 _MOST_TARGETS = 8
-
-
-# Come again later (1013), the server goes (1012), it is the server's fault (1011); the rest is the client's (1008).
-_CLOSE_CODES = {
-    Reason.TOO_MANY_CONNECTIONS: 1013,
-    Reason.TOO_MANY_SESSIONS: 1013,
-    Reason.NOT_READY: 1013,
-    Reason.OVERLOADED: 1013,
-    Reason.STOPPING: 1012,
-    Reason.MESSAGE_TOO_BIG: 1009,
-    Reason.ENGINE: 1011,
-    Reason.STOPPED: 1011,
-    Reason.INTERNAL: 1011,
-}
-CLOSE_NORMAL, CLOSE_REFUSED = 1000, 1008
-
-
-def close_code(reason: Reason) -> int:
-    """Return the WebSocket close code that goes with a reason."""
-    return _CLOSE_CODES.get(reason, CLOSE_REFUSED)
-
-
-class ProtocolError(Refusal):
-    """The other side broke the protocol."""
 
 
 # What a client says
@@ -63,28 +39,6 @@ class Resume:
 
 
 @dataclass(frozen=True)
-class Flush:
-    """Decode what was sent to its end, without ending the session."""
-
-
-@dataclass(frozen=True)
-class Clear:
-    """Give up what was sent and is not decoded yet; the session goes on."""
-
-
-@dataclass(frozen=True)
-class End:
-    """No audio follows."""
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Translate what follows into these languages, by their codes, in place of those before; none of them ends it."""
-
-    targets: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Ack:
     """The events up to the number `seen` have been received; the server need not keep them."""
 
@@ -96,40 +50,17 @@ ClientMessage = SessionRequest | Resume | Flush | Clear | End | Targets | Ack
 
 def parse_client(text: str) -> ClientMessage:
     """Read what a client says. Raises ProtocolError for all that this version does not know."""
-    message = _object(text)
+    message = parse_object(text)
     kind = message.pop("type", None)
     if not isinstance(kind, str) or kind not in _PARSERS:
-        _refuse(Reason.UNKNOWN_TYPE, f"got type {_shown(kind)}, expected one of {', '.join(_PARSERS)}")
+        refuse(Reason.UNKNOWN_TYPE, f"got type {shown(kind)}, expected one of {', '.join(_PARSERS)}")
     return _PARSERS[kind](message)
-
-
-def _object(text: str) -> dict[str, Any]:
-    if len(text) > MAX_CONTROL_BYTES:
-        _refuse(Reason.MESSAGE_TOO_BIG, f"got {len(text)} characters of JSON, expected at most {MAX_CONTROL_BYTES}")
-    try:
-        # Python's reader also takes NaN, and numbers too long to be turned into text again.
-        message = json.loads(text, parse_constant=_not_json, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(Reason.BAD_JSON, f"got {_shown(text)}, expected JSON: {_shown(str(error))}") from error
-    if not isinstance(message, dict):
-        _refuse(Reason.BAD_JSON, f"got {_shown(message)}, expected a JSON object")
-    return message
-
-
-def _not_json(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 18:
-        raise ValueError("a number is too long")
-    return int(digits)
 
 
 def _hello(message: dict[str, Any]) -> SessionRequest | Resume:
     version = message.pop("version", None)
     if type(version) is not int or version != VERSION:
-        _refuse(Reason.UNSUPPORTED_VERSION, f"got version {_shown(version)}, expected {VERSION}")
+        refuse(Reason.UNSUPPORTED_VERSION, f"got version {shown(version)}, expected {VERSION}")
     if "resume" in message:
         resume = _section(message, "resume")
         _check_keys("hello", message, ())
@@ -138,7 +69,7 @@ def _hello(message: dict[str, Any]) -> SessionRequest | Resume:
     options = _section(message, "options")
     drafts = options.pop("drafts", True)
     if type(drafts) is not bool:
-        _refuse(Reason.BAD_VALUE, f"got drafts {_shown(drafts)}, expected true or false")
+        refuse(Reason.BAD_VALUE, f"got drafts {shown(drafts)}, expected true or false")
     engine: dict[str, Any] = {name: message.pop(name) for name in _NAMED_OPTIONS if name in message}
     targets = _targets(message.pop("targets", []))
     _check_keys("hello", message, ("type", "version", "format", "language", "task", "targets", "options", "resume"))
@@ -155,7 +86,7 @@ def _checked(request: SessionRequest) -> SessionRequest:
         request.engine_config(AlignAttConfig())
         request.voice_config(VoiceConfig())
     except Refusal as refusal:
-        raise ProtocolError(refusal.reason, _shown(str(refusal), 300)) from refusal
+        raise ProtocolError(refusal.reason, shown(str(refusal), 300)) from refusal
     return request
 
 
@@ -163,33 +94,31 @@ def _targets(targets: Any) -> tuple[str, ...]:
     """Return the languages as codes, each once."""
     is_list = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
     if not is_list or len(targets) > _MOST_TARGETS:
-        _refuse(
-            Reason.BAD_VALUE, f"got targets {_shown(targets)}, expected a list of at most {_MOST_TARGETS} languages"
-        )
+        refuse(Reason.BAD_VALUE, f"got targets {shown(targets)}, expected a list of at most {_MOST_TARGETS} languages")
     try:
         return checked_targets(targets)
     except ConfigError as error:
-        raise ProtocolError(Reason.CONFIG, _shown(str(error), 300)) from error
+        raise ProtocolError(Reason.CONFIG, shown(str(error), 300)) from error
 
 
 def _audio(audio: dict[str, Any]) -> PcmFormat | None:
     _check_keys("format", audio, ("encoding", "rate", "channels"), known=True)
     if audio.get("encoding") == CONTAINER:
         if len(audio) > 1:
-            _refuse(Reason.UNKNOWN_KEY, "a container tells its rate and channels itself; leave them out")
+            refuse(Reason.UNKNOWN_KEY, "a container tells its rate and channels itself; leave them out")
         return None
     if not isinstance(audio.get("encoding", ""), str):
-        _refuse(Reason.AUDIO_FORMAT, f"got encoding {_shown(audio['encoding'])}, expected text")
+        refuse(Reason.AUDIO_FORMAT, f"got encoding {shown(audio['encoding'])}, expected text")
     try:
         return PcmFormat(**audio)
     except AudioFormatError as error:
-        raise ProtocolError(Reason.AUDIO_FORMAT, f"{_shown(str(error), 300)}, or the encoding {CONTAINER}") from error
+        raise ProtocolError(Reason.AUDIO_FORMAT, f"{shown(str(error), 300)}, or the encoding {CONTAINER}") from error
 
 
 def _resume(resume: dict[str, Any]) -> Resume:
     session = resume.pop("session", None)
     if not isinstance(session, str):
-        _refuse(Reason.BAD_VALUE, f"got session {_shown(session)}, expected text")
+        refuse(Reason.BAD_VALUE, f"got session {shown(session)}, expected text")
     sent_bytes, seen = _count(resume, "sent_bytes"), _count(resume, "seen")
     _check_keys("resume", resume, ("session", "sent_bytes", "seen"))
     return Resume(session, sent_bytes, seen)
@@ -225,14 +154,14 @@ _PARSERS: Mapping[str, Callable[[dict[str, Any]], ClientMessage]] = {
 def _section(message: dict[str, Any], name: str) -> dict[str, Any]:
     section = message.pop(name, {})
     if not isinstance(section, dict):
-        _refuse(Reason.BAD_VALUE, f"got {name} {_shown(section)}, expected an object")
+        refuse(Reason.BAD_VALUE, f"got {name} {shown(section)}, expected an object")
     return section
 
 
 def _count(message: dict[str, Any], name: str) -> int:
     count = message.pop(name, None)
     if type(count) is not int or count < 0:
-        _refuse(Reason.BAD_VALUE, f"got {name} {_shown(count)}, expected a whole number from 0")
+        refuse(Reason.BAD_VALUE, f"got {name} {shown(count)}, expected a whole number from 0")
     return count
 
 
@@ -241,18 +170,7 @@ def _check_keys(where: str, message: dict[str, Any], expected: tuple[str, ...], 
     unknown = next((key for key in message if not (known and key in expected)), None)
     if unknown is not None:
         known_keys = ", ".join(expected) or "nothing else"
-        _refuse(Reason.UNKNOWN_KEY, f"got {_shown(unknown)} in {where}, expected {known_keys}")
-
-
-def _refuse(reason: Reason, message: str) -> NoReturn:
-    raise ProtocolError(reason, message)
-
-
-def _shown(value: Any, most_chars: int = _SHOWN_CHARS) -> str:
-    """Return a foreign value as short text that can be sent and printed anywhere."""
-    text = value if isinstance(value, str) and most_chars > _SHOWN_CHARS else ascii(value)
-    short = text if len(text) <= most_chars else text[: most_chars - 3] + "..."
-    return short.encode("ascii", "backslashreplace").decode()
+        refuse(Reason.UNKNOWN_KEY, f"got {shown(unknown)} in {where}, expected {known_keys}")
 
 
 def client_text(message: ClientMessage) -> str:
@@ -374,7 +292,7 @@ def parse_server(text: str) -> ServerMessage | None:
         return Numbered(said["seq"], inner) if is_numbered else inner
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ProtocolError(
-            Reason.BAD_JSON, f"got {_shown(text)}, which is no message of protocol version {VERSION}"
+            Reason.BAD_JSON, f"got {shown(text)}, which is no message of protocol version {VERSION}"
         ) from error
 
 

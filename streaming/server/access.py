@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from streaming.protocols.dialect import bearer_token
 from streaming.server.tokens import Tokens
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -32,11 +33,12 @@ class Access:
         self._origins, self._hosts = origins, {_plain(host) for host in hosts}
 
     def client_name(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
-        """Return whose token came as `Authorization: Bearer` or `token=`: None for nobody's, "" if none is needed."""
-        if not self.tokens:
-            return ""
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        return self.tokens.name_of(bearer.strip() if scheme.lower() == "bearer" else query.get("token", ""))
+        """Return whose token came as `Authorization: Bearer` or `token=`; as `name_of` does."""
+        return self.name_of(given_token(headers, query))
+
+    def name_of(self, token: str) -> str | None:
+        """Return whose token it is: None for nobody's, "" if none is needed."""
+        return self.tokens.name_of(token) if self.tokens else ""
 
     def knows_host(self, headers: Mapping[str, str]) -> bool:
         """Whether the server is called by a name of its own.
@@ -59,6 +61,11 @@ class Access:
             return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
         except ValueError:
             return False
+
+
+def given_token(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    """Return what came as `Authorization: Bearer` or `token=`; empty for nothing."""
+    return bearer_token(headers) or query.get("token", "")
 
 
 def own_names(bound: str) -> tuple[str, ...]:

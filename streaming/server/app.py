@@ -1,8 +1,8 @@
 """The Starlette application: who is let in, and what stands at which address."""
 
 import logging
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from simul_whisper import language_names
 from streaming.events import Reason
+from streaming.protocols.catalogue import ENTRIES
 from streaming.protocols.native import PATH
-from streaming.server.access import Access
+from streaming.server.access import Access, given_token
 from streaming.server.connection import Connection
+from streaming.server.dialects import Dialects, WebSocketDoor
 from streaming.server.doorway import Doorway
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
+from streaming.server.reception import Reception, not_called
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSessions
 from streaming.server.uvicorn_http import CALLER
-from streaming.server.uvicorn_websocket import caller_of
 from streaming.sessions.request import Refusal
 
 logger = logging.getLogger(__name__)
@@ -36,11 +38,20 @@ _PAGE = Path(__file__).parents[1] / "web"
 _HUNG_S = 120.0
 
 
+@dataclass(frozen=True)
+class Apps:
+    """public: serves the sessions. admin: for those who run it. by_dialect: of dialects with ports of their own."""
+
+    public: ASGIApp
+    admin: ASGIApp
+    by_dialect: Mapping[str, ASGIApp]
+
+
 class _Endpoints:
     """Everything but the page and health asks for the token."""
 
-    def __init__(self, registry: SessionRegistry, access: Access, doorway: Doorway) -> None:
-        self._registry, self._access = registry, access
+    def __init__(self, registry: SessionRegistry, access: Access, reception: Reception, doorway: Doorway) -> None:
+        self._registry, self._access, self._reception = registry, access, reception
         self._metrics = PrometheusMetrics(registry, doorway)
         self._sessions = ResumableSessions(registry)
 
@@ -54,7 +65,8 @@ class _Endpoints:
         self._registry.n_connections += 1
         name = None
         try:
-            name = self._welcome(socket)
+            token = given_token(socket.headers, socket.query_params)
+            name = self._reception.welcome(socket, token)
             await connection.run()
         except Refusal as error:
             await connection.refuse(error)
@@ -63,29 +75,6 @@ class _Endpoints:
             await connection.refuse(Refusal(Reason.INTERNAL, "the server has a bug; its log says more"))
         finally:
             self._registry.n_connections -= 1
-
-    def _welcome(self, socket: WebSocket) -> str:
-        """Return the name that the token has. Raises Refusal."""
-        caller = caller_of(socket)
-        caller.comes_from(socket.client.host if socket.client else "")
-        if caller.is_over_rate:
-            n = self._registry.limits.connections_per_minute
-            raise Refusal(
-                Reason.TOO_MANY_CONNECTIONS,
-                f"more than {n} connections a minute came from {caller.network}; wait a little",
-            )
-        if not self._access.knows_host(socket.headers):
-            raise Refusal(Reason.HOST, _not_called(socket))
-        if not self._access.allows_origin(socket.headers):
-            raise Refusal(
-                Reason.ORIGIN,
-                "this page comes from elsewhere and may not connect; the server can allow it with --origin",
-            )
-        name = self._client_name(socket)
-        if name is None:
-            raise Refusal(Reason.UNAUTHORIZED, "the token is missing or wrong")
-        self._registry.connections_by_name[name] += 1
-        return name
 
     def _client_name(self, connection: HTTPConnection) -> str | None:
         return self._access.client_name(connection.headers, connection.query_params)
@@ -154,13 +143,8 @@ class _KnownHosts:
         if scope["type"] == "http" and scope["path"] != _HEALTH_PATH:
             request = HTTPConnection(scope)
             if not self._access.knows_host(request.headers):
-                app = PlainTextResponse(f"{_not_called(request)}\n", 421, _NOT_KEPT)
+                app = PlainTextResponse(f"{not_called(request.headers.get('host', ''))}\n", 421, _NOT_KEPT)
         await app(scope, receive, send)
-
-
-def _not_called(connection: HTTPConnection) -> str:
-    host = ascii(connection.headers.get("host", ""))[:80]
-    return f"this server is not called {host}; it can be told to answer to that name with --allowed-host"
 
 
 def _named(codes: Iterable[str]) -> list[dict[str, str]]:
@@ -176,16 +160,27 @@ async def _no_page(_: Request) -> Response:
 
 
 def create_apps(
-    registry: SessionRegistry, access: Access, doorway: Doorway, *, has_admin_port: bool = False
-) -> tuple[ASGIApp, ASGIApp]:
-    """Return the application that serves the sessions of `registry`, and the one of a port for those who run it.
+    registry: SessionRegistry,
+    access: Access,
+    doorway: Doorway,
+    dialects: Dialects | None = None,
+    *,
+    has_admin_port: bool = False,
+) -> Apps:
+    """Return the applications of a server's ports.
 
     Run them with `http=UvicornHttp` and `ws=UvicornWebSocket`. has_admin_port: whether metrics are told there only.
     """
-    endpoints = _Endpoints(registry, access, doorway)
+    reception = Reception(registry, access)
+    endpoints, door = _Endpoints(registry, access, reception, doorway), WebSocketDoor(registry, reception, dialects)
     health, metrics = Route(_HEALTH_PATH, endpoints.health), Route(_METRICS_PATH, endpoints.metrics)
     routes: list[BaseRoute] = [WebSocketRoute(PATH, endpoints.stream), Route(_MODEL_PATH, endpoints.model), health]
-    routes += [] if has_admin_port else [metrics]
+    routes += [*([] if has_admin_port else [metrics]), *door.routes()]
     has_page = (_PAGE / "index.html").is_file()
     routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
-    return _KnownHosts(Starlette(routes=routes), access), _KnownHosts(Starlette(routes=[health, metrics]), access)
+
+    def of(routes: Iterable[BaseRoute]) -> ASGIApp:
+        return _KnownHosts(Starlette(routes=list(routes)), access)
+
+    by_dialect = {entry.name: of([door.route_of_all(entry)]) for entry in ENTRIES if entry.port and not entry.is_stream}
+    return Apps(of(routes), of([health, metrics]), by_dialect)

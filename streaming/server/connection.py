@@ -1,62 +1,31 @@
-"""One WebSocket connection: audio to its session and events back, until one of them is over.
-
-Time limits are anyio's: before Python 3.12, `asyncio.wait_for` swallows a cancellation that comes with its result.
-"""
+"""One WebSocket connection: audio to its session and events back, until one of them is over."""
 
 import asyncio
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 
-from anyio import fail_after, move_on_after
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from anyio import fail_after
+from starlette.websockets import WebSocket
 
 from streaming.events import Failed, Reason
-from streaming.protocols.native import (
-    CLOSE_NORMAL,
-    Ack,
-    Clear,
-    End,
-    Flush,
-    ProtocolError,
-    Ready,
-    Received,
-    Refused,
-    Resume,
-    ServerMessage,
-    Targets,
-    close_code,
-    parse_client,
-    server_text,
-)
+from streaming.protocols.dialect import CLOSE_NORMAL, Clear, End, Flush, Targets, close_code
+from streaming.protocols.native import Ack, Ready, Received, Refused, Resume, ServerMessage, parse_client, server_text
+from streaming.protocols.reading import ProtocolError
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSession, ResumableSessions
-from streaming.server.uvicorn_websocket import caller_of, give_up
+from streaming.server.wire import Gone, SlowReaderError, WebSocketWire
 from streaming.sessions.request import Refusal, SessionRequest
 
-# Whoever closes like this does not come back; any other end is an accident.
-_LEFT_FOR_GOOD = (1000, 1001, 1002, 1003, 1007, 1009)
-_MOST_REASON_BYTES = 123
 # How a connection was closed is known at once, or never.
 _FAREWELL_S = 1.0
-
-
-class _Gone(Exception):  # noqa: N818
-    """The connection is lost, or closed by the client."""
-
-    def __init__(self, code: int) -> None:
-        self.is_for_good = code in _LEFT_FOR_GOOD
-
-
-class _SlowReaderError(Exception):
-    pass
 
 
 class Connection:
     """It has been let in; `run` it to its end."""
 
     def __init__(self, socket: WebSocket, registry: SessionRegistry, sessions: ResumableSessions) -> None:
-        self._socket, self._registry, self._limits = socket, registry, registry.limits
+        self._registry, self._limits = registry, registry.limits
+        self._wire = WebSocketWire(socket, registry.limits.slow_reader_s)
         self._sessions = sessions
         self._replaced, self._released = asyncio.Event(), asyncio.Event()
 
@@ -65,7 +34,7 @@ class Connection:
             session, seen = await self._welcome()
         except Refusal as error:
             await self.refuse(error)
-        except _Gone:
+        except Gone:
             pass
         else:
             try:
@@ -80,13 +49,13 @@ class Connection:
     async def refuse(self, error: Refusal) -> None:
         """Say why, and close."""
         self._registry.errors[error.reason.value] += 1
-        with suppress(_Gone, _SlowReaderError):
+        with suppress(Gone, SlowReaderError):
             await self._send(Refused(error.reason, str(error)))
-            await self._close(close_code(error.reason), error.reason.value)
+            await self._wire.close(close_code(error.reason), error.reason.value)
 
     async def _welcome(self) -> tuple[ResumableSession, int]:
         """Hear the hello and find the session; return it with the number of the last event that the client has."""
-        message = await self._receive(self._limits.hello_s)
+        message = await self._wire.receive(self._limits.hello_s)
         if message is None:
             raise ProtocolError(
                 Reason.HELLO_EXPECTED, f"nothing came for {self._limits.hello_s:g} s; the first message must be hello"
@@ -94,7 +63,7 @@ class Connection:
         said = parse_client(message) if isinstance(message, str) else None
         if not isinstance(said, SessionRequest | Resume):
             raise ProtocolError(Reason.HELLO_EXPECTED, "the first message must be hello")
-        caller = caller_of(self._socket)
+        caller = self._wire.caller
         if not caller.take_place():
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
         if isinstance(said, SessionRequest):
@@ -112,11 +81,11 @@ class Connection:
                 self._sessions.drop(session)
             self._released.set()
             await self.refuse(error)
-        except _SlowReaderError:
+        except SlowReaderError:
             self._registry.errors[Reason.SLOW_READER.value] += 1
             self._sessions.leave(session)
-            give_up(self._socket, close_code(Reason.SLOW_READER), Reason.SLOW_READER.value)
-        except _Gone as gone:
+            self._wire.give_up(close_code(Reason.SLOW_READER), Reason.SLOW_READER.value)
+        except Gone as gone:
             if gone.is_for_good:
                 self._sessions.drop(session)
             else:
@@ -133,9 +102,9 @@ class Connection:
         self._sessions.leave(session)
         if isinstance(last, Failed):
             self._registry.errors[last.reason.value] += 1
-        with suppress(_Gone, _SlowReaderError):
+        with suppress(Gone, SlowReaderError):
             code = close_code(last.reason) if isinstance(last, Failed) else CLOSE_NORMAL
-            await self._close(code, last.reason.value if isinstance(last, Failed) else "ended")
+            await self._wire.close(code, last.reason.value if isinstance(last, Failed) else "ended")
 
     async def _serve(self, session: ResumableSession, seen: int) -> None:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
@@ -147,7 +116,7 @@ class Connection:
         tasks = [writer, reader, asyncio.create_task(self._wait_replaced())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if writer in done and isinstance(writer.exception(), _Gone):
+            if writer in done and isinstance(writer.exception(), Gone):
                 # Whether the client has left for good is told to those who read, not to those who write.
                 done, _ = await asyncio.wait([reader], timeout=_FAREWELL_S)
         finally:
@@ -167,7 +136,7 @@ class Connection:
         # What came by another connection comes first.
         await self._find_room(session)
         while True:
-            message = await self._receive(None if session.hosted.has_end else self._limits.idle_s)
+            message = await self._wire.receive(None if session.hosted.has_end else self._limits.idle_s)
             if message is None:
                 session.hosted.stop(
                     Reason.IDLE, f"nothing came for {self._limits.idle_s:g} s, neither audio nor a message"
@@ -219,18 +188,6 @@ class Connection:
                 message = f"there was no room for more audio for {self._limits.stall_s:g} s; try again later"
                 raise ProtocolError(Reason.OVERLOADED, message) from error
 
-    async def _receive(self, timeout_s: float | None) -> str | bytes | None:
-        """Return what came; None when nothing did for so long. Raises _Gone."""
-        message: Any = None
-        with move_on_after(timeout_s):
-            message = await self._socket.receive()
-        if message is None:
-            return None
-        if message["type"] == "websocket.disconnect":
-            raise _Gone(message.get("code", 1006))
-        text: str | None = message.get("text")
-        return bytes(message["bytes"]) if text is None else text
-
     # What the client is told
 
     async def _write(self, session: ResumableSession, seen: int) -> None:
@@ -250,18 +207,4 @@ class Connection:
             await session.news.wait()
 
     async def _send(self, message: ServerMessage) -> None:
-        await self._within_patience(self._socket.send_text(server_text(message)))
-
-    async def _close(self, code: int, reason: str) -> None:
-        short = reason.encode()[:_MOST_REASON_BYTES].decode(errors="ignore")
-        await self._within_patience(self._socket.close(code, short))
-
-    async def _within_patience(self, sending: Any) -> None:
-        """Raises _SlowReaderError when the client does not read, and _Gone when it has gone."""
-        try:
-            with fail_after(self._limits.slow_reader_s):
-                await sending
-        except TimeoutError as error:
-            raise _SlowReaderError from error
-        except WebSocketDisconnect as error:
-            raise _Gone(error.code) from error
+        await self._wire.send(server_text(message))

@@ -8,7 +8,8 @@ import secrets
 from typing import Protocol
 
 from streaming.events import Reason
-from streaming.protocols.native import Numbered, ProtocolError, Resume
+from streaming.protocols.native import Numbered, Resume
+from streaming.protocols.reading import ProtocolError
 from streaming.server.hosted import CONTAINER_PIECE_BYTES, HostedSession
 from streaming.server.log_reader import LogReader
 from streaming.server.registry import SessionRegistry

@@ -5,14 +5,16 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import uvicorn
 
 from simul_whisper import ConfigError
+from streaming.protocols.catalogue import entry_with_port
 from streaming.server.access import Access
 from streaming.server.app import create_apps
+from streaming.server.dialects import Dialects, StreamDoor
 from streaming.server.doorway import Doorway
 from streaming.server.listener import MOST_ACCEPTED, listener_config
 from streaming.server.registry import SessionRegistry
@@ -41,6 +43,7 @@ class Server(uvicorn.Server):
     """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`.
 
     admin: a listening socket of its own for health and metrics, which crowds at the other one cannot reach.
+    dialects: those that are spoken; dialect_ports: listening sockets of those that have ports of their own, by name.
     on_signal: called when the first signal comes, with the seconds within which the server should have ended.
     """
 
@@ -51,16 +54,25 @@ class Server(uvicorn.Server):
         tls: Tls | None = None,
         admin: socket.socket | None = None,
         on_signal: Callable[[float], None] = lambda _: None,
+        *,
+        dialects: Dialects | None = None,
+        dialect_ports: Mapping[str, socket.socket] | None = None,
     ) -> None:
-        self._registry, self._access, self._admin = registry, access or Access(), admin
-        self._on_signal = on_signal
+        self._registry, self._access, self._on_signal = registry, access or Access(), on_signal
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         context, limits = tls.context() if tls else None, registry.limits
-        doorway, admin_doorway = Doorway(limits), Doorway(limits)
-        app, admin_app = create_apps(registry, self._access, doorway, has_admin_port=admin is not None)
-        self._admin_config = listener_config(admin_app, limits, admin_doorway, context, has_websocket=False)
-        super().__init__(listener_config(app, limits, doorway, context))
+        doorway, spoken = Doorway(limits), dialects or Dialects()
+        apps = create_apps(registry, self._access, doorway, spoken, has_admin_port=admin is not None)
+        self._others: list[tuple[socket.socket, uvicorn.Config | StreamDoor]] = []
+        if admin:
+            config = listener_config(apps.admin, limits, Doorway(limits), context, has_websocket=False)
+            self._others.append((admin, config))
+        for name, listening in (dialect_ports or {}).items():
+            app, entry = apps.by_dialect.get(name), entry_with_port(name)
+            door = StreamDoor(registry, doorway, entry, spoken)
+            self._others.append((listening, listener_config(app, limits, doorway, context) if app else door))
+        super().__init__(listener_config(apps.public, limits, doorway, context))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -69,22 +81,30 @@ class Server(uvicorn.Server):
         # uvicorn sets them a moment after the first connections are there.
         self.server_state.default_headers = self.config.encoded_headers
         await super().startup(sockets)
-        if self._admin is not None:
-            await self._listen_for_admin(self._admin)
-        for each in [*(sockets or []), *([self._admin] if self._admin else [])]:
+        for listening, what in self._others:
+            self.servers.append(await self._listening(listening, what))
+        for each in [*(sockets or []), *(listening for listening, _ in self._others)]:
             # asyncio accepts as many at once as may be queued, which is not what either is for.
             each.listen(_MOST_QUEUED)
 
-    async def _listen_for_admin(self, listening: socket.socket) -> None:
-        config, loop = self._admin_config, asyncio.get_running_loop()
+    async def _listening(self, listening: socket.socket, what: uvicorn.Config | StreamDoor) -> asyncio.Server:
+        if isinstance(what, StreamDoor):
+            return await asyncio.start_server(what.accept, sock=listening, backlog=MOST_ACCEPTED)
+        loop = asyncio.get_running_loop()
 
         def connection() -> asyncio.Protocol:
-            made: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
-                config=config, server_state=self.server_state, app_state={}, _loop=loop
+            made: asyncio.Protocol = what.http_protocol_class(  # type: ignore[call-arg]
+                config=what, server_state=self.server_state, app_state={}, _loop=loop
             )
             return made
 
-        self.servers.append(await loop.create_server(connection, sock=listening, backlog=MOST_ACCEPTED))
+        return await loop.create_server(connection, sock=listening, backlog=MOST_ACCEPTED)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for _, what in self._others:
+            if isinstance(what, StreamDoor):
+                what.shutdown()
+        await super().shutdown(sockets)
 
     def _read_tokens(self) -> None:
         """A file that has become wrong leaves the tokens as they were. Sessions that are open go on in any case."""

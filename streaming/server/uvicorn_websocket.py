@@ -21,7 +21,8 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from streaming.events import Reason
-from streaming.protocols.native import MAX_CONTROL_BYTES, close_code
+from streaming.protocols.dialect import close_code
+from streaming.protocols.reading import MAX_CONTROL_BYTES
 from streaming.server.doorway import Caller
 from streaming.server.security_headers import SECURITY_HEADERS
 
@@ -61,7 +62,11 @@ class _Frames(ServerProtocol):
         self._check_text(frame)
         super().recv_frame(frame)
         if frame.fin and self._text is not None and frame.opcode in (Opcode.TEXT, Opcode.CONT):
-            self.max_message_size = self._most_bytes
+            self.let_speak()
+
+    def let_speak(self) -> None:
+        """From now on messages may be as long as they ever may."""
+        self.max_message_size = self._most_bytes
 
     def _check_text(self, frame: Frame) -> None:
         """Raise UnicodeDecodeError for what is no text; uvicorn would log that as a fault of its own."""
@@ -178,6 +183,13 @@ class UvicornWebSocket(WebSocketsSansIOProtocol):
 def caller_of(socket: WebSocket) -> Caller:
     """Return the connection, as it is counted."""
     return _websocket_of(socket).caller
+
+
+def let_speak(socket: WebSocket) -> None:
+    """Take long messages from the first on, of a client that was let in by its handshake."""
+    frames = _websocket_of(socket).conn
+    assert isinstance(frames, _Frames)
+    frames.let_speak()
 
 
 def give_up(socket: WebSocket, code: int, reason: str) -> None:

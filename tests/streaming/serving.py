@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -17,8 +17,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from simul_whisper import AlignAttConfig, Model
 from streaming.events import Words
+from streaming.protocols.catalogue import ENTRIES, NAMES
 from streaming.protocols.native import PATH, Numbered, Ready, Received, Refused, ServerMessage, parse_server
 from streaming.server.access import Access
+from streaming.server.dialects import Dialects
 from streaming.server.limits import Limits
 from streaming.server.registry import SessionRegistry
 from streaming.server.run import Server, bound_socket
@@ -41,10 +43,17 @@ def counted(families: Iterable[Metric]) -> dict[str, float]:
 
 
 class Served:
-    """A server that runs."""
+    """A server that runs. dialect_ports: the numbers of the ports of their own, by the dialect's name."""
 
-    def __init__(self, registry: SessionRegistry, server: Server, listening: socket.socket) -> None:
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        server: Server,
+        listening: socket.socket,
+        dialect_ports: Mapping[str, socket.socket] | None = None,
+    ) -> None:
         self.registry = registry
+        self.dialect_ports = {name: each.getsockname()[1] for name, each in (dialect_ports or {}).items()}
         self._server = server
         self.port: int = listening.getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}{PATH}"
@@ -76,6 +85,7 @@ def serving(
     admin: socket.socket | None = None,
     listening: socket.socket | None = None,
     translations: Translations | None = None,
+    dialects: Dialects | None = None,
     is_ready: bool = True,
     **worker_options: Any,
 ) -> Iterator[Served]:
@@ -86,8 +96,11 @@ def serving(
         assert worker.wait_ready(PATIENCE_S).is_ready
     registry = SessionRegistry(worker, config, voice, limits, translations=translations)
     listening = listening or bound_socket("127.0.0.1", 0)
-    server = Server(registry, access, tls, admin)
-    served = Served(registry, server, listening)
+    spoken = dialects or Dialects(NAMES)
+    has_port = {entry.name for entry in ENTRIES if entry.port}
+    ports = {name: bound_socket("127.0.0.1", 0) for name in spoken.names if name in has_port}
+    server = Server(registry, access, tls, admin, dialects=spoken, dialect_ports=ports)
+    served = Served(registry, server, listening, ports)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")
     thread.start()
     try:

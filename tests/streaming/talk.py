@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from streaming.protocols.native import End, Flush, client_text
+from streaming.protocols.dialect import End, Flush
+from streaming.protocols.native import client_text
 from streaming.sessions.request import SessionRequest
 from tests.streaming.serving import PATIENCE_S, Served, Talker, s16
 from tests.tones import random_words, speech_of

@@ -12,7 +12,8 @@ import pytest
 from simul_whisper import SAMPLE_RATE
 from streaming.client import RECOVERY, After, Client, LostError, Recovery
 from streaming.events import AudioDropped, Ended, Failed, Reason, Words
-from streaming.protocols.native import Ack, ProtocolError, Resume
+from streaming.protocols.native import Ack, Resume
+from streaming.protocols.reading import ProtocolError
 from streaming.sessions.request import SessionRequest
 from tests.streaming.client.scripted_server import MOMENTS, ScriptedServer, as_json, scripted
 

@@ -30,27 +30,23 @@ from streaming.events import (
     TranslationSkipped,
     Words,
 )
+from streaming.protocols.dialect import Clear, End, Flush, Targets, close_code
 from streaming.protocols.native import (
     VERSION,
     Ack,
-    Clear,
     ClientMessage,
-    End,
-    Flush,
     Numbered,
-    ProtocolError,
     Ready,
     Received,
     Refused,
     Resume,
     ServerMessage,
-    Targets,
     client_text,
-    close_code,
     parse_client,
     parse_server,
     server_text,
 )
+from streaming.protocols.reading import ProtocolError
 from streaming.sessions.request import ENGINE_OPTIONS, SessionRequest
 from streaming.settings import PcmFormat, VoiceConfig
 

@@ -21,7 +21,8 @@ from simul_whisper.encoders.fallback import FallbackEncoder
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.mel import Mel
 from streaming.events import Ended, Failed, Reason
-from streaming.protocols.native import End, Flush, Numbered, Received, Refused, client_text
+from streaming.protocols.dialect import End, Flush
+from streaming.protocols.native import Numbered, Received, Refused, client_text
 from streaming.server.resumable import ResumableSession
 from streaming.sessions.request import SessionRequest
 from tests.streaming.serving import CONFIG, Served, Talker, s16, serving, text_of, with_limits

@@ -14,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from simul_whisper import AlignAttConfig, ConfigError, Model
 from streaming.events import Draft, Failed, Flushed, Reason, Words
 from streaming.protocols.native import Numbered, Received, Refused, ServerMessage, client_text
-from streaming.server.connection import Connection, _Gone
+from streaming.server.connection import Connection
 from streaming.server.run import Server, bound_socket
 from streaming.server.tls import Tls
+from streaming.server.wire import Gone
 from streaming.sessions.request import SessionRequest
 from streaming.sessions.session import Session
 from tests.conftest import Recording
@@ -82,7 +83,7 @@ def test_who_leaves_while_something_is_sent_has_left_for_good(monkeypatch: pytes
 
     async def too_late(connection: Connection, message: ServerMessage) -> None:
         if isinstance(message, Numbered):
-            raise _Gone(1006)
+            raise Gone(is_for_good=False)
         await send(connection, message)
 
     monkeypatch.setattr(Connection, "_send", too_late)

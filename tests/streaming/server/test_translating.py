@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simul_whisper import AlignAttConfig, ConfigError, TranslationConfig
 from streaming.events import Ended, Flushed, Reason, Recognised, Translation
-from streaming.protocols.native import Numbered, Refused, Resume, Targets, client_text
+from streaming.protocols.dialect import Targets
+from streaming.protocols.native import Numbered, Refused, Resume, client_text
 from streaming.server.translations import Translations
 from streaming.sessions.request import SessionRequest
 from tests.streaming.serving import CONFIG, Served, Talker, serving, text_of

@@ -12,7 +12,8 @@ from simul_whisper import Word
 from streaming.client.deduplication import Deduplicator
 from streaming.events import Draft, Event, Reason, SpeechEnded, Translation, TranslationDraft, TranslationSkipped, Words
 from streaming.output.formats import open_format
-from streaming.protocols.native import Ack, End, Numbered, Resume, Targets, parse_client, server_text
+from streaming.protocols.dialect import End, Targets
+from streaming.protocols.native import Ack, Numbered, Resume, parse_client, server_text
 from streaming.sessions.request import SessionRequest
 from tests.streaming.web.browser import WEB, open_web
 

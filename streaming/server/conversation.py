@@ -1,0 +1,239 @@
+"""A connection that speaks a dialect: what the client says becomes commands to its session, what happens is told."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from anyio import fail_after
+
+from streaming.events import Failed, Reason
+from streaming.protocols.dialect import (
+    CLOSE_NORMAL,
+    Audio,
+    Clear,
+    Command,
+    Dialect,
+    End,
+    Flush,
+    Hangup,
+    Open,
+    Reply,
+    Say,
+    Targets,
+    close_code,
+)
+from streaming.server.hosted import HostedSession
+from streaming.server.log_reader import LogReader
+from streaming.server.registry import SessionRegistry
+from streaming.server.wire import Gone, SlowReaderError, Wire
+from streaming.sessions.event_log import LogGapError
+from streaming.sessions.request import Refusal
+
+logger = logging.getLogger(__name__)
+
+# How a connection was closed is known at once, or never.
+_FAREWELL_S = 1.0
+
+
+class _HungUp(Exception):  # noqa: N818
+    """The dialect has closed the connection."""
+
+
+class _Spoken:
+    """A session of the connection, and how far it has been told."""
+
+    def __init__(self, hosted: HostedSession) -> None:
+        self.hosted = hosted
+        self.reader = LogReader(hosted.log)
+        self.is_told = asyncio.Event()
+
+
+class Conversation:
+    """It has been let in; `run` it to its end. One session at a time, any number after one another.
+
+    first_s: within which the first message must come.
+    """
+
+    def __init__(self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float) -> None:
+        self._wire, self._dialect, self._registry, self._limits = wire, dialect, registry, registry.limits
+        self._first_s = first_s
+        self._spoken: _Spoken | None = None
+        self._opened = asyncio.Event()
+        # Answers and events do not interrupt each other.
+        self._turn = asyncio.Lock()
+        self._began_at = asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        try:
+            await self._converse()
+        except (Gone, _HungUp):
+            pass
+        except Refusal as error:
+            await self.refuse(error)
+        except SlowReaderError:
+            self._registry.errors[Reason.SLOW_READER.value] += 1
+            self._wire.give_up(close_code(Reason.SLOW_READER), Reason.SLOW_READER.value)
+        except Exception:
+            logger.exception("a connection has failed")
+            await self.refuse(Refusal(Reason.INTERNAL, "the server has a bug; its log says more"))
+        finally:
+            if self._spoken:
+                self._close(self._spoken)
+
+    async def refuse(self, error: Refusal) -> None:
+        """Say why, and close."""
+        self._registry.errors[error.reason.value] += 1
+        with suppress(Gone, SlowReaderError, _HungUp):
+            await self._say(self._dialect.refuse(error))
+            await self._wire.close(close_code(error.reason), error.reason.value)
+
+    async def _converse(self) -> None:
+        listening, telling = asyncio.create_task(self._listen()), asyncio.create_task(self._tell())
+        tasks = [listening, telling]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if telling in done and isinstance(telling.exception(), Gone):
+                # What a client says while it leaves comes to those who listen, not to those who tell.
+                await asyncio.wait([listening], timeout=_FAREWELL_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        first = telling if telling in done else listening
+        first.result()
+
+    # What the client says
+
+    async def _listen(self) -> None:
+        await self._obey(self._dialect.begin())
+        timeout_s = self._first_s
+        try:
+            while True:
+                message = await self._wire.receive(timeout_s)
+                if message is None:
+                    self._end_silence(timeout_s)
+                elif not (self._spoken and self._spoken.hosted.is_stopped):
+                    await self._hear(message)
+                timeout_s = self._limits.idle_s
+        except Gone as gone:
+            if not gone.still_reads:
+                raise
+        await self._obey(self._dialect.hear_end())
+        if self._spoken:
+            await self._spoken.is_told.wait()
+        await self._wire.close(CLOSE_NORMAL, "")
+
+    def _end_silence(self, timeout_s: float) -> None:
+        message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
+        if self._spoken is None or self._spoken.hosted.log.is_over:
+            raise Refusal(Reason.IDLE, message)
+        if not self._spoken.hosted.has_end:
+            self._spoken.hosted.stop(Reason.IDLE, message)
+
+    async def _hear(self, message: str | bytes) -> None:
+        if len(message) > self._dialect.served.most_message_bytes:
+            most, unit = self._dialect.served.most_message_bytes, "characters" if isinstance(message, str) else "bytes"
+            raise Refusal(Reason.MESSAGE_TOO_BIG, f"got a message of {len(message)} {unit}, expected at most {most}")
+        try:
+            commands = self._dialect.hear(message, self._at_s)
+        except Refusal as refusal:
+            replies = self._dialect.refuse(refusal)
+            self._registry.errors[refusal.reason.value] += 1
+            await self._say(replies)
+            return
+        await self._obey(commands)
+
+    async def _obey(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Say):
+                await self._say(command.replies)
+            elif isinstance(command, Open):
+                await self._open(command)
+            elif self._spoken:
+                await self._pass_on(command, self._spoken.hosted)
+            else:
+                assert isinstance(command, End), "the dialect has opened no session"
+
+    async def _open(self, command: Open) -> None:
+        if self._spoken:
+            await self._spoken.is_told.wait()
+        if not self._wire.caller.take_place():
+            raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
+        self._spoken = _Spoken(self._registry.open(command.request, self._wire.caller.network))
+        self._opened.set()
+
+    async def _pass_on(self, command: Command, hosted: HostedSession) -> None:
+        if isinstance(command, Audio):
+            for piece in hosted.pieces(command.data):
+                hosted.feed(piece)
+                await self._find_room(hosted)
+            return
+        if isinstance(command, Flush):
+            hosted.flush()
+        elif isinstance(command, Clear):
+            hosted.clear()
+        elif isinstance(command, Targets):
+            self._registry.choose_targets(hosted, command.targets)
+        elif isinstance(command, End) and not hosted.has_end:
+            hosted.end()
+        await self._find_room(hosted)
+
+    async def _find_room(self, hosted: HostedSession) -> None:
+        """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
+        while hosted.is_full:
+            hosted.room.clear()
+            try:
+                with fail_after(self._limits.stall_s):
+                    await hosted.room.wait()
+            except TimeoutError as error:
+                message = f"there was no room for more audio for {self._limits.stall_s:g} s; try again later"
+                raise Refusal(Reason.OVERLOADED, message) from error
+
+    # What the client is told
+
+    async def _tell(self) -> None:
+        """Tell session after session."""
+        while True:
+            await self._opened.wait()
+            self._opened.clear()
+            assert self._spoken
+            await self._tell_all(self._spoken)
+
+    async def _tell_all(self, spoken: _Spoken) -> None:
+        """Tell all events of a session; return after the last."""
+        cursor = spoken.reader.cursor
+        while not cursor.is_done:
+            spoken.reader.news.clear()
+            try:
+                events = cursor.read()
+            except LogGapError as error:
+                raise SlowReaderError from error
+            for event in events:
+                await self._say(self._dialect.tell(event, self._at_s))
+            if not cursor.is_done:
+                await spoken.reader.news.wait()
+        last = spoken.hosted.log.last
+        self._close(spoken)
+        if isinstance(last, Failed):
+            self._registry.errors[last.reason.value] += 1
+            await self._wire.close(close_code(last.reason), last.reason.value)
+            raise _HungUp
+        spoken.is_told.set()
+
+    async def _say(self, replies: Sequence[Reply]) -> None:
+        async with self._turn:
+            for reply in replies:
+                if isinstance(reply, Hangup):
+                    await self._wire.close(reply.code, reply.reason)
+                    raise _HungUp
+                await self._wire.send(reply)
+
+    @property
+    def _at_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._began_at
+
+    def _close(self, spoken: _Spoken) -> None:
+        spoken.reader.close()
+        spoken.hosted.has_reader = False
+        self._registry.close(spoken.hosted)

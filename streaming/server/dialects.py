@@ -1,0 +1,148 @@
+"""Dialects where clients look for them: at paths beside the native protocol, and at ports of their own."""
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from streaming.events import Reason
+from streaming.protocols.catalogue import DEFAULT_NAMES, ENTRIES, Entry
+from streaming.protocols.dialect import Dialect, Handshake, Served
+from streaming.server.conversation import Conversation
+from streaming.server.doorway import Doorway
+from streaming.server.reception import Reception, over_rate
+from streaming.server.registry import SessionRegistry
+from streaming.server.uvicorn_websocket import caller_of, let_speak
+from streaming.server.wire import StreamWire, WebSocketWire
+from streaming.sessions.request import Refusal
+
+# What the clients of services ask for when nobody tells them the name of a model.
+ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+
+
+@dataclass(frozen=True)
+class Dialects:
+    """Those that a server speaks. names: of the catalogue. aliases: names that the model answers to besides its own."""
+
+    names: tuple[str, ...] = DEFAULT_NAMES
+    aliases: tuple[str, ...] = ALIASES
+
+    def served(self, registry: SessionRegistry) -> Served:
+        """Return what there is to be had now."""
+        health = registry.pool.health()
+        targets = registry.translations.targets(health, replace(registry.config, language="auto"))
+        release, most_bytes = version("simul-whisper"), registry.limits.max_message
+        return Served(health.model, self.aliases, health.languages, health.tasks, targets, release, most_bytes)
+
+
+class WebSocketDoor:
+    """Where dialects are spoken over WebSockets."""
+
+    def __init__(self, registry: SessionRegistry, reception: Reception, dialects: Dialects | None = None) -> None:
+        self._registry, self._reception, self._dialects = registry, reception, dialects or Dialects()
+
+    def routes(self) -> list[BaseRoute]:
+        """Return those of the dialects that stand beside the native protocol."""
+        entries = [each for each in ENTRIES if each.name in self._dialects.names and not each.is_stream]
+        return [self._route(path, entry) for entry in entries for path in entry.paths]
+
+    def route_of_all(self, entry: Entry) -> BaseRoute:
+        """Return that of a port of which the dialect has all paths."""
+        return self._route("/{path:path}", entry)
+
+    def _route(self, path: str, entry: Entry) -> BaseRoute:
+        async def speak(socket: WebSocket) -> None:
+            await self._speak(socket, entry.speak(_handshake(socket), self._dialects.served(self._registry)))
+
+        return WebSocketRoute(path, speak)
+
+    async def _speak(self, socket: WebSocket, dialect: Dialect) -> None:
+        self._registry.n_connections += 1
+        try:
+            refusal = self._refusal(socket, dialect)
+            denial = dialect.deny(refusal) if refusal else None
+            if refusal and denial:
+                self._registry.errors[refusal.reason.value] += 1
+                await socket.send_denial_response(Response(denial.body, denial.status, dict(denial.headers)))
+            else:
+                await self._converse(socket, dialect, refusal)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._registry.n_connections -= 1
+
+    def _refusal(self, socket: WebSocket, dialect: Dialect) -> Refusal | None:
+        """Return why a client is not let in, if it is not."""
+        try:
+            self._reception.welcome(socket, dialect.token())
+        except Refusal as refusal:
+            return refusal
+        if caller_of(socket).take_place():
+            return None
+        return Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
+
+    async def _converse(self, socket: WebSocket, dialect: Dialect, refusal: Refusal | None) -> None:
+        await socket.accept(dialect.subprotocol)
+        limits = self._registry.limits
+        wire = WebSocketWire(socket, limits.slow_reader_s)
+        conversation = Conversation(wire, dialect, self._registry, limits.idle_s)
+        if refusal:
+            await conversation.refuse(refusal)
+        else:
+            let_speak(socket)
+            await conversation.run()
+
+
+def _handshake(socket: WebSocket) -> Handshake:
+    query = {name: tuple(socket.query_params.getlist(name)) for name in socket.query_params}
+    return Handshake(
+        connection=secrets.token_hex(12),
+        at_s=time.time(),
+        path=socket.url.path,
+        query=query,
+        headers=dict(socket.headers),
+        subprotocols=tuple(socket.scope.get("subprotocols", ())),
+    )
+
+
+class StreamDoor:
+    """A port where a dialect is spoken over TCP. It asks for no token: there is no place for one."""
+
+    def __init__(self, registry: SessionRegistry, doorway: Doorway, entry: Entry, dialects: Dialects) -> None:
+        self._registry, self._doorway, self._entry, self._dialects = registry, doorway, entry, dialects
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A client is there; it is spoken with in a task of its own."""
+        task = asyncio.create_task(self._speak(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def shutdown(self) -> None:
+        """Leave those that are still there."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        caller = self._doorway.enter(peer[0] if peer else "", writer.transport.abort)
+        limits = self._registry.limits
+        self._registry.n_connections += 1
+        try:
+            handshake = Handshake(secrets.token_hex(12), time.time())
+            dialect = self._entry.speak(handshake, self._dialects.served(self._registry))
+            wire = StreamWire(reader, writer, caller, limits.slow_reader_s)
+            conversation = Conversation(wire, dialect, self._registry, limits.hello_s)
+            if caller.is_over_rate:
+                await conversation.refuse(over_rate(caller, limits))
+            else:
+                await conversation.run()
+        finally:
+            self._registry.n_connections -= 1
+            caller.leave()
+            writer.close()

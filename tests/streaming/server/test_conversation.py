@@ -1,0 +1,54 @@
+"""A connection that speaks a dialect, from its first byte to its end, with the plainest of them."""
+
+import socket
+
+import pytest
+
+from streaming.server.dialects import Dialects
+from tests.streaming.serving import PATIENCE_S, Served, s16, serving, with_limits
+from tests.tones import speech_of
+
+SPEECH = speech_of(range(8))
+
+
+def lines_of(served: Served, data: bytes, *, step: int = 3_001) -> list[str]:
+    """Send bytes, close one half, and return the lines that come."""
+    with socket.create_connection(("127.0.0.1", served.dialect_ports["lines"]), PATIENCE_S) as connection:
+        for start in range(0, len(data), step):
+            connection.sendall(data[start : start + step])
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile(encoding="utf-8") as said:
+            return said.read().splitlines()
+
+
+def text_of(lines: list[str]) -> str:
+    return "".join(f" {line.split(' ', 2)[2]}" for line in lines)
+
+
+def test_what_was_sent_is_told_to_its_end_once_the_client_says_no_more() -> None:
+    with serving(dialects=Dialects(("lines",))) as served:
+        assert text_of(lines_of(served, s16(SPEECH.samples))) == SPEECH.text
+        assert lines_of(served, b"") == []
+        served.wait_for(lambda: served.registry.n_connections == 0)
+        assert text_of(lines_of(served, s16(SPEECH.samples), step=1_000_000)) == SPEECH.text
+
+
+@pytest.mark.parametrize("limits", [with_limits(sessions_per_address=1), with_limits(max_connections=1)])
+def test_who_comes_too_late_is_told_why(limits: object) -> None:
+    with serving(limits, dialects=Dialects(("lines",))) as served:  # type: ignore[arg-type]
+        address = ("127.0.0.1", served.dialect_ports["lines"])
+        with socket.create_connection(address, PATIENCE_S) as first:
+            first.sendall(b"\0\0")
+            served.wait_for(lambda: served.count("sessions_open") == 1)
+            (line,) = lines_of(served, s16(SPEECH.samples))
+            assert line.startswith("error: ")
+
+
+def test_silence_is_ended_with_a_reason() -> None:
+    with serving(with_limits(idle_s=0.2, hello_s=0.2), dialects=Dialects(("lines",))) as served:
+        address = ("127.0.0.1", served.dialect_ports["lines"])
+        for said in (b"", b"\0\0"):
+            with socket.create_connection(address, PATIENCE_S) as connection:
+                connection.sendall(said)
+                with connection.makefile(encoding="utf-8") as answer:
+                    assert answer.read() == "error: nothing came for 0.2 s, neither audio nor a message\n"
