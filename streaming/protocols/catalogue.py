@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from streaming.protocols.dialect import Dialect
-from streaming.protocols.lines import Lines
+from streaming.protocols.lines import JsonLines, Lines
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,11 @@ class Entry:
     is_stream: bool = False
 
 
-ENTRIES = (Entry("lines", Lines, port=43_007, is_stream=True),)
+ENTRIES = (
+    Entry("lines", Lines, port=43_007, is_stream=True),
+    # The same port as the other form would be usual, but both may be wanted at once.
+    Entry("lines-json", JsonLines, port=43_008, is_stream=True),
+)
 NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
 # Those without a port of their own open no door that was not open before.
 DEFAULT_NAMES = tuple(name for name in NAMES if all(each.port is None for each in ENTRIES if each.name == name))
