@@ -22,8 +22,8 @@ from streaming.protocols.native import client_text
 from streaming.server.access import Access
 from streaming.server.dialects import Dialects
 from streaming.server.tokens import one_token
-from streaming.sessions.request import SessionRequest
 from streaming.sessions.pool import SessionHandle
+from streaming.sessions.request import SessionRequest
 from tests.conftest import Recording
 from tests.dialects import Speaker, ToldError, cut
 from tests.dialects.rehearsal import Rehearsal, met
