@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from streaming.protocols.dialect import Dialect
 from streaming.protocols.lines import JsonLines, Lines
+from streaming.protocols.simulstream import Simulstream
+from streaming.protocols.wyoming import Wyoming
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Entry:
 
 
 ENTRIES = (
+    Entry("simulstream", Simulstream, paths=("/simulstream",), port=8080),
+    Entry("wyoming", Wyoming, port=10_300, is_stream=True),
     Entry("lines", Lines, port=43_007, is_stream=True),
     # The same port as the other form would be usual, but both may be wanted at once.
     Entry("lines-json", JsonLines, port=43_008, is_stream=True),
