@@ -110,7 +110,7 @@ class Conversation:
         timeout_s = self._first_s
         try:
             while True:
-                message = await self._wire.receive(timeout_s)
+                message = await self._receive(timeout_s)
                 if message is None:
                     self._end_silence(timeout_s)
                 elif not (self._spoken and self._spoken.hosted.is_stopped):
@@ -123,6 +123,16 @@ class Conversation:
         if self._spoken:
             await self._spoken.is_told.wait()
         await self._wire.close(CLOSE_NORMAL, "")
+
+    async def _receive(self, timeout_s: float) -> str | bytes | None:
+        """Return what comes; None when nothing does for so long."""
+        quiet_s = self._dialect.quiet_s
+        if quiet_s is None or quiet_s >= timeout_s:
+            return await self._wire.receive(timeout_s)
+        message = await self._wire.receive(quiet_s)
+        if message is None and not (self._spoken and self._spoken.hosted.is_stopped):
+            await self._obey(self._dialect.hear_quiet())
+        return await self._wire.receive(timeout_s - quiet_s) if message is None else message
 
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
