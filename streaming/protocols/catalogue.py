@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from streaming.protocols.dialect import Dialect
 from streaming.protocols.lines import Lines
+from streaming.protocols.whisper_live import WhisperLive
+from streaming.protocols.whisperlivekit import WhisperLiveKit
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,11 @@ class Entry:
     is_stream: bool = False
 
 
-ENTRIES = (Entry("lines", Lines, port=43_007, is_stream=True),)
+ENTRIES = (
+    Entry("whisperlivekit", WhisperLiveKit, ("/asr",)),
+    Entry("whisper-live", WhisperLive, ("/whisper-live",), port=9_090),
+    Entry("lines", Lines, port=43_007, is_stream=True),
+)
 NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
 # Those without a port of their own open no door that was not open before.
 DEFAULT_NAMES = tuple(name for name in NAMES if all(each.port is None for each in ENTRIES if each.name == name))
