@@ -168,9 +168,9 @@ LAYERS = {
     "engines": "whisper_json whisper_cli",
     "protocols": "reading dialect native segments lines whisper_live whisperlivekit catalogue",
     "server": (
-        "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
-        "translations hosted registry wire reception resumable connection conversation dialects prometheus app "
-        "listener run"
+        "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
+        "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "
+        "prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal live_captions",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from streaming.protocols.dialect import Dialect
-from streaming.protocols.lines import Lines
+from streaming.protocols.lines import JsonLines, Lines
 from streaming.protocols.whisper_live import WhisperLive
 from streaming.protocols.whisperlivekit import WhisperLiveKit
 
@@ -26,6 +26,8 @@ ENTRIES = (
     Entry("whisperlivekit", WhisperLiveKit, ("/asr",)),
     Entry("whisper-live", WhisperLive, ("/whisper-live",), port=9_090),
     Entry("lines", Lines, port=43_007, is_stream=True),
+    # The same port as the other form would be usual, but both may be wanted at once.
+    Entry("lines-json", JsonLines, port=43_008, is_stream=True),
 )
 NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
 # Those without a port of their own open no door that was not open before.

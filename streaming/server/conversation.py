@@ -115,6 +115,8 @@ class Conversation:
                     self._end_silence(timeout_s)
                 elif not (self._spoken and self._spoken.hosted.is_stopped):
                     await self._hear(message)
+                    # Whoever says much at once, and reads all answers, would leave others no turn.
+                    await asyncio.sleep(0)
                 timeout_s = self._limits.idle_s
         except Gone as gone:
             if not gone.still_reads:
@@ -220,13 +222,14 @@ class Conversation:
             except LogGapError as error:
                 raise SlowReaderError from error
             for event in events:
+                if isinstance(event, Failed):
+                    self._registry.errors[event.reason.value] += 1
                 await self._say(self._dialect.tell(event, self._at_s))
             if not cursor.is_done:
                 await spoken.reader.news.wait()
         last = spoken.hosted.log.last
         self._close(spoken)
         if isinstance(last, Failed):
-            self._registry.errors[last.reason.value] += 1
             await self._wire.close(close_code(last.reason), last.reason.value)
             raise _HungUp
         spoken.is_told.set()

@@ -111,24 +111,30 @@ def _handshake(socket: WebSocket) -> Handshake:
 
 
 class StreamDoor:
-    """A port where a dialect is spoken over TCP. It asks for no token: there is no place for one."""
+    """Where a dialect is spoken over streams of bytes. It asks for no token: there is no place for one."""
 
     def __init__(self, registry: SessionRegistry, doorway: Doorway, entry: Entry, dialects: Dialects) -> None:
         self._registry, self._doorway, self._entry, self._dialects = registry, doorway, entry, dialects
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_shut = False
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A client is there; it is spoken with in a task of its own."""
-        task = asyncio.create_task(self._speak(reader, writer))
+        if self._is_shut:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self.speak(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def shutdown(self) -> None:
-        """Leave those that are still there."""
+        """Leave those that are still there, and those that come all the same."""
+        self._is_shut = True
         for task in self._tasks:
             task.cancel()
 
-    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak with a client to the end."""
         peer = writer.get_extra_info("peername")
         caller = self._doorway.enter(peer[0] if peer else "", writer.transport.abort)
         limits = self._registry.limits
@@ -142,7 +148,9 @@ class StreamDoor:
                 await conversation.refuse(over_rate(caller, limits))
             else:
                 await conversation.run()
+            await wire.linger()
         finally:
             self._registry.n_connections -= 1
             caller.leave()
-            writer.close()
+            # What is queued yet is for somebody who does not read; it would keep the connection for ever.
+            writer.transport.abort()

@@ -22,7 +22,7 @@ def lines_of(served: Served, data: bytes, *, step: int = 3_001) -> list[str]:
 
 
 def text_of(lines: list[str]) -> str:
-    return "".join(f" {line.split(' ', 2)[2]}" for line in lines)
+    return "".join(line.split(" ", 2)[2] for line in lines)
 
 
 def test_what_was_sent_is_told_to_its_end_once_the_client_says_no_more() -> None:
