@@ -62,6 +62,7 @@ class Conversation:
         self._opened = asyncio.Event()
         # Answers and events do not interrupt each other.
         self._turn = asyncio.Lock()
+        self._is_hung_up = False
         self._began_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
@@ -85,8 +86,7 @@ class Conversation:
         """Say why, and close."""
         self._registry.errors[error.reason.value] += 1
         with suppress(Gone, SlowReaderError, _HungUp):
-            await self._say(self._dialect.refuse(error))
-            await self._wire.close(close_code(error.reason), error.reason.value)
+            await self._say([*self._dialect.refuse(error), Hangup(close_code(error.reason), error.reason.value)])
 
     async def _converse(self) -> None:
         listening, telling = asyncio.create_task(self._listen()), asyncio.create_task(self._tell())
@@ -230,14 +230,16 @@ class Conversation:
         last = spoken.hosted.log.last
         self._close(spoken)
         if isinstance(last, Failed):
-            await self._wire.close(close_code(last.reason), last.reason.value)
-            raise _HungUp
+            await self._say([Hangup(close_code(last.reason), last.reason.value)])
         spoken.is_told.set()
 
     async def _say(self, replies: Sequence[Reply]) -> None:
         async with self._turn:
+            if self._is_hung_up:
+                raise _HungUp
             for reply in replies:
                 if isinstance(reply, Hangup):
+                    self._is_hung_up = True
                     await self._wire.close(reply.code, reply.reason)
                     raise _HungUp
                 await self._wire.send(reply)
