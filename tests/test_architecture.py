@@ -166,7 +166,11 @@ LAYERS = {
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation",
     "engines": "whisper_json whisper_cli",
-    "protocols": "reading dialect native lines simulstream wyoming_events wyoming catalogue",
+    "protocols": (
+        "reading dialect native segments lines openai_events openai_settings openai_items openai_realtime "
+        "openai_translations openai_errors openai_form openai_rest deepgram_query deepgram_messages deepgram "
+        "whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
+    ),
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
         "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "

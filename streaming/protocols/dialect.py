@@ -153,6 +153,8 @@ class Dialect:
 
     # What of the offered subprotocols is accepted.
     subprotocol: str | None = None
+    # After so long without a message, `hear_quiet` is asked once; None: never.
+    quiet_s: float | None = None
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         """Must not fail: `begin` refuses what is wrong with it."""
@@ -176,6 +178,10 @@ class Dialect:
         Raises Refusal; the connection goes on if the replies to that have no `Hangup`.
         """
         raise NotImplementedError
+
+    def hear_quiet(self) -> list[Command]:
+        """The client has said nothing for `quiet_s`."""
+        return []
 
     def hear_end(self) -> list[Command]:
         """The client says nothing more, but still reads. Once all was told, the connection is closed."""

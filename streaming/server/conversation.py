@@ -62,6 +62,7 @@ class Conversation:
         self._opened = asyncio.Event()
         # Answers and events do not interrupt each other.
         self._turn = asyncio.Lock()
+        self._is_hung_up = False
         self._began_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
@@ -85,8 +86,7 @@ class Conversation:
         """Say why, and close."""
         self._registry.errors[error.reason.value] += 1
         with suppress(Gone, SlowReaderError, _HungUp):
-            await self._say(self._dialect.refuse(error))
-            await self._wire.close(close_code(error.reason), error.reason.value)
+            await self._say([*self._dialect.refuse(error), Hangup(close_code(error.reason), error.reason.value)])
 
     async def _converse(self) -> None:
         listening, telling = asyncio.create_task(self._listen()), asyncio.create_task(self._tell())
@@ -110,7 +110,7 @@ class Conversation:
         timeout_s = self._first_s
         try:
             while True:
-                message = await self._wire.receive(timeout_s)
+                message = await self._receive(timeout_s)
                 if message is None:
                     self._end_silence(timeout_s)
                 elif not (self._spoken and self._spoken.hosted.is_stopped):
@@ -125,6 +125,16 @@ class Conversation:
         if self._spoken:
             await self._spoken.is_told.wait()
         await self._wire.close(CLOSE_NORMAL, "")
+
+    async def _receive(self, timeout_s: float) -> str | bytes | None:
+        """Return what comes; None when nothing does for so long."""
+        quiet_s = self._dialect.quiet_s
+        if quiet_s is None or quiet_s >= timeout_s:
+            return await self._wire.receive(timeout_s)
+        message = await self._wire.receive(quiet_s)
+        if message is None and not (self._spoken and self._spoken.hosted.is_stopped):
+            await self._obey(self._dialect.hear_quiet())
+        return await self._wire.receive(timeout_s - quiet_s) if message is None else message
 
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
@@ -220,14 +230,16 @@ class Conversation:
         last = spoken.hosted.log.last
         self._close(spoken)
         if isinstance(last, Failed):
-            await self._wire.close(close_code(last.reason), last.reason.value)
-            raise _HungUp
+            await self._say([Hangup(close_code(last.reason), last.reason.value)])
         spoken.is_told.set()
 
     async def _say(self, replies: Sequence[Reply]) -> None:
         async with self._turn:
+            if self._is_hung_up:
+                raise _HungUp
             for reply in replies:
                 if isinstance(reply, Hangup):
+                    self._is_hung_up = True
                     await self._wire.close(reply.code, reply.reason)
                     raise _HungUp
                 await self._wire.send(reply)
