@@ -209,8 +209,7 @@ class Conversation:
                 events = cursor.read()
             except LogGapError as error:
                 raise SlowReaderError from error
-            for event in events:
-                await self._say(self._dialect.tell(event, self._at_s))
+            await self._say(self._dialect.tell_all(events, self._at_s))
             if not cursor.is_done:
                 await spoken.reader.news.wait()
         last = spoken.hosted.log.last
