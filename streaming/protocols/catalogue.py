@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from streaming.protocols.deepgram import PATH as DEEPGRAM_PATH
+from streaming.protocols.deepgram import Deepgram
 from streaming.protocols.dialect import Dialect
 from streaming.protocols.lines import Lines
 
@@ -20,7 +22,10 @@ class Entry:
     is_stream: bool = False
 
 
-ENTRIES = (Entry("lines", Lines, port=43_007, is_stream=True),)
+ENTRIES = (
+    Entry("deepgram", Deepgram, (DEEPGRAM_PATH,)),
+    Entry("lines", Lines, port=43_007, is_stream=True),
+)
 NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
 # Those without a port of their own open no door that was not open before.
 DEFAULT_NAMES = tuple(name for name in NAMES if all(each.port is None for each in ENTRIES if each.name == name))
