@@ -221,10 +221,8 @@ class Conversation:
                 events = cursor.read()
             except LogGapError as error:
                 raise SlowReaderError from error
-            for event in events:
-                if isinstance(event, Failed):
-                    self._registry.errors[event.reason.value] += 1
-                await self._say(self._dialect.tell(event, self._at_s))
+            self._registry.errors.update(event.reason.value for event in events if isinstance(event, Failed))
+            await self._say(self._dialect.tell_all(events, self._at_s))
             if not cursor.is_done:
                 await spoken.reader.news.wait()
         last = spoken.hosted.log.last

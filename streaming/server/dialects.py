@@ -80,6 +80,7 @@ class WebSocketDoor:
         """Return why a client is not let in, if it is not."""
         try:
             self._reception.welcome(socket, dialect.token())
+            dialect.check()
         except Refusal as refusal:
             return refusal
         if caller_of(socket).take_place():
