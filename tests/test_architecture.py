@@ -166,7 +166,10 @@ LAYERS = {
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation",
     "engines": "whisper_json whisper_cli",
-    "protocols": "reading dialect native lines catalogue",
+    "protocols": (
+        "reading dialect native lines openai_events openai_settings openai_items openai_realtime openai_translations "
+        "catalogue"
+    ),
     "server": (
         "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
         "translations hosted registry wire reception resumable connection conversation dialects prometheus app "

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from streaming.protocols.dialect import Dialect
 from streaming.protocols.lines import Lines
+from streaming.protocols.openai_realtime import OpenAIRealtime
+from streaming.protocols.openai_translations import OpenAITranslations
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,11 @@ class Entry:
     is_stream: bool = False
 
 
-ENTRIES = (Entry("lines", Lines, port=43_007, is_stream=True),)
+ENTRIES = (
+    Entry("openai", OpenAIRealtime, ("/v1/realtime",)),
+    Entry("openai", OpenAITranslations, ("/v1/realtime/translations",)),
+    Entry("lines", Lines, port=43_007, is_stream=True),
+)
 NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
 # Those without a port of their own open no door that was not open before.
 DEFAULT_NAMES = tuple(name for name in NAMES if all(each.port is None for each in ENTRIES if each.name == name))
