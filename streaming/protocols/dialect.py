@@ -38,7 +38,7 @@ class Served:
     """What there is to be had. model: its name, empty before it is ready. aliases: other names that it answers to.
 
     languages, targets: that can be spoken, and translated into, by their codes. tasks: as of the model.
-    most_message_bytes: of one message of a client.
+    most_message_bytes: of one message of a client. longest_s: after which a session is ended.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Served:
     targets: tuple[str, ...]
     version: str
     most_message_bytes: int = 1 << 20
+    longest_s: float = 4 * 3600.0
 
     def has_model(self, name: str) -> bool:
         return name in (self.model, *self.aliases)

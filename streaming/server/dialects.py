@@ -22,7 +22,15 @@ from streaming.server.wire import StreamWire, WebSocketWire
 from streaming.sessions.request import Refusal
 
 # What the clients of services ask for when nobody tells them the name of a model.
-ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+ALIASES = (
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-realtime-whisper",
+    "gpt-realtime-translate",
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,9 @@ class Dialects:
         """Return what there is to be had now."""
         health = registry.pool.health()
         targets = registry.translations.targets(health, replace(registry.config, language="auto"))
-        release, most_bytes = version("simul-whisper"), registry.limits.max_message
-        return Served(health.model, self.aliases, health.languages, health.tasks, targets, release, most_bytes)
+        release, limits = version("simul-whisper"), registry.limits
+        had = (health.model, self.aliases, health.languages, health.tasks, targets)
+        return Served(*had, release, limits.max_message, limits.total_s)
 
 
 class WebSocketDoor:

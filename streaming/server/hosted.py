@@ -82,6 +82,8 @@ class HostedSession:
 
     def flush(self) -> None:
         if self._is_open("a flush"):
+            if self._pcm is not None:
+                self._hand_on(self._pcm.flush())
             self._mark_later(_Mark.FLUSH)
 
     def clear(self) -> None:
