@@ -21,7 +21,9 @@ class Entry:
 
 
 ENTRIES = (Entry("lines", Lines, port=43_007, is_stream=True),)
-NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
+# Has requests of HTTP besides, at paths of their own.
+REST = "openai"
+NAMES = tuple(dict.fromkeys([REST, *(entry.name for entry in ENTRIES)]))
 # Those without a port of their own open no door that was not open before.
 DEFAULT_NAMES = tuple(name for name in NAMES if all(each.port is None for each in ENTRIES if each.name == name))
 

@@ -17,6 +17,7 @@ from streaming.server.app import create_apps
 from streaming.server.dialects import Dialects, StreamDoor
 from streaming.server.doorway import Doorway
 from streaming.server.listener import MOST_ACCEPTED, listener_config
+from streaming.server.openai_rest import upload_paths
 from streaming.server.registry import SessionRegistry
 from streaming.server.tls import Tls
 
@@ -72,7 +73,7 @@ class Server(uvicorn.Server):
             app, entry = apps.by_dialect.get(name), entry_with_port(name)
             door = StreamDoor(registry, doorway, entry, spoken)
             self._others.append((listening, listener_config(app, limits, doorway, context) if app else door))
-        super().__init__(listener_config(apps.public, limits, doorway, context))
+        super().__init__(listener_config(apps.public, limits, doorway, context, uploads=upload_paths(spoken)))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
