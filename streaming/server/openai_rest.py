@@ -92,7 +92,8 @@ class OpenAiRest:
             await exchange.say(error_event(refusal).encode())
             await exchange.end()
             return
-        await exchange.hear_out(_REST_S)
+        if refusal.reason is not Reason.IDLE:
+            await exchange.hear_out(_REST_S)
         headers = {"www-authenticate": "Bearer"} if refusal.reason is Reason.UNAUTHORIZED else {}
         await exchange.answer(status_of(refusal), JSON, error_body(refusal), headers)
 

@@ -1,5 +1,6 @@
 """Forms with a recording in them, as they come from strangers: read within bounds, into memory, never into a file."""
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ except ImportError as error:
     raise BackendError("uploads need python-multipart; install it with: pip install 'simul-whisper[live]'") from error
 
 _FILE = "file"
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 # All that is in a form besides its file, and how many parts that is.
 _MOST_OTHER_BYTES, _MOST_PARTS = 65_536, 256
 
@@ -105,6 +107,8 @@ class _FormReader:
         self._is_whole = False
         try:
             self._parser = MultipartParser(boundary, self._callbacks())  # type: ignore[arg-type]
+            # What strangers send is not for the log.
+            self._parser.logger = _SILENT
         except FormParserError as error:
             raise _malformed(error) from error
 

@@ -131,11 +131,11 @@ class UvicornHttp(H11Protocol):
             return
         self._early += data
         if len(self._early) > _MOST_HEAD_BYTES:
-            self.transport.abort()
+            self.flow.pause_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whoever has said all may still read the answer; asyncio cannot do that where it encrypts."""
-        is_answering = self.cycle is not None and not self.cycle.response_complete and not self._is_upload
+        is_answering = self._is_answering and not self._is_upload
         if is_answering:
             self.cycle.keep_alive = False
         return is_answering and self.transport.can_write_eof()
@@ -144,9 +144,11 @@ class UvicornHttp(H11Protocol):
         try:
             super().handle_events()
         except _Unacceptable as error:
+            if self._is_answering:
+                self.cycle.scope[CALLER] = self._known  # type: ignore[literal-required]
             self._refuse(error.status)
             return
-        if self.cycle is not None and not self.cycle.response_complete and self.cycle is not self._answering:
+        if self._is_answering and self.cycle is not self._answering:
             self._answering = self.cycle
             self.cycle.scope[CALLER] = self._known  # type: ignore[literal-required]
             self._known.is_answered = True
@@ -185,10 +187,10 @@ class UvicornHttp(H11Protocol):
         self._close()
 
     def shutdown(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self._close()
-        else:
+        if self._is_answering:
             self.cycle.keep_alive = False
+        else:
+            self._close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Clients decide how often that happens, so it is not logged."""
@@ -199,6 +201,10 @@ class UvicornHttp(H11Protocol):
         return self.caller
 
     @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
     def _is_upload(self) -> bool:
         """Whether the last request goes where bodies may go."""
         scope = self.cycle.scope
@@ -207,8 +213,7 @@ class UvicornHttp(H11Protocol):
     @property
     def _is_heard_out(self) -> bool:
         """Whether an upload has come to its end and is being answered."""
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        return is_answering and not self.cycle.more_body and self._is_upload
+        return self._is_answering and not self.cycle.more_body and self._is_upload
 
     def _end_silence(self) -> None:
         if self._has_spoken:
@@ -220,7 +225,7 @@ class UvicornHttp(H11Protocol):
     def _refuse(self, status: HTTPStatus) -> None:
         self._unset_keepalive_if_required()
         self._doorway.turned_away[str(status.value)] += 1
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering:
             # Whoever was to answer it need not.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
