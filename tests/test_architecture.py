@@ -150,7 +150,7 @@ ROOMS = {
     "sessions": "events settings audio",
     "stages": "events settings sessions/event_log sessions/metrics",
     "engines": "events",
-    "protocols": "events settings sessions/request",
+    "protocols": "events settings sessions/request output/cues output/texts output/formats",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
@@ -237,8 +237,9 @@ def test_few_modules_know_the_web() -> None:
     }
     assert importers("starlette") == {
         f"streaming/server/{name}.py"
-        for name in ("uvicorn_websocket wire reception connection dialects app listener").split()
+        for name in ("uvicorn_websocket wire reception connection dialects exchange openai_rest app listener").split()
     }
+    assert importers("python_multipart") == {"streaming/server/uploads.py"}
     clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}
     assert importers("websockets") == {
         *clients,

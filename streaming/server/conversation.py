@@ -5,8 +5,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from anyio import fail_after
-
 from streaming.events import Failed, Reason
 from streaming.protocols.dialect import (
     CLOSE_NORMAL,
@@ -179,7 +177,7 @@ class Conversation:
         if isinstance(command, Audio):
             for piece in hosted.pieces(command.data):
                 hosted.feed(piece)
-                await self._find_room(hosted)
+                await hosted.find_room(self._limits.stall_s)
             return
         if isinstance(command, Flush):
             hosted.flush()
@@ -189,18 +187,7 @@ class Conversation:
             self._registry.choose_targets(hosted, command.targets)
         elif isinstance(command, End) and not hosted.has_end:
             hosted.end()
-        await self._find_room(hosted)
-
-    async def _find_room(self, hosted: HostedSession) -> None:
-        """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
-        while hosted.is_full:
-            hosted.room.clear()
-            try:
-                with fail_after(self._limits.stall_s):
-                    await hosted.room.wait()
-            except TimeoutError as error:
-                message = f"there was no room for more audio for {self._limits.stall_s:g} s; try again later"
-                raise Refusal(Reason.OVERLOADED, message) from error
+        await hosted.find_room(self._limits.stall_s)
 
     # What the client is told
 
