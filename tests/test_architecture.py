@@ -174,7 +174,7 @@ LAYERS = {
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
         "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "
-        "prometheus app listener run"
+        "exchange uploads openai_rest prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal live_captions",

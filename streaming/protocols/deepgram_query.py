@@ -92,7 +92,7 @@ def _audio(handshake: Handshake) -> PcmFormat | None:
         _refuse_value(
             handshake,
             "encoding",
-            f"{', '.join(_ENCODINGS)}; other audio is understood in a container such as Ogg, WebM or WAV, sent without it",
+            f"{', '.join(_ENCODINGS)}; other audio is understood in a container (Ogg, WebM, WAV ...), sent without it",
         )
     rate, channels = _whole(handshake, "sample_rate"), _whole(handshake, "channels")
     if rate is None:

@@ -182,6 +182,7 @@ def test_who_does_not_read_disturbs_nobody(speaker: Speaker, monkeypatch: pytest
             deaf.send(speaker.encoded(PCM))
             deaf.end()
             served.wait_for(lambda: served.registry.errors["slow_reader"] == 1)
+            deaf.vanish()
         served.wait_for(lambda: served.count("sessions_open") == 1)
 
 
