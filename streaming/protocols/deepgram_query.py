@@ -89,10 +89,9 @@ def _audio(handshake: Handshake) -> PcmFormat | None:
     if not encoding:
         return None
     if encoding not in _ENCODINGS:
+        known = ", ".join(_ENCODINGS)
         _refuse_value(
-            handshake,
-            "encoding",
-            f"{', '.join(_ENCODINGS)}; other audio is understood in a container (Ogg, WebM, WAV ...), sent without it",
+            handshake, "encoding", f"{known}; other audio comes in a container, such as Ogg, without encoding"
         )
     rate, channels = _whole(handshake, "sample_rate"), _whole(handshake, "channels")
     if rate is None:
