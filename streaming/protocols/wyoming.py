@@ -61,13 +61,19 @@ class Wyoming(Dialect):
         # The transcriptions that are open, or will be once the one before is told to its end.
         self._open: deque[_Transcript] = deque()
         self._samples: _Samples | None = None
+        self._described = b""
 
     def hear(self, message: Message, at_s: float) -> list[Command]:  # noqa: ARG002
         assert isinstance(message, bytes)
-        commands = list[Command]()
+        commands, answers = list[Command](), list[bytes]()
         for event in self._reader.feed(message):
-            commands += self._hear_event(event)
-        return commands
+            # A thousand pings are answered at once: that costs others little time.
+            if event.type in ("ping", "describe"):
+                answers.append(self._answer(event))
+            else:
+                commands += [*_said(answers), *self._hear_event(event)]
+                answers = []
+        return [*commands, *_said(answers)]
 
     def tell(self, event: Event, at_s: float) -> list[Reply]:  # noqa: ARG002
         if isinstance(event, Failed):
@@ -98,11 +104,13 @@ class Wyoming(Dialect):
             self._set_up(event.data)
         elif event.type == "select-program" and event.data.get("name") != PROGRAM:
             refuse(Reason.CONFIG, f"got the program {shown(event.data.get('name'))}, expected {PROGRAM}")
-        elif event.type == "ping":
-            return [Say((event_bytes("pong", {"text": _text(event.data, "text")}),))]
-        elif event.type == "describe":
-            return [Say((event_bytes("info", self._info()),))]
         return []
+
+    def _answer(self, event: WyomingEvent) -> bytes:
+        if event.type == "ping":
+            return event_bytes("pong", {"text": _text(event.data, "text")})
+        self._described = self._described or event_bytes("info", self._info())
+        return self._described
 
     def _info(self) -> dict[str, Any]:
         if not self.served.model:
@@ -184,6 +192,10 @@ class _Samples:
         if width > 1:
             written[::2] = whole[width - 2 :: width]
         return bytes(written)
+
+
+def _said(answers: list[bytes]) -> list[Command]:
+    return [Say((b"".join(answers),))] if answers else []
 
 
 def _begun(transcript: _Transcript) -> list[Reply]:
