@@ -50,10 +50,10 @@ class _Spoken:
 class Conversation:
     """It has been let in; `run` it to its end. One session at a time, any number after one another.
 
-    first_s: within which the first message must come.
+    first_s: within which the first message must come. None: without a session, the client may be silent for ever.
     """
 
-    def __init__(self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float) -> None:
+    def __init__(self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float | None) -> None:
         self._wire, self._dialect, self._registry, self._limits = wire, dialect, registry, registry.limits
         self._first_s = first_s
         self._spoken: _Spoken | None = None
@@ -110,6 +110,7 @@ class Conversation:
             while True:
                 message = await self._receive(timeout_s)
                 if message is None:
+                    assert timeout_s is not None
                     self._end_silence(timeout_s)
                 elif not (self._spoken and self._spoken.hosted.is_stopped):
                     await self._hear(message)
@@ -137,7 +138,9 @@ class Conversation:
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
         if self._spoken is None or self._spoken.hosted.log.is_over:
-            raise Refusal(Reason.IDLE, message)
+            if self._first_s is not None:
+                raise Refusal(Reason.IDLE, message)
+            return
         if not self._spoken.hosted.has_end:
             self._spoken.hosted.stop(Reason.IDLE, message)
 

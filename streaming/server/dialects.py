@@ -31,6 +31,8 @@ ALIASES = (
     "gpt-realtime-whisper",
     "gpt-realtime-translate",
 )
+# Where those come from that have no address: they have come by a Unix socket, or by stdin.
+_HERE = "this machine"
 
 
 @dataclass(frozen=True)
@@ -146,14 +148,15 @@ class StreamDoor:
     async def speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak with a client to the end."""
         peer = writer.get_extra_info("peername")
-        caller = self._doorway.enter(peer[0] if peer else "", writer.transport.abort)
+        caller = self._doorway.enter(peer[0] if peer else _HERE, writer.transport.abort)
         limits = self._registry.limits
         self._registry.n_connections += 1
         try:
             handshake = Handshake(secrets.token_hex(12), time.time())
             dialect = self._entry.speak(handshake, self._dialects.served(self._registry))
             wire = StreamWire(reader, writer, caller, limits.slow_reader_s)
-            conversation = Conversation(wire, dialect, self._registry, limits.hello_s)
+            # A program of this machine that is connected for good may have nothing to say for a while.
+            conversation = Conversation(wire, dialect, self._registry, limits.hello_s if peer else None)
             if caller.is_over_rate:
                 await conversation.refuse(over_rate(caller, limits))
             else:

@@ -131,7 +131,8 @@ class Server(uvicorn.Server):
         while not self._registry.pool.health().is_ready:
             await asyncio.sleep(_LOOK_S)
         await door.speak(*await asyncio.open_connection(sock=connected))
-        self._stop()
+        if self._draining is None:
+            self._stop()
 
     async def _listening(self, listening: socket.socket, what: uvicorn.Config | StreamDoor) -> asyncio.Server:
         if isinstance(what, StreamDoor):

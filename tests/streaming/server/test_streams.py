@@ -112,6 +112,25 @@ def test_a_session_that_the_server_ends_is_no_bug(no_bugs: pytest.LogCaptureFixt
     assert not no_bugs.records
 
 
+def test_a_program_of_this_machine_may_be_silent_between_sessions(tmp_path: Path) -> None:
+    listening = bound_unix_socket(str(tmp_path / "socket"))
+    limits = with_limits(idle_s=0.1, hello_s=0.1)
+    serve, local = (
+        serving(limits, dialects=STREAMS, dialect_ports={"wyoming": listening}),
+        socket.socket(socket.AF_UNIX),
+    )
+    with serve as served, local:
+        local.settimeout(PATIENCE_S)
+        local.connect(str(tmp_path / "socket"))
+        for _ in range(2):
+            # Others are sent away meanwhile.
+            with connected(served, "lines") as other:
+                assert b"nothing came for 0.1 s" in all_of(other)
+            local.sendall(event("audio-stop"))
+            with local.makefile("rb") as said:
+                assert any(b"transcript-stop" in line for line in said)
+
+
 def test_a_server_that_stops_leaves_nobody_waiting(no_bugs: pytest.LogCaptureFixture) -> None:
     with ExitStack() as clients:
         with serving(dialects=STREAMS) as served:
