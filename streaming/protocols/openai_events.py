@@ -94,7 +94,9 @@ class RealtimeDialect(Dialect):
         kind = event.pop("type", None)
         if not isinstance(kind, str) or kind not in self.handlers:
             raise EventError(f"got type {shown(kind)}, expected one of {', '.join(self.handlers)}", "type")
-        return self.handlers[kind](event)
+        commands = self.handlers[kind](event)
+        self._event_id = None
+        return commands
 
     def refuse(self, refusal: Refusal) -> list[Reply]:
         """Only what a client has said wrongly leaves the connection as it was."""
@@ -152,6 +154,6 @@ def check_keys(values: Mapping[str, Any], known: tuple[str, ...], param: str) ->
     """Raise EventError for a key that is not known here: a setting that does nothing would deceive."""
     unknown = next((key for key in values if key not in known), None)
     if unknown is not None:
-        name = shown(unknown)
+        name = shown(unknown).strip("'")
         where = f"{param}.{name}" if param else name
         raise EventError(f"got {where}, expected {' or '.join(known) or 'nothing else'}", where, "unknown_parameter")
