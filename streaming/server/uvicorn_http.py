@@ -24,6 +24,8 @@ from streaming.server.security_headers import SECURITY_HEADERS
 # Where requests of the application have their Caller.
 CALLER = "simul_whisper.caller"
 _MOST_HEAD_BYTES = 16_384
+# So much may be queued before whoever answers has to wait.
+_MOST_QUEUED_BYTES = 16_384
 # Bytes of a header's line besides name and value, and of the request's line besides method and target.
 _HEADER_EXTRA, _REQUEST_EXTRA = len(": \r\n"), len("  HTTP/1.1\r\n")
 # What a client has to read the last answer, before bytes that nobody reads reset the connection.
@@ -109,6 +111,7 @@ class UvicornHttp(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(_MOST_QUEUED_BYTES)
         if self.caller is None:
             self.caller = self._doorway.enter(self.client[0] if self.client else "", transport.abort)
         self.caller.end = transport.abort

@@ -1,6 +1,7 @@
 """Recordings that are uploaded to a real server: what is answered, and what becomes of bodies that are none."""
 
 import json
+import socket
 import ssl
 import tempfile
 import threading
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from simul_whisper import AlignAttConfig, Model
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.fallback import FallbackEncoder
 from simul_whisper.fallback import BackendStatus
@@ -25,6 +27,8 @@ from streaming.server.dialects import Dialects
 from streaming.server.tls import Tls
 from streaming.server.tokens import Tokens
 from streaming.sessions.request import SessionRequest
+from tests.conftest import RECORDINGS
+from tests.dialects.openai_rest import OpenAiRestSpeaker
 from tests.streaming.audio.test_files import sample_format_of, write
 from tests.streaming.server.test_edge import logged
 from tests.streaming.server.uploading import (
@@ -38,7 +42,7 @@ from tests.streaming.server.uploading import (
     uploaded,
     wav_of,
 )
-from tests.streaming.serving import Served, Talker, serving, text_of, with_limits
+from tests.streaming.serving import Served, Talker, s16, serving, text_of, with_limits
 from tests.streaming.talk import END, get
 from tests.tones import ToneEncoder, english, random_words, speech_of, tone_model
 
@@ -128,7 +132,7 @@ def test_words_are_told_while_the_rest_is_being_decoded() -> None:
 
     model = replace(tone_model(), encoder=FallbackEncoder(BackendStatus("tones"), Waiting))
     body = form_of(LONG, stream="true")
-    with serving(model=model, buffer_s=2.0, late_s=100.0) as served, Uploader(served) as uploader:
+    with serving(model=model, buffer_s=2.0, late_s=100.0) as served, Uploader(served.port) as uploader:
         uploader.say(head_of(len(body)), body)
         try:
             status, headers = uploader.head()
@@ -159,6 +163,45 @@ def test_what_goes_wrong_behind_the_first_words_ends_the_stream_with_an_error() 
         served.wait_for(lambda: is_free(served))
     assert events[0]["type"] == "transcript.text.delta"
     assert events[-1]["error"]["type"] == "server_error"
+
+
+def test_real_speech_has_the_words_that_the_native_protocol_hears(tiny: Model) -> None:
+    data = (RECORDINGS / "captions.flac").read_bytes()
+    config = AlignAttConfig(model_name="tiny.en", padding_len=1.0)
+    # However late the audio comes, it is decoded in the same steps.
+    with serving(model=tiny, config=config, late_s=1_000.0) as served, Talker(served) as talker:
+        talker.say(client_text(SessionRequest(None)), data, END)
+        native = text_of(talker.rest())
+        assert "somebody is still speaking" in native
+        assert uploaded(served, data, stream="false").told["text"] == native.strip()
+
+
+@settings(derandomize=True, max_examples=8, deadline=None)
+@given(n_words=st.integers(1, 9), sizes=st.lists(st.sampled_from((1, 3, 997, 40_000)), max_size=9))
+def test_a_form_may_be_cut_anywhere(served: Served, n_words: int, sizes: list[int]) -> None:
+    speech = speech_of(random_words(n_words))
+    assert OpenAiRestSpeaker().transcript(served, s16(speech.samples), pieces=sizes) == speech.text
+
+
+def test_who_does_not_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    listening = socket.socket()
+    # Inherited by its connections: little fits between the two.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    listening.bind(("127.0.0.1", 0))
+    monkeypatch.setattr(socket, "create_connection", _hard_of_hearing)
+    body = form_of(wav_of(speech_of(random_words(200))), stream="true", include=["logprobs"])
+    with serving(with_limits(slow_reader_s=0.3), listening=listening) as served:
+        with Uploader(served.port) as deaf:
+            deaf.say(head_of(len(body)), body)
+            served.wait_for(lambda: served.registry.errors["slow_reader"])
+        served.wait_for(lambda: is_free(served))
+
+
+def _hard_of_hearing(address: tuple[str, int], *_: object) -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.connect(address)
+    return made
 
 
 def test_the_model_has_all_its_names(served: Served) -> None:
@@ -235,7 +278,7 @@ def test_a_token_is_asked_for() -> None:
 def test_pages_from_elsewhere_and_other_names_are_refused(served: Served) -> None:
     assert uploaded(served, WAV, headers="Origin: http://evil.example\r\n").status == 403
     body = form_of(WAV)
-    with Uploader(served) as uploader:
+    with Uploader(served.port) as uploader:
         uploader.say(head_of(len(body)).replace(b"127.0.0.1", b"evil.example"), body)
         assert uploader.answer().status == 421
 
@@ -256,23 +299,23 @@ def test_a_method_that_is_not_there_is_an_error_in_the_form_of_the_dialect(serve
 def test_a_body_may_come_in_any_pieces(served: Served) -> None:
     body = form_of(WAV)
     for size in (1_000, 100_000, len(body)):
-        with Uploader(served) as uploader:
+        with Uploader(served.port) as uploader:
             uploader.say(head_of(None), chunked(body, size))
             assert uploader.answer().told["text"] == TEXT
-    with Uploader(served) as uploader:
+    with Uploader(served.port) as uploader:
         uploader.say(head_of(len(body)), *(body[at : at + 17] for at in range(0, 1_700, 17)), body[1_700:])
         assert uploader.answer().told["text"] == TEXT
 
 
 def test_who_waits_to_be_asked_for_the_body_is_asked_once_all_else_is_well(served: Served) -> None:
     body, waiting = form_of(WAV), "Expect: 100-continue\r\n"
-    with Uploader(served) as uploader:
+    with Uploader(served.port) as uploader:
         uploader.say(head_of(len(body), headers=waiting))
         assert uploader.head()[0] == 100
         uploader.say(body)
         assert uploader.answer().told["text"] == TEXT
     for length, headers, status in ((1 << 40, "", 413), (len(body), "Origin: http://evil.example\r\n", 403)):
-        with Uploader(served) as uploader:
+        with Uploader(served.port) as uploader:
             uploader.say(head_of(length, headers=waiting + headers))
             assert uploader.answer().status == status
             # Nothing follows, and nobody waits for it.
@@ -281,7 +324,7 @@ def test_who_waits_to_be_asked_for_the_body_is_asked_once_all_else_is_well(serve
 
 def test_requests_that_come_behind_each_other_are_answered_in_order(served: Served) -> None:
     body = form_of(WAV)
-    with Uploader(served) as uploader:
+    with Uploader(served.port) as uploader:
         model = b"GET /v1/models/tones HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         uploader.say((head_of(len(body)) + body) * 2 + model)
         assert [uploader.answer().told.get("text") for _ in range(3)] == [TEXT, TEXT, None]
@@ -292,7 +335,7 @@ def test_requests_that_come_behind_each_other_are_answered_in_order(served: Serv
 @pytest.mark.parametrize("size", [None, 4_000_000])
 def test_a_recording_that_is_too_large_is_refused(size: int | None) -> None:
     body = form_of(bytes(4_000_000))
-    with serving(with_limits(max_upload=1_000_000)) as served, Uploader(served) as uploader:
+    with serving(with_limits(max_upload=1_000_000)) as served, Uploader(served.port) as uploader:
         uploader.say(head_of(size and len(body)), body if size else chunked(body, 60_000))
         answer = uploader.answer()
         assert (answer.status, answer.error["type"]) == (413, "invalid_request_error")
@@ -309,7 +352,7 @@ def test_a_body_that_does_not_come_is_ended() -> None:
     body = form_of(WAV)
     with serving(with_limits(upload_s=0.2)) as served:
         for said in (b"", body[:1000]):
-            with Uploader(served) as uploader:
+            with Uploader(served.port) as uploader:
                 uploader.say(head_of(len(body)), said)
                 answer = uploader.answer()
                 assert (answer.status, answer.error["type"]) == (408, "invalid_request_error")
@@ -329,12 +372,12 @@ def test_who_goes_leaves_nothing_behind() -> None:
     model = replace(tone_model(), encoder=FallbackEncoder(BackendStatus("tones"), Waiting))
     may_go_on.set()
     with serving(with_limits(uploads_per_address=1, max_connections=1), model=model) as served:
-        with Uploader(served) as uploader:
+        with Uploader(served.port) as uploader:
             uploader.say(head_of(len(body)), body[:10_000])
             served.wait_for(lambda: served.registry.n_connections == 1)
         served.wait_for(lambda: is_free(served))
         may_go_on.clear()
-        with Uploader(served) as uploader:
+        with Uploader(served.port) as uploader:
             uploader.say(head_of(len(body)), body)
             served.wait_for(lambda: served.count("sessions_open"))
             assert uploaded(served, WAV).status == 429
@@ -347,7 +390,7 @@ def test_who_goes_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("limits", [{"max_uploads": 2}, {"uploads_per_address": 2}, {"max_connections": 2}])
 def test_so_many_upload_at_a_time(limits: dict[str, int]) -> None:
     with serving(with_limits(**limits)) as served, ExitStack() as stack:
-        waiting = [stack.enter_context(Uploader(served)) for _ in range(2)]
+        waiting = [stack.enter_context(Uploader(served.port)) for _ in range(2)]
         body = form_of(WAV)
         for uploader in waiting:
             uploader.say(head_of(len(body)), body[:-10])
@@ -381,7 +424,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_other_bodies_are_refused_as_ever(served: Served, name: str) -> None:
-    with logged() as records, Uploader(served) as uploader:
+    with logged() as records, Uploader(served.port) as uploader:
         uploader.say(REFUSED[name])
         assert uploader.answer().status in (400, 413)
         assert uploader.socket.recv(1) == b""
@@ -391,7 +434,7 @@ def test_other_bodies_are_refused_as_ever(served: Served, name: str) -> None:
 
 def test_an_upload_may_be_encrypted(certificate: tuple[str, str]) -> None:
     body = form_of(WAV)
-    with serving(tls=Tls(*certificate)) as served, Uploader(served) as uploader:
+    with serving(tls=Tls(*certificate)) as served, Uploader(served.port) as uploader:
         plain = uploader.socket
         uploader.socket = ssl.create_default_context(cafile=certificate[0]).wrap_socket(
             plain, server_hostname="127.0.0.1"
@@ -424,7 +467,7 @@ PARTS = st.lists(
 @example(parts=[form_of(b"")])
 def test_any_body_gets_an_answer_in_the_form_of_the_dialect(served: Served, parts: list[bytes]) -> None:
     body = b"".join(parts)
-    with logged() as records, Uploader(served) as uploader:
+    with logged() as records, Uploader(served.port) as uploader:
         uploader.say(head_of(len(body)), body)
         answer = uploader.answer()
     assert answer.status in (200, 400, 404)

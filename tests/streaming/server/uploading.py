@@ -69,16 +69,24 @@ def chunked(body: bytes, size: int) -> bytes:
 class Uploader:
     """A connection that uploads; it may say anything."""
 
-    def __init__(self, served: Served) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", served.port), PATIENCE_S)
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         self._read = self.socket.makefile("rb")
 
     def __enter__(self) -> "Uploader":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._read.close()
         self.socket.close()
+
+    def vanish(self) -> None:
+        """Lose the connection without a word: with this, the other side hears a reset and not an end."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.close()
 
     def say(self, *pieces: bytes) -> None:
         """Say all of it, unless the server has enough of it before."""
@@ -97,12 +105,16 @@ class Uploader:
 
     def answer(self) -> Answer:
         status, headers = self.head()
+        return Answer(status, headers, self.rest(headers))
+
+    def rest(self, headers: Mapping[str, str]) -> str:
+        """Read the body of an answer with this head."""
         if headers.get("transfer-encoding") != "chunked":
-            return Answer(status, headers, self._read.read(int(headers.get("content-length", "0"))).decode())
+            return self._read.read(int(headers.get("content-length", "0"))).decode()
         body = ""
         while piece := self.piece():
             body += piece
-        return Answer(status, headers, body)
+        return body
 
     def piece(self) -> str:
         """Read a piece of an answer that comes in pieces; empty at its end."""
@@ -117,7 +129,7 @@ def uploaded(
 ) -> Answer:
     """Upload a recording in a connection of its own."""
     body = form_of(file, **fields)
-    with Uploader(served) as uploader:
+    with Uploader(served.port) as uploader:
         uploader.say(head_of(len(body), path, headers), body)
         return uploader.answer()
 
