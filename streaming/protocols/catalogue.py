@@ -43,6 +43,8 @@ ENTRIES = (
 # Has requests of HTTP besides, at paths of their own.
 REST = "openai"
 NAMES = tuple(dict.fromkeys(entry.name for entry in ENTRIES))
+# The usual ports of those that have one of their own.
+PORTS = {entry.name: entry.port for entry in ENTRIES if entry.port}
 # Those without a port of their own open no door that was not open before.
 DEFAULT_NAMES = tuple(name for name in NAMES if all(each.port is None for each in ENTRIES if each.name == name))
 

@@ -138,13 +138,15 @@ class Speaker(ABC):
     """A dialect as the tests speak it.
 
     name, speaks: as in the catalogue. request: what the calls amount to in the native protocol; its `audio` is the
-    format that is sent. asks_for_token: False where the dialect has no place for one.
+    format that is sent. asks_for_token: False where the dialect has no place for one. tells_meanwhile: False where the
+    first text comes after the last audio.
     """
 
     name: str
     speaks: type[Dialect]
     request = SessionRequest(PcmFormat(), drafts=False)
     asks_for_token = True
+    tells_meanwhile = True
 
     @abstractmethod
     def call(self, served: Port, token: str = "") -> Call:
