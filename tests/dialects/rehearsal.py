@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from simul_whisper import AlignAttConfig
 from streaming.events import Ended, Reason, Recognised
-from streaming.protocols.dialect import Command, Dialect, End, Handshake, Hangup, Message, Open, Reply, Say, Served
+from streaming.protocols.dialect import Command, Dialect, End, Hangup, Message, Open, Reply, Say, Served
 from streaming.sessions.request import Refusal
 from streaming.settings import ClientLimits, VoiceConfig
 
@@ -91,7 +91,3 @@ class Rehearsal:
                 raise _Over
             if isinstance(reply, str):
                 reply.encode()
-
-
-def met(kind: type[Dialect], handshake: Handshake) -> Dialect:
-    return kind(handshake, SERVED)
