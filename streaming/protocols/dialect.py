@@ -38,7 +38,7 @@ class Served:
     """What there is to be had. model: its name, empty before it is ready. aliases: other names that it answers to.
 
     languages, targets: that can be spoken, and translated into, by their codes. tasks: as of the model.
-    most_message_bytes: of one message of a client.
+    most_message_bytes: of one message of a client. longest_s: after which a session is ended.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Served:
     targets: tuple[str, ...]
     version: str
     most_message_bytes: int = 1 << 20
+    longest_s: float = 4 * 3600.0
 
     def has_model(self, name: str) -> bool:
         return name in (self.model, *self.aliases)
@@ -153,6 +154,8 @@ class Dialect:
 
     # What of the offered subprotocols is accepted.
     subprotocol: str | None = None
+    # After so long without a message, `hear_quiet` is asked once; None: never.
+    quiet_s: float | None = None
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         """Must not fail: `begin` refuses what is wrong with it."""
@@ -179,6 +182,10 @@ class Dialect:
         Raises Refusal; the connection goes on if the replies to that have no `Hangup`.
         """
         raise NotImplementedError
+
+    def hear_quiet(self) -> list[Command]:
+        """The client has said nothing for `quiet_s`."""
+        return []
 
     def hear_end(self) -> list[Command]:
         """The client says nothing more, but still reads. Once all was told, the connection is closed."""
