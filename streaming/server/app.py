@@ -68,6 +68,7 @@ class _Endpoints:
         try:
             token = given_token(socket.headers, socket.query_params)
             name = self._reception.welcome(socket, token)
+            self._registry.connections_by_dialect["native"] += 1
             await connection.run()
         except Refusal as error:
             await connection.refuse(error)

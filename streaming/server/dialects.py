@@ -68,11 +68,12 @@ class WebSocketDoor:
 
     def _route(self, path: str, entry: Entry) -> BaseRoute:
         async def speak(socket: WebSocket) -> None:
-            await self._speak(socket, entry.speak(_handshake(socket), self._dialects.served(self._registry)))
+            await self._speak(socket, entry)
 
         return WebSocketRoute(path, speak)
 
-    async def _speak(self, socket: WebSocket, dialect: Dialect) -> None:
+    async def _speak(self, socket: WebSocket, entry: Entry) -> None:
+        dialect = entry.speak(_handshake(socket), self._dialects.served(self._registry))
         self._registry.n_connections += 1
         try:
             refusal = self._refusal(socket, dialect)
@@ -81,7 +82,7 @@ class WebSocketDoor:
                 self._registry.errors[refusal.reason.value] += 1
                 await socket.send_denial_response(Response(denial.body, denial.status, dict(denial.headers)))
             else:
-                await self._converse(socket, dialect, refusal)
+                await self._converse(socket, dialect, entry.name, refusal)
         except WebSocketDisconnect:
             pass
         finally:
@@ -98,7 +99,7 @@ class WebSocketDoor:
             return None
         return Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
 
-    async def _converse(self, socket: WebSocket, dialect: Dialect, refusal: Refusal | None) -> None:
+    async def _converse(self, socket: WebSocket, dialect: Dialect, name: str, refusal: Refusal | None) -> None:
         await socket.accept(dialect.subprotocol)
         limits = self._registry.limits
         wire = WebSocketWire(socket, limits.slow_reader_s)
@@ -107,6 +108,7 @@ class WebSocketDoor:
             await conversation.refuse(refusal)
         else:
             let_speak(socket)
+            self._registry.connections_by_dialect[name] += 1
             await conversation.run()
 
 
@@ -160,6 +162,7 @@ class StreamDoor:
             if caller.is_over_rate:
                 await conversation.refuse(over_rate(caller, limits))
             else:
+                self._registry.connections_by_dialect[self._entry.name] += 1
                 await conversation.run()
             await wire.linger()
         finally:

@@ -127,6 +127,7 @@ class OpenAiRest:
         self._registry.check_open(caller.network)
         if not caller.take_place():
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
+        self._registry.connections_by_dialect[REST] += 1
         with self._places.taken(caller.network):
             kind, length = headers.get("content-type", ""), headers.get("content-length", "")
             form = await read_upload(kind, length, exchange.receive, self._registry.limits)

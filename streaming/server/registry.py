@@ -55,6 +55,8 @@ class SessionRegistry:
         self.errors: Counter[str] = Counter()
         # By the name of the token that let them in; "" where none is asked for.
         self.connections_by_name: Counter[str] = Counter()
+        # By the name of what is spoken, uploads among them.
+        self.connections_by_dialect: Counter[str] = Counter()
 
     def open(self, request: SessionRequest, network: str = "") -> HostedSession:
         """Open a session for somebody who comes from this network, as the doorway counts them. Raises Refusal."""

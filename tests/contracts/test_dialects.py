@@ -151,7 +151,9 @@ def test_no_token_and_a_wrong_one(speaker: Speaker) -> None:
                 with pytest.raises(ToldError):
                     _spoken(speaker, served, wrong)
             assert served.registry.errors["unauthorized"] == 2
+            assert served.registry.connections_by_dialect == {"native": 1}
         assert _spoken(speaker, served, TOKEN) == SPEECH.text
+        assert served.registry.connections_by_dialect == {"native": 1, speaker.name: 1}
 
 
 def _spoken(speaker: Speaker, served: Served, token: str) -> str:
