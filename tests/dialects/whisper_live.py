@@ -11,7 +11,7 @@ from streaming.settings import PcmFormat
 from tests.dialects import Port, Speaker, ToldError, WebSocketCall
 
 UID = "6a1f"
-HELLO = {
+HELLO: dict[str, Any] = {
     "uid": UID,
     "language": None,
     "task": "transcribe",

@@ -66,7 +66,12 @@ class WhisperLiveKitSpeaker(Speaker):
         return [b"\0\1" * 100, b"\x1aE\xdf\xa3" + b"\0" * 20, b"", "stop", '{"type":"end"}']
 
     def handshakes(self) -> Sequence[Handshake]:
-        right = {"mode": (self.mode,), "language": ("en",), "target_language": ("de",), "pcm_input": ("true",)}
+        right: dict[str, tuple[str, ...]] = {
+            "mode": (self.mode,),
+            "language": ("en",),
+            "target_language": ("de",),
+            "pcm_input": ("true",),
+        }
         queries: list[dict[str, tuple[str, ...]]] = [{}, {"mode": (self.mode,)}, right]
         return [Handshake("somebody", 1_700_000_000.0, "/asr", query) for query in queries]
 
