@@ -143,7 +143,7 @@ def _pieces(speaker: Speaker, pcm: bytes) -> list[bytes]:
     return [data[at : at + step] for at in range(0, len(data), step)]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ports:
     port: int
     dialect_ports: dict[str, int]

@@ -125,15 +125,17 @@ class Conversation:
             await self._spoken.is_told.wait()
         await self._wire.close(CLOSE_NORMAL, "")
 
-    async def _receive(self, timeout_s: float) -> str | bytes | None:
+    async def _receive(self, timeout_s: float | None) -> str | bytes | None:
         """Return what comes; None when nothing does for so long."""
         quiet_s = self._dialect.quiet_s
-        if quiet_s is None or quiet_s >= timeout_s:
+        if quiet_s is None or (timeout_s is not None and quiet_s >= timeout_s):
             return await self._wire.receive(timeout_s)
         message = await self._wire.receive(quiet_s)
-        if message is None and not (self._spoken and self._spoken.hosted.is_stopped):
+        if message is not None:
+            return message
+        if not (self._spoken and self._spoken.hosted.is_stopped):
             await self._obey(self._dialect.hear_quiet())
-        return await self._wire.receive(timeout_s - quiet_s) if message is None else message
+        return await self._wire.receive(None if timeout_s is None else timeout_s - quiet_s)
 
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -22,6 +22,8 @@ from streaming.sessions.request import SessionRequest
 from streaming.settings import PcmFormat
 from tests.dialects.malformed import near
 from tests.streaming.serving import PATIENCE_S
+
+_Self = TypeVar("_Self", bound="Call")
 
 
 class Port(Protocol):
@@ -66,7 +68,7 @@ class Call(ABC):
     def close(self) -> None:
         """Leave in peace; may be called again."""
 
-    def __enter__(self) -> "Call":
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self, *_: object) -> None:
