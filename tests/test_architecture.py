@@ -166,7 +166,7 @@ LAYERS = {
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation",
     "engines": "whisper_json whisper_cli",
-    "protocols": "reading dialect native segments lines whisper_live whisperlivekit catalogue",
+    "protocols": "reading dialect native containers segments lines whisper_live whisperlivekit catalogue",
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
         "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "
