@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simul_whisper import ConfigError
-from streaming.protocols.catalogue import DEFAULT_NAMES, ENTRIES, NAMES
+from streaming.protocols.catalogue import DEFAULT_NAMES, ENTRIES, NAMES, PORTS
 
 if TYPE_CHECKING:
     from streaming.server.dialects import Dialects
 
-_PORTS = {entry.name: entry.port for entry in ENTRIES if entry.port}
 _STREAMS = tuple(entry.name for entry in ENTRIES if entry.is_stream)
 _LOOPBACK = "127.0.0.1"
 _UNIX, _STDIO = "unix://", "stdio://"
@@ -38,7 +37,7 @@ class Places:
 
 
 def add_dialect_flags(parser: argparse.ArgumentParser) -> None:
-    with_ports = ", ".join(f"{name} ({port})" for name, port in _PORTS.items())
+    with_ports = ", ".join(f"{name} ({port})" for name, port in PORTS.items())
     group = parser.add_argument_group("dialects: what clients of other servers and services speak")
     group.add_argument(
         "--dialects",
@@ -67,7 +66,7 @@ def add_dialect_flags(parser: argparse.ArgumentParser) -> None:
 def _chosen(text: str) -> Chosen:
     """Read `deepgram,wyoming=10301`."""
     if text in ("all", "none"):
-        return Chosen(NAMES, _PORTS) if text == "all" else Chosen((), {})
+        return Chosen(NAMES, PORTS) if text == "all" else Chosen((), {})
     places = dict[str, int | str]()
     names = list[str]()
     for item in text.split(","):
@@ -75,7 +74,7 @@ def _chosen(text: str) -> Chosen:
         if name not in NAMES:
             raise argparse.ArgumentTypeError(f"got {name!r}, expected all, none, or some of {', '.join(NAMES)}")
         names.append(name)
-        if place or name in _PORTS:
+        if place or name in PORTS:
             places[name] = _place(name, place)
     if list(places.values()).count(_STDIO) > 1:
         raise argparse.ArgumentTypeError(f"got {_STDIO} more than once; there is one stdin")
@@ -83,12 +82,12 @@ def _chosen(text: str) -> Chosen:
 
 
 def _place(name: str, text: str) -> int | str:
-    if not text or (name in _PORTS and text.isdecimal()):
-        return int(text or _PORTS[name])
+    if not text or (name in PORTS and text.isdecimal()):
+        return int(text or PORTS[name])
     if name in _STREAMS and (text == _STDIO or text.removeprefix(_UNIX) not in (text, "")):
         return text
     others = f"{_UNIX}PATH or {_STDIO}, which are for {', '.join(_STREAMS)}"
-    raise argparse.ArgumentTypeError(f"got {name}={text}, expected a port, for one of {', '.join(_PORTS)}, or {others}")
+    raise argparse.ArgumentTypeError(f"got {name}={text}, expected a port, for one of {', '.join(PORTS)}, or {others}")
 
 
 def dialects_from(options: argparse.Namespace) -> "Dialects":

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from anyio import fail_after
-
 from streaming.events import Failed, Reason
 from streaming.protocols.dialect import (
     CLOSE_NORMAL,
@@ -52,10 +50,10 @@ class _Spoken:
 class Conversation:
     """It has been let in; `run` it to its end. One session at a time, any number after one another.
 
-    first_s: within which the first message must come.
+    first_s: within which the first message must come. None: without a session, the client may be silent for ever.
     """
 
-    def __init__(self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float) -> None:
+    def __init__(self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float | None) -> None:
         self._wire, self._dialect, self._registry, self._limits = wire, dialect, registry, registry.limits
         self._first_s = first_s
         self._spoken: _Spoken | None = None
@@ -112,6 +110,7 @@ class Conversation:
             while True:
                 message = await self._receive(timeout_s)
                 if message is None:
+                    assert timeout_s is not None
                     self._end_silence(timeout_s)
                 elif not (self._spoken and self._spoken.hosted.is_stopped):
                     await self._hear(message)
@@ -139,7 +138,9 @@ class Conversation:
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
         if self._spoken is None or self._spoken.hosted.log.is_over:
-            raise Refusal(Reason.IDLE, message)
+            if self._first_s is not None:
+                raise Refusal(Reason.IDLE, message)
+            return
         if not self._spoken.hosted.has_end:
             self._spoken.hosted.stop(Reason.IDLE, message)
 
@@ -179,7 +180,7 @@ class Conversation:
         if isinstance(command, Audio):
             for piece in hosted.pieces(command.data):
                 hosted.feed(piece)
-                await self._find_room(hosted)
+                await hosted.find_room(self._limits.stall_s)
             return
         if isinstance(command, Flush):
             hosted.flush()
@@ -189,18 +190,7 @@ class Conversation:
             self._registry.choose_targets(hosted, command.targets)
         elif isinstance(command, End) and not hosted.has_end:
             hosted.end()
-        await self._find_room(hosted)
-
-    async def _find_room(self, hosted: HostedSession) -> None:
-        """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
-        while hosted.is_full:
-            hosted.room.clear()
-            try:
-                with fail_after(self._limits.stall_s):
-                    await hosted.room.wait()
-            except TimeoutError as error:
-                message = f"there was no room for more audio for {self._limits.stall_s:g} s; try again later"
-                raise Refusal(Reason.OVERLOADED, message) from error
+        await hosted.find_room(self._limits.stall_s)
 
     # What the client is told
 
@@ -221,10 +211,8 @@ class Conversation:
                 events = cursor.read()
             except LogGapError as error:
                 raise SlowReaderError from error
-            for event in events:
-                if isinstance(event, Failed):
-                    self._registry.errors[event.reason.value] += 1
-                await self._say(self._dialect.tell(event, self._at_s))
+            self._registry.errors.update(event.reason.value for event in events if isinstance(event, Failed))
+            await self._say(self._dialect.tell_all(events, self._at_s))
             if not cursor.is_done:
                 await spoken.reader.news.wait()
         last = spoken.hosted.log.last

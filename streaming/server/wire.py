@@ -18,7 +18,7 @@ from streaming.server.uvicorn_websocket import caller_of, give_up
 _LEFT_FOR_GOOD = (1000, 1001, 1002, 1003, 1007, 1009)
 _MOST_REASON_BYTES = 123
 # As much is read at once as is heard in a few milliseconds, whatever it says: others wait meanwhile.
-_PIECE_BYTES = 16_384
+_PIECE_BYTES = 4_096
 _MOST_QUEUED_BYTES = 16_384
 # What a client has to read the last words, before bytes that nobody reads reset the connection.
 _GRACE_S = 2.0

@@ -137,12 +137,12 @@ class StreamCall(Call):
 class Speaker(ABC):
     """A dialect as the tests speak it.
 
-    name, speaks: as in the catalogue. request: what the calls amount to in the native protocol; its `audio` is the
-    format that is sent. asks_for_token: False where the dialect has no place for one.
+    name, speaks: as in the catalogue; None for requests of HTTP. request: what the calls amount to in the native
+    protocol; its `audio` is the format that is sent. asks_for_token: False where the dialect has no place for one.
     """
 
     name: str
-    speaks: type[Dialect]
+    speaks: type[Dialect] | None = None
     request = SessionRequest(PcmFormat(), drafts=False)
     asks_for_token = True
 
@@ -168,7 +168,7 @@ class Speaker(ABC):
         assert audio is not None
         assert (audio.channels, audio.encoding) in ((1, "s16le"), (1, "f32le"))
         samples = np.frombuffer(pcm, "<i2")
-        if audio.rate != 16_000:
+        if len(samples) and audio.rate != 16_000:
             at = np.arange(len(samples) * audio.rate // 16_000) * 16_000 / audio.rate
             samples = np.interp(at, np.arange(len(samples)), samples).astype("<i2")
         return samples.tobytes() if audio.encoding == "s16le" else (samples / 32_768).astype("<f4").tobytes()
