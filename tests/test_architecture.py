@@ -167,7 +167,7 @@ LAYERS = {
     "stages": "stage metrics calls target translation",
     "engines": "whisper_json whisper_cli",
     "protocols": (
-        "reading dialect native segments lines openai_events openai_settings openai_items openai_realtime "
+        "reading dialect native containers segments lines openai_events openai_settings openai_items openai_realtime "
         "openai_translations openai_errors openai_form openai_rest deepgram_query deepgram_messages deepgram "
         "whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
     ),

@@ -163,16 +163,15 @@ class WhisperLive(Dialect):
         if isinstance(event, Failed) and event.reason is Reason.TOO_LONG:
             return [*self._closed(), self._said(message="DISCONNECT"), Hangup()]
         if isinstance(event, Failed):
-            return [*self._closed(), self._status(Refusal(event.reason, event.message))]
+            return [*self._closed(), self._said(status="ERROR", message=event.message)]
         return []
 
     def refuse(self, refusal: Refusal) -> list[Reply]:
-        return [self._status(refusal), Hangup(close_code(refusal.reason), refusal.reason.value)]
-
-    def _status(self, refusal: Refusal) -> str:
         if refusal.reason in _FOR_LATER:
-            return self._said(status="WAIT", message=_WAIT_MINUTES)
-        return self._said(status="ERROR", message=str(refusal))
+            status = self._said(status="WAIT", message=_WAIT_MINUTES)
+        else:
+            status = self._said(status="ERROR", message=str(refusal))
+        return [status, Hangup(close_code(refusal.reason), refusal.reason.value)]
 
     def _grown(self, event: Words) -> list[Reply]:
         replies, before = list[Reply](), self._segments.open

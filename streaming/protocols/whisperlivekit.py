@@ -28,6 +28,7 @@ from streaming.events import (
     TranslationSkipped,
     Words,
 )
+from streaming.protocols.containers import HEAD_BYTES, is_container
 from streaming.protocols.dialect import (
     CLOSE_REFUSED,
     Audio,
@@ -50,9 +51,6 @@ from streaming.settings import PcmFormat
 
 _CLOSE_PARAMETERS, _CLOSE_TOKEN = 4400, 4401
 _MODES = ("full", "diff")
-# What containers begin with, but for MP4, MP3 and AAC.
-_CONTAINERS = (b"\x1aE\xdf\xa3", b"OggS", b"RIFF", b"RF64", b"fLaC", b"ID3", b"FORM", b"caff", b".snd")
-_HEAD_BYTES = 8
 _SPEAKER, _SILENCE = 1, -2
 # WhisperLiveKit tells of silence from here on.
 _SILENCE_MS = 5_000
@@ -82,7 +80,18 @@ class _Line:
     said: Segment | _Silence
     translation: str = ""
 
-    def message(self, *, with_language: bool) -> dict[str, Any]:
+    # As it was told, while it is as it was: in full mode all lines are told again and again.
+    _written: str = ""
+
+    def changed(self) -> None:
+        self._written = ""
+
+    def written(self, *, with_language: bool) -> str:
+        if not self._written:
+            self._written = json.dumps(self._message(with_language=with_language))
+        return self._written
+
+    def _message(self, *, with_language: bool) -> dict[str, Any]:
         said = self.said
         message = {
             "speaker": _SPEAKER if isinstance(said, Segment) else _SILENCE,
@@ -156,7 +165,7 @@ class WhisperLiveKit(Dialect):
         if self._is_open:
             return [Audio(message) if message else End()]
         self._held += message
-        if len(self._held) < _HEAD_BYTES and not self._has_end:
+        if len(self._held) < HEAD_BYTES and not self._has_end:
             return []
         self._is_open = True
         return [*self._opening(), *([End()] if self._has_end else [])]
@@ -212,23 +221,27 @@ class WhisperLiveKit(Dialect):
         # The next draft, if there is one, follows these words.
         self._draft = ""
         for segment in self._segments.feed(event.words, event.utterance):
+            self._silent_from_ms = max(self._silent_from_ms, segment.end_ms)
             if not (self._lines and self._lines[-1].said is segment):
                 self._lines.append(_Line(segment, self._early))
                 self._early = ""
+            self._lines[-1].changed()
 
     def _end_silence(self, until_ms: int) -> None:
         if until_ms - self._silent_from_ms >= _SILENCE_MS:
+            self._segments.close()
             self._lines.append(_Line(_Silence(self._silent_from_ms, until_ms)))
 
     def _take_translation(self, event: Translation) -> None:
         """Put it into the last line that had begun where it begins."""
         self._draft_translation = ""
         self._translated_ms = max(self._translated_ms, round(event.source_end_s * 1000))
-        spoken, start_ms = [line for line in self._lines if isinstance(line.said, Segment)], event.source_start_s * 1000
-        begun = (line for line in reversed(spoken) if line.said.start_ms <= start_ms)
+        spoken = [line for line in self._lines if isinstance(line.said, Segment)]
+        begun = (line for line in reversed(spoken) if line.said.start_ms <= event.source_start_s * 1000)
         line = next(begun, spoken[0] if spoken else None)
         if line:
             line.translation += event.text
+            line.changed()
         else:
             self._early += event.text
 
@@ -238,7 +251,7 @@ class WhisperLiveKit(Dialect):
         new = self._settled() if is_diff else self._lines
         waiting = self._lines if is_diff else []
         is_chosen = self._request.engine.get("language", "auto") != "auto"
-        lines = [line.message(with_language=not is_chosen) for line in new]
+        lines = [line.written(with_language=not is_chosen) for line in new]
         self._n_lines = self._n_lines + len(lines) if is_diff else len(lines)
         buffers = {
             "buffer_transcription": "".join(line.said.text for line in waiting) + self._draft,
@@ -247,16 +260,20 @@ class WhisperLiveKit(Dialect):
         }
         status = "active_transcription" if self._n_lines or any(buffers.values()) else "no_audio_detected"
         state: dict[str, Any] = {"status": "error" if error else status, **buffers, **dict.fromkeys(_REMAINING, 0)}
-        if is_diff and self._seq:
-            state |= {"type": "diff", "n_lines": self._n_lines, **({"new_lines": lines} if lines else {})}
-        else:
-            state |= {"type": "snapshot", "lines": lines} if is_diff else {"lines": lines}
         state |= {"error": error} if error else {}
+        name = "lines"
+        if is_diff and self._seq:
+            name = "new_lines"
+            state |= {"type": "diff", "n_lines": self._n_lines}
+        elif is_diff:
+            state["type"] = "snapshot"
         text = json.dumps(state)
+        if lines or name == "lines":
+            text = f'{text[:-1]}, "{name}": [{", ".join(lines)}]}}'
         if text == self._last:
             return []
         self._last, self._seq = text, self._seq + 1
-        return [json.dumps({**state, "seq": self._seq}) if is_diff else text]
+        return [f'{text[:-1]}, "seq": {self._seq}}}' if is_diff else text]
 
     def _settled(self) -> list[_Line]:
         """Take out the lines that will not change."""
@@ -272,17 +289,6 @@ class WhisperLiveKit(Dialect):
         # What comes last for a line may come when all of it has been read.
         is_translated = not self._request.targets or self._translated_ms > line.said.end_ms
         return is_translated or self._is_over or isinstance(line.said, _Silence) or n_waiting > _MOST_WAITING
-
-
-def is_container(head: bytes) -> bool:
-    """Whether a stream that begins so is a container, or else raw samples. head: 8 bytes or more."""
-    if head.startswith(_CONTAINERS) or head[4:8] == b"ftyp":
-        return True
-    if len(head) < 4 or head[0] != 0xFF:
-        return False
-    is_mp3 = head[1] in b"\xfb\xfa\xf3\xf2\xe3\xe2" and 0x10 <= head[2] < 0xF0 and head[2] & 0x0C != 0x0C
-    is_aac = head[1] in b"\xf1\xf9\xf0\xf8" and (head[2] >> 2) & 0x0F < 13
-    return is_mp3 or is_aac
 
 
 def _clock(ms: int) -> str:

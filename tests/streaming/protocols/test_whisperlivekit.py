@@ -20,8 +20,9 @@ from streaming.events import (
     TranslationSkipped,
     Words,
 )
+from streaming.protocols.containers import is_container
 from streaming.protocols.dialect import Audio, Command, End, Handshake, Hangup, Open, Reply, Say, Served
-from streaming.protocols.whisperlivekit import WhisperLiveKit, is_container
+from streaming.protocols.whisperlivekit import WhisperLiveKit
 from streaming.sessions.request import Refusal
 from streaming.settings import PcmFormat
 
@@ -169,7 +170,10 @@ def test_the_last_line_grows_and_drafts_follow_it() -> None:
     assert third["buffer_transcription"] == ""
     assert third["status"] == "active_transcription"
     assert third["remaining_time_transcription"] == third["remaining_time_diarization"] == 0
-    assert told(made, words("And so", 3.0))[0]["lines"][1]["text"] == "And so"
+    (fourth,) = told(made, words("And so. Then", 3.0))
+    assert [each["text"] for each in fourth["lines"]] == ["Hello there you.", "And so.", "Then"]
+    (fifth,) = told(made, words("it ended. Now", 4.5))
+    assert [each["text"] for each in fifth["lines"][2:]] == ["Then it ended.", "Now"]
 
 
 def test_a_line_is_told_once_in_differences() -> None:
