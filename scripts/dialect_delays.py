@@ -4,7 +4,8 @@ python scripts/dialect_delays.py [--model tiny.en] [--rounds 3] [--recording FIL
 
 A recording is streamed at the pace of speech, through one protocol after another, so that none waits for another. A
 word's delay is the time from its end in the speech to the text that completes it; natively, the same bytes are sent
-in the same settings. The exit status is 1 when a dialect tells other words, or its delay is more than 50 ms longer.
+in the same settings. The exit status is 1 when a dialect tells other words, or its delay is more than 50 ms longer, unless that is
+how the dialect has it.
 """
 
 import argparse
@@ -99,13 +100,17 @@ class Beside:
 
     def __init__(self) -> None:
         self.native_s, self.dialect_s = list[float](), list[float]()
-        self.is_same = True
+        self.is_same, self.may_be_late = True, False
 
     def row(self, name: str) -> str:
         cells = [f"{1000 * of(delays):.0f}" for delays in (self.native_s, self.dialect_s) for of in (median, p95)]
         more = f"{1000 * self.longer_s:+.1f}"
         words = len(self.dialect_s) if self.is_same else "others"
-        return "".join(f"{cell:>14}" for cell in (words, *cells, more)).join((f"{name:28}", ""))
+        return f"{name:28}" + "".join(f"{cell:>14}" for cell in (words, *cells, more))
+
+    @property
+    def is_well(self) -> bool:
+        return self.is_same and (self.may_be_late or self.longer_s <= MOST_S)
 
     @property
     def longer_s(self) -> float:
@@ -129,6 +134,7 @@ def compare(server: OwnServer, speakers: Sequence[Speaker], recording: Path, n_r
             with speaker.call(server_ports) as dialect_call:
                 told = told_by(dialect_call, pieces)
             beside = found[type(speaker).__name__.removesuffix("Speaker")]
+            beside.may_be_late = not speaker.tells_at_once
             beside.is_same &= told.text == native.text
             if told.text == native.text:
                 beside.native_s += native.delays_s(words)
@@ -160,9 +166,12 @@ def main() -> int:
     parser.add_argument("--model", default="tiny.en", help="of the server (default: tiny.en)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each is measured (default: 1)")
     parser.add_argument("--recording", type=Path, default=RECORDING, help="what is said (default: ten seconds)")
+    parser.add_argument("--only", metavar="NAME", help="the dialects of this name in the catalogue (default: all)")
     options = parser.parse_args()
-    # Those that know English only translate nothing.
-    speakers = [each for each in SPEAKERS if not (each.request.targets and options.model.endswith(".en"))]
+    # What is uploaded is heard to its end before it is decoded; models that know English only translate nothing.
+    is_english = options.model.endswith(".en")
+    speakers = [each for each in SPEAKERS if each.speaks and not (each.request.targets and is_english)]
+    speakers = [each for each in speakers if options.only in (None, each.name)]
     anywhere = ",".join(f"{name}=0" if name in PORTS else name for name in NAMES)
     server = OwnServer(["--model", options.model, "--language", "en", "--no-vad", "--dialects", anywhere])
     try:
@@ -173,7 +182,7 @@ def main() -> int:
     print(f"{'dialect':28}" + "".join(f"{cell:>14}" for cell in head))
     for name, beside in found.items():
         print(beside.row(name))
-    return 0 if all(each.is_same and each.longer_s <= MOST_S for each in found.values()) else 1
+    return 0 if all(each.is_well for each in found.values()) else 1
 
 
 if __name__ == "__main__":

@@ -141,12 +141,14 @@ class Speaker(ABC):
 
     name, speaks: as in the catalogue; None for requests of HTTP. request: what the calls amount to in the native
     protocol; its `audio` is the format that is sent. asks_for_token: False where the dialect has no place for one.
+    tells_at_once: False where words become final later than natively, as the dialect has it.
     """
 
     name: str
     speaks: type[Dialect] | None = None
     request = SessionRequest(PcmFormat(), drafts=False)
     asks_for_token = True
+    tells_at_once = True
 
     @abstractmethod
     def call(self, served: Port, token: str = "") -> Call:

@@ -78,3 +78,5 @@ class WhisperLiveKitSpeaker(Speaker):
 
 class WhisperLiveKitDiffSpeaker(WhisperLiveKitSpeaker):
     mode = "diff"
+    # Lines of its clients only grow in number; words of a line that grows stand in a buffer until it is full.
+    tells_at_once = False
