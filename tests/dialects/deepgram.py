@@ -12,11 +12,14 @@ _FOLLOWS_AT_ONCE = (",", ".", "!", "?", ":", ";", "'")
 
 
 class DeepgramCall(WebSocketCall):
+    def __enter__(self) -> "DeepgramCall":
+        return self
+
     def send(self, data: bytes) -> None:
-        self.socket.send(data)
+        self.say(data)
 
     def end(self) -> None:
-        self.socket.send('{"type":"CloseStream"}')
+        self.say('{"type":"CloseStream"}')
 
     def said(self) -> Iterator[str]:
         """A transcript has no space around it; its clients put one between."""
