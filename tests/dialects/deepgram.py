@@ -12,6 +12,9 @@ _FOLLOWS_AT_ONCE = (",", ".", "!", "?", ":", ";", "'")
 
 
 class DeepgramCall(WebSocketCall):
+    def __enter__(self) -> "DeepgramCall":
+        return self
+
     def send(self, data: bytes) -> None:
         self.say(data)
 
