@@ -22,7 +22,15 @@ from streaming.server.wire import StreamWire, WebSocketWire
 from streaming.sessions.request import Refusal
 
 # What the clients of services ask for when nobody tells them the name of a model.
-ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+ALIASES = (
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-realtime-whisper",
+    "gpt-realtime-translate",
+)
 # Where those come from that have no address: they have come by a Unix socket, or by stdin.
 _HERE = "this machine"
 
@@ -38,8 +46,9 @@ class Dialects:
         """Return what there is to be had now."""
         health = registry.pool.health()
         targets = registry.translations.targets(health, replace(registry.config, language="auto"))
-        release, most_bytes = version("simul-whisper"), registry.limits.max_message
-        return Served(health.model, self.aliases, health.languages, health.tasks, targets, release, most_bytes)
+        release, limits = version("simul-whisper"), registry.limits
+        had = (health.model, self.aliases, health.languages, health.tasks, targets)
+        return Served(*had, release, limits.max_message, limits.total_s)
 
 
 class WebSocketDoor:
@@ -82,6 +91,7 @@ class WebSocketDoor:
         """Return why a client is not let in, if it is not."""
         try:
             self._reception.welcome(socket, dialect.token())
+            dialect.check()
         except Refusal as refusal:
             return refusal
         if caller_of(socket).take_place():
@@ -146,7 +156,7 @@ class StreamDoor:
             dialect = self._entry.speak(handshake, self._dialects.served(self._registry))
             wire = StreamWire(reader, writer, caller, limits.slow_reader_s)
             # A program of this machine that is connected for good may have nothing to say for a while.
-            conversation = Conversation(wire, dialect, self._registry, limits.hello_s if peer else None)
+            conversation = Conversation(wire, dialect, self._registry, limits.hello_s, is_patient=not peer)
             if caller.is_over_rate:
                 await conversation.refuse(over_rate(caller, limits))
             else:

@@ -18,6 +18,7 @@ from streaming.server.app import create_apps
 from streaming.server.dialects import Dialects, StreamDoor
 from streaming.server.doorway import Doorway
 from streaming.server.listener import MOST_ACCEPTED, listener_config
+from streaming.server.openai_rest import upload_paths
 from streaming.server.registry import SessionRegistry
 from streaming.server.tls import Tls
 
@@ -109,7 +110,7 @@ class Server(uvicorn.Server):
             for name, each in (connected or {}).items()
         ]
         self._speaking: set[asyncio.Task[None]] = set()
-        super().__init__(listener_config(apps.public, limits, doorway, context))
+        super().__init__(listener_config(apps.public, limits, doorway, context, uploads=upload_paths(spoken)))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()

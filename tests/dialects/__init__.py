@@ -82,7 +82,7 @@ class WebSocketCall(Call):
         """options: of `websockets.sync.client.connect`. Raises ToldError when the handshake is refused."""
         url = f"ws://127.0.0.1:{port}{path}"
         try:
-            self.socket = connect(url, compression=None, max_size=None, proxy=None, **options)
+            self.socket = connect(url, compression=None, max_size=None, proxy=None, **options).__enter__()
         except InvalidStatus as refused:
             raise ToldError(f"{refused.response.status_code} {refused.response.body!r}") from refused
 
