@@ -50,12 +50,14 @@ class _Spoken:
 class Conversation:
     """It has been let in; `run` it to its end. One session at a time, any number after one another.
 
-    first_s: within which the first message must come. None: without a session, the client may be silent for ever.
+    first_s: within which the first message must come. is_patient: without a session, the client may be silent for ever.
     """
 
-    def __init__(self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float | None) -> None:
+    def __init__(
+        self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float, *, is_patient: bool = False
+    ) -> None:
         self._wire, self._dialect, self._registry, self._limits = wire, dialect, registry, registry.limits
-        self._first_s = first_s
+        self._first_s, self._is_patient = first_s, is_patient
         self._spoken: _Spoken | None = None
         self._opened = asyncio.Event()
         # Answers and events do not interrupt each other.
@@ -110,7 +112,6 @@ class Conversation:
             while True:
                 message = await self._receive(timeout_s)
                 if message is None:
-                    assert timeout_s is not None
                     self._end_silence(timeout_s)
                 elif not (self._spoken and self._spoken.hosted.is_stopped):
                     await self._hear(message)
@@ -140,10 +141,9 @@ class Conversation:
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
         if self._spoken is None or self._spoken.hosted.log.is_over:
-            if self._first_s is not None:
+            if not self._is_patient:
                 raise Refusal(Reason.IDLE, message)
-            return
-        if not self._spoken.hosted.has_end:
+        elif not self._spoken.hosted.has_end:
             self._spoken.hosted.stop(Reason.IDLE, message)
 
     async def _hear(self, message: str | bytes) -> None:

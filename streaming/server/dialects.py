@@ -158,7 +158,7 @@ class StreamDoor:
             dialect = self._entry.speak(handshake, self._dialects.served(self._registry))
             wire = StreamWire(reader, writer, caller, limits.slow_reader_s)
             # A program of this machine that is connected for good may have nothing to say for a while.
-            conversation = Conversation(wire, dialect, self._registry, limits.hello_s if peer else None)
+            conversation = Conversation(wire, dialect, self._registry, limits.hello_s, is_patient=not peer)
             if caller.is_over_rate:
                 await conversation.refuse(over_rate(caller, limits))
             else:
