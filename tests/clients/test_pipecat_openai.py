@@ -32,7 +32,7 @@ from pipecat.workers.runner import WorkerRunner
 SPEECHES = [speech_of(random_words(6, seed)) for seed in (1, 2)]
 
 
-class _Listener(FrameProcessor):
+class _Listener(FrameProcessor):  # type: ignore[misc]
     """Keeps what was transcribed."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class _Listener(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
-class _Service(OpenAIRealtimeSTTService):
+class _Service(OpenAIRealtimeSTTService):  # type: ignore[misc]
     """Tells when it is set: what it sends before would be heard with other settings."""
 
     def __init__(self, **options: Any) -> None:
