@@ -41,6 +41,9 @@ class EventCall(WebSocketCall):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         super().__init__(port, path, additional_headers=headers, **options)
 
+    def __enter__(self) -> "EventCall":
+        return self
+
     def send(self, data: bytes) -> None:
         self.say(append(data))
 
@@ -120,7 +123,13 @@ class OpenAIRealtimeSpeaker(Speaker):
         ]
 
     def handshakes(self) -> Sequence[Handshake]:
-        queries = ({}, {"intent": ["transcription"]}, {"intent": ["\0"]}, {"model": ["gpt-nothing"]}, {"model": [""]})
+        queries: tuple[dict[str, list[str]], ...] = (
+            {},
+            {"intent": ["transcription"]},
+            {"intent": ["\0"]},
+            {"model": ["gpt-nothing"]},
+            {"model": [""]},
+        )
         headers = {"openai-beta": "realtime=v1", "authorization": "Bearer  x"}
         return [
             Handshake(

@@ -61,7 +61,11 @@ class OpenAITranslationsSpeaker(Speaker):
         ]
 
     def handshakes(self) -> Sequence[Handshake]:
-        queries = ({}, {"model": ["gpt-realtime-translate"]}, {"model": ["gpt-nothing"]})
+        queries: tuple[dict[str, list[str]], ...] = (
+            {},
+            {"model": ["gpt-realtime-translate"]},
+            {"model": ["gpt-nothing"]},
+        )
         path = "/v1/realtime/translations"
         return [Handshake("somebody", 1_700_000_000.0, path, query) for query in queries]
 
