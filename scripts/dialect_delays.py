@@ -3,9 +3,9 @@
 python scripts/dialect_delays.py [--model tiny.en] [--rounds 3] [--recording FILE]
 
 A recording is streamed at the pace of speech, through one protocol after another, so that none waits for another. A
-word's delay is the time from its end in the speech to the text that completes it; natively, the same bytes are sent
 word's delay is the time from its end in the speech to the text that completes it; natively, the same bytes are sent in
 the same settings. The exit status is 1 when a dialect tells other words, or takes more than 50 ms longer, unless that
+is how the dialect has it.
 """
 
 import argparse
