@@ -19,6 +19,7 @@ from streaming.settings import PcmFormat
 from tests.dialects import ToldError
 from tests.dialects import openai_realtime as driver
 from tests.dialects.openai_realtime import CLEAR, COMMIT, COMPLETED, DELTA, FAILED, MANUAL, PATH, append, update
+from tests.streaming.audio.test_pcm import encoded
 from tests.streaming.serving import Served as Running
 from tests.streaming.serving import s16, serving
 from tests.tones import random_words, speech_of
@@ -422,3 +423,13 @@ def test_base64_of_any_length_is_read_and_nothing_else() -> None:
     for bad in ("=", "A===", "AA=A", "AA\n==", "é", base64.b64encode(b"abc").decode() + "!"):
         with pytest.raises(ProtocolError):
             dialect().hear(json.dumps({"type": "input_audio_buffer.append", "audio": bad}), 0.0)
+
+
+@pytest.mark.parametrize(("kind", "law"), [("audio/pcmu", "mulaw"), ("audio/pcma", "alaw")])
+def test_telephones_are_heard(served: Running, kind: str, law: str) -> None:
+    speech = speech_of(range(5))
+    with driver.RealtimeCall(served.port) as call:
+        call.say(update(format={"type": kind}))
+        call.send(encoded([speech.samples[::2]], law))
+        call.end()
+        assert transcripts(call.until(COMPLETED)) == [speech.text.strip()]
