@@ -8,7 +8,8 @@ BIN = $(VENV)/bin
 READY = $(VENV)/ready
 CLIENTS = .venv-clients
 # As they say themselves, they need PyTorch; what the tests use of them does not.
-LIGHT = simulstream==1.0.0 whisper-live==0.10.0 whisperlivekit==0.2.26
+LIGHT = simulstream==1.0.0 whisper-live==0.10.0 \
+	"whisperlivekit==0.2.26; python_version >= '3.11' and python_version < '3.14'"
 PYTEST = $(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 .PHONY: demo checks test test-long test-clients docs recordings clean

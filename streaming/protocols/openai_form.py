@@ -31,7 +31,7 @@ _ENGLISH = "en"
 class Asked:
     """What a form asks for. form: of the answer, one of the service's names. text: as of `TextReader`.
 
-    granularities: which times verbose_json has. language: code of the text, empty when that is to be detected.
+    granularities: which times verbose_json has. language: code of the text, or auto; empty for the server's.
     """
 
     session: SessionRequest
@@ -138,10 +138,10 @@ def _language(fields: Fields, served: Served) -> str:
     if not written:
         return "auto" if several else ""
     try:
-        code = language_code(written, may_be_auto=False)
+        code = language_code(written)
     except ConfigError as error:
         raise RequestError(shown(str(error), 300), "language") from error
-    if served.languages and code not in served.languages:
+    if code != "auto" and served.languages and code not in served.languages:
         _refuse(f"the model that is served does not know {language_names([code])[code]}", "language")
     return code
 

@@ -68,7 +68,7 @@ class Answer:
         """Return what a stream of events tells at once, which may be nothing. The deltas, joined, are the text."""
         if isinstance(event, Recognised | Ended):
             self._audio_s = event.audio_s
-        elif isinstance(event, Language) and not self._asked.language:
+        elif isinstance(event, Language) and self._asked.language in ("", "auto"):
             self._language = event.language
         if self._captions:
             self._written.append(self._captions.feed(event))

@@ -76,6 +76,7 @@ def test_settings_are_those_of_the_service() -> None:
 
 def test_of_several_languages_one_is_detected() -> None:
     assert asked({"languages[]": ["de"]}).session.engine == {"language": "de"}
+    assert asked(language="auto").session.engine == {"language": "auto"}
     assert asked({"languages[]": ["de", "en"]}).session.engine == {"language": "auto"}
     with pytest.raises(RequestError, match="does not know German"):
         asked(served=NO_TRANSLATOR, language="de")
@@ -103,7 +104,8 @@ def test_deltas_join_to_the_text() -> None:
 
 def test_segments_are_sentences_and_words_have_their_punctuation() -> None:
     fields = {"timestamp_granularities[]": ["word", "segment"]}
-    told = json.loads(answered(EVENTS, asked(fields, response_format="verbose_json"))[1])
+    request = asked(fields, response_format="verbose_json", language="auto")
+    told = json.loads(answered(EVENTS, request, "en")[1])
     assert (told["task"], told["language"], told["duration"]) == ("transcribe", "german", 6.5)
     assert [(each["text"], each["start"], each["end"]) for each in told["segments"]] == [
         (" Guten Tag.", 0.0, 1.4),
