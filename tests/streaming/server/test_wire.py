@@ -22,10 +22,11 @@ def test_all_who_want_to_send_hear_that_the_connection_is_lost(monkeypatch: pyte
         if message["type"] != "websocket.accept":
             raise ConnectionResetError
 
-    async def how_each_ends() -> list[Any]:
+    async def how_each_ends() -> tuple[Any, ...]:
         socket = WebSocket({"type": "websocket"}, receive, send)
         await socket.accept()
         lost = WebSocketWire(socket, 1.0)
-        return await asyncio.gather(lost.send("a"), lost.send(b"b"), lost.close(1000, ""), return_exceptions=True)
+        sending = lost.send("a"), lost.send(b"b"), lost.close(1000, "")
+        return tuple(await asyncio.gather(*sending, return_exceptions=True))
 
     assert [type(each) for each in asyncio.run(how_each_ends())] == [Gone, Gone, Gone]
