@@ -370,6 +370,18 @@ def test_a_body_that_does_not_come_is_ended() -> None:
         served.wait_for(lambda: is_free(served))
 
 
+def test_who_uploads_while_the_server_stops_is_told_so() -> None:
+    body = form_of(WAV)
+    with ExitStack() as uploads, logged() as records:
+        with serving() as served:
+            waiting = uploads.enter_context(Uploader(served.port))
+            waiting.say(head_of(len(body)), body[:1_000])
+            served.wait_for(lambda: served.registry.n_connections == 1)
+        answer = waiting.answer()
+    assert (answer.status, answer.error["message"][:27]) == (503, "the server is being stopped")
+    assert not records
+
+
 def test_who_goes_leaves_nothing_behind() -> None:
     may_go_on = threading.Event()
 
