@@ -28,7 +28,10 @@ from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from streaming.server.access import Access
+    from streaming.server.registry import SessionRegistry
     from streaming.server.run import Server
     from streaming.server.tls import Tls
     from streaming.server.tokens import Tokens
@@ -103,7 +106,6 @@ def run(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
     from streaming.server.descriptors import make_room
     from streaming.server.registry import SessionRegistry
-    from streaming.server.run import Server, bound_socket, end_process_within
     from streaming.sessions.worker import Worker
 
     # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
@@ -116,26 +118,8 @@ def run(options: argparse.Namespace) -> int:
     make_room(limits, worker_config)
     translations = _translations(configs)
     with ExitStack() as sockets, server_log():
-        admin = None
-        if options.admin_port is not None:
-            admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
         registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations)
-        places = dialect_places(options, sockets, has_token=bool(access.tokens))
-        server = Server(
-            registry,
-            access,
-            tls,
-            admin,
-            end_process_within,
-            dialects=dialects_from(options),
-            dialect_ports=places.listening,
-            connected=places.connected,
-        )
-        listening = sockets.enter_context(bound_socket(options.host, options.port))
-        scheme = "https" if tls else "http"
-        if admin:
-            _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
-        _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
+        server, listening = _server(options, registry, access, tls, sockets)
         worker.start()
         threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
         try:
@@ -146,6 +130,34 @@ def run(options: argparse.Namespace) -> int:
     if worker.health().message:
         raise BackendError(worker.health().message)
     return 0
+
+
+def _server(
+    options: argparse.Namespace, registry: "SessionRegistry", access: "Access", tls: "Tls | None", sockets: ExitStack
+) -> "tuple[Server, socket]":
+    """Return it and where it listens, and say where all its places are. Raises ConfigError."""
+    from streaming.server.run import Server, bound_socket, end_process_within
+
+    admin = None
+    if options.admin_port is not None:
+        admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
+    places = dialect_places(options, sockets, has_token=bool(access.tokens))
+    server = Server(
+        registry,
+        access,
+        tls,
+        admin,
+        end_process_within,
+        dialects=dialects_from(options),
+        dialect_ports=places.listening,
+        connected=places.connected,
+    )
+    listening = sockets.enter_context(bound_socket(options.host, options.port))
+    scheme = "https" if tls else "http"
+    if admin:
+        _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
+    _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
+    return server, listening
 
 
 def _translations(configs: Configs) -> "Translations":

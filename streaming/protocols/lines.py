@@ -7,10 +7,14 @@ which tells each word and the end of an utterance. Source: the servers of whispe
 import json
 from typing import Any
 
-from streaming.events import Event, Failed, Recognised, SpeechEnded, Words
+from streaming.events import Event, Failed, Reason, Recognised, SpeechEnded, Words
 from streaming.protocols.dialect import Audio, Command, Dialect, Hangup, Message, Open, Reply
+from streaming.protocols.reading import refuse
 from streaming.sessions.request import Refusal, SessionRequest
 from streaming.settings import PcmFormat
+
+# Any page that a browser shows may send these to any port. Nobody asks for its origin here, and no audio begins so.
+_OF_BROWSERS = (b"GET ", b"HEAD ", b"POST ", b"OPTIONS ")
 
 
 class Lines(Dialect):
@@ -25,6 +29,8 @@ class Lines(Dialect):
 
     def hear(self, message: Message, at_s: float) -> list[Command]:  # noqa: ARG002
         assert isinstance(message, bytes)
+        if not self._is_open and message.startswith(_OF_BROWSERS):
+            refuse(Reason.ORIGIN, "got a request of HTTP, expected audio: raw s16le at 16 kHz")
         opening: list[Command] = [] if self._is_open else [Open(SessionRequest(PcmFormat(), drafts=False))]
         self._is_open = True
         return [*opening, Audio(message)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from simul_whisper import AlignAttConfig
+from simul_whisper import AlignAttConfig, ConfigError, language_code
 from streaming.protocols.dialect import Served
 from streaming.protocols.openai_events import EventError, check_keys, checked_model, section
 from streaming.protocols.reading import shown
@@ -251,9 +251,12 @@ _READERS: Mapping[str, Callable[[Settings, Any, str], Settings]] = {
 
 
 def _read_language(value: Any, param: str, served: Served) -> str:
-    """Return the code; `en-US` is `en`."""
-    code = value.lower().replace("_", "-").split("-")[0] if isinstance(value, str) else None
-    if code is None or (served.languages and code not in served.languages):
+    """Return Whisper's code: `en-US` is `en`, and `nb` is `no`."""
+    try:
+        code = language_code(value, may_be_auto=False) if isinstance(value, str) else ""
+    except ConfigError:
+        code = ""
+    if not code or (served.languages and code not in served.languages):
         raise EventError(f"got {shown(value)}, expected the code of a language that {served.model} knows", param)
     return code
 

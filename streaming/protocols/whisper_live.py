@@ -7,7 +7,7 @@ from whisper-live 0.10.0, `client.py` and `server.py`.
 
 import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,8 +80,9 @@ class WhisperLive(Dialect):
         self._begun = self._has_end = self._is_bytes = self._with_words = False
         self._target = ""
         self._segments = Segments()
-        self._completed = deque[dict[str, Any]](maxlen=_USUAL_SEGMENTS)
-        self._translated = deque[dict[str, Any]](maxlen=_USUAL_SEGMENTS)
+        # As JSON: each is told again and again.
+        self._completed = deque[str](maxlen=_USUAL_SEGMENTS)
+        self._translated = deque[str](maxlen=_USUAL_SEGMENTS)
         self._translated_ms = 0
 
     def token(self) -> str:
@@ -179,7 +180,7 @@ class WhisperLive(Dialect):
         if before and before is not touched[0]:
             self._completed.append(self._segment(before, completed=True))
         for segment in touched:
-            replies.append(self._said(segments=[*self._completed, self._segment(segment, completed=False)]))
+            replies.append(self._said_all("segments", [*self._completed, self._segment(segment, completed=False)]))
             if segment is not self._segments.open:
                 self._completed.append(self._segment(segment, completed=True))
         return replies
@@ -189,16 +190,16 @@ class WhisperLive(Dialect):
         if not closed:
             return []
         self._completed.append(self._segment(closed, completed=True))
-        return [self._said(segments=list(self._completed))]
+        return [self._said_all("segments", self._completed)]
 
-    def _segment(self, segment: Segment, *, completed: bool) -> dict[str, Any]:
+    def _segment(self, segment: Segment, *, completed: bool) -> str:
         said = {
             "start": _seconds(segment.start_ms / 1000),
             "end": _seconds(segment.end_ms / 1000),
             "text": segment.text,
             "completed": completed,
         }
-        return {**said, "words": _timed(segment.words)} if self._with_words else said
+        return json.dumps({**said, "words": _timed(segment.words)} if self._with_words else said)
 
     def _translation(self, event: Translation) -> str:
         """Each is a segment of its own: the client takes an open one for part of the transcript."""
@@ -211,11 +212,15 @@ class WhisperLive(Dialect):
             "completed": True,
             "target_language": self._target,
         }
-        self._translated.append(said)
-        return self._said(translated_segments=list(self._translated))
+        self._translated.append(json.dumps(said))
+        return self._said_all("translated_segments", self._translated)
 
     def _said(self, **said: Any) -> str:
         return json.dumps({"uid": self._uid, **said})
+
+    def _said_all(self, name: str, written: Iterable[str]) -> str:
+        """written: as JSON."""
+        return f'{self._said()[:-1]}, "{name}": [{", ".join(written)}]}}'
 
 
 def _engine(options: Mapping[str, Any]) -> dict[str, Any]:

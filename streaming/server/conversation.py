@@ -174,6 +174,8 @@ class Conversation:
         if self._spoken:
             await self._spoken.is_told.wait()
         if not self._wire.caller.take_place():
+            if self._wire.caller.is_gone:
+                raise Gone(is_for_good=False)
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
         self._spoken = _Spoken(self._registry.open(command.request, self._wire.caller.network))
         self._opened.set()

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 
 from starlette.responses import Response
@@ -46,9 +47,14 @@ class Dialects:
         """Return what there is to be had now."""
         health = registry.pool.health()
         targets = registry.translations.targets(health, replace(registry.config, language="auto"))
-        release, limits = version("simul-whisper"), registry.limits
         had = (health.model, self.aliases, health.languages, health.tasks, targets)
-        return Served(*had, release, limits.max_message, limits.total_s)
+        return Served(*had, _release(), registry.limits.max_message, registry.limits.total_s)
+
+
+@cache
+def _release() -> str:
+    """Finding it reads files, for which no connection is to wait."""
+    return version("simul-whisper")
 
 
 class WebSocketDoor:

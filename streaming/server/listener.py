@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -32,19 +33,7 @@ def listener_config(
     uploads: frozenset[str] = frozenset(),
 ) -> uvicorn.Config:
     """Return settings that are loaded. context: None where nothing is encrypted. uploads: paths that take bodies."""
-    taking_bodies = frozenset(path.encode() for path in uploads)
-
-    def connection(
-        config: uvicorn.Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> asyncio.BaseProtocol:
-        http = UvicornHttp(
-            config, server_state, app_state, _loop, doorway=doorway, limits=limits, uploads=taking_bodies
-        )
-        return TlsConnection(http, context, doorway, limits.head_s) if context else http
-
+    connection = partial(_connection, limits, doorway, context, frozenset(path.encode() for path in uploads))
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -65,3 +54,18 @@ def listener_config(
     )
     config.load()
     return config
+
+
+def _connection(
+    limits: Limits,
+    doorway: Doorway,
+    context: ssl.SSLContext | None,
+    uploads: frozenset[bytes],
+    config: uvicorn.Config,
+    server_state: ServerState,
+    app_state: dict[str, Any],
+    _loop: asyncio.AbstractEventLoop | None = None,
+) -> asyncio.BaseProtocol:
+    """Return what takes a connection; all that comes behind uploads is uvicorn's."""
+    http = UvicornHttp(config, server_state, app_state, _loop, doorway=doorway, limits=limits, uploads=uploads)
+    return TlsConnection(http, context, doorway, limits.head_s) if context else http

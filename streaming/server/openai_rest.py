@@ -121,7 +121,7 @@ class OpenAiRest:
         await self._take(exchange, is_translation=True)
 
     async def _take(self, exchange: Exchange, *, is_translation: bool) -> None:
-        caller, headers = exchange.caller, exchange.request.headers
+        caller = exchange.caller
         caller.charge()
         self._let_in(exchange)
         self._registry.check_open(caller.network)
@@ -129,10 +129,26 @@ class OpenAiRest:
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
         self._registry.connections_by_dialect[REST] += 1
         with self._places.taken(caller.network):
-            kind, length = headers.get("content-type", ""), headers.get("content-length", "")
-            form = await read_upload(kind, length, exchange.receive, self._registry.limits)
+            form = await self._received(exchange)
             asked = read_form(form.fields, self._dialects.served(self._registry), is_translation=is_translation)
             await self._decode(exchange, form, asked)
+
+    async def _received(self, exchange: Exchange) -> Form:
+        """Read the form. Raises Refusal, at once when the server is being stopped: it could not be decoded any more."""
+        headers = exchange.request.headers
+        kind, length = headers.get("content-type", ""), headers.get("content-length", "")
+        reading = asyncio.create_task(read_upload(kind, length, exchange.receive, self._registry.limits))
+        tasks = [reading, asyncio.create_task(self._registry.stopping.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            is_read = reading.done()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not is_read:
+            self._registry.check_open(exchange.caller.network)
+        return reading.result()
 
     async def _decode(self, exchange: Exchange, form: Form, asked: Asked) -> None:
         if form.file is None:

@@ -49,7 +49,8 @@ class SessionRegistry:
         self.translations = translations or Translations()
         self.client_limits = client_limits or ClientLimits()
         self._sessions: dict[HostedSession, _Stay] = {}
-        self.is_stopping = False
+        # Set once no more sessions are opened.
+        self.stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self.n_connections = 0
         self.errors: Counter[str] = Counter()
@@ -80,9 +81,11 @@ class SessionRegistry:
         return self.translations.targets(self.pool.health(), self._sessions[session].config)
 
     def choose_targets(self, session: HostedSession, targets: Sequence[str]) -> None:
-        """Translate what follows in a session into these languages. Raises Refusal."""
-        self._check_targets(targets, self._sessions[session].config)
-        session.choose_targets(targets)
+        """Translate what follows in a session into these languages; nothing does once it is closed. Raises Refusal."""
+        stay = self._sessions.get(session)
+        if stay:
+            self._check_targets(targets, stay.config)
+            session.choose_targets(targets)
 
     def close(self, session: HostedSession) -> None:
         """Forget a session, whether it is over or not."""
@@ -97,13 +100,17 @@ class SessionRegistry:
         self._changed.set()
 
     @property
+    def is_stopping(self) -> bool:
+        return self.stopping.is_set()
+
+    @property
     def n_away(self) -> int:
         """How many sessions wait for their client to come back."""
         return sum(not session.has_reader and not session.log.is_over for session in self._sessions)
 
     async def drain(self, drain_s: float, hurry_s: float = 5.0) -> None:
         """Open no more; let sessions end by themselves for `drain_s`; then stop them, which may take `hurry_s`."""
-        self.is_stopping = True
+        self.stopping.set()
         if await self._emptied(drain_s):
             return
         for session in list(self._sessions):

@@ -30,6 +30,8 @@ _MOST_QUEUED_BYTES = 16_384
 _HEADER_EXTRA, _REQUEST_EXTRA = len(": \r\n"), len("  HTTP/1.1\r\n")
 # What a client has to read the last answer, before bytes that nobody reads reset the connection.
 _GRACE_S = 2.0
+# A chunk takes as long as many bytes, and others wait meanwhile: beyond so many they must have this on average.
+_MOST_SMALL_CHUNKS, _LEAST_CHUNK_BYTES = 512, 128
 
 
 class _Unacceptable(Exception):  # noqa: N818
@@ -49,6 +51,8 @@ class _Requests(h11.Connection):
     def __init__(self, uploads: frozenset[bytes]) -> None:
         super().__init__(h11.SERVER, _MOST_HEAD_BYTES)
         self._uploads = uploads
+        # Of the body that is being read.
+        self._n_chunks = self._n_bytes = 0
 
     def next_event(self) -> Any:
         try:
@@ -56,8 +60,19 @@ class _Requests(h11.Connection):
         except h11.RemoteProtocolError as error:
             raise _Unacceptable(error.error_status_hint) from error
         if isinstance(event, h11.Request):
+            self._n_chunks = self._n_bytes = 0
             _check(event, self._uploads)
+        elif isinstance(event, h11.Data):
+            self._count(event)
         return event
+
+    def _count(self, data: h11.Data) -> None:
+        """Raise _Unacceptable for a body in far too many chunks."""
+        n_more = self._n_chunks - _MOST_SMALL_CHUNKS
+        if data.chunk_start and self._n_bytes < n_more * _LEAST_CHUNK_BYTES:
+            raise _Unacceptable(HTTPStatus.BAD_REQUEST)
+        self._n_chunks += data.chunk_start
+        self._n_bytes += len(data.data)
 
 
 def _check(request: h11.Request, uploads: frozenset[bytes]) -> None:

@@ -4,11 +4,11 @@ Time limits are anyio's: before Python 3.12, `asyncio.wait_for` swallows a cance
 """
 
 import asyncio
-from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Protocol
 
 from anyio import fail_after, move_on_after
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streaming.server.doorway import Caller
@@ -63,6 +63,8 @@ class WebSocketWire:
     def __init__(self, socket: WebSocket, patience_s: float) -> None:
         self._socket, self._patience_s = socket, patience_s
         self.caller = caller_of(socket)
+        # Several may be about to send when it is lost.
+        self._gone: Gone | None = None
 
     async def receive(self, timeout_s: float | None) -> str | bytes | None:
         message: Any = None
@@ -76,25 +78,27 @@ class WebSocketWire:
         return bytes(message["bytes"]) if text is None else text
 
     async def send(self, message: str | bytes) -> None:
-        socket = self._socket
-        sending = socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message)
-        await self._within_patience(sending)
+        kind = "text" if isinstance(message, str) else "bytes"
+        await self._say({"type": "websocket.send", kind: message})
 
     async def close(self, code: int, reason: str) -> None:
         short = reason.encode()[:_MOST_REASON_BYTES].decode(errors="ignore")
-        await self._within_patience(self._socket.close(code, short))
+        await self._say({"type": "websocket.close", "code": code, "reason": short})
 
     def give_up(self, code: int, reason: str) -> None:
         give_up(self._socket, code, reason)
 
-    async def _within_patience(self, sending: Awaitable[None]) -> None:
+    async def _say(self, message: Message) -> None:
+        if self._gone:
+            raise self._gone
         try:
             with fail_after(self._patience_s):
-                await sending
+                await self._socket.send(message)
         except TimeoutError as error:
             raise SlowReaderError from error
         except WebSocketDisconnect as error:
-            raise Gone(is_for_good=error.code in _LEFT_FOR_GOOD) from error
+            self._gone = Gone(is_for_good=error.code in _LEFT_FOR_GOOD)
+            raise self._gone from error
 
 
 class StreamWire:

@@ -8,7 +8,7 @@ from simul_whisper import Word
 from streaming.events import Event, Failed, Reason, Recognised, SpeechEnded, Words
 from streaming.protocols.dialect import Audio, Handshake, Hangup, Open, Served
 from streaming.protocols.lines import JsonLines, Lines
-from streaming.sessions.request import SessionRequest
+from streaming.sessions.request import Refusal, SessionRequest
 
 SERVED = Served("tiny", (), ("en",), ("transcribe",), (), "1")
 
@@ -30,6 +30,15 @@ def dialect(request: pytest.FixtureRequest) -> Lines:
 def test_the_first_bytes_open_the_session_however_few_they_are(dialect: Lines) -> None:
     assert dialect.hear(b"\0", 0) == [Open(SessionRequest(drafts=False)), Audio(b"\0")]
     assert dialect.hear(b"\0\1\2", 0) == [Audio(b"\0\1\2")]
+
+
+def test_a_page_in_a_browser_opens_no_session(dialect: Lines) -> None:
+    with pytest.raises(Refusal) as refused:
+        dialect.hear(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:43007\r\n\r\n", 0)
+    assert refused.value.reason is Reason.ORIGIN
+    assert isinstance(dialect.refuse(refused.value)[-1], Hangup)
+    dialect.hear(b"\0\0", 0)
+    assert dialect.hear(b"POST ", 0) == [Audio(b"POST ")]
 
 
 def test_spans_do_not_overlap_and_a_line_is_a_line() -> None:

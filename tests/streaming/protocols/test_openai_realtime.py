@@ -97,7 +97,8 @@ def test_settings_become_ours() -> None:
     assert request.audio == PcmFormat("mulaw", 8_000)
     assert requested(MANUAL).voice == {"vad": False}
     assert requested(update(transcription={"languages": ["en", "de"]})).engine == {"language": "auto"}
-    assert requested(update(transcription={"languages": ["de"]})).engine == {"language": "de"}
+    for written in ("de", "de-AT", "ger", "German"):
+        assert requested(update(transcription={"languages": [written]})).engine == {"language": "de"}
     high = requested(update(turn_detection={"type": "semantic_vad", "eagerness": "high"}))
     assert high.voice["vad_silence"] < requested(update(turn_detection={"type": "semantic_vad"})).voice["vad_silence"]
 

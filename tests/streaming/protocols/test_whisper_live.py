@@ -217,3 +217,20 @@ def test_a_failure_is_an_error_after_the_last_segment() -> None:
     last, error = told(made, Failed(Reason.ENGINE, "it broke"))
     assert last["segments"][0]["completed"]
     assert error == {"uid": UID, "status": "ERROR", "message": "it broke"}
+
+
+def test_what_is_completed_is_written_once_however_often_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = begun(word_timestamps=True, send_last_n_segments=500)
+    for n in range(20):
+        (last,) = told(made, words(f"word {n}.", 2.0 * n))[-1:]
+    assert len(last["segments"]) == 20
+    written, write = list[str](), json.dumps
+
+    def writing(value: Any) -> str:
+        written.append(write(value))
+        return written[-1]
+
+    monkeypatch.setattr(json, "dumps", writing)
+    (update,) = told(made, words("more", 60.0))
+    assert len(update["segments"]) == 21
+    assert sum(map(len, written)) < len(write(update)) / 5

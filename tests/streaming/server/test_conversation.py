@@ -2,18 +2,22 @@
 
 import asyncio
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from streaming.events import Reason
+from streaming.events import Failed, Reason
 from streaming.protocols.dialect import Flush, Handshake
 from streaming.protocols.lines import Lines
+from streaming.protocols.openai_translations import OpenAITranslations
 from streaming.server.conversation import Conversation
 from streaming.server.dialects import Dialects
 from streaming.server.registry import SessionRegistry
 from streaming.sessions.request import Refusal
-from tests.streaming.serving import PATIENCE_S, Served, s16, serving, with_limits
+from tests.dialects.openai_realtime import append
+from tests.dialects.openai_translations import update
+from tests.streaming.serving import CONFIG, MANY, OFF, PATIENCE_S, Served, s16, serving, with_limits
 from tests.tones import speech_of
 
 SPEECH = speech_of(range(8))
@@ -65,13 +69,13 @@ def test_silence_is_ended_with_a_reason() -> None:
 class SlowToClose:
     """A wire that is being closed until it may be closed."""
 
-    def __init__(self) -> None:
-        self.caller: Any = None
-        self.told = list[str | bytes]()
+    def __init__(self, caller: Any = None) -> None:
+        self.caller = caller
+        self.said, self.told = asyncio.Queue[str | bytes](), list[str | bytes]()
         self.is_closing, self.may_close = asyncio.Event(), asyncio.Event()
 
-    async def receive(self, timeout_s: float | None) -> str | bytes | None:
-        raise NotImplementedError
+    async def receive(self, timeout_s: float | None) -> str | bytes | None:  # noqa: ARG002
+        return await self.said.get()
 
     async def send(self, message: str | bytes) -> None:
         self.told.append(message)
@@ -99,6 +103,49 @@ def test_nothing_is_told_once_the_connection_is_being_closed() -> None:
 
     with serving() as served:
         assert asyncio.run(refuse_twice(served.registry)) == ["error: too quiet\n", "1000 "]
+
+
+def own_registry(served: Served) -> SessionRegistry:
+    """One that belongs to the event loop of the test."""
+    return SessionRegistry(served.registry.pool, CONFIG, OFF, MANY)
+
+
+def test_what_a_client_says_while_its_failed_session_is_closed_is_passed_over() -> None:
+    async def reasons(registry: SessionRegistry) -> dict[str, int]:
+        wire = SlowToClose(SimpleNamespace(take_place=lambda: True, network="here"))
+        spoken = OpenAITranslations(Handshake("somebody", 0.0), Dialects().served(registry))
+        conversation = Conversation(wire, spoken, registry, PATIENCE_S)
+        running = asyncio.create_task(conversation.run())
+        for said in (update("en"), append(bytes(480), "session.input_audio_buffer.append")):
+            wire.said.put_nowait(said)
+        while not conversation._spoken:
+            await asyncio.sleep(0)
+        conversation._spoken.hosted.log.append([Failed(Reason.ENGINE, "out of order")])
+        await wire.is_closing.wait()
+        wire.said.put_nowait(update(None))
+        # It is heard, and what comes of that is known.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        wire.may_close.set()
+        await running
+        return dict(registry.errors)
+
+    with serving() as served:
+        assert asyncio.run(reasons(own_registry(served))) == {Reason.ENGINE.value: 1}
+
+
+def test_who_is_gone_before_its_session_is_opened_does_not_count_as_one_too_many() -> None:
+    async def reasons(registry: SessionRegistry) -> dict[str, int]:
+        wire = SlowToClose(SimpleNamespace(take_place=lambda: False, is_gone=True))
+        wire.may_close.set()
+        wire.said.put_nowait(b"\0\0")
+        dialect = Lines(Handshake("somebody", 0.0), Dialects().served(registry))
+        await Conversation(wire, dialect, registry, PATIENCE_S).run()
+        assert not wire.told
+        return dict(registry.errors)
+
+    with serving() as served:
+        assert asyncio.run(reasons(own_registry(served))) == {}
 
 
 def test_a_dialect_is_asked_what_to_do_with_a_quiet_client(monkeypatch: pytest.MonkeyPatch) -> None:

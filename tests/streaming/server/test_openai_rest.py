@@ -23,7 +23,7 @@ from simul_whisper.fallback import BackendStatus
 from simul_whisper.mel import Mel
 from streaming.protocols.native import client_text
 from streaming.server.access import Access
-from streaming.server.dialects import Dialects
+from streaming.server.dialects import ALIASES, Dialects
 from streaming.server.tls import Tls
 from streaming.server.tokens import Tokens
 from streaming.sessions.request import SessionRequest
@@ -208,7 +208,7 @@ def test_the_model_has_all_its_names(served: Served) -> None:
     listed = json.loads(get(served, "/v1/models")[1])
     assert listed["object"] == "list"
     names = [each["id"] for each in listed["data"]]
-    assert names == ["tones", "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"]
+    assert names == ["tones", *ALIASES]
     assert json.loads(get(served, "/v1/models/tones")[1]) == listed["data"][0]
     for name in ("tones", "gpt-4o-transcribe"):
         assert uploaded(served, WAV, model=name).status == 200
@@ -298,12 +298,22 @@ def test_a_method_that_is_not_there_is_an_error_in_the_form_of_the_dialect(serve
 
 def test_a_body_may_come_in_any_pieces(served: Served) -> None:
     body = form_of(WAV)
-    for size in (1_000, 100_000, len(body)):
+    for size in (200, 100_000, len(body)):
         with Uploader(served.port) as uploader:
             uploader.say(head_of(None), chunked(body, size))
             assert uploader.answer().told["text"] == TEXT
     with Uploader(served.port) as uploader:
         uploader.say(head_of(len(body)), *(body[at : at + 17] for at in range(0, 1_700, 17)), body[1_700:])
+        assert uploader.answer().told["text"] == TEXT
+
+
+def test_a_body_in_far_too_many_chunks_is_refused_before_it_costs_others_time(served: Served) -> None:
+    with Uploader(served.port) as uploader:
+        uploader.say(head_of(None), chunked(form_of(bytes(2_000)), 1))
+        assert (uploader.answer().body, uploader.socket.recv(1)) == ("bad request\n", b"")
+    # Whoever is slow, and sends what little there is, may do so for a while.
+    with Uploader(served.port) as uploader:
+        uploader.say(head_of(None), *(chunked(form_of(WAV)[:400], 1)[:-5], chunked(form_of(WAV)[400:], 60_000)))
         assert uploader.answer().told["text"] == TEXT
 
 
@@ -358,6 +368,18 @@ def test_a_body_that_does_not_come_is_ended() -> None:
                 assert (answer.status, answer.error["type"]) == (408, "invalid_request_error")
                 assert uploader.socket.recv(1) == b""
         served.wait_for(lambda: is_free(served))
+
+
+def test_who_uploads_while_the_server_stops_is_told_so() -> None:
+    body = form_of(WAV)
+    with ExitStack() as uploads, logged() as records:
+        with serving() as served:
+            waiting = uploads.enter_context(Uploader(served.port))
+            waiting.say(head_of(len(body)), body[:1_000])
+            served.wait_for(lambda: served.registry.n_connections == 1)
+        answer = waiting.answer()
+    assert (answer.status, answer.error["message"][:27]) == (503, "the server is being stopped")
+    assert not records
 
 
 def test_who_goes_leaves_nothing_behind() -> None:
