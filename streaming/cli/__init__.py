@@ -47,12 +47,21 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _complaint(prog: str, arguments: Sequence[str], unknown: Sequence[str]) -> str:
+    command = next(f"{prog} {argument}" for argument in arguments if argument in _COMMANDS)
+    return f"{command}: unrecognized arguments: {' '.join(unknown)}; see {command} --help"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with checked_output():
-            options = parser_of(arguments).parse_args(arguments)
+            parser = parser_of(arguments)
+            options, unknown = parser.parse_known_args(arguments)
+            if unknown:
+                # As argparse would, but for the help of the command, which has the flags.
+                parser.exit(_USAGE_ERROR, f"{_complaint(parser.prog, arguments, unknown)}\n")
             status: int = options.run(options)
     except SimulWhisperError as error:
         print(f"simul-whisper: {error}", file=sys.stderr)
