@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 import sys
 import threading
 from contextlib import ExitStack
@@ -131,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
             dialect_ports=places.listening,
             connected=places.connected,
         )
-        listening = sockets.enter_context(bound_socket(options.host, options.port))
+        listening = sockets.enter_context(_bound(options.host, options.port))
         scheme = "https" if tls else "http"
         if admin:
             _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
@@ -146,6 +147,15 @@ def run(options: argparse.Namespace) -> int:
     if worker.health().message:
         raise BackendError(worker.health().message)
     return 0
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    from streaming.server.run import bound_socket
+
+    try:
+        return bound_socket(host, port)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; another port is chosen by --port PORT") from error
 
 
 def _translations(configs: Configs) -> "Translations":
