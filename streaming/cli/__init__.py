@@ -29,17 +29,21 @@ _COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses bad flags in one line."""
+    """Refuses bad flags in one line. command: what is given, whose help has the flags that the parser of all lacks."""
+
+    command = ""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+        name = f"{self.prog} {self.command}".rstrip()
+        self.exit(_USAGE_ERROR, f"{name}: {message}; see {name} --help\n")
 
 
 def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser, with the flags of the command that is given; the other commands are only named."""
     parser = _Parser(prog="simul-whisper", description="Live captions and translation with Whisper, on your machine.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    given = next((argument for argument in arguments if argument in _COMMANDS), None)
+    given = next((argument for argument in arguments if argument in _COMMANDS), "")
+    parser.command = given
     for name, about in _COMMANDS.items():
         command = commands.add_parser(name, help=about)
         if name == given:
@@ -47,21 +51,12 @@ def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _complaint(prog: str, arguments: Sequence[str], unknown: Sequence[str]) -> str:
-    command = next(f"{prog} {argument}" for argument in arguments if argument in _COMMANDS)
-    return f"{command}: unrecognized arguments: {' '.join(unknown)}; see {command} --help"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with checked_output():
-            parser = parser_of(arguments)
-            options, unknown = parser.parse_known_args(arguments)
-            if unknown:
-                # As argparse would, but for the help of the command, which has the flags.
-                parser.exit(_USAGE_ERROR, f"{_complaint(parser.prog, arguments, unknown)}\n")
+            options = parser_of(arguments).parse_args(arguments)
             status: int = options.run(options)
     except SimulWhisperError as error:
         print(f"simul-whisper: {error}", file=sys.stderr)
