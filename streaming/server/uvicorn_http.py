@@ -274,9 +274,12 @@ def _refusal(status: HTTPStatus, uploads: frozenset[bytes]) -> bytes:
 
 def _no_body_here(uploads: frozenset[bytes]) -> bytes:
     """Tell clients of services, which show this form of an error, what they may have meant."""
-    taken = ", ".join(path.decode() for path in sorted(uploads))
-    why = (
-        f"recordings are posted to {taken}, and nothing is to other addresses" if uploads else "nothing is posted here"
-    )
-    error = {"message": why, "type": "invalid_request_error", "param": None, "code": None}
+    taken = " or ".join(path.decode() for path in sorted(uploads))
+    where = f"; recordings go to {taken}" if uploads else ""
+    error = {
+        "message": f"nothing can be posted to this address{where}",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": None,
+    }
     return f"{json.dumps({'error': error})}\n".encode()
