@@ -59,8 +59,8 @@ def add_dialect_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_name,
         metavar="NAME",
-        help="the model answers to this name, too, where clients must name one "
-        "(default: what clients of services ask for by themselves)",
+        help="the model answers to this name besides its own, where clients must name one "
+        "(default: whisper-1 and others of OpenAI's, to which it then answers no more)",
     )
 
 
