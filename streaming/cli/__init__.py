@@ -29,17 +29,21 @@ _COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses bad flags in one line."""
+    """Refuses bad flags in one line. command: what is given, whose help has the flags that the parser of all lacks."""
+
+    command = ""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+        name = f"{self.prog} {self.command}".rstrip()
+        self.exit(_USAGE_ERROR, f"{name}: {message}; see {name} --help\n")
 
 
 def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser, with the flags of the command that is given; the other commands are only named."""
     parser = _Parser(prog="simul-whisper", description="Live captions and translation with Whisper, on your machine.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    given = next((argument for argument in arguments if argument in _COMMANDS), None)
+    given = next((argument for argument in arguments if argument in _COMMANDS), "")
+    parser.command = given
     for name, about in _COMMANDS.items():
         command = commands.add_parser(name, help=about)
         if name == given:

@@ -57,9 +57,10 @@ def add_dialect_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--alias",
         action="append",
+        type=_name,
         metavar="NAME",
-        help="the model answers to this name, too, where clients must name one "
-        "(default: what clients of services ask for by themselves)",
+        help="the model answers to this name besides its own, where clients must name one "
+        "(default: whisper-1 and others of OpenAI's, to which it then answers no more)",
     )
 
 
@@ -71,6 +72,8 @@ def _chosen(text: str) -> Chosen:
     names = list[str]()
     for item in text.split(","):
         name, _, place = item.strip().partition("=")
+        if name in ("all", "none"):
+            raise argparse.ArgumentTypeError(f"got {text!r}, but {name} stands alone")
         if name not in NAMES:
             raise argparse.ArgumentTypeError(f"got {name!r}, expected all, none, or some of {', '.join(NAMES)}")
         names.append(name)
@@ -79,6 +82,12 @@ def _chosen(text: str) -> Chosen:
     if list(places.values()).count(_STDIO) > 1:
         raise argparse.ArgumentTypeError(f"got {_STDIO} more than once; there is one stdin")
     return Chosen(tuple(names), places)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty; leave it out, or fill it")
+    return text
 
 
 def _place(name: str, text: str) -> int | str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 import sys
 import threading
 from contextlib import ExitStack
@@ -28,8 +29,6 @@ from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from streaming.server.access import Access
     from streaming.server.registry import SessionRegistry
     from streaming.server.run import Server
@@ -134,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _server(
     options: argparse.Namespace, registry: "SessionRegistry", access: "Access", tls: "Tls | None", sockets: ExitStack
-) -> "tuple[Server, socket]":
+) -> "tuple[Server, socket.socket]":
     """Return it and where it listens, and say where all its places are. Raises ConfigError."""
     from streaming.server.run import Server, bound_socket, end_process_within
 
@@ -152,12 +151,21 @@ def _server(
         dialect_ports=places.listening,
         connected=places.connected,
     )
-    listening = sockets.enter_context(bound_socket(options.host, options.port))
+    listening = sockets.enter_context(_bound(options.host, options.port))
     scheme = "https" if tls else "http"
     if admin:
         _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
     _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
     return server, listening
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    from streaming.server.run import bound_socket
+
+    try:
+        return bound_socket(host, port)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; another port is chosen by --port PORT") from error
 
 
 def _translations(configs: Configs) -> "Translations":

@@ -64,9 +64,8 @@ def read_form(fields: Fields, served: Served, *, is_translation: bool) -> Asked:
     elif is_translation and _ENGLISH in served.targets:
         text, targets = _ENGLISH, (_ENGLISH,)
     elif is_translation:
-        _refuse(
-            "the model that is served cannot translate into English; transcriptions are at another address", "model"
-        )
+        why = f"{served.model or 'the model'} cannot translate into English, and the server has no translator that can"
+        _refuse(f"{why}; a multilingual model, such as base, does", "model")
     return Asked(
         SessionRequest(_SAMPLES, engine, _voice(fields), targets, drafts=False),
         form,

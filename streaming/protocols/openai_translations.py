@@ -92,8 +92,9 @@ class OpenAITranslations(RealtimeDialect):
         except ConfigError:
             code = ""
         if not code or code not in self.served.targets:
-            known = shown(", ".join(self.served.targets), 300) or "nothing: this server has no translator"
-            raise EventError(f"got {shown(language)}, expected one of {known}", _OUTPUT_LANGUAGE)
+            targets = ", ".join(self.served.targets)
+            why = f"expected one of {shown(targets, 300)}" if targets else "but this server cannot translate"
+            raise EventError(f"got output language {shown(language)}, {why}", _OUTPUT_LANGUAGE)
         return code
 
     def _append(self, event: dict[str, Any]) -> list[Command]:

@@ -209,7 +209,8 @@ class WhisperLiveKit(Dialect):
             self._end_silence(round(event.at_s * 1000))
         elif isinstance(event, SpeechEnded):
             self._segments.close()
-            self._silent_from_ms = round(event.at_s * 1000)
+            # The last word may end a little later than the sound of it.
+            self._silent_from_ms = max(self._silent_from_ms, round(event.at_s * 1000))
         elif isinstance(event, Flushed | Cleared | Recognised):
             self._segments.close()
         elif isinstance(event, Ended | Failed):

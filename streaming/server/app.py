@@ -157,6 +157,11 @@ def _unauthorized() -> Response:
     return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer", **_NOT_KEPT})
 
 
+async def _is_socket(request: Request) -> Response:
+    why = f"{request.url.path} is a WebSocket, and no page: connect a client that speaks its protocol\n"
+    return PlainTextResponse(why, 426, {"Upgrade": "websocket", **_NOT_KEPT})
+
+
 async def _no_page(_: Request) -> Response:
     return PlainTextResponse(f"simul-whisper: WebSocket at {PATH}, also {_MODEL_PATH}, /health and /metrics\n")
 
@@ -179,11 +184,13 @@ def create_apps(
     health, metrics = Route(_HEALTH_PATH, endpoints.health), Route(_METRICS_PATH, endpoints.metrics)
     routes: list[BaseRoute] = [WebSocketRoute(PATH, endpoints.stream), Route(_MODEL_PATH, endpoints.model), health]
     routes += [*([] if has_admin_port else [metrics]), *door.routes(), *rest.routes()]
+    routes += [Route(each.path, _is_socket) for each in routes if isinstance(each, WebSocketRoute)]
     has_page = (_PAGE / "index.html").is_file()
     routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
 
     def of(routes: Iterable[BaseRoute]) -> ASGIApp:
         return _KnownHosts(Starlette(routes=list(routes)), access)
 
-    by_dialect = {entry.name: of([door.route_of_all(entry)]) for entry in ENTRIES if entry.port and not entry.is_stream}
+    ports = [entry for entry in ENTRIES if entry.port and not entry.is_stream]
+    by_dialect = {entry.name: of([door.route_of_all(entry), Route("/{path:path}", _is_socket)]) for entry in ports}
     return Apps(of(routes), of([health, metrics]), by_dialect)

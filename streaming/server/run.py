@@ -40,7 +40,9 @@ def bound_socket(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error}") from error
+        # Python adds the address once more.
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        raise ConfigError(f"cannot listen on {host}:{port}: {why}") from error
 
 
 def bound_unix_socket(path: str) -> socket.socket:
@@ -53,7 +55,7 @@ def bound_unix_socket(path: str) -> socket.socket:
         listening.listen()
     except OSError as error:
         listening.close()
-        raise ConfigError(f"cannot listen on unix://{path}: {error}") from error
+        raise ConfigError(f"cannot listen on unix://{path}: {error.strerror or error}") from error
     return listening
 
 

@@ -5,6 +5,7 @@ sends none that can be read within the time, or does not read the answer, is tol
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
@@ -247,7 +248,7 @@ class UvicornHttp(H11Protocol):
             # Whoever was to answer it need not.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(_refusal(status))
+        self.transport.write(_refusal(status, self._uploads))
         self._end_hearing()
 
     def _end_hearing(self) -> None:
@@ -271,14 +272,29 @@ class UvicornHttp(H11Protocol):
             self._timer.cancel()
 
 
-def _refusal(status: HTTPStatus) -> bytes:
-    body = f"{status.phrase.lower()}\n".encode()
+def _refusal(status: HTTPStatus, uploads: frozenset[bytes]) -> bytes:
+    kind, body = "text/plain; charset=utf-8", f"{status.phrase.lower()}\n".encode()
+    if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        kind, body = "application/json", _no_body_here(uploads)
     headers = [
         *SECURITY_HEADERS,
         ("date", formatdate(usegmt=True)),
-        ("content-type", "text/plain; charset=utf-8"),
+        ("content-type", kind),
         ("content-length", f"{len(body)}"),
         ("connection", "close"),
     ]
     lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode() + body
+
+
+def _no_body_here(uploads: frozenset[bytes]) -> bytes:
+    """Tell clients of services, which show this form of an error, what they may have meant."""
+    taken = " or ".join(path.decode() for path in sorted(uploads))
+    where = f"; recordings go to {taken}" if uploads else ""
+    error = {
+        "message": f"nothing can be posted to this address{where}",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": None,
+    }
+    return f"{json.dumps({'error': error})}\n".encode()

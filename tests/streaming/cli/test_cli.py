@@ -75,6 +75,8 @@ def test_flags_that_cannot_be_read_are_one_line_and_status_2(
     assert stopped.value.code == 2
     err = capsys.readouterr().err
     assert flags[0] in err
+    assert err.startswith("simul-whisper transcribe: ")
+    assert err.endswith("; see simul-whisper transcribe --help\n")
     assert len(err.strip().splitlines()) == 1
 
 

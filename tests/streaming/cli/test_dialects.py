@@ -73,6 +73,7 @@ def test_lines_at_a_unix_socket_and_over_stdin_and_stdout(tmp_path: Path) -> Non
         ("lines=-1", "expected a port"),
         ("simulstream=stdio://", "which are for wyoming, lines, lines-json"),
         ("lines=stdio://,wyoming=stdio://", "there is one stdin"),
+        ("openai,none", "none stands alone"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(dialects: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,3 +81,23 @@ def test_a_place_that_cannot_be_is_refused(dialects: str, said: str, capsys: pyt
         main(["serve", "--dialects", dialects])
     assert stopped.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_name_that_is_empty_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--alias", ""])
+    assert "--alias: the name is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flag", "said"), [("--port", "--port PORT"), ("--dialects", "--dialects lines=PORT")])
+def test_a_port_that_is_taken_is_one_line_that_says_how_to_choose_another(
+    flag: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        place = {"--port": [str(port)], "--dialects": [f"lines={port}"]}[flag]
+        assert main(["serve", "--model", "tiny.en", flag, *place]) == 2
+    told = capsys.readouterr().err
+    assert told.endswith(
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; another port is chosen by {said}\n"
+    )

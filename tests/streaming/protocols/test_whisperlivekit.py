@@ -226,6 +226,13 @@ def test_long_silence_is_a_line() -> None:
     assert [line["speaker"] for line in told(made, *events)[-1]["lines"]] == [-2, 1, 1]
 
 
+def test_silence_begins_when_the_last_word_has_ended() -> None:
+    made = dialect()
+    state = told(made, SpeechStarted(0.0), words("Yes.", 1.0), SpeechEnded(0.7), SpeechStarted(9.0, 2))[-1]
+    said, silence = state["lines"]
+    assert (silence["speaker"], silence["start"]) == (-2, said["end"])
+
+
 def test_the_goodbye_comes_after_the_last_words() -> None:
     made = dialect()
     assert [each["status"] for each in told(made, Recognised(0.0))] == ["no_audio_detected"]

@@ -39,6 +39,8 @@ def get_of(path: bytes, headers: bytes = b"") -> bytes:
 ANSWERS = {
     "a page": (get_of(b"/"), 200),
     "no page": (get_of(b"/nothing"), 404),
+    "a page that is a socket": (get_of(b"/v1/stream"), 426),
+    "a page that is a socket of a dialect": (get_of(b"/v1/listen?model=nova-3"), 426),
     "a file elsewhere": (get_of(b"/%2e%2e/%2e%2e/pyproject.toml"), 404),
     "no text": (get_of(b"/%00%ff%ed%a0%80"), 404),
     "a long address": (get_of(b"/" + b"a" * 9000), 414),
