@@ -27,6 +27,10 @@ from simul_whisper.errors import (
     ShapeConversionError,
     SimulWhisperError,
     TranslationError,
+    UnsupportedSampleRateError,
+    VocoderError,
+    VocoderNotLoadedError,
+    VoiceError,
     WeightsError,
 )
 from simul_whisper.languages import language_code, language_names
@@ -37,6 +41,9 @@ from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
 from simul_whisper.translators.choice import open_translator
 from simul_whisper.translators.config import TranslationConfig
+from simul_whisper.vocoders import AudioVocoder
+from simul_whisper.voices import Voice
+from simul_whisper.voices.config import SpeechConfig
 from simul_whisper.word import Word
 
 if TYPE_CHECKING:
@@ -91,6 +98,7 @@ __all__ = [
     "AlignAttConfig",
     "AudioEncoder",
     "AudioFormatError",
+    "AudioVocoder",
     "BackendChange",
     "BackendError",
     "ConfigError",
@@ -121,6 +129,7 @@ __all__ = [
     "SimulWhisperConfig",
     "SimulWhisperError",
     "SimultaneousTranslation",
+    "SpeechConfig",
     "Stage",
     "Step",
     "StopReason",
@@ -133,7 +142,12 @@ __all__ = [
     "TranslationRequest",
     "Translator",
     "TranslatorEntry",
+    "UnsupportedSampleRateError",
     "Update",
+    "VocoderError",
+    "VocoderNotLoadedError",
+    "Voice",
+    "VoiceError",
     "WeightsError",
     "Word",
     "as_samples",
