@@ -76,9 +76,8 @@ class Espeak:
     def _said(self, clause: str) -> str:
         if not any(character.isalnum() for character in clause):
             return ""
-        lines = unicodedata.normalize("NFD", _SWITCH.sub("", _answer(self._command, clause))).split()
-        # It marks a word that it joins to the next with a hyphen.
-        return " ".join(word.strip("-") for word in lines if word.strip("-"))
+        # What it takes for several clauses it says in several lines.
+        return " ".join(unicodedata.normalize("NFD", _SWITCH.sub("", _answer(self._command, clause))).split())
 
 
 def _answer(command: list[str], text: str) -> str:
