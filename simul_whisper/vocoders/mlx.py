@@ -1,7 +1,7 @@
 """The vocoder in MLX: runs everywhere, fast on Apple GPUs.
 
 On the CPU, MLX's own convolutions are slow as soon as they are dilated or transposed: there each one is a product of
-matrices, which BLAS does 20 times as fast.
+matrices, which BLAS does many times as fast.
 """
 
 from dataclasses import dataclass
@@ -131,12 +131,12 @@ class _Products:
         return _Loaded(_array(matrix, dtype), _array(layer.bias[:, None], dtype))
 
     def convolution(self, x: mx.array, layer: Convolution, loaded: _Loaded) -> mx.array:
-        padded = mx.pad(x, ((0, 0), (layer.reach, layer.reach)))
+        padded = mx.pad(x, [(0, 0), (layer.reach, layer.reach)])
         return _product(loaded.weight, padded, layer.dilation, x.shape[1]) + loaded.bias
 
     def upsampling(self, x: mx.array, layer: Upsampling, loaded: _Loaded) -> mx.array:
         n, n_beyond = x.shape[1], loaded.weight.shape[1] // len(x) - 1
-        phases = _product(loaded.weight, mx.pad(x, ((0, 0), (n_beyond, n_beyond))), 1, n + n_beyond)
+        phases = _product(loaded.weight, mx.pad(x, [(0, 0), (n_beyond, n_beyond)]), 1, n + n_beyond)
         phases = phases.reshape(-1, layer.stride, n + n_beyond)
         whole = phases.swapaxes(1, 2).reshape(len(phases), -1)
         return whole[:, layer.padding : layer.padding + n * layer.stride] + loaded.bias
