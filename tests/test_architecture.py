@@ -108,7 +108,7 @@ def test_few_modules_know_the_backends() -> None:
     users = {name_of(path) for path in ENGINE if ("simul_whisper.blas", "mx") in imports(path)}
     allowed = {
         f"simul_whisper/{name}.py"
-        for name in ("network", "parameters", "decoders/mlx", "encoders/mlx", "encoders/choice")
+        for name in "network parameters decoders/mlx encoders/mlx encoders/choice vocoders/mlx vocoders/choice".split()
     }
     assert {name for name in users if not name.startswith("simul_whisper/weights/")} == allowed
     others = {name_of(path) for path in ENGINE if any(module == "simul_whisper.blas" for module, _ in imports(path))}

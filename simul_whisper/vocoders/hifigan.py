@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,15 +99,14 @@ class HifiGan:
             reach = -(-(reach + beyond) // stage.up.stride)
         return reach + (self.pre.reach if self.pre else 0)
 
-    @property
-    def sha256(self) -> str:
-        """A digest of all that decides what it computes."""
-        digest = hashlib.sha256(f"hifigan {self.rate}".encode())
+    def digest(self, number: Literal["float16", "float32"] = "float32") -> str:
+        """Return the SHA-256 of all that decides what it computes, with weights rounded to these numbers."""
+        digest = hashlib.sha256(f"hifigan {self.rate} {number}".encode())
         for layer in self.layers():
-            is_up = isinstance(layer, Upsampling)
-            steps = layer.stride if isinstance(layer, Upsampling) else layer.dilation
-            digest.update(f"{is_up} {layer.weight.shape} {steps} {layer.slope:.6g}".encode())
-            digest.update(np.ascontiguousarray(layer.weight).tobytes() + np.ascontiguousarray(layer.bias).tobytes())
+            step = layer.stride if isinstance(layer, Upsampling) else layer.dilation
+            digest.update(f"{type(layer).__name__} {layer.weight.shape} {step} {layer.slope:.6g}".encode())
+            for array in (layer.weight, layer.bias):
+                digest.update(np.ascontiguousarray(array.astype(number)).tobytes())
         # Which convolutions make a unit, and which units a block.
         digest.update(str([[[len(unit) for unit in block] for block in each.blocks] for each in self.stages]).encode())
         return digest.hexdigest()

@@ -8,8 +8,9 @@ from simul_whisper.errors import VocoderError, VocoderNotLoadedError
 from simul_whisper.foreign_files import one_line
 from simul_whisper.machine import n_cpus
 from simul_whisper.vocoders import VocoderFeatures
+from simul_whisper.vocoders.hifigan import HifiGan
 from simul_whisper.vocoders.pieces import checked, in_pieces
-from simul_whisper.vocoders.voice_file import FEATURES, SAMPLES, SplitVoice
+from simul_whisper.vocoders.voice_file import FEATURES, SAMPLES
 
 # At most this many threads share a piece.
 _MOST_THREADS = 4
@@ -17,9 +18,12 @@ _ERRORS_ONLY = 3
 
 
 class OnnxVocoder:
-    """A voice's vocoder on the CPU. Raises VocoderNotLoadedError when ONNX Runtime refuses it."""
+    """A voice's vocoder on the CPU.
 
-    def __init__(self, voice: SplitVoice) -> None:
+    vocoder: its sizes. model: `SplitVoice.reference`. Raises VocoderNotLoadedError when ONNX Runtime refuses it.
+    """
+
+    def __init__(self, vocoder: HifiGan, model: bytes) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = min(n_cpus(), _MOST_THREADS)
         # Threads that wait spinning would take the cores from recognition.
@@ -29,12 +33,12 @@ class OnnxVocoder:
         options.enable_mem_pattern = False
         options.log_severity_level = _ERRORS_ONLY
         try:
-            self._session = onnxruntime.InferenceSession(voice.reference, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         # ONNX Runtime has no exception of its own that can be imported.
         except Exception as error:
             raise VocoderNotLoadedError(f"ONNX Runtime does not take the vocoder: {one_line(error)}") from error
-        self._vocoder = voice.vocoder
-        self.rate, self.description = voice.vocoder.rate, "onnx (float32, cpu)"
+        self._vocoder = vocoder
+        self.rate, self.description = vocoder.rate, "onnx (float32, cpu)"
 
     def decode(self, features: VocoderFeatures) -> NDArray[np.float32]:
         return in_pieces(self._decode, checked(features, self._vocoder), self._vocoder)

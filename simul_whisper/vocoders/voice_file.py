@@ -234,4 +234,5 @@ def _packed(data: bytes, field: Field) -> Iterator[int]:
 
 
 def _tensor_info(name: str, *shape: int) -> bytes:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (*shape, "n")).SerializeToString()
+    info: bytes = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (*shape, "n")).SerializeToString()
+    return info
