@@ -86,15 +86,21 @@ def _answer(command: list[str], text: str) -> str:
     pipe = subprocess.PIPE
     try:
         process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, cwd="/", start_new_session=True
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
         )
     except OSError as error:
         raise VoiceError(f"espeak-ng does not start: {error.strerror}") from error
+    assert process.stdin is not None
+    assert process.stdout is not None
     watch = threading.Timer(_TIMEOUT_S, process.kill)
     watch.start()
     try:
-        assert process.stdin is not None
-        assert process.stdout is not None
         with suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(text.encode(errors="replace"))
         said = process.stdout.read(_MOST_BYTES + 1)

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.translators.sentences import sentences
@@ -36,7 +37,7 @@ def _clauses(sentence: str) -> list[str]:
     """Cut after commas and the like; a full stop within a sentence belongs to an abbreviation."""
     ends = [each.end() for each in _END.finditer(sentence) if not each.group().startswith(".")]
     cuts = [0, *ends, len(sentence)]
-    return [sentence[start:end] for start, end in zip(cuts, cuts[1:], strict=False) if start < end]
+    return [sentence[start:end] for start, end in pairwise(cuts) if start < end]
 
 
 def _joined(clauses: list[str], least: int) -> list[str]:
@@ -65,7 +66,7 @@ def _bounded(phrase: str, most: int, without_spaces: bool) -> list[str]:
         if cut is None:
             break
         cuts.append(cut)
-    return [phrase[start:end] for start, end in zip(cuts, [*cuts[1:], len(phrase)], strict=True)]
+    return [phrase[start:end] for start, end in pairwise([*cuts, len(phrase)])]
 
 
 def _word_ends(text: str, without_spaces: bool) -> Iterator[int]:
