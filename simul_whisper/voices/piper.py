@@ -23,6 +23,8 @@ from simul_whisper.voices.runner import Runner
 # What a front takes at once, which is as long as two phrases are at most; its memory grows with the square of it.
 _MOST_PHONEMES = 400
 _MOST_SECONDS = 120
+# The front rounds the length of each phoneme up to whole frames, which makes this share of what is said at speed 1.
+_ROUNDED_UP = 0.23
 
 
 class PiperVoice:
@@ -79,7 +81,8 @@ class PiperVoice:
 
     def _spoken(self, ids: list[int], speed: float) -> NDArray[np.float32]:
         settings = self._settings
-        scales = [settings.noise * self._chance, settings.length / speed, settings.noise_of_lengths * self._chance]
+        length = settings.length * (1 / speed - _ROUNDED_UP) / (1 - _ROUNDED_UP)
+        scales = [settings.noise * self._chance, length, settings.noise_of_lengths * self._chance]
         inputs: dict[str, NDArray[Any]] = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
@@ -114,9 +117,17 @@ def open_piper(
     from simul_whisper.vocoders.voice_file import split_voice
 
     settings = read_settings(settings_path(path))
-    n = settings.speakers.get(speaker, int(speaker) if speaker.isdecimal() and len(speaker) < 6 else 0)
-    if (speaker and speaker not in settings.speakers and not speaker.isdecimal()) or n >= settings.n_speakers:
+    n = _number_of(speaker, settings)
+    if n is None:
         names = ", ".join(settings.speakers) or f"0 to {settings.n_speakers - 1}"
         raise ConfigError(f"got speaker {shown(speaker)} of {path.name}, expected one of {one_line(names)}")
     parts = split_voice(path)
     return PiperVoice(path.stem, settings, parts, vocoder_of(path, parts), speaker=n, chance=chance)
+
+
+def _number_of(speaker: str, settings: PiperSettings) -> int | None:
+    """Return the number of a speaker, who may be given by it; None for one that there is not."""
+    if not speaker or speaker in settings.speakers:
+        return settings.speakers.get(speaker, 0)
+    is_number = speaker.isdecimal() and len(speaker) <= len(str(settings.n_speakers))
+    return int(speaker) if is_number and int(speaker) < settings.n_speakers else None
