@@ -18,6 +18,7 @@ from scripts.peers.figures import Figures, measured, table
 from scripts.peers.job import SAMPLE_RATE, Decoding, Heard, Job, Outcome, Piece, Recording, Report
 from streaming.audio.files import chunked
 from streaming.evaluation.manifest import Clip
+from tests.voice_files import save_voice, voice_model
 
 ROOT = Path(__file__).parent.parent
 WORD_SAMPLES = SAMPLE_RATE // 2
@@ -30,6 +31,17 @@ def test_every_fault_ends_well() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     _, *rows = ran.stdout.splitlines()
     assert [row.split()[-1] for row in rows] == ["yes"] * 6
+
+
+def test_vocoders_are_timed_beside_each_other(tmp_path: Path) -> None:
+    voice = save_voice(tmp_path / "voice.onnx", voice_model())
+    command = [sys.executable, "-m", "scripts.vocoder_times", str(voice), "--frames", "8", "--turns", "1"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    _, row = ran.stdout.splitlines()
+    n_frames, _, onnx_s, mlx_s, _ = row.split()
+    assert n_frames == "8"
+    assert min(float(onnx_s), float(mlx_s)) >= 0
 
 
 @dataclass
