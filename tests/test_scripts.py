@@ -18,7 +18,6 @@ from scripts.peers.figures import Figures, measured, table
 from scripts.peers.job import SAMPLE_RATE, Decoding, Heard, Job, Outcome, Piece, Recording, Report
 from streaming.audio.files import chunked
 from streaming.evaluation.manifest import Clip
-from tests.voice_files import save_voice, voice_model
 
 ROOT = Path(__file__).parent.parent
 WORD_SAMPLES = SAMPLE_RATE // 2
@@ -34,6 +33,9 @@ def test_every_fault_ends_well() -> None:
 
 
 def test_vocoders_are_timed_beside_each_other(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", exc_type=ImportError)
+    from tests.voice_files import save_voice, voice_model
+
     voice = save_voice(tmp_path / "voice.onnx", voice_model())
     command = [sys.executable, "-m", "scripts.vocoder_times", str(voice), "--frames", "8", "--turns", "1"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

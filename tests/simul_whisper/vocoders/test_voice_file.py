@@ -7,22 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
+
+pytest.importorskip("onnxruntime", exc_type=ImportError)
+
+import onnx
+import onnxruntime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from simul_whisper import ShapeConversionError, UnsupportedSampleRateError, VocoderError, VocoderNotLoadedError
 from simul_whisper.vocoders import VocoderFeatures, wire
+from simul_whisper.vocoders.graph import Graph, find_hifigan
 from simul_whisper.vocoders.mlx import MlxVocoder
 from simul_whisper.vocoders.onnx import OnnxVocoder
 from simul_whisper.vocoders.pieces import in_pieces
 from simul_whisper.vocoders.voice_file import split_voice
 from tests.hostile_files import damaged, grown_mb, only_our_errors
 from tests.voice_files import N_SYMBOLS, Sizes, save_voice, voice_model
-
-onnxruntime = pytest.importorskip("onnxruntime", exc_type=ImportError)
 
 # Blocks of Piper's "high" voices: three units of two convolutions.
 HIGH = ((3, ((1, 1), (3, 1), (5, 1))), (7, ((1, 1), (3, 1), (5, 1))))
@@ -288,6 +291,18 @@ def test_a_voice_takes_twice_its_size_while_it_is_read(tmp_path: Path) -> None:
     )
     path = save_voice(tmp_path / "voice.onnx", model)
     assert grown_mb(READS, path, "read") < 2.3 * path.stat().st_size / 1e6
+
+
+def test_weights_that_are_named_more_often_than_stored_are_counted_as_often() -> None:
+    """Sixteen kernels of 64 MB that a file may hold once, or which here take no memory at all."""
+    graph = voice_model(Sizes(width=2, strides=(2,), kernels=(4,), blocks=((63, ((1,),) * 8),) * 2)).graph
+    weights = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Conv" and weights[node.input[1]].shape == (1, 1, 63):
+            weights[node.input[1]] = np.broadcast_to(np.float32(0), (512, 512, 63))
+            weights[node.input[2]] = np.zeros(512, np.float32)
+    with pytest.raises(ValueError, match="more than 67108864 weights"):
+        find_hifigan(Graph(tuple(graph.node), weights), 16_000)
 
 
 def test_a_mean_of_other_shares_is_refused(tmp_path: Path) -> None:
