@@ -51,7 +51,7 @@ def split_voice(path: Path) -> SplitVoice:
 
     Raises VocoderNotLoadedError for what is no voice with a HiFi-GAN, UnsupportedSampleRateError.
     """
-    rate = _rate(path.with_name(path.name + ".json"))
+    rate = _rate(Path(f"{path}.json"))
     try:
         return _split(read_bytes(path, _MOST_BYTES), rate)
     except OSError as error:
