@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -231,3 +231,34 @@ def test_a_vocoder_of_another_rate_does_not_take_over(path: Path, voice: SplitVo
     kind = replace(kind_of(voice), open=lambda *_: OnnxVocoder(replace(voice.vocoder, rate=8000), voice.reference))
     with pytest.raises(UnsupportedSampleRateError, match="got a vocoder of 8000 Hz, expected the voice's 16000"):
         of_rate(kind, voice.vocoder.rate).open(cast(Any, None), path, cast(Any, None))
+
+
+@dataclass
+class Busy:
+    """A vocoder that, while it decodes, lets another thread come, and notes whether it got in."""
+
+    vocoder: FallbackVocoder | None = None
+    description: str = "busy"
+    rate: int = 16_000
+    n_inside: int = 0
+    most_inside: int = 0
+    others: list[Thread] = field(default_factory=list)
+
+    def decode(self, features: VocoderFeatures) -> Samples:
+        self.n_inside += 1
+        self.most_inside = max(self.most_inside, self.n_inside)
+        if not self.others:
+            assert self.vocoder is not None
+            self.others.append(Thread(target=self.vocoder.decode, args=(features,)))
+            self.others[0].start()
+            self.others[0].join(0.05)
+        self.n_inside -= 1
+        return features[:, 0]
+
+
+def test_one_thread_at_a_time_decodes(features: VocoderFeatures) -> None:
+    busy = Busy()
+    busy.vocoder = FallbackVocoder(16_000, BackendStatus("own"), lambda: busy)
+    busy.vocoder.decode(features)
+    busy.others[0].join()
+    assert busy.most_inside == 1
