@@ -27,6 +27,10 @@ from simul_whisper.errors import (
     ShapeConversionError,
     SimulWhisperError,
     TranslationError,
+    UnsupportedSampleRateError,
+    VocoderError,
+    VocoderNotLoadedError,
+    VoiceError,
     WeightsError,
 )
 from simul_whisper.languages import language_code, language_names
@@ -37,6 +41,9 @@ from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
 from simul_whisper.translators.choice import open_translator
 from simul_whisper.translators.config import TranslationConfig
+from simul_whisper.vocoders import AudioVocoder
+from simul_whisper.voices import Voice
+from simul_whisper.voices.config import SpeechConfig
 from simul_whisper.word import Word
 
 if TYPE_CHECKING:
@@ -49,6 +56,9 @@ if TYPE_CHECKING:
     from simul_whisper.transcript import BackendChange, EncoderChange, Update
     from simul_whisper.translators.catalog import TranslatorEntry, list_translators
     from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
+    from simul_whisper.voices.catalog import VoiceEntry, list_voices
+    from simul_whisper.voices.choice import Voices, open_voices
+    from simul_whisper.voices.fetch import fetch_voice
     from simul_whisper.weights import ModelEntry, list_models
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
@@ -70,9 +80,14 @@ _MODULES = {
     "TranslationRequest": "translators.simultaneous",
     "TranslatorEntry": "translators.catalog",
     "Update": "transcript",
+    "VoiceEntry": "voices.catalog",
+    "Voices": "voices.choice",
+    "fetch_voice": "voices.fetch",
     "list_models": "weights",
     "list_translators": "translators.catalog",
+    "list_voices": "voices.catalog",
     "load_model": "model",
+    "open_voices": "voices.choice",
     "release_thread": "blas",
 }
 """Where the names stand that bring in the engine."""
@@ -91,6 +106,7 @@ __all__ = [
     "AlignAttConfig",
     "AudioEncoder",
     "AudioFormatError",
+    "AudioVocoder",
     "BackendChange",
     "BackendError",
     "ConfigError",
@@ -121,6 +137,7 @@ __all__ = [
     "SimulWhisperConfig",
     "SimulWhisperError",
     "SimultaneousTranslation",
+    "SpeechConfig",
     "Stage",
     "Step",
     "StopReason",
@@ -133,20 +150,30 @@ __all__ = [
     "TranslationRequest",
     "Translator",
     "TranslatorEntry",
+    "UnsupportedSampleRateError",
     "Update",
+    "VocoderError",
+    "VocoderNotLoadedError",
+    "Voice",
+    "VoiceEntry",
+    "VoiceError",
+    "Voices",
     "WeightsError",
     "Word",
     "as_samples",
     "check_options",
     "checked_targets",
+    "fetch_voice",
     "finished",
     "from_mapping",
     "language_code",
     "language_names",
     "list_models",
     "list_translators",
+    "list_voices",
     "load_model",
     "open_translator",
+    "open_voices",
     "option",
     "option_of",
     "read_toml",

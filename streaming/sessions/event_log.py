@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from itertools import islice
 
 from simul_whisper import SimulWhisperError
-from streaming.events import Draft, Ended, Event, Failed, Recognised, Translation, TranslationDraft, TranslationSkipped
+from streaming.events import (
+    Draft,
+    Ended,
+    Event,
+    Failed,
+    Recognised,
+    SpeechSkipped,
+    Spoken,
+    Translation,
+    TranslationDraft,
+    TranslationSkipped,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +44,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class EventFilter:
-    """What a reader wants to read. targets: languages of translations; None: all that there are."""
+    """What a reader wants to read. targets: languages of translations; None: all that there are. speech: sound, too."""
 
     drafts: bool = True
     targets: frozenset[str] | None = None
+    speech: bool = False
 
     def wants(self, event: Event) -> bool:
         if isinstance(event, Draft | TranslationDraft) and not self.drafts:
+            return False
+        if isinstance(event, Spoken | SpeechSkipped) and not self.speech:
             return False
         if isinstance(event, Translation | TranslationDraft | TranslationSkipped):
             return self.targets is None or event.target in self.targets
