@@ -33,7 +33,19 @@ _RUNS = (
 )  # fmt: skip
 _IDS = {phoneme: first + n for first, run in _RUNS for n, phoneme in enumerate(run)}
 # Diphthongs and affricates are one letter each in what Kokoro was trained on.
-_JOINED = {"c\u0327": "ç", "eɪ": "A", "aɪ": "I", "oʊ": "O", "əʊ": "Q", "aʊ": "W", "ɔɪ": "Y", "dʒ": "ʤ", "tʃ": "ʧ", "ts": "ʦ", "dz": "ʣ"}
+_JOINED = {
+    "c\u0327": "ç",
+    "eɪ": "A",
+    "aɪ": "I",
+    "oʊ": "O",
+    "əʊ": "Q",
+    "aʊ": "W",
+    "ɔɪ": "Y",
+    "dʒ": "ʤ",
+    "tʃ": "ʧ",
+    "ts": "ʦ",
+    "dz": "ʣ",
+}
 _MOST_PHONEMES = STYLE_SHAPE[0] - 1
 
 

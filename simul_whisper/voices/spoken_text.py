@@ -55,9 +55,7 @@ def speakable(text: str, language: str) -> str:
     if len(text) > MOST_CHARACTERS:
         raise VoiceError(f"got a text of {len(text)} characters, expected at most {MOST_CHARACTERS}")
     plain = unicodedata.normalize("NFC", _EMOJI_MARKS.sub("", text))
-    plain = "".join(
-        each if unicodedata.category(each) not in _SIGNS or each in _KEPT else " " for each in plain
-    )
+    plain = "".join(each if unicodedata.category(each) not in _SIGNS or each in _KEPT else " " for each in plain)
     if not any(map(str.isalnum, plain)):
         return ""
     kept = re.sub(r"[^\W\d_]+", lambda word: word.group() if _is_written(word.group(), language) else "", plain)
