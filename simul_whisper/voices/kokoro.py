@@ -1,9 +1,9 @@
 """Kokoro-82M: one ONNX file for eight languages, of which six are read by espeak-ng, and a style for each speaker.
 
-https://huggingface.co/hexgrad/Kokoro-82M. Styles: float32 (510, 256), a vector for each number of phonemes.
+https://huggingface.co/hexgrad/Kokoro-82M
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,11 @@ from simul_whisper.languages import language_names
 from simul_whisper.voices.espeak import Espeak
 from simul_whisper.voices.reading import check_speed, instead_of, phrases_read, trimmed
 from simul_whisper.voices.runner import Runner
+from simul_whisper.voices.styles import BRITISH, LANGUAGES, STYLE_SHAPE, Style, speaker_of
 
 RATE = 24_000
-STYLE_SHAPE = 510, 256
-ESPEAK_VOICES = {"en": "en-us", "es": "es", "fr": "fr-fr", "hi": "hi", "it": "it", "pt": "pt-br"}
-"""Whisper's code -> what reads it. Japanese and Chinese, which it speaks too, espeak-ng does not read well enough."""
-_LETTERS = {"en": "ab", "es": "e", "fr": "f", "hi": "h", "it": "i", "pt": "p"}
-"""What the names of a language's speakers begin with; those of British English with b."""
-_BRITISH = "b", "en-gb"
+_ESPEAK_VOICES = {"en": "en-us", "es": "es", "fr": "fr-fr", "hi": "hi", "it": "it", "pt": "pt-br"}
+_BRITISH_ENGLISH = "en-gb"
 
 # The number of each phoneme: runs of neighbours, and where they begin.
 _RUNS = (
@@ -46,18 +43,18 @@ _JOINED = {
     "ts": "ʦ",
     "dz": "ʣ",
 }
-_MOST_PHONEMES = STYLE_SHAPE[0] - 1
+_MOST_PHONEMES = STYLE_SHAPE[0] - 1  # and what stands at both ends
 
 
 class KokoroVoice:
     """model: the ONNX file. styles: of each speaker, by its name, float32 (510, 256).
 
-    speaker: the name of the one who speaks all languages; empty for the first of each language.
+    speaker: the name of the one who speaks all languages, some with an accent; empty for one of each language's own.
+    name: what it is called in errors. Raises ConfigError for an unknown speaker, BackendError without espeak-ng,
+    WeightsError for another kind of model.
     """
 
-    def __init__(
-        self, model: bytes, styles: Mapping[str, NDArray[np.float32]], speaker: str = "", name: str = "kokoro"
-    ) -> None:
+    def __init__(self, model: bytes, styles: Mapping[str, Style], speaker: str = "", name: str = "kokoro") -> None:
         if speaker and speaker not in styles:
             raise ConfigError(f"got speaker {shown(speaker)} of {name}, expected one of {', '.join(sorted(styles))}")
         self._name = f"{name}:{speaker}" if speaker else name
@@ -66,10 +63,9 @@ class KokoroVoice:
         self._tokens = next((each for each in ("tokens", "input_ids") if each in inputs), "")
         if not self._tokens or not {"style", "speed"} <= inputs.keys():
             raise WeightsError(f"{name}: got the inputs {shown(sorted(inputs))}, expected tokens, style and speed")
-        self._styles = {each: styles[speaker or _speaker(each, styles)] for each in ESPEAK_VOICES}
-        is_british = speaker.startswith(_BRITISH[0])
-        voices = ESPEAK_VOICES | ({"en": _BRITISH[1]} if is_british else {})
-        self._espeaks = {language: Espeak(voice) for language, voice in voices.items()}
+        chosen = {each: speaker or speaker_of(each, styles) for each in LANGUAGES}
+        self._styles = {language: styles[each] for language, each in chosen.items() if each}
+        self._espeaks = {language: _espeak(language, chosen[language]) for language in self._styles}
 
     @property
     def description(self) -> str:
@@ -81,11 +77,11 @@ class KokoroVoice:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        return tuple(ESPEAK_VOICES)
+        return tuple(self._styles)
 
     def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
-        if language not in ESPEAK_VOICES:
-            names = ", ".join(language_names(ESPEAK_VOICES).values())
+        if language not in self._styles:
+            names = ", ".join(language_names(self._styles).values())
             raise VoiceError(f"{self._name} speaks {names}, got a text in {language}")
         check_speed(speed)
         for phrase in phrases_read(text, language, self._espeaks[language].phonemes, _MOST_PHONEMES):
@@ -110,6 +106,6 @@ def phoneme_ids(phonemes: str) -> list[int]:
     return [_IDS[each] for each in known] if any(map(str.isalpha, known)) else []
 
 
-def _speaker(language: str, styles: Mapping[str, Any]) -> str:
-    """Return the first speaker of a language; where there is none, the first at all."""
-    return min(styles, key=lambda name: (not name.startswith(tuple(_LETTERS[language])), name != "af_heart", name))
+def _espeak(language: str, speaker: str | None) -> Espeak:
+    is_british = language == "en" and (speaker or "").startswith(BRITISH)
+    return Espeak(_BRITISH_ENGLISH if is_british else _ESPEAK_VOICES[language])

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.translators.sentences import sentences
@@ -17,6 +18,9 @@ _CLOSERS = "\"'”’»)]」』）】"
 _END = re.compile(
     rf"(?:[.,;:!?…،؛؟।]+[{re.escape(_CLOSERS)}]*(?=\s)|\s[–—-]+(?=\s)|—+|[、。，；：！？]+[{re.escape(_CLOSERS)}]*)\s*"
 )
+# Where "3." is the third, which ends no sentence.
+_WITH_ORDINALS = frozenset("bs cs da de et fi fo hr hu is lv nn no pl sk sl sr tr".split())
+_ORDINAL = re.compile(r"\b\d{1,3}\.\s*$")
 # Of scripts without spaces, these take two or three letters of the others.
 _WIDE = 3
 
@@ -26,9 +30,19 @@ def phrases(text: str, language: str) -> list[str]:
     without_spaces = language in LANGUAGES_WITHOUT_SPACES
     scale = _WIDE if without_spaces else 1
     found = list[str]()
-    for sentence in sentences(language, text):
+    for sentence in _sentences(text, language):
         for phrase in _joined(_clauses(sentence), _LEAST_CHARACTERS // scale):
             found.extend(_bounded(phrase, MOST_CHARACTERS // scale, without_spaces))
+    return found
+
+
+def _sentences(text: str, language: str) -> list[str]:
+    found = list[str]()
+    for sentence in sentences(language, text):
+        if found and language in _WITH_ORDINALS and _ORDINAL.search(found[-1]):
+            found[-1] += sentence
+        else:
+            found.append(sentence)
     return found
 
 
@@ -36,7 +50,7 @@ def _clauses(sentence: str) -> list[str]:
     """Cut after commas and the like; a full stop within a sentence belongs to an abbreviation."""
     ends = [each.end() for each in _END.finditer(sentence) if not each.group().startswith(".")]
     cuts = [0, *ends, len(sentence)]
-    return [sentence[start:end] for start, end in zip(cuts, cuts[1:], strict=False) if start < end]
+    return [sentence[start:end] for start, end in pairwise(cuts) if start < end]
 
 
 def _joined(clauses: list[str], least: int) -> list[str]:
@@ -65,7 +79,7 @@ def _bounded(phrase: str, most: int, without_spaces: bool) -> list[str]:
         if cut is None:
             break
         cuts.append(cut)
-    return [phrase[start:end] for start, end in zip(cuts, [*cuts[1:], len(phrase)], strict=True)]
+    return [phrase[start:end] for start, end in pairwise([*cuts, len(phrase)])]
 
 
 def _word_ends(text: str, without_spaces: bool) -> Iterator[int]:

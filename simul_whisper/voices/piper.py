@@ -3,50 +3,28 @@
 The front of the graph, from phonemes to features, runs in ONNX Runtime; a vocoder makes sound of the features.
 """
 
-import math
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper.errors import ConfigError, VocoderError, VoiceError, WeightsError
-from simul_whisper.foreign_files import one_line, read_json, shown
-from simul_whisper.languages import language_code
+from simul_whisper.errors import ConfigError, VocoderError, VoiceError
+from simul_whisper.foreign_files import one_line, shown
 from simul_whisper.vocoders import AudioVocoder
 from simul_whisper.vocoders.voice_file import SplitVoice
 from simul_whisper.voices.espeak import Espeak
+from simul_whisper.voices.piper_settings import BETWEEN, END, START, PiperSettings, read_settings, settings_path
 from simul_whisper.voices.reading import check_speed, instead_of, phrases_read, trimmed
 from simul_whisper.voices.runner import Runner
 
-_START, _END, _BETWEEN = "^", "$", "_"
-_MOST_SYMBOLS, _MOST_IDS, _MOST_ID, _MOST_SPEAKERS = 4096, 8, 1 << 16, 1 << 16
 # What a front takes at once, which is as long as two phrases are at most; its memory grows with the square of it.
 _MOST_PHONEMES = 400
 _MOST_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class PiperSettings:
-    """What an .onnx.json says.
-
-    ids: of each phoneme. replaced: phonemes that are spoken as others. espeak_voice: None where letters themselves are
-    the phonemes. length: of its speech, as a multiple; noise, noise_of_lengths: how much chance there is in it.
-    speakers: their numbers by name; empty where there is one.
-    """
-
-    language: str
-    ids: Mapping[str, tuple[int, ...]]
-    replaced: Mapping[str, tuple[str, ...]]
-    espeak_voice: str | None
-    noise: float
-    length: float
-    noise_of_lengths: float
-    n_speakers: int
-    speakers: Mapping[str, int]
+# The front rounds the length of each phoneme up to whole frames, which makes this share of what is said at speed 1.
+_ROUNDED_UP = 0.23
 
 
 class PiperVoice:
@@ -98,12 +76,13 @@ class PiperVoice:
         found = [known[each] for one in replaced for each in instead_of(one, known)]
         if not any(each.isalpha() for one in replaced for each in instead_of(one, known)):
             return []
-        between = known[_BETWEEN]
-        return [*known[_START], *between, *(n for ids in found for n in (*ids, *between)), *known[_END]]
+        between = known[BETWEEN]
+        return [*known[START], *between, *(n for ids in found for n in (*ids, *between)), *known[END]]
 
     def _spoken(self, ids: list[int], speed: float) -> NDArray[np.float32]:
         settings = self._settings
-        scales = [settings.noise * self._chance, settings.length / speed, settings.noise_of_lengths * self._chance]
+        length = settings.length * (1 / speed - _ROUNDED_UP) / (1 - _ROUNDED_UP)
+        scales = [settings.noise * self._chance, length, settings.noise_of_lengths * self._chance]
         inputs: dict[str, NDArray[Any]] = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
@@ -125,76 +104,6 @@ def _letters(text: str) -> str:
     return unicodedata.normalize("NFD", text.casefold()).strip()
 
 
-def read_settings(path: Path) -> PiperSettings:
-    """Read the settings of a voice, its .onnx.json. Raises WeightsError."""
-    try:
-        return _settings(read_json(path))
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}; a Piper voice has its settings there") from error
-    except (ValueError, ConfigError) as error:
-        raise WeightsError(f"{path}: not the settings of a Piper voice: {one_line(error)}") from error
-
-
-def _settings(said: Any) -> PiperSettings:
-    kind = _of(said, "phoneme_type", str, "espeak")
-    if kind not in ("espeak", "text"):
-        raise ValueError(f"got phoneme_type = {shown(kind)}, expected espeak or text")
-    espeak_voice = _of(_of(said, "espeak", dict, {}), "voice", str, "")
-    code = _of(_of(said, "language", dict, {}), "code", str, espeak_voice)
-    scales = _of(said, "inference", dict, {})
-    n_speakers = _of(said, "num_speakers", int, 1)
-    speakers = _of(said, "speaker_id_map", dict, {})
-    ids = {name: _numbers(each) for name, each in _of(said, "phoneme_id_map", dict).items()}
-    if not all(ids.get(each) for each in (_START, _END, _BETWEEN)) or len(ids) > _MOST_SYMBOLS:
-        raise ValueError(f"got a phoneme_id_map of {len(ids)} symbols without ^, $ and _, or of far too many")
-    if not 1 <= n_speakers <= _MOST_SPEAKERS or len(speakers) > n_speakers:
-        raise ValueError(f"got num_speakers = {n_speakers} and {len(speakers)} names of speakers")
-    if not all(type(n) is int and 0 <= n < n_speakers for n in speakers.values()):
-        raise ValueError(f"got a speaker_id_map with other numbers than 0 to {n_speakers - 1}")
-    return PiperSettings(
-        language=language_code(code, may_be_auto=False),
-        ids=ids,
-        replaced={name: _texts(each) for name, each in _of(said, "phoneme_map", dict, {}).items()},
-        espeak_voice=espeak_voice if kind == "espeak" else None,
-        noise=_scale(scales, "noise_scale", 0.667, 0),
-        length=_scale(scales, "length_scale", 1.0, 0.1),
-        noise_of_lengths=_scale(scales, "noise_w", 0.8, 0),
-        n_speakers=n_speakers,
-        speakers=speakers,
-    )
-
-
-def _of(said: Any, name: str, kind: type, default: Any = None) -> Any:
-    """Return a value of an object. Raises ValueError where it has another type, or is missing without a default."""
-    found = said.get(name, default) if isinstance(said, dict) else None
-    if found is None and default is not None:
-        return default
-    if type(found) is not kind:
-        raise ValueError(f"got {name} = {shown(found)}, expected {kind.__name__}")
-    return found
-
-
-def _scale(scales: Mapping[str, Any], name: str, default: float, low: float) -> float:
-    found = scales.get(name, default)
-    if type(found) not in (int, float) or not math.isfinite(found) or not low <= found <= 10:
-        raise ValueError(f"got {name} = {shown(found)}, expected a number from {low:g} to 10")
-    return float(found)
-
-
-def _numbers(said: Any) -> tuple[int, ...]:
-    is_list = isinstance(said, list) and len(said) <= _MOST_IDS
-    if not is_list or not all(type(each) is int and 0 <= each < _MOST_ID for each in said):
-        raise ValueError(f"got {shown(said)} in phoneme_id_map, expected a list of few numbers")
-    return tuple(said)
-
-
-def _texts(said: Any) -> tuple[str, ...]:
-    is_list = isinstance(said, list) and len(said) <= _MOST_IDS
-    if not is_list or not all(isinstance(each, str) and len(each) <= _MOST_IDS for each in said):
-        raise ValueError(f"got {shown(said)} in phoneme_map, expected a list of few phonemes")
-    return tuple(said)
-
-
 def open_piper(
     path: Path, vocoder_of: Callable[[Path, SplitVoice], AudioVocoder], speaker: str = "", *, chance: float = 1.0
 ) -> PiperVoice:
@@ -207,10 +116,18 @@ def open_piper(
     # Here, because it brings in a library that settings and names do without.
     from simul_whisper.vocoders.voice_file import split_voice
 
-    settings = read_settings(path.with_name(f"{path.name}.json"))
-    n = settings.speakers.get(speaker, int(speaker) if speaker.isdecimal() and len(speaker) < 6 else 0)
-    if (speaker and speaker not in settings.speakers and not speaker.isdecimal()) or n >= settings.n_speakers:
+    settings = read_settings(settings_path(path))
+    n = _number_of(speaker, settings)
+    if n is None:
         names = ", ".join(settings.speakers) or f"0 to {settings.n_speakers - 1}"
         raise ConfigError(f"got speaker {shown(speaker)} of {path.name}, expected one of {one_line(names)}")
     parts = split_voice(path)
     return PiperVoice(path.stem, settings, parts, vocoder_of(path, parts), speaker=n, chance=chance)
+
+
+def _number_of(speaker: str, settings: PiperSettings) -> int | None:
+    """Return the number of a speaker, who may be given by it; None for one that there is not."""
+    if not speaker or speaker in settings.speakers:
+        return settings.speakers.get(speaker, 0)
+    is_number = speaker.isdecimal() and len(speaker) <= len(str(settings.n_speakers))
+    return int(speaker) if is_number and int(speaker) < settings.n_speakers else None
