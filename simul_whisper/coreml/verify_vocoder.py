@@ -1,4 +1,4 @@
-"""A package of a vocoder against ONNX Runtime, which runs the voice's own graph: the numbers, and what Whisper hears."""
+"""A vocoder's package against ONNX Runtime, which runs the voice's own graph: the numbers, and what Whisper hears."""
 
 from collections.abc import Sequence
 from dataclasses import replace

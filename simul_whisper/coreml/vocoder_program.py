@@ -48,9 +48,9 @@ def program_frames(vocoder: HifiGan) -> int:
 
 
 def build(vocoder: HifiGan, conversion: Conversion, progress: ProgressHandler = silent) -> Any:
-    """Return a coremltools MLModel of the vocoder, which nothing has loaded or compiled; its interface is `interface`'s.
+    """Return a coremltools MLModel of the vocoder, which nothing has loaded or compiled.
 
-    Raises ConfigError as `program_frames` does.
+    `interface` says what it takes and gives. Raises ConfigError as `program_frames` does.
     """
     program = _Network(vocoder, conversion, progress).program(program_frames(vocoder))
     progress(Progress(Stage.CONVERTING, "the vocoder"))

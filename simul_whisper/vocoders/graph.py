@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from simul_whisper.vocoders.hifigan import Block, Convolution, HifiGan, StageOfVocoder, Unit, Upsampling
 
-# The largest Piper voices have 4 stages of 3 blocks, of 3 units, of 2 convolutions.
-_MOST_PARTS = 8
+# The largest Piper voices have 14 million weights, 4 stages of 3 blocks, of 3 units, of 2 convolutions.
+_MOST_PARTS, _MOST_PARAMETERS = 8, 1 << 26
 _MOST_CHANNELS, _MOST_KERNEL, _MOST_DILATION, _MOST_STRIDE, _MOST_HOP = 4096, 64, 64, 64, 4096
 
 
@@ -37,13 +37,18 @@ class Found:
 
 def find_hifigan(graph: Graph, rate: int) -> Found:
     """Return the vocoder of a voice. Raises ValueError when there is none, or another kind of vocoder."""
-    last = [n for n in range(len(graph.nodes)) if graph.nodes[n].op_type == "Tanh"]
-    for n in reversed(last):
-        finder = _Finder(graph)
-        post = finder.producer(graph.nodes[n].input[0], "Conv")
-        if post is not None and finder.weight(post).shape[0] == 1:
+    finder = _Finder(graph)
+    ends = [n for n, node in enumerate(graph.nodes) if node.op_type == "Tanh" and finder.is_of_convolution(node)]
+    for n in ends[: -_MOST_PARTS - 1 : -1]:
+        try:
             return finder.found(n, rate)
+        except _NotTheEndError:
+            continue
     raise ValueError("no tanh of a convolution to one channel, which is where a HiFi-GAN ends")
+
+
+class _NotTheEndError(Exception):
+    """What was taken for the end of the vocoder is in the middle of something else."""
 
 
 @dataclass
@@ -53,14 +58,17 @@ class _Finder:
     graph: Graph
     _producers: dict[str, int] = field(default_factory=dict)
     _used: set[int] = field(default_factory=set)
+    _n_parameters: int = 0
 
     def __post_init__(self) -> None:
         for n, node in enumerate(self.graph.nodes):
             self._producers |= dict.fromkeys(node.output, n)
 
     def found(self, last: int, rate: int) -> Found:
-        self._used.add(last)
+        self._used = {last}
         post, name = self._convolution(self.graph.nodes[last].input[0])
+        if post.weight.shape[0] != 1:
+            raise _NotTheEndError
         stages = list[StageOfVocoder]()
         while (inner := self._blocks_of_mean(name)) is not None:
             stage, name = self._stage(inner)
@@ -73,6 +81,9 @@ class _Finder:
         vocoder = HifiGan(pre, tuple(stages), post, rate)
         _check(vocoder)
         return Found(vocoder, frozenset(self._used), name, self.graph.nodes[last].output[0])
+
+    def is_of_convolution(self, node: Any) -> bool:
+        return len(node.input) == 1 and self.producer(node.input[0], "Conv") is not None
 
     # Parts, from the back
 
@@ -184,6 +195,9 @@ class _Finder:
         weight = self._constant(node.input[1]) if len(node.input) > 1 else np.zeros(0, np.float32)
         is_known = weight.ndim == 3 and 0 < weight.shape[2] <= _MOST_KERNEL
         _require(is_known and 0 < min(weight.shape) <= max(weight.shape) <= _MOST_CHANNELS, f"weights {weight.shape}")
+        # One that is stored once may be named often.
+        self._n_parameters += weight.size
+        _require(self._n_parameters <= _MOST_PARAMETERS, f"more than {_MOST_PARAMETERS} weights")
         _require(bool(np.isfinite(weight).all()), "weights that are no numbers")
         return weight
 

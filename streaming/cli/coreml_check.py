@@ -25,8 +25,8 @@ _ABOUT_VERIFY = (
     "Compare a package with MLX's encoder or decoder on real speech: the features, or logits and attention of 50 "
     "tokens, and the streamed text. On a Mac the package runs in Core ML, elsewhere in our own runtime, which rounds "
     "as float16 does; a decoder in float16 is then computed in float32 too. The exit status is 1 below 100 dB in "
-    "float32 or 60 dB in float16; compressed weights are measured only. A vocoder is compared with ONNX Runtime on what "
-    "its voice says, and with what Whisper hears of it; there the bounds are 60 and 35 dB."
+    "float32 or 60 dB in float16; compressed weights are measured only. A vocoder is compared with ONNX Runtime: what its "
+    "voice says, and what Whisper hears of it; there the bounds are 60 and 35 dB."
 )
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -224,3 +224,34 @@ def test_the_operators_of_gpus_say_what_those_of_cpus_say(
     of_cpus = MlxVocoder(voice.vocoder, "cpu").decode(features)
     monkeypatch.setattr("simul_whisper.vocoders.mlx._Products", mlx._Convolutions)
     np.testing.assert_allclose(MlxVocoder(voice.vocoder, "cpu").decode(features), of_cpus, rtol=0, atol=1e-5)
+
+
+@dataclass
+class Busy:
+    """A vocoder that, while it decodes, lets another thread come, and notes whether it got in."""
+
+    vocoder: FallbackVocoder | None = None
+    description: str = "busy"
+    rate: int = 16_000
+    n_inside: int = 0
+    most_inside: int = 0
+    others: list[Thread] = field(default_factory=list)
+
+    def decode(self, features: VocoderFeatures) -> Samples:
+        self.n_inside += 1
+        self.most_inside = max(self.most_inside, self.n_inside)
+        if not self.others:
+            assert self.vocoder is not None
+            self.others.append(Thread(target=self.vocoder.decode, args=(features,)))
+            self.others[0].start()
+            self.others[0].join(0.05)
+        self.n_inside -= 1
+        return features[:, 0]
+
+
+def test_one_thread_at_a_time_decodes(features: VocoderFeatures) -> None:
+    busy = Busy()
+    busy.vocoder = FallbackVocoder(16_000, BackendStatus("own"), lambda: busy)
+    busy.vocoder.decode(features)
+    busy.others[0].join()
+    assert busy.most_inside == 1
