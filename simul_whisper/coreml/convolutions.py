@@ -59,7 +59,7 @@ def conv_transpose(
     margins = _margins(pad_type, pad, lengths, kernel, strides)
     ends = (n - after for n, after in zip(lengths, margins[1::2], strict=True))
     inner = tuple(slice(before, end) for before, end in zip(margins[::2], ends, strict=True))
-    y = np.asarray(y[(slice(None), slice(None), *inner)]) + np.reshape(bias, (-1, *[1] * len(kernel)))
+    y = np.add(y[(slice(None), slice(None), *inner)], np.reshape(bias, (-1, *[1] * len(kernel))))
     if output_shape is not None and tuple(output_shape) != y.shape:
         raise ValueError(f"got output_shape {tuple(output_shape)}, expected {y.shape}")
     return y

@@ -39,7 +39,7 @@ def convert_model(
 ) -> tuple[Converted, ...]:
     """Load a model as `load_weights` does and convert its encoder, its decoder or both, in this order.
 
-    Of a voice, a path, the vocoder is converted. name: what the packages call the model; None for its own name. Raises
+    Of a Piper voice, a path or a name, the vocoder is converted. name: what the packages call the model; None for its own name. Raises
     ConfigError for a name that no file can have. Raises what `load_weights`, `convert`, `convert_decoder` and
     `convert_vocoder` raise; what is impossible before anything is written.
     """
@@ -48,7 +48,7 @@ def convert_model(
     if part in ("encoder", "vocoder") and alignment_heads is not None:
         raise ConfigError(f"alignment heads concern the decoder only; leave them out for {_NOUNS[part]}")
     if part == "vocoder":
-        voice = Path(name_or_path).expanduser()
+        voice = vocoder_package.voice_file(name_or_path)
         return (vocoder_package.convert_vocoder(voice, output_dir, conversion, progress, name or ""),)
     if part == "encoder":
         # A model without any can be converted too.

@@ -41,7 +41,7 @@ SAMPLES_BOUNDS_DB = {NumberType.FLOAT32: 60.0, NumberType.FLOAT16: 35.0}
 
 @dataclass(frozen=True)
 class Measured:
-    """what: features, logits, attention or samples. number_type: what they were computed in, which may not be the package's.
+    """what: features, logits, attention or samples. number_type: what they were computed in, not always the package's.
 
     bound_db: the least PSNR for that number type; None where there is no bound.
     """
@@ -64,7 +64,8 @@ class Verification:
     """What was found.
 
     part: "encoder", "decoder" or "vocoder". number_type: of the package. runtime: what ran it. reference_text, text:
-    streamed with the reference, MLX's or a vocoder's in ONNX Runtime, and with the package's. equal_words: share of words, 0 to 1.
+    streamed with MLX's, or from a vocoder's samples in ONNX Runtime, and with the package's. equal_words: share of
+    words, 0 to 1.
     """
 
     part: str

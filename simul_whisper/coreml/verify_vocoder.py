@@ -11,6 +11,7 @@ from scipy.signal import resample_poly
 from simul_whisper.audio import SAMPLE_RATE, Samples
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.contents import NumberType, contents
+from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.description import Description, describe
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.reference import REFERENCE, ReferenceRuntime
@@ -105,7 +106,7 @@ class _Recorder:
 
 def _check_origin(found: Description, vocoder: HifiGan, voice: Path) -> None:
     """Raise VocoderNotLoadedError for a package that says it was made from other weights."""
-    precision = "float32" if found.metadata.get("precision") == "float32" else "float16"
+    precision: Precision = "float32" if found.metadata.get("precision") == "float32" else "float16"
     said = found.metadata.get("vocoder_sha256")
     if said is not None and said != vocoder.digest(precision):
         raise VocoderNotLoadedError(f"{found.path}: belongs to another voice: made from other weights than {voice}")

@@ -10,9 +10,11 @@ from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import package_name
 from simul_whisper.coreml.writing import Converted
-from simul_whisper.errors import BackendError, ConfigError
+from simul_whisper.errors import BackendError, ConfigError, ModelNotFoundError
 from simul_whisper.progress import ProgressHandler, silent
+from simul_whisper.voices.catalog import list_voices
 
+_SUFFIX = ".onnx"
 _DESCRIPTION = "A voice's vocoder: frames of features in, samples out"
 
 
@@ -22,6 +24,19 @@ def check(conversion: Conversion) -> None:
         raise ConfigError(
             "attention, shapes and quantize do not concern a vocoder, which is small and has one shape; leave them out"
         )
+
+
+def voice_file(voice: str) -> Path:
+    """Return the file of a Piper voice that is given by its path, or by its name if it is installed.
+
+    Raises ModelNotFoundError.
+    """
+    places = {each.name: Path(each.location) for each in list_voices() if each.location.endswith(_SUFFIX)}
+    path = places.get(voice, Path(voice).expanduser())
+    if not path.is_file():
+        there = f", or one of {', '.join(places)}" if places else ""
+        raise ModelNotFoundError(f"{voice}: no such voice; expected the .onnx file of a Piper voice{there}")
+    return path
 
 
 def convert_vocoder(

@@ -45,7 +45,7 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a name, hub id or directory, as for transcribe --model; for a vocoder VOICE.onnx",
+        help="a name, hub id or directory, as for transcribe --model; for a vocoder a voice: VOICE.onnx, or its name",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(

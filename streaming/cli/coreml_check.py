@@ -13,6 +13,7 @@ from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.plan import planned
 from simul_whisper.coreml.runtime import AppleRuntime, default_runtime
 from simul_whisper.coreml.verify import Verification, is_vocoder, verify
+from simul_whisper.coreml.vocoder_package import voice_file
 from streaming.audio.files import read_audio
 from streaming.cli.coreml_plan import plan_lines
 from streaming.cli.options import ProgressBar, add_settings, config_from
@@ -25,8 +26,8 @@ _ABOUT_VERIFY = (
     "Compare a package with MLX's encoder or decoder on real speech: the features, or logits and attention of 50 "
     "tokens, and the streamed text. On a Mac the package runs in Core ML, elsewhere in our own runtime, which rounds "
     "as float16 does; a decoder in float16 is then computed in float32 too. The exit status is 1 below 100 dB in "
-    "float32 or 60 dB in float16; compressed weights are measured only. A vocoder is compared with ONNX Runtime: what its "
-    "voice says, and what Whisper hears of it; there the bounds are 60 and 35 dB."
+    "float32 or 60 dB in float16; compressed weights are measured only. A vocoder is compared with ONNX Runtime: what "
+    "its voice says, and what Whisper hears of it; there the bounds are 60 and 35 dB."
 )
 
 
@@ -34,7 +35,7 @@ def add_commands(commands: Any) -> None:
     verify_parser = commands.add_parser("verify", help="compare a package with MLX or ONNX", description=_ABOUT_VERIFY)
     verify_parser.add_argument("package", type=Path, metavar="PACKAGE", help="an .mlpackage; on a Mac also .mlmodelc")
     verify_parser.add_argument("--audio", type=Path, metavar="FILE", help="speech (default: a recording of the clone)")
-    verify_parser.add_argument("--voice", type=Path, metavar="FILE", help="of a vocoder: its voice, a Piper .onnx file")
+    verify_parser.add_argument("--voice", help="of a vocoder: its voice, by name or as a Piper .onnx file")
     verify_parser.add_argument("--text", default=_TEXT, help="of a vocoder: what the voice says (default: %(default)r)")
     add_settings(verify_parser)
     verify_parser.set_defaults(run=run_verify)
@@ -81,7 +82,7 @@ def _verified(options: argparse.Namespace, bar: ProgressBar) -> tuple[Verificati
     if not audio.exists():
         raise ConfigError(f"{audio}: no such recording; give --audio FILE with speech")
     if options.package.exists() and is_vocoder(describe(options.package)):
-        raise ConfigError(f"{options.package} is a vocoder; give --voice with the .onnx file of its voice")
+        raise ConfigError(f"{options.package} is a vocoder; give --voice with its voice, a name or an .onnx file")
     samples = read_audio(audio)
     found = verify(options.package, samples, config_from(options), progress=bar)
     return found, f"audio     {audio.name}, {len(samples) / SAMPLE_RATE:.1f} s"
@@ -93,8 +94,9 @@ def _verified_vocoder(options: argparse.Namespace, bar: ProgressBar) -> tuple[Ve
         from simul_whisper.coreml.verify_vocoder import verify_vocoder
     except ImportError as error:
         raise BackendError(f"voices cannot be used: {error}; pip install 'simul-whisper[voice]'") from error
-    found = verify_vocoder(options.package, options.voice, options.text, config_from(options), progress=bar)
-    return found, f"voice     {options.voice.name}: {options.text}"
+    voice = voice_file(options.voice)
+    found = verify_vocoder(options.package, voice, options.text, config_from(options), progress=bar)
+    return found, f"voice     {voice.stem}: {options.text}"
 
 
 def _text_lines(found: Verification) -> list[str]:
