@@ -55,11 +55,11 @@ def conv_transpose(
     steps = zip(x.shape[2:], kernel, strides, dilations, strict=True)
     lengths = [int((n - 1) * stride + (size - 1) * dilation + 1) for n, size, stride, dilation in steps]
     parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
-    y = np.concatenate([_spread(each, weights, lengths, strides, dilations) for each, weights in parts], axis=1)
+    whole = np.concatenate([_spread(each, weights, lengths, strides, dilations) for each, weights in parts], axis=1)
     margins = _margins(pad_type, pad, lengths, kernel, strides)
     ends = (n - after for n, after in zip(lengths, margins[1::2], strict=True))
     inner = tuple(slice(before, end) for before, end in zip(margins[::2], ends, strict=True))
-    y = np.add(y[(slice(None), slice(None), *inner)], np.reshape(bias, (-1, *[1] * len(kernel))))
+    y: Array = np.add(whole[(slice(None), slice(None), *inner)], np.reshape(bias, (-1, *[1] * len(kernel))))
     if output_shape is not None and tuple(output_shape) != y.shape:
         raise ValueError(f"got output_shape {tuple(output_shape)}, expected {y.shape}")
     return y

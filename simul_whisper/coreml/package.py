@@ -39,9 +39,9 @@ def convert_model(
 ) -> tuple[Converted, ...]:
     """Load a model as `load_weights` does and convert its encoder, its decoder or both, in this order.
 
-    Of a Piper voice, a path or a name, the vocoder is converted. name: what the packages call the model; None for its own name. Raises
-    ConfigError for a name that no file can have. Raises what `load_weights`, `convert`, `convert_decoder` and
-    `convert_vocoder` raise; what is impossible before anything is written.
+    Of a Piper voice, a path or a name, it is the vocoder. name: what the packages call the model; None for its own
+    name. Raises ConfigError for a name that no file can have. Raises what `load_weights`, `convert`, `convert_decoder`,
+    `voice_file` and `convert_vocoder` raise; what is impossible before anything is written.
     """
     if name is not None:
         check_name(name)

