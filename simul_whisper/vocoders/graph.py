@@ -147,7 +147,7 @@ class _Finder:
             raise ValueError("something else where a convolution is expected")
         node, weight = self.graph.nodes[n], self.weight(n)
         kernel, said = weight.shape[2], _attributes(node)
-        dilation = said.get("dilations", [1])[0]
+        dilation = _first(said.get("dilations", [1]))
         _require(kernel % 2 == 1 and 1 <= dilation <= _MOST_DILATION, f"a kernel of {kernel}, dilated by {dilation}")
         padding = (kernel - 1) // 2 * dilation
         expected = {"pads": [padding, padding], "strides": [1], "group": 1, "kernel_shape": [kernel]}
@@ -162,7 +162,7 @@ class _Finder:
             raise ValueError("a stage that does not begin with a transposed convolution")
         node, weight = self.graph.nodes[n], self.weight(n)
         kernel, said = weight.shape[2], _attributes(node)
-        stride = said.get("strides", [1])[0]
+        stride = _first(said.get("strides", [1]))
         is_known = 1 <= stride <= min(kernel, _MOST_STRIDE) and (kernel - stride) % 2 == 0
         _require(is_known, f"a transposed kernel of {kernel} by {stride}")
         padding = (kernel - stride) // 2
@@ -178,8 +178,8 @@ class _Finder:
         if n is None:
             return 1.0, name
         self._used.add(n)
-        slope = float(_attributes(self.graph.nodes[n]).get("alpha", 0.01))
-        _require(0 <= slope <= 1, f"a leaky ReLU of slope {slope}")
+        slope = _attributes(self.graph.nodes[n]).get("alpha", 0.01)
+        _require(isinstance(slope, float) and 0 <= slope <= 1, f"a leaky ReLU of slope {str(slope)[:40]}")
         return slope, self.graph.nodes[n].input[0]
 
     # Nodes and constants
@@ -202,7 +202,7 @@ class _Finder:
         return weight
 
     def _bias(self, node: Any, n_out: int) -> NDArray[np.float32]:
-        bias = self._constant(node.input[2]) if len(node.input) > 2 else np.zeros(n_out, np.float32)
+        bias = self._constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(n_out, np.float32)
         _require(bias.shape == (n_out,) and bool(np.isfinite(bias).all()), f"a bias {bias.shape} for {n_out} channels")
         return bias
 
@@ -230,16 +230,21 @@ def _said_constant(node: Any) -> NDArray[np.float32]:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    """Return the attributes of a node that are numbers or lists of whole numbers."""
-    kinds = {1: "f", 2: "i", 7: "ints"}
+    """Return the attributes of a node that are numbers, texts or lists of whole numbers."""
+    kinds = {1: "f", 2: "i", 3: "s", 7: "ints"}
     said = {each.name: getattr(each, kinds[each.type]) for each in node.attribute if each.type in kinds}
-    return {name: value if isinstance(value, int | float) else list(value) or [0] for name, value in said.items()}
+    return {name: value if isinstance(value, int | float | bytes) else [*value] for name, value in said.items()}
+
+
+def _first(said: Any) -> int:
+    """Return the first of a list that should have one whole number, 0 when it has none."""
+    return said[0] if isinstance(said, list) and said else 0
 
 
 def _check_attributes(said: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Raise ValueError where a node says something else."""
     missing = {"pads": [0, 0], "strides": [1], "dilations": [1], "group": 1, "output_padding": [0]}
-    for name, value in expected.items():
+    for name, value in {**expected, "auto_pad": b"NOTSET", "output_shape": None}.items():
         got = said.get(name, missing.get(name, value))
         _require(got == value, f"a convolution of {name} {str(got)[:40]}, expected {value}")
 

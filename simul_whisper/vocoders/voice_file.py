@@ -21,9 +21,10 @@ LEAST_RATE, MOST_RATE = 8_000, 48_000
 """Samples per second that a voice may have."""
 # The largest Piper voices take 115 MB.
 _MOST_BYTES = 512 << 20
-# All but the weights: 0.5 MB in the voices that there are. A message in memory may take fifty times its bytes.
-_MOST_STRUCTURE_BYTES = 4 << 20
-_MOST_PARTS = 1 << 15
+# All but the weights: 0.6 MB in the voices that there are. A message in memory may take a hundred times its bytes.
+_MOST_STRUCTURE_BYTES = 2 << 20
+# Voices have 3,000 nodes, of 16,000 fields.
+_MOST_PARTS, _MOST_FIELDS_OF_NODES = 1 << 15, 1 << 17
 # Fields of ModelProto, GraphProto and TensorProto.
 _IR_VERSION, _GRAPH, _OPSETS = 1, 7, 8
 _NODE, _NAME, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE = 1, 2, 5, 11, 12, 15
@@ -50,7 +51,7 @@ def split_voice(path: Path) -> SplitVoice:
 
     Raises VocoderNotLoadedError for what is no voice with a HiFi-GAN, UnsupportedSampleRateError.
     """
-    rate = _rate(path.with_name(path.name + ".json"))
+    rate = _rate(Path(f"{path}.json"))
     try:
         return _split(read_bytes(path, _MOST_BYTES), rate)
     except OSError as error:
@@ -103,6 +104,9 @@ class _VoiceFile:
         n_structure = graphs[0].end - graphs[0].start - sum(each.n_bytes for each in self._stored.values())
         if n_structure > _MOST_STRUCTURE_BYTES:
             raise ValueError(f"a graph of {n_structure} bytes without its weights")
+        n_fields = sum(1 for each in self._all(_NODE) for _ in fields(data, each.start, each.end))
+        if n_fields > _MOST_FIELDS_OF_NODES:
+            raise ValueError(f"nodes of {n_fields} fields")
         self.nodes = tuple(onnx.NodeProto.FromString(bytes(self._bytes(each))) for each in self._all(_NODE))
         self.weights: Mapping[str, NDArray[np.float32]] = _Weights(self._stored)
         _check_nothing_outside(self.nodes)
@@ -167,7 +171,8 @@ class _Stored:
         self._data, self._dims, self._type = data, list[int](), 0
         self._raw: Field | None = None
         for n, each in enumerate(fields(data, field.start, field.end)):
-            if each.number in (_EXTERNAL, _LOCATION) or n > 64:
+            is_outside = each.number == _EXTERNAL or (each.number == _LOCATION and each.value)
+            if is_outside or n > 64:
                 raise ValueError("weights outside the file, or in a form that Piper voices do not have")
             if each.number == _DIMS:
                 self._dims += [each.value] if each.kind == VARINT else list(_packed(data, each))
