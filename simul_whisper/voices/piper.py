@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from simul_whisper.errors import ConfigError, VocoderError, VoiceError
 from simul_whisper.foreign_files import one_line, shown
 from simul_whisper.vocoders import AudioVocoder
-from simul_whisper.vocoders.voice_file import SplitVoice
+from simul_whisper.vocoders.voice_file import SplitVoice, split_voice
 from simul_whisper.voices.espeak import Espeak
 from simul_whisper.voices.piper_settings import BETWEEN, END, START, PiperSettings, read_settings, settings_path
 from simul_whisper.voices.reading import check_speed, instead_of, phrases_read, trimmed
@@ -65,19 +65,18 @@ class PiperVoice:
         check_speed(speed)
         phonemes = self._espeak.phonemes if self._espeak else _letters
         for phrase in phrases_read(text, language, phonemes, _MOST_PHONEMES):
-            ids = self._ids(phrase)
-            if ids:
+            if ids := self._ids(phrase):
                 yield self._spoken(ids, speed)
 
     def _ids(self, phonemes: str) -> list[int]:
         """Return the numbers of phonemes, with those of start, end and what stands between; none for no known ones."""
         known = self._settings.ids
-        replaced = [each for one in phonemes for each in self._settings.replaced.get(one, (one,))]
-        found = [known[each] for one in replaced for each in instead_of(one, known)]
-        if not any(each.isalpha() for one in replaced for each in instead_of(one, known)):
+        replaced = (each for one in phonemes for each in self._settings.replaced.get(one, (one,)))
+        said = [each for one in replaced for each in instead_of(one, known)]
+        if not any(map(str.isalpha, said)):
             return []
         between = known[BETWEEN]
-        return [*known[START], *between, *(n for ids in found for n in (*ids, *between)), *known[END]]
+        return [*known[START], *between, *(n for each in said for n in (*known[each], *between)), *known[END]]
 
     def _spoken(self, ids: list[int], speed: float) -> NDArray[np.float32]:
         settings = self._settings
@@ -113,9 +112,6 @@ def open_piper(
     every time. Raises ConfigError for a speaker that it has not, BackendError without espeak-ng, ModelError and
     VocoderError.
     """
-    # Here, because it brings in a library that settings and names do without.
-    from simul_whisper.vocoders.voice_file import split_voice
-
     settings = read_settings(settings_path(path))
     n = _number_of(speaker, settings)
     if n is None:

@@ -49,7 +49,9 @@ def check_speed(speed: float) -> None:
 
 
 def trimmed(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Return samples within [-1, 1], with little silence at both ends."""
+    """Return samples within [-1, 1], with little silence at both ends. Raises VoiceError for what is no sound."""
+    if not np.isfinite(samples).all():
+        raise VoiceError("the voice gave samples that are NaN or infinite")
     heard = np.flatnonzero(np.abs(samples) > _SILENT)
     if not len(heard):
         return np.zeros(0, np.float32)

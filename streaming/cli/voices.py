@@ -1,4 +1,4 @@
-"""`simul-whisper voices`: what can speak, in which languages and under which licence; fetches what pip cannot install."""
+"""`simul-whisper voices`: what can speak, in which languages, under which licence; fetches what pip cannot install."""
 
 import argparse
 

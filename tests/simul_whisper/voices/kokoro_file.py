@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from simul_whisper.voices.styles import STYLE_SHAPE
@@ -32,7 +31,8 @@ def echo_model(tokens: str = "tokens", style: str = "style") -> bytes:
     output = helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["m"])
     graph = helper.make_graph(nodes, "echo", inputs, [output], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
-    return onnx.ModelProto.SerializeToString(made)
+    content: bytes = made.SerializeToString()
+    return content
 
 
 def numbered_style(number: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -102,10 +102,13 @@ def test_a_voice_of_the_folder_has_its_files_name(home: Path) -> None:
     assert (entry.languages, entry.location, entry.is_installed) == (("de",), str(path), True)
 
 
+@needs_espeak
 @needs_joe
 def test_what_is_damaged_in_the_folder_is_no_voice(home: Path) -> None:
     put_german_voice(home).with_name("de_DE-otto-medium.onnx.json").write_text("{", "utf-8")
     assert "de_DE-otto-medium" not in [entry.name for entry in list_voices()]
+    with pytest.raises(WeightsError, match=r"de_DE-otto-medium\.onnx\.json: not the settings of a Piper voice"):
+        open_voices(SpeechConfig(voice="de_DE-otto-medium"))
 
 
 @needs_espeak
@@ -114,6 +117,9 @@ def test_what_is_damaged_in_the_folder_is_no_voice(home: Path) -> None:
     [
         ("nobody", ConfigError, "got voice 'nobody', expected auto, .*joe"),
         ("/none/there.onnx", ModelNotFoundError, "no such file"),
+        ("~nobody_of_that_name/x.onnx", ModelNotFoundError, "cannot be opened"),
+        ("x" * 5_000 + ".onnx", ModelNotFoundError, "cannot be opened"),
+        ("../../etc/passwd", ConfigError, "got voice"),
         ("joe:bob", ConfigError, "got speaker 'bob' of joe, which has only one"),
         ("a\x1b[31m", ConfigError, r"got voice 'a\\x1b"),
     ],

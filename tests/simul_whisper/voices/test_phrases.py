@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 
 from simul_whisper.voices.phrases import MOST_CHARACTERS, phrases
 
-WORDS = st.sampled_from(
-    "a house of cards, Dr. Smith; 1,000 10 000 3.5 10:30 e.g. well-known: “yes,” no! (perhaps) — and, so? Really…".split(
-        " "
-    )
-    + ["\n", "  "]
+TEXT = (
+    "a house of cards, Dr. Smith; 1,000 10 000 3.5 10:30 e.g. well-known: “yes,” no! (perhaps) — and, so? Really… \n \t"
 )
+WORDS = st.sampled_from(TEXT.split(" "))
 WIDE = st.sampled_from(["今日", "は", "、", "。", "カラオケ", "2026", "年", "abc", "！", "「", "」", " "])
 
 

@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "phoneme_id_map": {"_": [0], "^": [1], "$": [2], " ": [3], "a": [4]},
     "language": {"code": "en_GB"},
 }
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 10**400, float("nan"), 1e308, "", "../../x", "x" * 5000, [], {}, [[]], [10**9], {"": {}}]
 )
 needs_voice = pytest.mark.skipif(
