@@ -46,7 +46,7 @@ def verify_vocoder(
     VocoderError for a package that is no vocoder or another voice's.
     """
     runtime = runtime or default_runtime() or REFERENCE
-    found, number_type = describe(package), contents(package).number_type
+    found, number_type, units = describe(package), contents(package).number_type, config.coreml_compute_units
     opened = list[_Recorder]()
 
     def recorder(_: Path, parts: SplitVoice) -> AudioVocoder:
@@ -61,25 +61,19 @@ def verify_vocoder(
     if not list(speaker.speak(text, language)):
         raise ConfigError("there is nothing to be spoken in the text; give --text with a sentence")
 
-    def compared(with_runtime: CoreMLRuntime, computed: NumberType) -> tuple[Measured, list[Samples]]:
-        model = open_model(with_runtime, package, config.coreml_compute_units)
-        vocoder = CoreMLVocoder(model, found, recorded.vocoder, config.coreml_compute_units)
-        samples = [vocoder.decode(each) for each in recorded.features]
-        likeness = parity(np.concatenate(samples), np.concatenate(recorded.samples))
-        return Measured("samples", computed, likeness), samples
-
-    first, own = compared(runtime, number_type)
+    first, own = _compared(found, recorded, runtime, units, number_type)
     measured = [first]
     if number_type is NumberType.FLOAT16 and isinstance(runtime, ReferenceRuntime):
         progress(Progress(Stage.CHECKING, "the same, computed in float32"))
-        measured.append(compared(ReferenceRuntime(float16=False), NumberType.FLOAT32)[0])
+        precise = ReferenceRuntime(float16=False)
+        measured.append(_compared(found, recorded, precise, units, NumberType.FLOAT32)[0])
     progress(Progress(Stage.CHECKING, "what Whisper hears"))
     config = replace(config, language=language) if config.language == "auto" else config
     model = load_model(config.validated(), progress)
     texts = [streamed_text(_heard(each, recorded.rate), model, config) for each in (recorded.samples, own)]
     return Verification(
         part="vocoder",
-        runtime=runtime_name(runtime, config.coreml_compute_units),
+        runtime=runtime_name(runtime, units),
         number_type=number_type,
         measured=tuple(measured),
         reference_text=texts[0],
@@ -102,6 +96,17 @@ class _Recorder:
         self.features.append(features)
         self.samples.append(samples)
         return samples
+
+
+def _compared(
+    found: Description, recorded: _Recorder, runtime: CoreMLRuntime, compute_units: str, number_type: NumberType
+) -> tuple[Measured, list[Samples]]:
+    """Return how near a package is to what was recorded, and what it makes of each phrase."""
+    model = open_model(runtime, found.path, compute_units)
+    vocoder = CoreMLVocoder(model, found, recorded.vocoder, compute_units)
+    samples = [vocoder.decode(each) for each in recorded.features]
+    likeness = parity(np.concatenate(samples), np.concatenate(recorded.samples))
+    return Measured("samples", number_type, likeness), samples
 
 
 def _check_origin(found: Description, vocoder: HifiGan, voice: Path) -> None:

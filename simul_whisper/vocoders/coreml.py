@@ -16,6 +16,9 @@ from simul_whisper.vocoders import VocoderFeatures
 from simul_whisper.vocoders.hifigan import HifiGan
 from simul_whisper.vocoders.pieces import checked, in_pieces
 
+# Ours take 63 of a voice like `joe`; each prediction allocates all of them.
+_MOST_FRAMES = 1 << 14
+
 
 class CoreMLVocoder:
     """A voice's vocoder in Core ML.
@@ -73,10 +76,11 @@ def frames_of(description: Description, vocoder: HifiGan) -> int:
     if said != str(vocoder.rate):
         raise UnsupportedSampleRateError(f"{source}: got a vocoder of {said} Hz, expected {vocoder.rate}, the voice's")
     least, shape = 2 * vocoder.reach_frames + 1, given[FEATURES].shapes[0] if given[FEATURES].shapes else ()
-    is_known = len(shape) == 4 and shape == (1, vocoder.n_features, 1, shape[3]) and shape[3] >= least
+    is_known = len(shape) == 4 and shape == (1, vocoder.n_features, 1, shape[3])
+    is_known = is_known and least <= shape[3] <= _MOST_FRAMES
     if not is_known or given[INSIDE].shapes[:1] != ((1, 1, 1, shape[3]),):
         raise VocoderNotLoadedError(
             f"{source}: belongs to another voice: got features of {given[FEATURES].accepted}, expected "
-            f"(1, {vocoder.n_features}, 1, {least} or more)"
+            f"(1, {vocoder.n_features}, 1, {least} to {_MOST_FRAMES})"
         )
     return shape[3]
