@@ -136,7 +136,7 @@ class Preparation(Generic[Component, Answer]):
         """Raise CoreMLUnavailableError where waiting cannot help: without Core ML, or without any package to be had."""
         self._runtime()
         if self._find() is None and not self._may_fetch:
-            is_forbidden = is_on_hub(self.model) and self.download == "never"
+            is_forbidden = is_on_hub(self.model, self.kind.part) and self.download == "never"
             why = " here, and coreml_download is never" if is_forbidden else ""
             raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE + why)
 
@@ -193,12 +193,14 @@ class Preparation(Generic[Component, Answer]):
     def _candidates(self) -> list[Path]:
         """Return what may be the model's here, and last what was downloaded for it before."""
         found = local_packages(self.names, self.directory, self.kind.part)
-        downloaded = downloaded_package(self.model, part=self.kind.part) if is_on_hub(self.model) else None
+        downloaded = (
+            downloaded_package(self.model, part=self.kind.part) if is_on_hub(self.model, self.kind.part) else None
+        )
         return [*found, downloaded] if downloaded else found
 
     @property
     def _may_fetch(self) -> bool:
-        return self.download != "never" and is_on_hub(self.model)
+        return self.download != "never" and is_on_hub(self.model, self.kind.part)
 
     def _described(self, candidates: list[Path]) -> "tuple[Description, ...] | None":
         """Return the descriptions of the first one that can be read and belongs to the model."""

@@ -2,15 +2,23 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind, Preparation
+from simul_whisper.coreml.runtime import CoreMLRuntime, open_model
 from simul_whisper.errors import VocoderError
 from simul_whisper.fallback import BackendStatus, ChangingPart
 from simul_whisper.progress import ProgressHandler, Stage, silent
 from simul_whisper.vocoders import AudioVocoder, VocoderFeatures
+from simul_whisper.vocoders.hifigan import HifiGan
+
+if TYPE_CHECKING:
+    from simul_whisper.coreml.description import Description
 
 Samples = NDArray[np.float32]
 VocoderKind = Kind[AudioVocoder, Samples]
@@ -51,6 +59,26 @@ class FallbackVocoder(ChangingPart[AudioVocoder, Samples]):
                     raise
                 self.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)))
                 return self.load().decode(features)
+
+
+def coreml_vocoder(vocoder: HifiGan, compute_units: str) -> VocoderKind:
+    """Return how this vocoder runs in Core ML."""
+    from simul_whisper.vocoders.coreml import CoreMLVocoder, frames_of
+
+    def packages(found: "Description") -> "tuple[Description, ...]":
+        frames_of(found, vocoder)
+        return (found,)
+
+    def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> AudioVocoder:
+        return CoreMLVocoder(open_model(runtime, model, compute_units), found, vocoder, compute_units)
+
+    def trial() -> Callable[[AudioVocoder], Samples]:
+        return lambda tried: tried.decode(probe(vocoder.n_features))
+
+    def psnr_db(samples: Samples, reference: Samples) -> float:
+        return parity(samples, reference).psnr_db
+
+    return Kind("vocoder", packages, opened, vocoder.digest, trial, psnr_db, LEAST_DB, LEAST_DB_OF_UNKNOWN_ORIGIN)
 
 
 def probe(n_features: int) -> VocoderFeatures:

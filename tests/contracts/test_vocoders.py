@@ -1,6 +1,7 @@
 """What every vocoder keeps, whatever runs it: length, range, the same sound as the voice's own graph."""
 
 import math
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,11 @@ pytest.importorskip("onnxruntime", exc_type=ImportError)
 import onnxruntime
 
 from simul_whisper import ShapeConversionError, SpeechConfig, VocoderError, release_thread
+from simul_whisper.coreml.conversion import Conversion, Precision
+from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.vocoders import AudioVocoder, VocoderFeatures
 from simul_whisper.vocoders.choice import choose_vocoder
+from simul_whisper.vocoders.coreml import CoreMLVocoder
 from simul_whisper.vocoders.hifigan import HifiGan
 from simul_whisper.vocoders.mlx import MlxVocoder
 from simul_whisper.vocoders.onnx import OnnxVocoder
@@ -23,11 +27,28 @@ from simul_whisper.vocoders.pieces import PIECE_FRAMES
 from simul_whisper.vocoders.voice_file import SplitVoice, split_voice
 from tests.voice_files import Sizes, save_voice, voice_model
 
+
+def coreml(voice: SplitVoice, precision: Precision) -> AudioVocoder:
+    """The package that would be made of it, in the reference runtime."""
+    pytest.importorskip("coremltools", exc_type=ImportError)
+    from simul_whisper.coreml import layers, vocoder_program
+
+    model = vocoder_program.build(voice.vocoder, Conversion(precision=precision))
+    with tempfile.TemporaryDirectory() as folder:
+        model.user_defined_metadata["precision"] = precision
+        model.save(f"{folder}/vocoder.mlpackage")
+        layers.discard(model)
+        loaded = ReferenceModel(Path(folder, "vocoder.mlpackage"))
+    return CoreMLVocoder(loaded, loaded.description, voice.vocoder)
+
+
 VOCODERS: dict[str, Callable[[SplitVoice], AudioVocoder]] = {
     "onnx": lambda voice: OnnxVocoder(voice.vocoder, voice.reference),
     "mlx-float32": lambda voice: MlxVocoder(voice.vocoder, "cpu", "float32"),
     "mlx-float16": lambda voice: MlxVocoder(voice.vocoder, "cpu", "float16"),
     "mlx-default-device": lambda voice: MlxVocoder(voice.vocoder),
+    "coreml-float32": lambda voice: coreml(voice, "float32"),
+    "coreml-float16": lambda voice: coreml(voice, "float16"),
     "choice": lambda voice: choose_vocoder(SpeechConfig(), Path("voice.onnx"), voice),
 }
 LEAST_DB = {"float32": 60, "float16": 35}

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -19,7 +19,6 @@ from simul_whisper import (
     CoreMLInferenceError,
     Progress,
     SpeechConfig,
-    UnsupportedSampleRateError,
     VocoderError,
 )
 from simul_whisper.coreml.parity import parity
@@ -27,7 +26,7 @@ from simul_whisper.coreml.preparation import Preparation, Ready
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.progress import ProgressHandler, Stage
 from simul_whisper.vocoders import AudioVocoder, VocoderFeatures, mlx
-from simul_whisper.vocoders.choice import choose_vocoder, of_rate
+from simul_whisper.vocoders.choice import choose_vocoder
 from simul_whisper.vocoders.fallback import (
     LEAST_DB,
     LEAST_DB_OF_UNKNOWN_ORIGIN,
@@ -170,7 +169,7 @@ def test_core_ml_where_there_is_none_is_said_and_another_runs(
     path: Path, voice: SplitVoice, features: VocoderFeatures
 ) -> None:
     told = Told()
-    vocoder = choose_vocoder(SpeechConfig(vocoder_backend="coreml"), path, voice, told, kind=kind_of(voice))
+    vocoder = choose_vocoder(SpeechConfig(vocoder_backend="coreml"), path, voice, told)
     assert vocoder.status.did_fallback
     assert vocoder.status.reason == "ANE not supported: Core ML needs macOS"
     assert [(each.stage, each.part) for each in told.progress] == [(Stage.COREML_UNAVAILABLE, "vocoder")]
@@ -225,12 +224,6 @@ def test_the_operators_of_gpus_say_what_those_of_cpus_say(
     of_cpus = MlxVocoder(voice.vocoder, "cpu").decode(features)
     monkeypatch.setattr("simul_whisper.vocoders.mlx._Products", mlx._Convolutions)
     np.testing.assert_allclose(MlxVocoder(voice.vocoder, "cpu").decode(features), of_cpus, rtol=0, atol=1e-5)
-
-
-def test_a_vocoder_of_another_rate_does_not_take_over(path: Path, voice: SplitVoice) -> None:
-    kind = replace(kind_of(voice), open=lambda *_: OnnxVocoder(replace(voice.vocoder, rate=8000), voice.reference))
-    with pytest.raises(UnsupportedSampleRateError, match="got a vocoder of 8000 Hz, expected the voice's 16000"):
-        of_rate(kind, voice.vocoder.rate).open(cast(Any, None), path, cast(Any, None))
 
 
 @dataclass
