@@ -150,7 +150,7 @@ ROOMS = {
     "sessions": "events settings audio",
     "stages": "events settings sessions/event_log sessions/metrics",
     "engines": "events",
-    "protocols": "events settings sessions/request",
+    "protocols": "events settings sessions/request output/cues output/texts output/formats",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
@@ -166,11 +166,15 @@ LAYERS = {
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation",
     "engines": "whisper_json whisper_cli",
-    "protocols": "reading dialect native lines catalogue",
+    "protocols": (
+        "reading dialect native containers segments lines openai_events openai_settings openai_items openai_realtime "
+        "openai_translations openai_errors openai_form openai_rest deepgram_query deepgram_messages deepgram "
+        "whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
+    ),
     "server": (
-        "limits descriptors tokens access security_headers doorway uvicorn_websocket uvicorn_http tls log_reader "
-        "translations hosted registry wire reception resumable connection conversation dialects prometheus app "
-        "listener run"
+        "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
+        "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "
+        "exchange uploads openai_rest prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal live_captions",
@@ -233,8 +237,9 @@ def test_few_modules_know_the_web() -> None:
     }
     assert importers("starlette") == {
         f"streaming/server/{name}.py"
-        for name in ("uvicorn_websocket wire reception connection dialects app listener").split()
+        for name in ("uvicorn_websocket wire reception connection dialects exchange openai_rest app listener").split()
     }
+    assert importers("python_multipart") == {"streaming/server/uploads.py"}
     clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}
     assert importers("websockets") == {
         *clients,

@@ -1,4 +1,4 @@
-"""Audio containers that arrive as a stream of bytes (webm, ogg, mp3, fragmented mp4 ...) -> samples.
+"""Audio containers that arrive as a stream of bytes (webm, ogg, mp3, fragmented mp4 ...), or as a whole -> samples.
 
 FFmpeg decodes each in a process of its own, with limits: when it crashes, hangs or takes too much, that container is
 refused, and nothing else notices. This process does not even load it.
@@ -7,7 +7,8 @@ refused, and nothing else notices. This process does not even load it.
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import closing, suppress
 from socket import socket
 
 import numpy as np
@@ -19,6 +20,7 @@ from streaming.audio.decoder_messages import (
     MESSAGE_HEADER,
     MOST_BYTES,
     PIECE_BYTES,
+    WHOLE,
     Kind,
     message_header,
     piece_message,
@@ -27,14 +29,16 @@ from streaming.audio.decoder_processes import DecoderProcesses
 
 logger = logging.getLogger(__name__)
 
-_NAME = "audio stream"
 # For so long a process may compute, or wait for a processor, without a sign of life.
 _PATIENCE_S = 20.0
 # How much audio so many bytes may stand for: an hour, and many times what a codec makes of digital silence.
 MOST_S, MOST_S_PER_BYTE = 3_600.0, 0.25
+# How often a recording may be read from end to end: once in most formats, with an index or a trailer a little more.
+_MOST_READINGS, _SPARE_PIECES = 8, 256
 PROCESSES = DecoderProcesses()
 
 Samples = NDArray[np.float32]
+Bytes = bytes | bytearray | memoryview
 
 
 class ContainerDecoder:
@@ -44,28 +48,40 @@ class ContainerDecoder:
     Time is that of the container, as in a file: gaps are silence, as long as they are credible. An mp4 file whose index
     stands at its end cannot be streamed; it is refused.
 
-    notices: what there is to tell a user, such as damage; all of it is known after the end.
+    recording: all of its bytes, for `decoded_recording`. notices: what there is to tell a user, such as damage; all of
+    it is known after the end.
     """
 
-    def __init__(self, processes: DecoderProcesses = PROCESSES, patience_s: float = _PATIENCE_S) -> None:
-        self._processes, self._patience_s = processes, patience_s
+    def __init__(
+        self, processes: DecoderProcesses = PROCESSES, patience_s: float = _PATIENCE_S, *, recording: Bytes = b""
+    ) -> None:
+        self._processes, self._patience_s, self._recording = processes, patience_s, recording
+        self._name = "recording" if recording else "audio stream"
+        self._position = self._n_pieces = 0
         self._open()
         self.notices: list[str] = []
         self._n_bytes = self._n_samples = 0
         self._is_hungry = self._has_begun = self._is_done = False
         self._error: AudioFormatError | None = None
 
-    async def feed(self, data: bytes | bytearray | memoryview) -> AsyncIterator[Samples]:
+    async def feed(self, data: Bytes) -> AsyncIterator[Samples]:
         """Yield the samples that can be told now, n > 0. Raises AudioFormatError when the bytes are no audio."""
         view = memoryview(data)
         for start in range(0, len(view), PIECE_BYTES):
-            async for samples in self._exchanged(bytes(view[start : start + PIECE_BYTES])):
+            piece = bytes(view[start : start + PIECE_BYTES])
+            async for samples in self._exchanged(lambda piece=piece: piece):  # type: ignore[misc]
                 yield samples
 
     async def end(self) -> AsyncIterator[Samples]:
         """Yield the rest. Raises AudioFormatError as `feed` does, and when there was no audio at all."""
-        async for samples in self._exchanged(b""):
+        async for samples in self._exchanged(lambda: b""):
             yield samples
+
+    async def whole(self) -> AsyncIterator[Samples]:
+        """Yield the samples of the recording. Raises AudioFormatError when it is no audio."""
+        while not self._is_done:
+            async for samples in self._exchanged(self._wanted_piece):
+                yield samples
 
     def close(self) -> None:
         """End the process."""
@@ -74,10 +90,20 @@ class ContainerDecoder:
     def _open(self) -> None:
         self._socket, number = self._processes.start()
         self._socket.setblocking(False)
+        # What nobody reads is told by the first message that does not come.
+        with suppress(OSError):
+            self._socket.send(WHOLE.pack(len(self._recording)))
         self._unread = bytearray()
         self._let_go = weakref.finalize(self, _close, self._socket, self._processes, number)
 
-    async def _exchanged(self, piece: bytes) -> AsyncIterator[Samples]:
+    def _wanted_piece(self) -> bytes:
+        """Return what of the recording is asked for. Raises AudioFormatError when it is asked for without end."""
+        self._n_pieces += 1
+        if self._n_pieces > _MOST_READINGS * len(self._recording) // PIECE_BYTES + _SPARE_PIECES:
+            raise AudioFormatError(f"{self._name}: its index leads in circles; is it damaged?")
+        return bytes(self._recording[self._position : self._position + PIECE_BYTES])
+
+    async def _exchanged(self, next_piece: Callable[[], bytes]) -> AsyncIterator[Samples]:
         """Give a piece and yield what comes of it, until it is used up."""
         if self._error:
             raise self._error
@@ -85,7 +111,7 @@ class ContainerDecoder:
             if not self._has_begun:
                 await self._begin()
             if not self._is_done:
-                await self._give(piece)
+                await self._give(next_piece())
             while not (self._is_hungry or self._is_done):
                 samples = await self._next()
                 if samples is not None:
@@ -126,6 +152,8 @@ class ContainerDecoder:
             return self._counted(np.frombuffer(content, np.float32))
         if kind is Kind.REFUSED:
             raise AudioFormatError(content.decode("utf-8", "replace"))
+        if kind is Kind.HUNGRY:
+            self._position = int.from_bytes(content, "little")
         self._is_hungry, self._is_done = kind is Kind.HUNGRY, kind is Kind.DONE
         if kind is Kind.DONE:
             self.notices = content.decode("utf-8", "replace").splitlines()
@@ -149,10 +177,11 @@ class ContainerDecoder:
 
     def _counted(self, samples: Samples) -> Samples:
         self._n_samples += len(samples)
-        most_s = MOST_S + MOST_S_PER_BYTE * self._n_bytes
+        n_bytes = len(self._recording) or self._n_bytes
+        most_s = MOST_S + MOST_S_PER_BYTE * n_bytes
         if self._n_samples > most_s * SAMPLE_RATE or not len(samples):
             raise AudioFormatError(
-                f"{_NAME}: its {self._n_bytes} bytes stand for more than {most_s:.0f} s of audio; is it damaged?"
+                f"{self._name}: its {n_bytes} bytes stand for more than {most_s:.0f} s of audio; is it damaged?"
             )
         return samples
 
@@ -162,7 +191,21 @@ class ContainerDecoder:
         if isinstance(error, TimeoutError):
             what = f"it takes longer than {self._patience_s:g} s to decode"
         logger.warning("a container was refused after %d bytes: %s", self._n_bytes, what)
-        return AudioFormatError(f"{_NAME}: {what}; send it in another format, such as flac or opus")
+        return AudioFormatError(f"{self._name}: {what}; send it in another format, such as flac or opus")
+
+
+async def decoded_recording(
+    recording: Bytes, processes: DecoderProcesses = PROCESSES, patience_s: float = _PATIENCE_S
+) -> AsyncGenerator[Samples, None]:
+    """Yield what a whole recording holds, also one whose index stands at its end: samples as of `ContainerDecoder`.
+
+    Raises AudioFormatError when it is no audio, and OSError when it cannot be decoded now.
+    """
+    if not recording:
+        raise AudioFormatError("recording: it is empty; send the audio itself")
+    with closing(ContainerDecoder(processes, patience_s, recording=recording)) as decoder:
+        async for samples in decoder.whole():
+            yield samples
 
 
 def _close(ours: socket, processes: DecoderProcesses, number: int) -> None:

@@ -4,6 +4,7 @@ It reads pieces from a socket and writes samples into it, and ends when nobody i
 nothing of how it was started.
 """
 
+import errno
 import io
 import os
 import resource
@@ -18,13 +19,13 @@ import av
 import numpy as np
 
 from simul_whisper import AudioFormatError
-from streaming.audio.decoder_messages import MOST_BYTES, PIECE_HEADER, Kind, message, shortened
+from streaming.audio.decoder_messages import MOST_BYTES, PIECE_HEADER, POSITION, WHOLE, Kind, message, shortened
 from streaming.audio.decoding import Decoding, Samples
-from streaming.audio.files import EXPECTED_STREAM
+from streaming.audio.files import EXPECTED_FILE, EXPECTED_STREAM
 from streaming.audio.formats import open_listed, reason_of
 from streaming.audio.report import notices_after, notices_before
 
-NAME = "audio stream"
+STREAM, RECORDING = "audio stream", "recording"
 _BUFFER_BYTES = 4_096
 _MOST_SAMPLES = MOST_BYTES // 4
 # What a container may need beyond what the process has at its start, and what a piece may cost.
@@ -42,9 +43,9 @@ def run_child(pieces: socket.socket) -> NoReturn:
     try:
         child.decode()
     except MemoryError:
-        child.say(Kind.REFUSED, shortened(f"{NAME}: it needs too much memory; send it in another format"))
+        child.say(Kind.REFUSED, shortened(f"{child.name}: it needs too much memory; send it in another format"))
     except av.FFmpegError as error:
-        child.say(Kind.REFUSED, shortened(f"{NAME}: {reason_of(error)}; {EXPECTED_STREAM}"))
+        child.say(Kind.REFUSED, shortened(f"{child.name}: {reason_of(error)}; {child.expected}"))
     except AudioFormatError as error:
         child.say(Kind.REFUSED, shortened(str(error)))
     os._exit(0)
@@ -58,7 +59,7 @@ def warm_up() -> None:
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(stereo)) + stereo
     for data in (b"RIFF" + struct.pack("<I", len(body)) + body, b"no audio"):
         with suppress(av.FFmpegError), open_listed(io.BytesIO(data)) as container:
-            decoding = Decoding(container, NAME, has_end=False)
+            decoding = Decoding(container, STREAM, has_end=False)
             assert sum(block.shape[1] for block in decoding.blocks())
             notices_after(decoding.report)
 
@@ -97,29 +98,28 @@ def _size_bytes() -> int | None:
 
 
 class _Child:
-    """Both directions of the socket."""
+    """Both directions of the socket. name: what is decoded, for errors; expected: what it might have been."""
 
     def __init__(self, pieces: socket.socket) -> None:
         self._socket = pieces
-        self._piece = b""
-        self._has_end = False
+        (self._n_bytes,) = WHOLE.unpack(self._received(WHOLE.size))
+        self.name, self.expected = (RECORDING, EXPECTED_FILE) if self._n_bytes else (STREAM, EXPECTED_STREAM)
 
     def decode(self) -> None:
-        with open_listed(self, buffer_size=_BUFFER_BYTES) as container:
-            decoding = Decoding(container, NAME, has_end=False)
+        file = _Recording(self, self._n_bytes) if self._n_bytes else _Stream(self)
+        with open_listed(file, buffer_size=_BUFFER_BYTES) as container:
+            decoding = Decoding(container, self.name, has_end=False)
             for block in decoding.blocks():
                 self._tell(block[0])
             told = [*notices_before(decoding.report), *notices_after(decoding.report)]
             self.say(Kind.DONE, shortened("\n".join(each.replace("\n", " ") for each in told)))
 
-    def read(self, n_bytes: int) -> bytes:
-        """What FFmpeg calls: at most `n_bytes` bytes, none at the end."""
-        if not self._piece and not self._has_end:
-            self.say(Kind.HUNGRY)
-            (length,) = PIECE_HEADER.unpack(self._received(PIECE_HEADER.size))
-            self._piece, self._has_end = self._received(length), length == 0
-            _limit_time()
-        data, self._piece = self._piece[:n_bytes], self._piece[n_bytes:]
+    def piece(self, position: int) -> bytes:
+        """Return what comes from there on; nothing at the end."""
+        self.say(Kind.HUNGRY, POSITION.pack(position))
+        (length,) = PIECE_HEADER.unpack(self._received(PIECE_HEADER.size))
+        data = self._received(length)
+        _limit_time()
         return data
 
     def say(self, kind: Kind, content: bytes = b"") -> None:
@@ -141,3 +141,40 @@ class _Child:
                 os._exit(0)
             data += part
         return bytes(data)
+
+
+class _Stream:
+    """What FFmpeg reads a stream by: from its beginning to its end."""
+
+    def __init__(self, child: _Child) -> None:
+        self._child = child
+        self._piece = b""
+        self._position = 0
+        self._has_end = False
+
+    def read(self, n_bytes: int) -> bytes:
+        """What FFmpeg calls: at most `n_bytes` bytes, none at the end."""
+        if not self._piece and not self._has_end:
+            self._piece = self._child.piece(self._position)
+            self._has_end = not self._piece
+        data, self._piece = self._piece[:n_bytes], self._piece[n_bytes:]
+        self._position += len(data)
+        return data
+
+
+class _Recording(_Stream):
+    """What FFmpeg reads a recording by, which is there as a whole: from wherever it likes."""
+
+    def __init__(self, child: _Child, n_bytes: int) -> None:
+        super().__init__(child)
+        self._n_bytes = n_bytes
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._n_bytes}[whence]
+        if not 0 <= start + offset <= self._n_bytes:
+            raise OSError(errno.EINVAL, "there is nothing of the recording")
+        self._position, self._piece, self._has_end = start + offset, b"", False
+        return self._position
+
+    def tell(self) -> int:
+        return self._position

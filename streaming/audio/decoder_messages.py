@@ -1,8 +1,9 @@
 """What a server and the process that decodes for it say to each other over a socket.
 
-Down: pieces of a container, each with its length before it; one of no length is the end. Up: a kind, a length, and that
-many bytes. Orders to the starter of such processes are one byte and the number of a process, and all of one length. It
-knows nothing of sockets, containers and samples.
+Down: how many bytes a recording has, 0 for a stream, of which nobody knows; then pieces of the container, each with its
+length before it; one of no length is the end. Up: a kind, a length, and that many bytes. Orders to the starter of such
+processes are one byte and the number of a process, and all of one length. It knows nothing of sockets, containers and
+samples.
 """
 
 import struct
@@ -12,6 +13,8 @@ from enum import Enum
 PIECE_BYTES = 4_096
 MOST_BYTES = 65_536
 PIECE_HEADER = struct.Struct("<I")
+# How long a recording is, and where in it the next piece is wanted from.
+WHOLE, POSITION = struct.Struct("<Q"), struct.Struct("<Q")
 MESSAGE_HEADER = struct.Struct("<cI")
 ORDER = struct.Struct("<cQ")
 
@@ -24,7 +27,7 @@ class Order(Enum):
 
 
 class Kind(Enum):
-    """SAMPLES: float32, n > 0. HUNGRY: the piece is used up, and another is needed; also said once at the beginning.
+    """SAMPLES: float32, n > 0. HUNGRY: a piece is needed, from this position; in a stream it is the next.
 
     DONE: nothing follows; notices, one a line. REFUSED: nothing follows, and why.
     """

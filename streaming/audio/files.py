@@ -29,7 +29,7 @@ from streaming.settings import RecordingConfig
 logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
-_EXPECTED = "expected a wav, flac, mp3, ogg, m4a, mp4, webm or aiff file"
+EXPECTED_FILE = "expected a wav, flac, mp3, ogg, m4a, mp4, webm or aiff file"
 EXPECTED_STREAM = "expected webm, ogg, mp3, flac, wav, or mp4 with its index in front"
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _OTHER_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -181,7 +181,7 @@ def _open_file(path: Path | str, any_format: bool, opened: ExitStack) -> av.cont
             return av.open(f"file:{path}", "r")
         return open_listed(opened.enter_context(Path(path).open("rb", buffering=0)))
     except av.FFmpegError as error:
-        raise AudioFormatError(f"{path}: {reason_of(error)}; {_EXPECTED}{_asking(error)}") from error
+        raise AudioFormatError(f"{path}: {reason_of(error)}; {EXPECTED_FILE}{_asking(error)}") from error
     except OSError as error:
         raise AudioFormatError(f"{path}: {error.strerror}") from error
 
@@ -198,7 +198,7 @@ def _open_url(url: str, any_format: bool) -> av.container.InputContainer:
             return av.open(address, "r", options=options, timeout=_URL_TIMEOUT_S)
         return open_listed_url(address, options, _URL_TIMEOUT_S)
     except (av.InvalidDataError, av.ArgumentError) as error:
-        raise AudioFormatError(f"{url}: {reason_of(error)}; {_EXPECTED}{_asking(error)}") from error
+        raise AudioFormatError(f"{url}: {reason_of(error)}; {EXPECTED_FILE}{_asking(error)}") from error
     except av.ExitError as error:
         raise AudioFormatError(f"{url}: cannot be opened: no answer in {_URL_TIMEOUT_S[0]:g} s") from error
     except av.FFmpegError as error:

@@ -45,10 +45,14 @@ class PcmDecoder:
         self._format = pcm_format
         self._encoding = Encoding(pcm_format.encoding)
         self._carried = b""
-        self._mixer = Mixer(unnamed(pcm_format.channels), pcm_format.rate)
-        self._resampler = (
-            soxr.ResampleStream(pcm_format.rate, SAMPLE_RATE, 1) if pcm_format.rate != SAMPLE_RATE else None
-        )
+        self._begin()
+
+    def _begin(self) -> None:
+        rate = self._format.rate
+        self._mixer = Mixer(unnamed(self._format.channels), rate)
+        self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1) if rate != SAMPLE_RATE else None
+        # Whether something may be held back.
+        self._is_fed = False
 
     def feed(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
         """Return the samples that are complete; a resampler holds back some 50 ms, a mixer of channels at most 100 ms.
@@ -58,7 +62,16 @@ class PcmDecoder:
         joined = self._carried + bytes(data)
         n_whole = len(joined) - len(joined) % self._format.bytes_per_frame
         self._carried = joined[n_whole:]
+        self._is_fed = self._is_fed or n_whole > 0
         return self._resampled(self._mixer.feed(self._channels(joined[:n_whole]))[0], last=False)
+
+    def flush(self) -> NDArray[np.float32]:
+        """Return what was held back; more may follow, from the bytes of an unfinished frame on."""
+        if not self._is_fed:
+            return np.zeros(0, np.float32)
+        rest = self._resampled(self._mixer.end()[0], last=True)
+        self._begin()
+        return rest
 
     def end(self) -> NDArray[np.float32]:
         """Return what was held back; bytes of an unfinished frame are left out."""

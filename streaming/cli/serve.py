@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, TranslationConfig, from_mapping, load_model
-from streaming.cli.dialects import add_dialect_flags, dialect_sockets, dialects_from
+from streaming.cli.dialects import add_dialect_flags, dialect_places, dialects_from
 from streaming.cli.logs import server_log
 from streaming.cli.options import (
     Configs,
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
         if options.admin_port is not None:
             admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
         registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations)
-        ports = dialect_sockets(options, sockets, has_token=bool(access.tokens))
+        places = dialect_places(options, sockets, has_token=bool(access.tokens))
         server = Server(
             registry,
             access,
@@ -128,7 +128,8 @@ def run(options: argparse.Namespace) -> int:
             admin,
             end_process_within,
             dialects=dialects_from(options),
-            dialect_ports=ports,
+            dialect_ports=places.listening,
+            connected=places.connected,
         )
         listening = sockets.enter_context(bound_socket(options.host, options.port))
         scheme = "https" if tls else "http"

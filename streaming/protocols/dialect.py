@@ -38,7 +38,7 @@ class Served:
     """What there is to be had. model: its name, empty before it is ready. aliases: other names that it answers to.
 
     languages, targets: that can be spoken, and translated into, by their codes. tasks: as of the model.
-    most_message_bytes: of one message of a client.
+    most_message_bytes: of one message of a client. longest_s: after which a session is ended.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Served:
     targets: tuple[str, ...]
     version: str
     most_message_bytes: int = 1 << 20
+    longest_s: float = 4 * 3600.0
 
     def has_model(self, name: str) -> bool:
         return name in (self.model, *self.aliases)
@@ -153,6 +154,8 @@ class Dialect:
 
     # What of the offered subprotocols is accepted.
     subprotocol: str | None = None
+    # After so long without a message, `hear_quiet` is asked once; None: never.
+    quiet_s: float | None = None
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         """Must not fail: `begin` refuses what is wrong with it."""
@@ -161,6 +164,9 @@ class Dialect:
     def token(self) -> str:
         """Return what the client shows to be let in; empty for nothing."""
         return bearer_token(self.handshake.headers) or self.handshake.asked("token") or ""
+
+    def check(self) -> None:
+        """Who shows the right token is about to be let in. Raises Refusal where `deny` has to answer what is wrong."""
 
     def deny(self, refusal: Refusal) -> Denial | None:  # noqa: ARG002
         """How a handshake is refused; None: it is accepted all the same, and the refusal told."""
@@ -177,6 +183,10 @@ class Dialect:
         """
         raise NotImplementedError
 
+    def hear_quiet(self) -> list[Command]:
+        """The client has said nothing for `quiet_s`."""
+        return []
+
     def hear_end(self) -> list[Command]:
         """The client says nothing more, but still reads. Once all was told, the connection is closed."""
         return [End()]
@@ -184,6 +194,10 @@ class Dialect:
     def tell(self, event: Event, at_s: float) -> list[Reply]:
         """Write what has happened. After `Failed` the connection is closed in any case."""
         raise NotImplementedError
+
+    def tell_all(self, events: Sequence[Event], at_s: float) -> list[Reply]:
+        """Write all that has happened since the last time, for dialects that tell some of it in one message."""
+        return [reply for event in events for reply in self.tell(event, at_s)]
 
     def refuse(self, refusal: Refusal) -> list[Reply]:
         """Write why something cannot be had. Without a `Hangup`, what comes next is heard as if nothing had been."""

@@ -3,6 +3,7 @@
 import json
 from typing import Any, NoReturn
 
+from simul_whisper import ConfigError, checked_targets
 from streaming.events import Reason
 from streaming.sessions.request import Refusal
 
@@ -31,6 +32,14 @@ def parse_object(text: str, most_chars: int = MAX_CONTROL_BYTES) -> dict[str, An
     if not isinstance(message, dict):
         refuse(Reason.BAD_JSON, f"got {shown(message)}, expected a JSON object")
     return message
+
+
+def target_code(language: str) -> str:
+    """Return the code of a language to translate into. Raises ProtocolError."""
+    try:
+        return checked_targets([language])[0]
+    except ConfigError as error:
+        raise ProtocolError(Reason.CONFIG, shown(str(error), 300)) from error
 
 
 def shown(value: Any, most_chars: int = _SHOWN_CHARS) -> str:

@@ -22,6 +22,7 @@ from streaming.server.access import Access, given_token
 from streaming.server.connection import Connection
 from streaming.server.dialects import Dialects, WebSocketDoor
 from streaming.server.doorway import Doorway
+from streaming.server.openai_rest import OpenAiRest
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
 from streaming.server.reception import Reception, not_called
 from streaming.server.registry import SessionRegistry
@@ -67,6 +68,7 @@ class _Endpoints:
         try:
             token = given_token(socket.headers, socket.query_params)
             name = self._reception.welcome(socket, token)
+            self._registry.connections_by_dialect["native"] += 1
             await connection.run()
         except Refusal as error:
             await connection.refuse(error)
@@ -173,9 +175,10 @@ def create_apps(
     """
     reception = Reception(registry, access)
     endpoints, door = _Endpoints(registry, access, reception, doorway), WebSocketDoor(registry, reception, dialects)
+    rest = OpenAiRest(registry, reception, dialects or Dialects())
     health, metrics = Route(_HEALTH_PATH, endpoints.health), Route(_METRICS_PATH, endpoints.metrics)
     routes: list[BaseRoute] = [WebSocketRoute(PATH, endpoints.stream), Route(_MODEL_PATH, endpoints.model), health]
-    routes += [*([] if has_admin_port else [metrics]), *door.routes()]
+    routes += [*([] if has_admin_port else [metrics]), *door.routes(), *rest.routes()]
     has_page = (_PAGE / "index.html").is_file()
     routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
 

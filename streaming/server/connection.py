@@ -4,7 +4,6 @@ import asyncio
 from contextlib import suppress
 from dataclasses import asdict
 
-from anyio import fail_after
 from starlette.websockets import WebSocket
 
 from streaming.events import Failed, Reason
@@ -177,16 +176,8 @@ class Connection:
         await self._find_room(session)
 
     async def _find_room(self, session: ResumableSession) -> None:
-        """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
         session.news.set()
-        while session.hosted.is_full:
-            session.hosted.room.clear()
-            try:
-                with fail_after(self._limits.stall_s):
-                    await session.hosted.room.wait()
-            except TimeoutError as error:
-                message = f"there was no room for more audio for {self._limits.stall_s:g} s; try again later"
-                raise ProtocolError(Reason.OVERLOADED, message) from error
+        await session.hosted.find_room(self._limits.stall_s)
 
     # What the client is told
 

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from anyio import fail_after
-
 from streaming.events import Failed, Reason
 from streaming.protocols.dialect import (
     CLOSE_NORMAL,
@@ -52,16 +50,19 @@ class _Spoken:
 class Conversation:
     """It has been let in; `run` it to its end. One session at a time, any number after one another.
 
-    first_s: within which the first message must come.
+    first_s: within which the first message must come. is_patient: without a session, the client may be silent for ever.
     """
 
-    def __init__(self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float) -> None:
+    def __init__(
+        self, wire: Wire, dialect: Dialect, registry: SessionRegistry, first_s: float, *, is_patient: bool = False
+    ) -> None:
         self._wire, self._dialect, self._registry, self._limits = wire, dialect, registry, registry.limits
-        self._first_s = first_s
+        self._first_s, self._is_patient = first_s, is_patient
         self._spoken: _Spoken | None = None
         self._opened = asyncio.Event()
         # Answers and events do not interrupt each other.
         self._turn = asyncio.Lock()
+        self._is_hung_up = False
         self._began_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
@@ -85,8 +86,7 @@ class Conversation:
         """Say why, and close."""
         self._registry.errors[error.reason.value] += 1
         with suppress(Gone, SlowReaderError, _HungUp):
-            await self._say(self._dialect.refuse(error))
-            await self._wire.close(close_code(error.reason), error.reason.value)
+            await self._say([*self._dialect.refuse(error), Hangup(close_code(error.reason), error.reason.value)])
 
     async def _converse(self) -> None:
         listening, telling = asyncio.create_task(self._listen()), asyncio.create_task(self._tell())
@@ -110,11 +110,13 @@ class Conversation:
         timeout_s = self._first_s
         try:
             while True:
-                message = await self._wire.receive(timeout_s)
+                message = await self._receive(timeout_s)
                 if message is None:
                     self._end_silence(timeout_s)
                 elif not (self._spoken and self._spoken.hosted.is_stopped):
                     await self._hear(message)
+                    # Whoever says much at once, and reads all answers, would leave others no turn.
+                    await asyncio.sleep(0)
                 timeout_s = self._limits.idle_s
         except Gone as gone:
             if not gone.still_reads:
@@ -124,11 +126,24 @@ class Conversation:
             await self._spoken.is_told.wait()
         await self._wire.close(CLOSE_NORMAL, "")
 
+    async def _receive(self, timeout_s: float | None) -> str | bytes | None:
+        """Return what comes; None when nothing does for so long."""
+        quiet_s = self._dialect.quiet_s
+        if quiet_s is None or (timeout_s is not None and quiet_s >= timeout_s):
+            return await self._wire.receive(timeout_s)
+        message = await self._wire.receive(quiet_s)
+        if message is not None:
+            return message
+        if not (self._spoken and self._spoken.hosted.is_stopped):
+            await self._obey(self._dialect.hear_quiet())
+        return await self._wire.receive(None if timeout_s is None else timeout_s - quiet_s)
+
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
         if self._spoken is None or self._spoken.hosted.log.is_over:
-            raise Refusal(Reason.IDLE, message)
-        if not self._spoken.hosted.has_end:
+            if not self._is_patient:
+                raise Refusal(Reason.IDLE, message)
+        elif not self._spoken.hosted.has_end:
             self._spoken.hosted.stop(Reason.IDLE, message)
 
     async def _hear(self, message: str | bytes) -> None:
@@ -167,7 +182,7 @@ class Conversation:
         if isinstance(command, Audio):
             for piece in hosted.pieces(command.data):
                 hosted.feed(piece)
-                await self._find_room(hosted)
+                await hosted.find_room(self._limits.stall_s)
             return
         if isinstance(command, Flush):
             hosted.flush()
@@ -177,18 +192,7 @@ class Conversation:
             self._registry.choose_targets(hosted, command.targets)
         elif isinstance(command, End) and not hosted.has_end:
             hosted.end()
-        await self._find_room(hosted)
-
-    async def _find_room(self, hosted: HostedSession) -> None:
-        """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait."""
-        while hosted.is_full:
-            hosted.room.clear()
-            try:
-                with fail_after(self._limits.stall_s):
-                    await hosted.room.wait()
-            except TimeoutError as error:
-                message = f"there was no room for more audio for {self._limits.stall_s:g} s; try again later"
-                raise Refusal(Reason.OVERLOADED, message) from error
+        await hosted.find_room(self._limits.stall_s)
 
     # What the client is told
 
@@ -209,22 +213,23 @@ class Conversation:
                 events = cursor.read()
             except LogGapError as error:
                 raise SlowReaderError from error
-            for event in events:
-                await self._say(self._dialect.tell(event, self._at_s))
+            self._registry.errors.update(event.reason.value for event in events if isinstance(event, Failed))
+            await self._say(self._dialect.tell_all(events, self._at_s))
             if not cursor.is_done:
                 await spoken.reader.news.wait()
         last = spoken.hosted.log.last
         self._close(spoken)
         if isinstance(last, Failed):
-            self._registry.errors[last.reason.value] += 1
-            await self._wire.close(close_code(last.reason), last.reason.value)
-            raise _HungUp
+            await self._say([Hangup(close_code(last.reason), last.reason.value)])
         spoken.is_told.set()
 
     async def _say(self, replies: Sequence[Reply]) -> None:
         async with self._turn:
+            if self._is_hung_up:
+                raise _HungUp
             for reply in replies:
                 if isinstance(reply, Hangup):
+                    self._is_hung_up = True
                     await self._wire.close(reply.code, reply.reason)
                     raise _HungUp
                 await self._wire.send(reply)

@@ -22,7 +22,17 @@ from streaming.server.wire import StreamWire, WebSocketWire
 from streaming.sessions.request import Refusal
 
 # What the clients of services ask for when nobody tells them the name of a model.
-ALIASES = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+ALIASES = (
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-realtime-whisper",
+    "gpt-realtime-translate",
+)
+# Where those come from that have no address: they have come by a Unix socket, or by stdin.
+_HERE = "this machine"
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,9 @@ class Dialects:
         """Return what there is to be had now."""
         health = registry.pool.health()
         targets = registry.translations.targets(health, replace(registry.config, language="auto"))
-        release, most_bytes = version("simul-whisper"), registry.limits.max_message
-        return Served(health.model, self.aliases, health.languages, health.tasks, targets, release, most_bytes)
+        release, limits = version("simul-whisper"), registry.limits
+        had = (health.model, self.aliases, health.languages, health.tasks, targets)
+        return Served(*had, release, limits.max_message, limits.total_s)
 
 
 class WebSocketDoor:
@@ -57,11 +68,12 @@ class WebSocketDoor:
 
     def _route(self, path: str, entry: Entry) -> BaseRoute:
         async def speak(socket: WebSocket) -> None:
-            await self._speak(socket, entry.speak(_handshake(socket), self._dialects.served(self._registry)))
+            await self._speak(socket, entry)
 
         return WebSocketRoute(path, speak)
 
-    async def _speak(self, socket: WebSocket, dialect: Dialect) -> None:
+    async def _speak(self, socket: WebSocket, entry: Entry) -> None:
+        dialect = entry.speak(_handshake(socket), self._dialects.served(self._registry))
         self._registry.n_connections += 1
         try:
             refusal = self._refusal(socket, dialect)
@@ -70,7 +82,7 @@ class WebSocketDoor:
                 self._registry.errors[refusal.reason.value] += 1
                 await socket.send_denial_response(Response(denial.body, denial.status, dict(denial.headers)))
             else:
-                await self._converse(socket, dialect, refusal)
+                await self._converse(socket, dialect, entry.name, refusal)
         except WebSocketDisconnect:
             pass
         finally:
@@ -80,13 +92,14 @@ class WebSocketDoor:
         """Return why a client is not let in, if it is not."""
         try:
             self._reception.welcome(socket, dialect.token())
+            dialect.check()
         except Refusal as refusal:
             return refusal
         if caller_of(socket).take_place():
             return None
         return Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
 
-    async def _converse(self, socket: WebSocket, dialect: Dialect, refusal: Refusal | None) -> None:
+    async def _converse(self, socket: WebSocket, dialect: Dialect, name: str, refusal: Refusal | None) -> None:
         await socket.accept(dialect.subprotocol)
         limits = self._registry.limits
         wire = WebSocketWire(socket, limits.slow_reader_s)
@@ -95,6 +108,7 @@ class WebSocketDoor:
             await conversation.refuse(refusal)
         else:
             let_speak(socket)
+            self._registry.connections_by_dialect[name] += 1
             await conversation.run()
 
 
@@ -111,38 +125,48 @@ def _handshake(socket: WebSocket) -> Handshake:
 
 
 class StreamDoor:
-    """A port where a dialect is spoken over TCP. It asks for no token: there is no place for one."""
+    """Where a dialect is spoken over streams of bytes. It asks for no token: there is no place for one."""
 
     def __init__(self, registry: SessionRegistry, doorway: Doorway, entry: Entry, dialects: Dialects) -> None:
         self._registry, self._doorway, self._entry, self._dialects = registry, doorway, entry, dialects
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_shut = False
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A client is there; it is spoken with in a task of its own."""
-        task = asyncio.create_task(self._speak(reader, writer))
+        if self._is_shut:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self.speak(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def shutdown(self) -> None:
-        """Leave those that are still there."""
+        """Leave those that are still there, and those that come all the same."""
+        self._is_shut = True
         for task in self._tasks:
             task.cancel()
 
-    async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak with a client to the end."""
         peer = writer.get_extra_info("peername")
-        caller = self._doorway.enter(peer[0] if peer else "", writer.transport.abort)
+        caller = self._doorway.enter(peer[0] if peer else _HERE, writer.transport.abort)
         limits = self._registry.limits
         self._registry.n_connections += 1
         try:
             handshake = Handshake(secrets.token_hex(12), time.time())
             dialect = self._entry.speak(handshake, self._dialects.served(self._registry))
             wire = StreamWire(reader, writer, caller, limits.slow_reader_s)
-            conversation = Conversation(wire, dialect, self._registry, limits.hello_s)
+            # A program of this machine that is connected for good may have nothing to say for a while.
+            conversation = Conversation(wire, dialect, self._registry, limits.hello_s, is_patient=not peer)
             if caller.is_over_rate:
                 await conversation.refuse(over_rate(caller, limits))
             else:
+                self._registry.connections_by_dialect[self._entry.name] += 1
                 await conversation.run()
+            await wire.linger()
         finally:
             self._registry.n_connections -= 1
             caller.leave()
-            writer.close()
+            # What is queued yet is for somebody who does not read; it would keep the connection for ever.
+            writer.transport.abort()

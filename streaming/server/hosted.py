@@ -8,6 +8,7 @@ from contextlib import closing
 from enum import Enum
 
 import numpy as np
+from anyio import fail_after
 from numpy.typing import NDArray
 
 from simul_whisper import AudioFormatError
@@ -82,6 +83,8 @@ class HostedSession:
 
     def flush(self) -> None:
         if self._is_open("a flush"):
+            if self._pcm is not None:
+                self._hand_on(self._pcm.flush())
             self._mark_later(_Mark.FLUSH)
 
     def clear(self) -> None:
@@ -122,6 +125,20 @@ class HostedSession:
         """Let go of what a session needs no more once it is over."""
         if self.log.is_over:
             self._let_go()
+
+    async def find_room(self, stall_s: float) -> None:
+        """Wait until what was taken has been handed on; meanwhile nothing is read, and the client has to wait.
+
+        Raises Refusal when there is no room for so long.
+        """
+        while self.is_full:
+            self.room.clear()
+            try:
+                with fail_after(stall_s):
+                    await self.room.wait()
+            except TimeoutError as error:
+                message = f"there was no room for more audio for {stall_s:g} s; try again later"
+                raise Refusal(Reason.OVERLOADED, message) from error
 
     @property
     def is_full(self) -> bool:

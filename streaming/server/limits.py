@@ -34,6 +34,12 @@ class Limits:
     )
     slow_reader_s: float = option(20.0, "seconds that a client may leave its events unread", low=0.1)
     resume_s: float = option(30.0, "seconds that a session waits for its client after the connection is lost", low=0)
+    max_upload: int = option(
+        25 << 20, "bytes of an uploaded recording, which is held in memory until it is decoded", low=1024
+    )
+    max_uploads: int = option(16, "recordings that are uploaded and decoded at a time", low=1)
+    uploads_per_address: int = option(4, "recordings that are uploaded and decoded at a time, from one address", low=1)
+    upload_s: float = option(300.0, "seconds within which a recording must have been uploaded", low=0.1)
     drain_s: float = option(20.0, "seconds that running sessions may go on when the server is stopped", low=0)
 
     def __post_init__(self) -> None:

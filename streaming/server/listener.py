@@ -23,9 +23,16 @@ MOST_ACCEPTED = 32
 
 
 def listener_config(
-    app: ASGIApp, limits: Limits, doorway: Doorway, context: ssl.SSLContext | None, *, has_websocket: bool = True
+    app: ASGIApp,
+    limits: Limits,
+    doorway: Doorway,
+    context: ssl.SSLContext | None,
+    *,
+    has_websocket: bool = True,
+    uploads: frozenset[str] = frozenset(),
 ) -> uvicorn.Config:
-    """Return settings that are loaded. context: None where nothing is encrypted."""
+    """Return settings that are loaded. context: None where nothing is encrypted. uploads: paths that take bodies."""
+    taking_bodies = frozenset(path.encode() for path in uploads)
 
     def connection(
         config: uvicorn.Config,
@@ -33,7 +40,9 @@ def listener_config(
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> asyncio.BaseProtocol:
-        http = UvicornHttp(config, server_state, app_state, _loop, doorway=doorway, limits=limits)
+        http = UvicornHttp(
+            config, server_state, app_state, _loop, doorway=doorway, limits=limits, uploads=taking_bodies
+        )
         return TlsConnection(http, context, doorway, limits.head_s) if context else http
 
     config = uvicorn.Config(

@@ -44,6 +44,8 @@ class PrometheusMetrics:
         yield _gauge("connections_waiting", "connections that have not said hello", self._doorway.n_waiting)
         yield _counts("errors", "errors told to clients", "code", sessions.errors)
         yield _counts("connections", "WebSocket connections let in", "token", sessions.connections_by_name)
+        spoken = sessions.connections_by_dialect
+        yield _counts("dialect_connections", "connections and uploads let in", "dialect", spoken)
         yield _counts(
             "turned_away", "connections closed before they asked for anything", "why", self._doorway.turned_away
         )

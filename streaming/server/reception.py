@@ -1,5 +1,6 @@
-"""Who is let in by a WebSocket, whatever it will speak."""
+"""Who is let in, by a WebSocket or to upload something, whatever they will speak."""
 
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from streaming.events import Reason
@@ -17,13 +18,16 @@ class Reception:
 
     def welcome(self, socket: WebSocket, token: str) -> str:
         """Return the name that the token has. Raises Refusal."""
-        caller = caller_of(socket)
-        caller.comes_from(socket.client.host if socket.client else "")
+        return self.let_in(socket, caller_of(socket), token)
+
+    def let_in(self, connection: HTTPConnection, caller: Caller, token: str) -> str:
+        """Return the name that the token has. Raises Refusal."""
+        caller.comes_from(connection.client.host if connection.client else "")
         if caller.is_over_rate:
             raise over_rate(caller, self._registry.limits)
-        if not self._access.knows_host(socket.headers):
-            raise Refusal(Reason.HOST, not_called(socket.headers.get("host", "")))
-        if not self._access.allows_origin(socket.headers):
+        if not self._access.knows_host(connection.headers):
+            raise Refusal(Reason.HOST, not_called(connection.headers.get("host", "")))
+        if not self._access.allows_origin(connection.headers):
             raise Refusal(
                 Reason.ORIGIN,
                 "this page comes from elsewhere and may not connect; the server can allow it with --origin",

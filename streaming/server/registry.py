@@ -55,10 +55,12 @@ class SessionRegistry:
         self.errors: Counter[str] = Counter()
         # By the name of the token that let them in; "" where none is asked for.
         self.connections_by_name: Counter[str] = Counter()
+        # By the name of what is spoken, uploads among them.
+        self.connections_by_dialect: Counter[str] = Counter()
 
     def open(self, request: SessionRequest, network: str = "") -> HostedSession:
         """Open a session for somebody who comes from this network, as the doorway counts them. Raises Refusal."""
-        self._check_open(network)
+        self.check_open(network)
         config = request.engine_config(self.config, self.client_limits)
         voice = request.voice_config(self._voice)
         config = replace(config, targets=self.translations.config.by_whisper(request.targets))
@@ -108,7 +110,8 @@ class SessionRegistry:
             session.stop(Reason.STOPPING, "the server is being stopped")
         await self._emptied(hurry_s)
 
-    def _check_open(self, network: str) -> None:
+    def check_open(self, network: str) -> None:
+        """Raise Refusal when no session can be opened now for somebody who comes from this network."""
         if self.is_stopping:
             raise Refusal(Reason.STOPPING, "the server is being stopped; no new session can be opened")
         health = self.pool.health()

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -17,6 +18,7 @@ from streaming.server.app import create_apps
 from streaming.server.dialects import Dialects, StreamDoor
 from streaming.server.doorway import Doorway
 from streaming.server.listener import MOST_ACCEPTED, listener_config
+from streaming.server.openai_rest import upload_paths
 from streaming.server.registry import SessionRegistry
 from streaming.server.tls import Tls
 
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 # After the drain time: for sessions to be ended, and connections closed.
 _LAST_S = 10.0
 _MAX_PORT = 65_535
+# How often it is looked whether the model is ready.
+_LOOK_S = 0.05
 # Connections that the system keeps until they are accepted.
 _MOST_QUEUED = 2_048
 
@@ -39,11 +43,39 @@ def bound_socket(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen on {host}:{port}: {error}") from error
 
 
+def bound_unix_socket(path: str) -> socket.socket:
+    """Return a listening socket that has this path; one that is left of a dead server gives way. Raises ConfigError."""
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        if _is_left_over(path):
+            Path(path).unlink()
+        listening.bind(path)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"cannot listen on unix://{path}: {error}") from error
+    return listening
+
+
+def _is_left_over(path: str) -> bool:
+    """Whether there is a socket at which nobody listens."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        try:
+            caller.connect(path)
+        except ConnectionRefusedError:
+            return Path(path).is_socket()
+        except FileNotFoundError:
+            pass
+    return False
+
+
 class Server(uvicorn.Server):
     """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`.
 
     admin: a listening socket of its own for health and metrics, which crowds at the other one cannot reach.
     dialects: those that are spoken; dialect_ports: listening sockets of those that have ports of their own, by name.
+    connected: sockets that are connections already, by the name of what is spoken there; when one ends, so does the
+    server.
     on_signal: called when the first signal comes, with the seconds within which the server should have ended.
     """
 
@@ -57,6 +89,7 @@ class Server(uvicorn.Server):
         *,
         dialects: Dialects | None = None,
         dialect_ports: Mapping[str, socket.socket] | None = None,
+        connected: Mapping[str, socket.socket] | None = None,
     ) -> None:
         self._registry, self._access, self._on_signal = registry, access or Access(), on_signal
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +105,12 @@ class Server(uvicorn.Server):
             app, entry = apps.by_dialect.get(name), entry_with_port(name)
             door = StreamDoor(registry, doorway, entry, spoken)
             self._others.append((listening, listener_config(app, limits, doorway, context) if app else door))
-        super().__init__(listener_config(apps.public, limits, doorway, context))
+        self._connected = [
+            (each, StreamDoor(registry, doorway, entry_with_port(name), spoken))
+            for name, each in (connected or {}).items()
+        ]
+        self._speaking: set[asyncio.Task[None]] = set()
+        super().__init__(listener_config(apps.public, limits, doorway, context, uploads=upload_paths(spoken)))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -86,6 +124,15 @@ class Server(uvicorn.Server):
         for each in [*(sockets or []), *(listening for listening, _ in self._others)]:
             # asyncio accepts as many at once as may be queued, which is not what either is for.
             each.listen(_MOST_QUEUED)
+        self._speaking = {asyncio.create_task(self._speak(each, door)) for each, door in self._connected}
+
+    async def _speak(self, connected: socket.socket, door: StreamDoor) -> None:
+        """Speak over a connection that is there already, once there is something to say."""
+        while not self._registry.pool.health().is_ready:
+            await asyncio.sleep(_LOOK_S)
+        await door.speak(*await asyncio.open_connection(sock=connected))
+        if self._draining is None:
+            self._stop()
 
     async def _listening(self, listening: socket.socket, what: uvicorn.Config | StreamDoor) -> asyncio.Server:
         if isinstance(what, StreamDoor):
@@ -104,6 +151,8 @@ class Server(uvicorn.Server):
         for _, what in self._others:
             if isinstance(what, StreamDoor):
                 what.shutdown()
+        for task in self._speaking:
+            task.cancel()
         await super().shutdown(sockets)
 
     def _read_tokens(self) -> None:

@@ -1,7 +1,7 @@
 """uvicorn's HTTP connection, with limits of time and size that it lacks.
 
-A request has no body: nothing here takes one. Whoever sends none that can be read within the time, or does not read the
-answer, is told so where that is possible, and closed.
+A request has no body, but for uploads, which go to a few addresses and whose limits their application keeps. Whoever
+sends none that can be read within the time, or does not read the answer, is told so where that is possible, and closed.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ from streaming.server.security_headers import SECURITY_HEADERS
 # Where requests of the application have their Caller.
 CALLER = "simul_whisper.caller"
 _MOST_HEAD_BYTES = 16_384
+# So much may be queued before whoever answers has to wait.
+_MOST_QUEUED_BYTES = 16_384
 # Bytes of a header's line besides name and value, and of the request's line besides method and target.
 _HEADER_EXTRA, _REQUEST_EXTRA = len(": \r\n"), len("  HTTP/1.1\r\n")
 # What a client has to read the last answer, before bytes that nobody reads reset the connection.
@@ -39,7 +41,14 @@ class _Unacceptable(Exception):  # noqa: N818
 
 
 class _Requests(h11.Connection):
-    """Raises _Unacceptable where it would have raised RemoteProtocolError, and for what nobody here reads."""
+    """Raises _Unacceptable where it would have raised RemoteProtocolError, and for what nobody here reads.
+
+    uploads: the paths to which a POST may have a body.
+    """
+
+    def __init__(self, uploads: frozenset[bytes]) -> None:
+        super().__init__(h11.SERVER, _MOST_HEAD_BYTES)
+        self._uploads = uploads
 
     def next_event(self) -> Any:
         try:
@@ -47,24 +56,37 @@ class _Requests(h11.Connection):
         except h11.RemoteProtocolError as error:
             raise _Unacceptable(error.error_status_hint) from error
         if isinstance(event, h11.Request):
-            _check(event)
+            _check(event, self._uploads)
         return event
 
 
-def _check(request: h11.Request) -> None:
-    """Refuse what the reader of WebSocket handshakes would choke on, and all bodies. Raises _Unacceptable."""
+def _check(request: h11.Request, uploads: frozenset[bytes]) -> None:
+    """Refuse what the reader of WebSocket handshakes would choke on, and bodies of all but uploads.
+
+    Raises _Unacceptable.
+    """
     if len(request.method) + len(request.target) + _REQUEST_EXTRA > MAX_LINE_LENGTH:
         raise _Unacceptable(HTTPStatus.REQUEST_URI_TOO_LONG)
     longest = max((len(name) + len(value) for name, value in request.headers), default=0)
     if longest + _HEADER_EXTRA > MAX_LINE_LENGTH or len(request.headers) > MAX_NUM_HEADERS:
         raise _Unacceptable(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-    has_length = any(name == b"content-length" and int(value) for name, value in request.headers)
-    if has_length or any(name == b"transfer-encoding" for name, _ in request.headers):
+    lengths = [value for name, value in request.headers if name == b"content-length" and int(value)]
+    codings = [value for name, value in request.headers if name == b"transfer-encoding"]
+    if not (lengths or codings):
+        return
+    is_upload = request.method == b"POST" and request.target.partition(b"?")[0] in uploads
+    if not is_upload or any(name == b"upgrade" for name, _ in request.headers):
         raise _Unacceptable(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if lengths and codings:
+        # What stands before this server might believe the other one.
+        raise _Unacceptable(HTTPStatus.BAD_REQUEST)
 
 
 class UvicornHttp(H11Protocol):
-    """caller: of a connection that is counted already, because it is encrypted."""
+    """caller: of a connection that is counted already, because it is encrypted. uploads: paths to which bodies may go.
+
+    While an upload is answered, who closes one half of the connection has gone.
+    """
 
     def __init__(
         self,
@@ -75,17 +97,21 @@ class UvicornHttp(H11Protocol):
         *,
         doorway: Doorway,
         limits: Limits,
+        uploads: frozenset[bytes] = frozenset(),
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.conn = _Requests(h11.SERVER, _MOST_HEAD_BYTES)
+        self.conn, self._uploads = _Requests(uploads), uploads
         self._doorway, self._limits = doorway, limits
         self.caller: Caller | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._has_spoken = self._is_refused = False
         self._answering: object = None
+        # What came behind an upload while that is answered.
+        self._early = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(_MOST_QUEUED_BYTES)
         if self.caller is None:
             self.caller = self._doorway.enter(self.client[0] if self.client else "", transport.abort)
         self.caller.end = transport.abort
@@ -100,13 +126,19 @@ class UvicornHttp(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         # What follows is read on, or the answer would be lost with the connection.
-        if not self._is_refused:
-            self._has_spoken = True
+        if self._is_refused:
+            return
+        self._has_spoken = True
+        if not self._is_heard_out:
             super().data_received(data)
+            return
+        self._early += data
+        if len(self._early) > _MOST_HEAD_BYTES:
+            self.flow.pause_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whoever has said all may still read the answer; asyncio cannot do that where it encrypts."""
-        is_answering = self.cycle is not None and not self.cycle.response_complete
+        is_answering = self._is_answering and not self._is_upload
         if is_answering:
             self.cycle.keep_alive = False
         return is_answering and self.transport.can_write_eof()
@@ -115,15 +147,23 @@ class UvicornHttp(H11Protocol):
         try:
             super().handle_events()
         except _Unacceptable as error:
+            if self._is_answering:
+                self.cycle.scope[CALLER] = self._known  # type: ignore[literal-required]
             self._refuse(error.status)
             return
-        if self.cycle is not None and not self.cycle.response_complete and self.cycle is not self._answering:
+        if self._is_answering and self.cycle is not self._answering:
             self._answering = self.cycle
             self.cycle.scope[CALLER] = self._known  # type: ignore[literal-required]
             self._known.is_answered = True
             self._known.forgive()
             self._known.is_here()
-            self._within(self._limits.slow_reader_s, self.transport.abort)
+            if self._is_upload:
+                self._stop_timer()
+            else:
+                self._within(self._limits.slow_reader_s, self.transport.abort)
+        if self._is_heard_out:
+            # Only who listens hears a client go.
+            self.flow.resume_reading()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._stop_timer()
@@ -135,20 +175,25 @@ class UvicornHttp(H11Protocol):
         self._known.is_answered = False
         if self.transport.is_closing():
             self._within(_GRACE_S, self.transport.abort)
+        elif self.cycle.more_body:
+            self._end_hearing()
         else:
             self._has_spoken = False
             self._known.is_here()
             self._within(self._limits.head_s, self._end_silence)
         super().on_response_complete()
+        early, self._early = self._early, b""
+        if early and not self.transport.is_closing():
+            self.data_received(early)
 
     def timeout_keep_alive_handler(self) -> None:
         self._close()
 
     def shutdown(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self._close()
-        else:
+        if self._is_answering:
             self.cycle.keep_alive = False
+        else:
+            self._close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Clients decide how often that happens, so it is not logged."""
@@ -158,6 +203,21 @@ class UvicornHttp(H11Protocol):
         assert self.caller is not None
         return self.caller
 
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _is_upload(self) -> bool:
+        """Whether the last request goes where bodies may go."""
+        scope = self.cycle.scope
+        return scope["method"] == "POST" and scope["raw_path"] in self._uploads
+
+    @property
+    def _is_heard_out(self) -> bool:
+        """Whether an upload has come to its end and is being answered."""
+        return self._is_answering and not self.cycle.more_body and self._is_upload
+
     def _end_silence(self) -> None:
         if self._has_spoken:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
@@ -166,10 +226,18 @@ class UvicornHttp(H11Protocol):
             self._close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        self._is_refused = True
         self._unset_keepalive_if_required()
         self._doorway.turned_away[str(status.value)] += 1
+        if self._is_answering:
+            # Whoever was to answer it need not.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write(_refusal(status))
+        self._end_hearing()
+
+    def _end_hearing(self) -> None:
+        """All was answered; what still comes is read, for a little while, and passed over."""
+        self._is_refused = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._within(_GRACE_S, self.transport.abort)

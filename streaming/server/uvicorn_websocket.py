@@ -144,6 +144,9 @@ class UvicornWebSocket(WebSocketsSansIOProtocol):
         if self.close_sent if self.handshake_complete else self.transport.is_closing():
             raise ClientDisconnected
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # uvicorn would log a handshake that was refused as a fault of ours.
+            self.handshake_complete = True
         if message["type"] == "websocket.close" and self.close_sent and not self.transport.is_closing():
             self._abort_later()
 

@@ -5,6 +5,7 @@ Time limits are anyio's: before Python 3.12, `asyncio.wait_for` swallows a cance
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from anyio import fail_after, move_on_after
@@ -16,7 +17,8 @@ from streaming.server.uvicorn_websocket import caller_of, give_up
 # Whoever closes like this does not come back; any other end is an accident.
 _LEFT_FOR_GOOD = (1000, 1001, 1002, 1003, 1007, 1009)
 _MOST_REASON_BYTES = 123
-_PIECE_BYTES = 65_536
+# As much is read at once as is heard in a few milliseconds, whatever it says: others wait meanwhile.
+_PIECE_BYTES = 4_096
 _MOST_QUEUED_BYTES = 16_384
 # What a client has to read the last words, before bytes that nobody reads reset the connection.
 _GRACE_S = 2.0
@@ -126,15 +128,20 @@ class StreamWire:
             raise Gone(is_for_good=True) from error
 
     async def close(self, code: int, reason: str) -> None:  # noqa: ARG002
-        """Close it once the client has read all, or has had time to; there is no place for a reason."""
+        """Say nothing more, once all is on its way; there is no place for a reason. `linger` before it is given up."""
+        self._writer.transport.set_write_buffer_limits(0)
+        await self.send(b"")
         try:
-            with move_on_after(_GRACE_S):
-                self._writer.write_eof()
-                while await self._reader.read(_PIECE_BYTES):
-                    pass
-            self._writer.close()
+            self._writer.write_eof()
         except OSError as error:
             raise Gone(is_for_good=True) from error
+
+    async def linger(self) -> None:
+        """Let a client that was told all read it: what it still says is passed over. Nobody else may receive."""
+        self.caller.free_place()
+        with move_on_after(_GRACE_S), suppress(OSError):
+            while await self._reader.read(_PIECE_BYTES):
+                pass
 
     def give_up(self, code: int, reason: str) -> None:  # noqa: ARG002
         self._writer.transport.abort()

@@ -86,6 +86,7 @@ def serving(
     listening: socket.socket | None = None,
     translations: Translations | None = None,
     dialects: Dialects | None = None,
+    dialect_ports: Mapping[str, socket.socket] | None = None,
     is_ready: bool = True,
     **worker_options: Any,
 ) -> Iterator[Served]:
@@ -98,7 +99,8 @@ def serving(
     listening = listening or bound_socket("127.0.0.1", 0)
     spoken = dialects or Dialects(NAMES)
     has_port = {entry.name for entry in ENTRIES if entry.port}
-    ports = {name: bound_socket("127.0.0.1", 0) for name in spoken.names if name in has_port}
+    given = dialect_ports or {}
+    ports = {name: given.get(name) or bound_socket("127.0.0.1", 0) for name in spoken.names if name in has_port}
     server = Server(registry, access, tls, admin, dialects=spoken, dialect_ports=ports)
     served = Served(registry, server, listening, ports)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")

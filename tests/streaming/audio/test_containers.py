@@ -1,7 +1,7 @@
 """Containers as streams of bytes, compared with the same bytes read as a file."""
 
 import asyncio
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError
-from streaming.audio.containers import ContainerDecoder
+from streaming.audio import containers
+from streaming.audio.containers import ContainerDecoder, decoded_recording
 from streaming.audio.files import read_audio
 from streaming.audio.timeline import MAX_SILENCE_S
 from tests.conftest import RECORDINGS
@@ -92,6 +93,55 @@ def test_mp4_streams_when_it_is_fragmented(tmp_path: Path) -> None:
 def test_mp4_with_its_index_at_the_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AudioFormatError, match="audio stream: "):
         streamed(made(tmp_path, "mp4", "aac").read_bytes(), 1000)
+
+
+# Recordings as a whole
+
+
+def recorded(data: bytes) -> NDArray[np.float32]:
+    async def decode() -> NDArray[np.float32]:
+        return np.concatenate([block async for block in decoded_recording(bytearray(data))])
+
+    return asyncio.run(decode())
+
+
+@pytest.mark.parametrize(("extension", "codec"), [*STREAMABLE, ("m4a", "aac"), ("mp4", "aac"), ("aiff", "pcm_s16be")])
+def test_a_recording_is_the_file_wherever_its_index_stands(tmp_path: Path, extension: str, codec: str) -> None:
+    path = made(tmp_path, extension, codec)
+    assert np.array_equal(recorded(path.read_bytes()), read_audio(path))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00" * 5000, bytes(range(256)) * 400, b"RIFF....WAVE"])
+def test_a_recording_that_is_no_audio_is_refused(data: bytes) -> None:
+    with pytest.raises(AudioFormatError, match="recording: "):
+        recorded(data)
+
+
+def test_a_recording_that_is_cut_off_keeps_what_is_left() -> None:
+    data = (RECORDINGS / "captions.flac").read_bytes()
+    n = len(read_audio(RECORDINGS / "captions.flac"))
+    assert 0.3 * n < len(recorded(data[: len(data) // 2])) < 0.7 * n
+
+
+def test_a_recording_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = (RECORDINGS / "captions.flac").read_bytes()
+    monkeypatch.setattr(containers, "_MOST_READINGS", 0)
+    monkeypatch.setattr(containers, "_SPARE_PIECES", 3)
+    with pytest.raises(AudioFormatError, match="circles"):
+        recorded(data)
+
+
+@settings(derandomize=True, max_examples=25, deadline=None)
+@given(damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=40)), min_size=1, max_size=4))
+def test_damage_of_an_index_is_decoded_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[float, bytes]]
+) -> None:
+    data = bytearray(made(tmp_path_factory.getbasetemp(), "m4a", "aac").read_bytes())
+    for where, other in damage:
+        at = round(where * (len(data) - len(other)))
+        data[at : at + len(other)] = other
+    with suppress(AudioFormatError):
+        assert len(recorded(bytes(data)))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 5000, bytes(range(256)) * 400, b"RIFF....WAVE"])

@@ -132,3 +132,12 @@ def test_floats_that_are_no_audio_are_refused(bad: list[float], rate: int) -> No
         decoder.feed(np.array(bad, "<f4").tobytes())
     # It recovers: a source may send better audio after it.
     assert np.isfinite(np.concatenate([decoder.feed(bytes(8000)), decoder.end()])).all()
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_a_flush_holds_nothing_back_and_what_follows_goes_on_from_there(n_channels: int) -> None:
+    data, decoder = encoded([chord(24_000)] * n_channels, "s16le"), PcmDecoder(PcmFormat("s16le", 24_000, n_channels))
+    heard = [len(np.concatenate([decoder.feed(piece), decoder.flush()])) for piece in (data, data[:101], data[101:])]
+    assert heard[0] == pytest.approx(8_000, abs=1)
+    assert sum(heard[1:]) == pytest.approx(8_000, abs=2)
+    assert len(decoder.flush()) == 0

@@ -1,10 +1,18 @@
 """A connection that speaks a dialect, from its first byte to its end, with the plainest of them."""
 
+import asyncio
 import socket
+from typing import Any
 
 import pytest
 
+from streaming.events import Reason
+from streaming.protocols.dialect import Flush, Handshake
+from streaming.protocols.lines import Lines
+from streaming.server.conversation import Conversation
 from streaming.server.dialects import Dialects
+from streaming.server.registry import SessionRegistry
+from streaming.sessions.request import Refusal
 from tests.streaming.serving import PATIENCE_S, Served, s16, serving, with_limits
 from tests.tones import speech_of
 
@@ -22,7 +30,7 @@ def lines_of(served: Served, data: bytes, *, step: int = 3_001) -> list[str]:
 
 
 def text_of(lines: list[str]) -> str:
-    return "".join(f" {line.split(' ', 2)[2]}" for line in lines)
+    return "".join(line.split(" ", 2)[2] for line in lines)
 
 
 def test_what_was_sent_is_told_to_its_end_once_the_client_says_no_more() -> None:
@@ -52,3 +60,56 @@ def test_silence_is_ended_with_a_reason() -> None:
                 connection.sendall(said)
                 with connection.makefile(encoding="utf-8") as answer:
                     assert answer.read() == "error: nothing came for 0.2 s, neither audio nor a message\n"
+
+
+class SlowToClose:
+    """A wire that is being closed until it may be closed."""
+
+    def __init__(self) -> None:
+        self.caller: Any = None
+        self.told = list[str | bytes]()
+        self.is_closing, self.may_close = asyncio.Event(), asyncio.Event()
+
+    async def receive(self, timeout_s: float | None) -> str | bytes | None:
+        raise NotImplementedError
+
+    async def send(self, message: str | bytes) -> None:
+        self.told.append(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.told.append(f"{code} {reason}")
+        self.is_closing.set()
+        await self.may_close.wait()
+
+    def give_up(self, code: int, reason: str) -> None:
+        raise NotImplementedError
+
+
+def test_nothing_is_told_once_the_connection_is_being_closed() -> None:
+    async def refuse_twice(registry: SessionRegistry) -> list[str | bytes]:
+        wire = SlowToClose()
+        there = Dialects().served(registry)
+        conversation = Conversation(wire, Lines(Handshake("somebody", 0.0), there), registry, 1.0)
+        first = asyncio.create_task(conversation.refuse(Refusal(Reason.IDLE, "too quiet")))
+        await wire.is_closing.wait()
+        second = asyncio.create_task(conversation.refuse(Refusal(Reason.CONFIG, "too late")))
+        wire.may_close.set()
+        await asyncio.gather(first, second)
+        return wire.told
+
+    with serving() as served:
+        assert asyncio.run(refuse_twice(served.registry)) == ["error: too quiet\n", "1000 "]
+
+
+def test_a_dialect_is_asked_what_to_do_with_a_quiet_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lines, "quiet_s", 0.05)
+    monkeypatch.setattr(Lines, "hear_quiet", lambda dialect: [Flush()] if dialect._is_open else [])
+    with serving(dialects=Dialects(("lines",))) as served:
+        address = ("127.0.0.1", served.dialect_ports["lines"])
+        with socket.create_connection(address, PATIENCE_S) as connection, connection.makefile() as lines:
+            told = ""
+            for n in (1, 2):
+                connection.sendall(s16(SPEECH.samples))
+                while told != SPEECH.text * n:
+                    told += text_of([lines.readline().rstrip("\n")])
+                    assert (SPEECH.text * n).startswith(told)

@@ -31,7 +31,7 @@ OVERRIDDEN = {
 
 
 OVERRIDDEN_OF_HTTP = {
-    "__init__": [*MADE, "doorway", "limits"],
+    "__init__": [*MADE, "doorway", "limits", "uploads"],
     "connection_made": ["self", "transport"],
     "connection_lost": ["self", "exc"],
     "data_received": ["self", "data"],
@@ -57,7 +57,7 @@ def test_the_methods_that_we_override_are_called_as_we_think(
     classes: tuple[type, type], name: str, expected: list[str]
 ) -> None:
     theirs, ours = (getattr(each, name) for each in classes)
-    added = {"caller", "doorway", "limits"}
+    added = {"caller", "doorway", "limits", "uploads"}
     assert list(inspect.signature(ours).parameters) == expected
     assert list(inspect.signature(theirs).parameters) == [each for each in expected if each not in added]
     assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(ours) == (name == "send")
