@@ -43,6 +43,7 @@ from simul_whisper.translators.choice import open_translator
 from simul_whisper.translators.config import TranslationConfig
 from simul_whisper.vocoders import AudioVocoder
 from simul_whisper.voices import Voice
+from simul_whisper.voices.choice import Voices
 from simul_whisper.voices.config import SpeechConfig
 from simul_whisper.word import Word
 
@@ -148,6 +149,7 @@ __all__ = [
     "VocoderNotLoadedError",
     "Voice",
     "VoiceError",
+    "Voices",
     "WeightsError",
     "Word",
     "as_samples",

@@ -20,7 +20,7 @@ PUBLIC = (
     "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation SpeechConfig Stage "
     "Step StopReason TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest "
-    "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceError "
+    "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceError Voices "
     "WeightsError Word as_samples check_options checked_targets finished from_mapping language_code language_names "
     "list_models list_translators load_model open_translator option option_of read_toml release_thread"
 ).split()
@@ -164,19 +164,19 @@ LAYERS = {
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage metrics calls target translation",
+    "stages": "stage metrics calls target translation speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (
-        "reading dialect native containers segments lines openai_events openai_settings openai_items openai_realtime "
+        "reading dialect sound native containers segments lines openai_events openai_settings openai_items openai_realtime "
         "openai_translations openai_errors openai_form openai_rest deepgram_query deepgram_messages deepgram "
         "whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
     ),
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
-        "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "
+        "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
         "exchange uploads openai_rest prometheus app listener run"
     ),
-    "client": "recovery address audio_buffer deduplication connection_events client",
+    "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "cues texts formats durable standard_output notices terminal live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }

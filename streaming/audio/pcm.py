@@ -35,6 +35,14 @@ def _alaw_table() -> NDArray[np.float32]:
 _LAWS = {Encoding.MULAW: _mulaw_table(), Encoding.ALAW: _alaw_table()}
 
 
+def resampled(pcm: bytes, rate: int, to_rate: int) -> bytes:
+    """Return s16le mono of one rate at another one. It is the whole of a sound: nothing is held back."""
+    if rate == to_rate or not pcm:
+        return pcm
+    changed = soxr.resample(np.frombuffer(pcm, "<i2"), rate, to_rate)
+    return np.asarray(changed, "<i2").tobytes()
+
+
 class PcmDecoder:
     """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out; how the bytes are cut never matters.
 

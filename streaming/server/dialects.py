@@ -48,7 +48,7 @@ class Dialects:
         targets = registry.translations.targets(health, replace(registry.config, language="auto"))
         release, limits = version("simul-whisper"), registry.limits
         had = (health.model, self.aliases, health.languages, health.tasks, targets)
-        return Served(*had, release, limits.max_message, limits.total_s)
+        return Served(*had, release, limits.max_message, limits.total_s, registry.speech.languages)
 
 
 class WebSocketDoor:

@@ -1,0 +1,189 @@
+"""A server that speaks: what a session asks for, at first and later, what is refused, and what a client hears."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simul_whisper import VoiceError
+from streaming.audio.pcm import resampled
+from streaming.client import Client, ClientEvent
+from streaming.events import Cleared, Ended, Reason, SpeechSkipped, Spoken
+from streaming.protocols.dialect import Clear, Speech, Targets
+from streaming.protocols.native import Numbered, Refused, Resume, client_text
+from streaming.server.speech import Speech as ServerSpeech
+from streaming.server.translations import Translations
+from streaming.sessions.request import SessionRequest
+from tests.streaming.serving import Served, Talker, serving
+from tests.streaming.shouting import Shouting
+from tests.streaming.talk import AUDIO, END, HELLO, PIECES, SPEECH, get, told
+from tests.streaming.tone_voice import ToneVoice, voices_of
+from tests.tones import WORDS, ToneEncoder, heard, log_mel
+
+
+def hello(*speech: str, targets: tuple[str, ...] = (), **changes: Any) -> str:
+    return client_text(SessionRequest(targets=targets, speech=speech, **changes))
+
+
+def speak(*speech: str) -> str:
+    return client_text(Speech(speech))
+
+
+def sounds(messages: list[Any], target: str) -> list[Spoken]:
+    events = [each.event if isinstance(each, Numbered) else each for each in messages]
+    return [each for each in events if isinstance(each, Spoken) and each.target == target]
+
+
+def heard_again(spoken: list[Spoken]) -> str:
+    """What the tone model hears of it."""
+    pcm = b"".join(resampled(each.pcm, each.rate, 16_000) for each in spoken)
+    samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+    return "".join(WORDS[word] for word, _ in heard(ToneEncoder().encode(log_mel(samples, 80, 0))))
+
+
+@pytest.fixture
+def voice() -> ToneVoice:
+    return ToneVoice()
+
+
+@pytest.fixture
+def served(voice: ToneVoice) -> Iterator[Served]:
+    translations = Translations(translator=Shouting(), first=["ar"])
+    with serving(translations=translations, speech=ServerSpeech(voices=voices_of(voice))) as served:
+        yield served
+
+
+def test_a_translation_is_spoken_and_every_word_is_heard_again(served: Served) -> None:
+    with Talker(served) as talker:
+        talker.say(hello("es", targets=("es", "de")), AUDIO, END)
+        assert talker.ready().voices == ("en", "es", "de")
+        messages = talker.rest()
+    assert heard_again(sounds(messages, "es")) == SPEECH.text
+    assert sounds(messages, "de") == sounds(messages, "") == []
+    assert [each.seq for each in messages if isinstance(each, Numbered)] == list(range(1, len(messages) + 1))
+    assert isinstance(messages[-1].event, Ended)
+
+
+def test_the_transcript_is_spoken_where_it_is_asked_for(served: Served) -> None:
+    messages, code = told(served, hello(""), AUDIO, END)
+    assert heard_again(sounds(messages, "")) == SPEECH.text
+    assert code == 1000
+
+
+def test_who_asks_for_no_speech_gets_none(served: Served, voice: ToneVoice) -> None:
+    with Talker(served) as talker:
+        talker.say(client_text(SessionRequest(targets=("es",))), AUDIO, END)
+        assert all(isinstance(message, str) for message in talker.socket)
+    assert voice.said == []
+
+
+@pytest.mark.parametrize(
+    ("messages", "why"),
+    [
+        ([hello("es")], "not among the targets"),
+        ([hello("ar", targets=("ar",))], "no voice for Arabic, but for English, Spanish, German"),
+        ([hello("es", "de", targets=("es", "de"))], "1 at most"),
+        ([HELLO, speak("es")], "not among the targets"),
+        ([hello("es", targets=("es",)), client_text(Targets(())), speak("es")], "not among the targets"),
+    ],
+)
+def test_what_cannot_be_spoken_is_refused_in_plain_words(served: Served, messages: list[str], why: str) -> None:
+    (refused,), code = told(served, *messages)
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.CONFIG
+    assert why in refused.message
+    assert code == 1008
+
+
+def test_a_server_without_a_voice_says_so() -> None:
+    with serving() as served:
+        (refused,), _ = told(served, hello(""))
+        assert isinstance(refused, Refused)
+        assert "this server has no voice" in refused.message
+        assert '"voices":[]' in get(served, "/v1/model")[1]
+
+
+def test_the_voices_are_told_before_a_session(served: Served) -> None:
+    assert '"voices":[{"code":"en","name":"English"}' in get(served, "/v1/model")[1]
+
+
+def test_speech_is_chosen_and_ended_at_any_time(served: Served) -> None:
+    with Talker(served) as talker:
+        talker.say(hello(targets=("es",)))
+        talker.ready()
+        talker.say(speak("es"), *PIECES)
+        first = until_sound(talker)
+        talker.say(speak(), END)
+        rest = sounds(talker.rest(), "es")
+    assert SPEECH.text.startswith(heard_again([first, *rest]))
+    assert first.target == "es"
+
+
+def until_sound(talker: Talker) -> Spoken:
+    while True:
+        message = talker.next()
+        assert not isinstance(message, Refused), message
+        if isinstance(message, Numbered) and isinstance(message.event, Spoken):
+            return message.event
+
+
+def test_what_is_no_target_any_more_is_not_spoken(served: Served, voice: ToneVoice) -> None:
+    with Talker(served) as talker:
+        talker.say(hello("es", targets=("es",)), client_text(Targets(("de",))), AUDIO, END)
+        assert sounds(talker.rest(), "es") == []
+    assert voice.said == []
+
+
+def test_a_connection_that_is_lost_loses_no_sound_and_repeats_none(served: Served) -> None:
+    messages = list[Any]()
+    with Talker(served) as talker:
+        talker.say(hello("es", targets=("es",)))
+        name = talker.ready().session
+        talker.say(AUDIO)
+        while not sounds(messages, "es"):
+            messages.append(talker.next())
+        talker.cut()
+    seen = max(each.seq for each in messages if isinstance(each, Numbered))
+    with Talker(served) as talker:
+        talker.say(client_text(Resume(name, len(AUDIO), seen)))
+        talker.ready()
+        talker.say(END)
+        messages += talker.rest()
+    numbers = [each.seq for each in messages if isinstance(each, Numbered)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert heard_again(sounds(messages, "es")) == SPEECH.text
+
+
+def test_what_cannot_be_spoken_is_told_and_the_captions_go_on(served: Served, voice: ToneVoice) -> None:
+    def fail(*_: Any) -> Any:
+        raise VoiceError("the voice is hoarse")
+        yield
+
+    voice.speak = fail  # type: ignore[method-assign]
+    messages, _ = told(served, hello(""), AUDIO, END)
+    skipped = [each.event for each in messages if isinstance(each.event, SpeechSkipped)]
+    assert "hoarse" in skipped[0].why
+    assert isinstance(messages[-1].event, Ended)
+
+
+def test_a_clear_comes_behind_the_last_sound_of_before(served: Served) -> None:
+    with Talker(served) as talker:
+        talker.say(hello(""), *PIECES)
+        talker.ready()
+        until_sound(talker)
+        talker.say(client_text(Clear()), END)
+        events = [each.event for each in talker.rest() if isinstance(each, Numbered)]
+    (cleared,) = [n for n, each in enumerate(events) if isinstance(each, Cleared)]
+    assert not [each for each in events[cleared:] if isinstance(each, Spoken)]
+
+
+def test_the_client_hears_every_sound_once(served: Served) -> None:
+    async def listen() -> list[ClientEvent]:
+        async with Client(served.url, targets=["Spanish"], speech=["es"], drafts=False) as client:
+            await client.send(SPEECH.samples)
+            client.end()
+            return [event async for event in client]
+
+    assert heard_again(sounds(asyncio.run(listen()), "es")) == SPEECH.text
