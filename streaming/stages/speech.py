@@ -85,6 +85,10 @@ class SpeechStage:
         """Return how many sentences wait, for each target. Any thread may call it."""
         return {each.target: each.n_waiting for each in list(self._targets)}
 
+    def behind_s(self) -> dict[str, float]:
+        """Return how much speech waits to be heard, for each target. The stage's own thread may call it."""
+        return {each.target: each.behind_s(self._clock()) for each in self._targets}
+
     def feed(self, events: Sequence[Event]) -> list[Event]:
         self._follow_choice()
         told = list[Event]()
@@ -224,7 +228,8 @@ class SpeechStage:
         return told
 
     def _may_tell(self, target: SpokenTarget) -> bool:
-        return self._is_flushing or target.pace.ahead_s(self._clock()) < _MOST_AHEAD_S
+        most_s = min(_MOST_AHEAD_S, self._config.most_behind / 2)
+        return self._is_flushing or target.pace.ahead_s(self._clock()) < most_s
 
 
 def _reason(error: Exception) -> str:
