@@ -161,7 +161,8 @@ ROOMS = {
 LAYERS = {
     "audio": (
         "ring mixing pcm speech voice_activity gate timeline tracks report formats packets decoding files "
-        "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
+        "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
+        "half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation",
@@ -173,7 +174,7 @@ LAYERS = {
         "listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
-    "output": "cues texts formats durable standard_output notices terminal live_captions",
+    "output": "cues texts formats durable standard_output notices terminal aloud live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 
@@ -275,7 +276,7 @@ def test_few_modules_know_what_hears_and_resamples() -> None:
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:
-    assert importers("sounddevice") == {"streaming/audio/microphone.py"}
+    assert importers("sounddevice") == {"streaming/audio/devices.py"}
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 
