@@ -21,8 +21,9 @@ PUBLIC = (
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation SpeechConfig Stage "
     "Step StopReason TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest "
     "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceError "
-    "WeightsError Word as_samples check_options checked_targets finished from_mapping language_code language_names "
-    "list_models list_translators load_model open_translator option option_of read_toml release_thread"
+    "WeightsError Word as_samples check_options checked_targets ends_before ends_for_certain finished from_mapping "
+    "language_code language_names list_models list_translators load_model open_translator option option_of read_toml "
+    "release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -165,7 +166,7 @@ LAYERS = {
         "half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage metrics calls target translation",
+    "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": "reading dialect native lines catalogue",
     "server": (
