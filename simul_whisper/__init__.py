@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from simul_whisper.transcript import BackendChange, EncoderChange, Update
     from simul_whisper.translators.catalog import TranslatorEntry, list_translators
     from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
+    from simul_whisper.voices.catalog import VoiceEntry, list_voices
+    from simul_whisper.voices.choice import Voices, open_voices
+    from simul_whisper.voices.fetch import fetch_voice
     from simul_whisper.weights import ModelEntry, list_models
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
@@ -78,9 +81,14 @@ _MODULES = {
     "TranslationRequest": "translators.simultaneous",
     "TranslatorEntry": "translators.catalog",
     "Update": "transcript",
+    "VoiceEntry": "voices.catalog",
+    "Voices": "voices.choice",
+    "fetch_voice": "voices.fetch",
     "list_models": "weights",
     "list_translators": "translators.catalog",
+    "list_voices": "voices.catalog",
     "load_model": "model",
+    "open_voices": "voices.choice",
     "release_thread": "blas",
 }
 """Where the names stand that bring in the engine."""
@@ -148,7 +156,9 @@ __all__ = [
     "VocoderError",
     "VocoderNotLoadedError",
     "Voice",
+    "VoiceEntry",
     "VoiceError",
+    "Voices",
     "WeightsError",
     "Word",
     "as_samples",
@@ -156,14 +166,17 @@ __all__ = [
     "checked_targets",
     "ends_before",
     "ends_for_certain",
+    "fetch_voice",
     "finished",
     "from_mapping",
     "language_code",
     "language_names",
     "list_models",
     "list_translators",
+    "list_voices",
     "load_model",
     "open_translator",
+    "open_voices",
     "option",
     "option_of",
     "read_toml",

@@ -16,7 +16,7 @@ from simul_whisper.weights.cache import cache_home
 from simul_whisper.weights.hub import ANSWER_TIMEOUT_S, cached_folder, hub_folder
 from simul_whisper.weights.names import plain_name
 
-PartName = Literal["encoder", "decoder"]
+PartName = Literal["encoder", "decoder", "vocoder"]
 
 _SUFFIXES = (COMPILED_SUFFIX, PACKAGE_SUFFIX)
 # Beside the program, and where a checkout of whisper.cpp keeps them.

@@ -52,7 +52,7 @@ class CoreMLUnavailableError(SimulWhisperError):
 
 @dataclass(frozen=True)
 class Kind(Generic[Component, Answer]):
-    """What is particular to the encoder, or to the decoder. All functions may raise SimulWhisperError.
+    """What is particular to the encoder, the decoder or the vocoder. All functions may raise SimulWhisperError.
 
     packages: of a package that was found, all that belong to it, itself first; refuses one of another model's shape.
     open: what runs them, from the models that were made of them. digest: of what the weights in use compute, as
@@ -64,7 +64,7 @@ class Kind(Generic[Component, Answer]):
     part: PartName
     packages: Callable[["Description"], tuple["Description", ...]]
     open: Callable[[CoreMLRuntime, Path, "Description"], Component]
-    digest: Callable[[Weights, Precision], str]
+    digest: Callable[[Precision], str]
     trial: Callable[[], Callable[[Component], Answer]]
     agreement_db: Callable[[Answer, Answer], float]
     least_db: float
@@ -95,8 +95,7 @@ class Preparation(Generic[Component, Answer]):
     """What to prepare, and where.
 
     model: as the user calls it; names: all names it goes by. path: of the package; None where it must be looked up.
-    directory: of the weights. weights: returns those that the rest of the model is made of. download: as of
-    `coreml_download`; hub_timeout_s: how long the hub may take to answer.
+    directory: of the weights. download: as of `coreml_download`; hub_timeout_s: how long the hub may take to answer.
     """
 
     kind: Kind[Component, Answer]
@@ -104,7 +103,6 @@ class Preparation(Generic[Component, Answer]):
     names: tuple[str, ...]
     path: str | None
     directory: Path
-    weights: Callable[[], Weights]
     compute_units: str
     timeout_s: float
     download: str
@@ -237,7 +235,7 @@ class Preparation(Generic[Component, Answer]):
             return
         precision: Precision = "float32" if found.metadata.get("precision") == "float32" else "float16"
         if precision not in self._digests:
-            self._digests[precision] = self.kind.digest(self.weights(), precision)
+            self._digests[precision] = self.kind.digest(precision)
         if said != self._digests[precision]:
             raise ModelError(f"{found.path}: made from other weights than those of {self.model}")
 
@@ -267,7 +265,6 @@ def prepared(
         # A program may change its working directory before the package is opened.
         path=str(Path(path).expanduser().absolute()) if path else None,
         directory=weights.directory.resolve(),
-        weights=_current(weights),
         compute_units=config.coreml_compute_units,
         timeout_s=config.compile_timeout,
         download=config.coreml_download,
@@ -276,7 +273,7 @@ def prepared(
     )
 
 
-def _current(weights: Weights) -> Callable[[], Weights]:
+def current_weights(weights: Weights) -> Callable[[], Weights]:
     """Return what gives the weights: these as long as somebody holds them, else read again.
 
     Held by the model as long as it lives, they would take memory for what is rarely needed.

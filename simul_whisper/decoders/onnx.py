@@ -3,7 +3,6 @@
 A step is as fast as its weights come from memory, so they are int8 where a processor multiplies that fast.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from onnxruntime import OrtValue
 from simul_whisper.decoders import Step
 from simul_whisper.decoders.graph import Graph, audio_graph, text_graph
 from simul_whisper.encoders import Features
-from simul_whisper.machine import processor_words
+from simul_whisper.machine import n_cpus, processor_words
 from simul_whisper.weights.model import Weights
 
 # At most this many threads share a step, whose parts are short.
@@ -78,7 +77,7 @@ class _Runner:
 
     def __init__(self, graph: Graph) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(_n_cpus(), _MOST_THREADS)
+        options.intra_op_num_threads = min(n_cpus(), _MOST_THREADS)
         # Threads that wait spinning would take the cores from the encoder, and from other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Either would keep memory for each length of window and text.
@@ -95,10 +94,6 @@ class _Runner:
 
 def _fastest() -> str:
     return "int8" if sys.platform != "linux" or processor_words() & _INT8_INSTRUCTIONS else "float32"
-
-
-def _n_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _value(array: NDArray[Any]) -> Any:

@@ -35,6 +35,20 @@ def _alaw_table() -> NDArray[np.float32]:
 _LAWS = {Encoding.MULAW: _mulaw_table(), Encoding.ALAW: _alaw_table()}
 
 
+class Resampler:
+    """float32 (n,) mono at one rate in, at another out; how the samples are cut never matters."""
+
+    def __init__(self, rate: int, to_rate: int) -> None:
+        self.rate, self.to_rate = rate, to_rate
+        self._stream = soxr.ResampleStream(rate, to_rate, 1) if rate != to_rate else None
+
+    def feed(self, samples: NDArray[np.float32], *, is_last: bool = False) -> NDArray[np.float32]:
+        """Return the samples that are complete; some 50 ms are held back until the last."""
+        if self._stream is None:
+            return samples
+        return np.asarray(self._stream.resample_chunk(samples, last=is_last), np.float32)
+
+
 class PcmDecoder:
     """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out; how the bytes are cut never matters.
 
@@ -46,9 +60,7 @@ class PcmDecoder:
         self._encoding = Encoding(pcm_format.encoding)
         self._carried = b""
         self._mixer = Mixer(unnamed(pcm_format.channels), pcm_format.rate)
-        self._resampler = (
-            soxr.ResampleStream(pcm_format.rate, SAMPLE_RATE, 1) if pcm_format.rate != SAMPLE_RATE else None
-        )
+        self._resampler = Resampler(pcm_format.rate, SAMPLE_RATE)
 
     def feed(self, data: bytes | bytearray | memoryview) -> NDArray[np.float32]:
         """Return the samples that are complete; a resampler holds back some 50 ms, a mixer of channels at most 100 ms.
@@ -58,12 +70,12 @@ class PcmDecoder:
         joined = self._carried + bytes(data)
         n_whole = len(joined) - len(joined) % self._format.bytes_per_frame
         self._carried = joined[n_whole:]
-        return self._resampled(self._mixer.feed(self._channels(joined[:n_whole]))[0], last=False)
+        return self._resampler.feed(self._mixer.feed(self._channels(joined[:n_whole]))[0])
 
     def end(self) -> NDArray[np.float32]:
         """Return what was held back; bytes of an unfinished frame are left out."""
         self._carried = b""
-        return self._resampled(self._mixer.end()[0], last=True)
+        return self._resampler.feed(self._mixer.end()[0], is_last=True)
 
     def _channels(self, data: bytes) -> NDArray[np.float32]:
         """Return float32 (n_channels, n)."""
@@ -74,8 +86,3 @@ class PcmDecoder:
         else:
             flat = _LAWS[self._encoding][np.frombuffer(data, np.uint8)]
         return as_samples(flat).reshape(-1, self._format.channels).T
-
-    def _resampled(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
-        if self._resampler is None:
-            return mono
-        return np.asarray(self._resampler.resample_chunk(mono, last=last), np.float32)
