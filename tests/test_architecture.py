@@ -21,9 +21,9 @@ PUBLIC = (
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation SpeechConfig Stage "
     "Step StopReason TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest "
     "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry "
-    "VoiceError Voices WeightsError Word as_samples check_options checked_targets fetch_voice finished from_mapping "
-    "language_code language_names list_models list_translators list_voices load_model open_translator open_voices "
-    "option option_of read_toml release_thread"
+    "VoiceError Voices WeightsError Word as_samples check_options checked_targets ends_before ends_for_certain fetch_voice finished "
+    "from_mapping language_code language_names list_models list_translators list_voices load_model open_translator "
+    "open_voices option option_of read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -168,10 +168,11 @@ ROOMS = {
 LAYERS = {
     "audio": (
         "ring mixing pcm speech voice_activity gate timeline tracks report formats packets decoding files "
-        "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
+        "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
+        "half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage metrics calls target translation speech",
+    "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (
         "reading dialect sound native containers segments lines openai_events openai_settings openai_items openai_realtime "
@@ -184,7 +185,7 @@ LAYERS = {
         "exchange uploads openai_rest prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
-    "output": "cues texts formats durable standard_output notices terminal live_captions",
+    "output": "cues texts formats durable standard_output notices terminal aloud live_captions",
     "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
 }
 
@@ -287,7 +288,7 @@ def test_few_modules_know_what_hears_and_resamples() -> None:
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:
-    assert importers("sounddevice") == {"streaming/audio/microphone.py"}
+    assert importers("sounddevice") == {"streaming/audio/devices.py"}
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show_devices() -> int:
-    from streaming.audio.microphone import list_devices
+    from streaming.audio.devices import list_devices
 
     for device in list_devices():
         mark = "*" if device.is_default else " "
@@ -92,7 +92,8 @@ def _show_devices() -> int:
 
 def _microphone(wanted: str | None) -> "Microphone":
     """Return the microphone; one that is not there is refused before a model is loaded."""
-    from streaming.audio.microphone import Microphone, find_device, list_devices
+    from streaming.audio.devices import find_device, list_devices
+    from streaming.audio.microphone import Microphone
 
     find_device(list_devices(), wanted)
     return Microphone(wanted)
