@@ -7,6 +7,7 @@ from streaming.events import Reason
 from streaming.server.translations import SessionTranslations
 from streaming.sessions.pool import SessionHandle
 from streaming.sessions.request import TRANSCRIPT, Refusal
+from streaming.stages.metrics import SpeechMetrics
 from streaming.stages.speech import SpeechStage
 from streaming.stages.stage import run_stage
 
@@ -15,7 +16,7 @@ class Speech:
     """That of a server. voices: None: there are none."""
 
     def __init__(self, config: SpeechConfig | None = None, voices: Voices | None = None) -> None:
-        self.config, self.voices = config or SpeechConfig(), voices
+        self.config, self.voices, self.metrics = config or SpeechConfig(), voices, SpeechMetrics()
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ class SessionSpeech:
             voices = self._speech.voices
             assert voices
             self._translations.prepare()
-            self._stage = SpeechStage(voices, self._speech.config, self._chosen)
+            self._stage = SpeechStage(voices, self._speech.config, self._chosen, metrics=self._speech.metrics)
             run_stage(self._handle.log, self._stage)
 
     def choose_targets(self, targets: Sequence[str]) -> None:
