@@ -1,6 +1,6 @@
 """What the sessions of a server can have spoken, and in which voices, which all sessions share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from simul_whisper import AlignAttConfig, SpeechConfig, Voices, language_names
 from streaming.events import Reason
@@ -17,6 +17,11 @@ class Speech:
 
     def __init__(self, config: SpeechConfig | None = None, voices: Voices | None = None) -> None:
         self.config, self.voices, self.metrics = config or SpeechConfig(), voices, SpeechMetrics()
+
+    @property
+    def by_language(self) -> Mapping[str, str]:
+        """The name of the voice of each language."""
+        return self.voices.by_language if self.voices else {}
 
     @property
     def languages(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
 
 
 class Registry(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         found = {"/whole.tgz": ARCHIVE, "/cut.tgz": ARCHIVE[:-50], "/long.tgz": ARCHIVE + bytes(1 << 20)}.get(self.path)
         if self.path == "/rude.tgz":
             self.wfile.write(b"hello\r\n\r\n")

@@ -44,7 +44,7 @@ def sounds(messages: list[Any], target: str) -> list[Spoken]:
 def heard(spoken: list[Spoken]) -> str:
     """What the tone model hears of it."""
     pcm = b"".join(resampled(each.pcm, each.rate, 16_000) for each in spoken)
-    return " ".join(["", *heard_again(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768)])
+    return " ".join(["", *heard_again(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768))])
 
 
 @pytest.fixture
@@ -67,6 +67,7 @@ def test_a_translation_is_spoken_and_every_word_is_heard_again(served: Served) -
     assert heard(sounds(messages, "es")) == SPEECH.text
     assert sounds(messages, "de") == sounds(messages, "") == []
     assert [each.seq for each in messages if isinstance(each, Numbered)] == list(range(1, len(messages) + 1))
+    assert isinstance(messages[-1], Numbered)
     assert isinstance(messages[-1].event, Ended)
 
 
@@ -161,11 +162,11 @@ def test_a_connection_that_is_lost_loses_no_sound_and_repeats_none(served: Serve
 
 
 def test_what_cannot_be_spoken_is_told_and_the_captions_go_on(served: Served, voice: LoudVoice) -> None:
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any) -> Iterator[Any]:
         raise VoiceError("the voice is hoarse")
         yield
 
-    voice.speak = fail  # type: ignore[method-assign]
+    voice.speak = fail  # type: ignore[method-assign, assignment]
     messages, _ = told(served, hello(""), AUDIO, END)
     skipped = [each.event for each in messages if isinstance(each.event, SpeechSkipped)]
     assert "hoarse" in skipped[0].why
