@@ -184,6 +184,11 @@ class Playback:
             self._device.outbox.cut(within_s)
 
     @property
+    def is_away(self) -> bool:
+        """Whether there is no device now."""
+        return self._device is None
+
+    @property
     def is_heard(self) -> bool:
         """Whether nothing waits to be heard, nor sounds."""
         return not self.waiting_s and self._clock() >= self.sounds_until_s

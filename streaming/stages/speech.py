@@ -140,6 +140,7 @@ class SpeechStage:
         """Tell all that comes until nothing more is asked, the voice does not answer, or it is this late."""
         while True:
             self._woken.clear()
+            self._follow_choice()
             yield from self._advance()
             left_s = until_s - time.monotonic()
             if self._asked is None or self._asked.call.is_late or left_s <= 0:

@@ -64,6 +64,27 @@ class VirtualMicrophone:
     def pull_out(self) -> None:
         self.pactl("unload-module", self._module)
 
+    def connect_loudspeaker(self) -> str:
+        """Connect another sink as the loudspeaker, and the microphone as what is recorded; return its module."""
+        module = self.pactl("load-module", "module-null-sink", "sink_name=loud")
+        self.pactl("set-default-sink", "loud")
+        self.pactl("set-default-source", "virtual.monitor")
+        return module
+
+    @contextmanager
+    def recording(self, path: Path, source: str = "loud.monitor") -> Iterator[None]:
+        """Record what the loudspeaker plays: s16le, mono, 16 kHz."""
+        flags = ["--raw", "--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=50"]
+        with (
+            path.open("wb") as out,
+            subprocess.Popen(["parec", f"--device={source}", *flags], env=self.environment, stdout=out) as recorder,
+        ):
+            wait_for(lambda: path.stat().st_size > 0, 20, "the recorder")
+            try:
+                yield
+            finally:
+                recorder.terminate()
+
     @contextmanager
     def playing(self, path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         """Play a recording into it."""
