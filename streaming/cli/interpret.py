@@ -136,9 +136,10 @@ class _Job:
         captions.say(f"listening to {source.name}; Ctrl-C ends")
         self._open_output(captions, why)
         handle = worker.open(voice=self._configs.voice)
-        aloud = Aloud(self._playback, self._run_stages(handle, why), half_duplex=self._options.half_duplex)
+        speaker = self._run_stages(handle, why)
+        aloud = Aloud(self._playback, speaker, half_duplex=self._options.half_duplex) if speaker else None
         ended_well = listen(source, handle, captions, lambda: stop.is_asked, self._records, aloud)
-        return self._status(source, ended_well=ended_well)
+        return self._status(source, ended_well=ended_well, is_aloud=aloud is not None)
 
     def _source(self) -> "Callable[[], Capture | PacedRecording]":
         """Return what opens the microphone or begins the recording."""
@@ -217,13 +218,13 @@ class _Job:
         run_stage(handle.log, stage)
         return stage
 
-    def _status(self, source: "Capture | PacedRecording", *, ended_well: bool) -> int:
+    def _status(self, source: "Capture | PacedRecording", *, ended_well: bool, is_aloud: bool) -> int:
         from streaming.audio.paced import PacedRecording
 
         failures = []
         if any(record.is_broken for record in self._records):
             failures.append(f"{self._options.output}: the end of the captions is missing")
-        if self._options.speak and self._playback.is_away:
+        if self._options.speak and is_aloud and self._playback.is_away:
             failures.append(f"{self._options.speak}: the end of what was spoken is missing")
         if isinstance(source, PacedRecording) and source.error:
             failures.append(str(source.error))

@@ -30,7 +30,7 @@ class Speaker(Protocol):
 
 
 class Aloud:
-    """speaker: what makes the sound, told when no more is wanted; None where nothing does.
+    """speaker: what makes the sound, told when no more is wanted.
 
     half_duplex: whether the microphone is not listened to while the voice sounds. clock: the playback's.
     """
@@ -38,7 +38,7 @@ class Aloud:
     def __init__(
         self,
         playback: Playback,
-        speaker: Speaker | None = None,
+        speaker: Speaker,
         *,
         half_duplex: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -65,7 +65,7 @@ class Aloud:
         if not isinstance(event, Spoken) or self._is_hushed:
             return []
         try:
-            left_out_s = self._playback.say(event.pcm, event.rate, is_last=event.is_last)
+            left_out_s = self._playback.say(event.pcm, event.rate, begins=bool(event.text), is_last=event.is_last)
         except VoiceError as error:
             return [f"{shown_time(event.source_start_s)}: not spoken: {error}"]
         was_overfull, self._is_overfull = self._is_overfull, left_out_s > 0
@@ -87,8 +87,7 @@ class Aloud:
         """Say nothing more; what is being said ends with its sentence, or within a second."""
         if not self._is_hushed:
             self._is_hushed = True
-            if self._speaker:
-                self._speaker.choose(())
+            self._speaker.choose(())
             self._playback.cut(_LAST_SENTENCE_S)
 
     @property
