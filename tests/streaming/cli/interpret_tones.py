@@ -22,6 +22,5 @@ if __name__ == "__main__":
     from tests.tone_voice import ToneVoices
     from tests.tones import tone_model
 
-    simul_whisper.load_model = lambda *_: tone_model()
-    simul_whisper.open_voices = lambda *_: ToneVoices()
+    vars(simul_whisper).update(load_model=lambda *_: tone_model(), open_voices=lambda *_: ToneVoices())
     sys.exit(main())
