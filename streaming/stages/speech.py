@@ -28,7 +28,7 @@ _LONGEST_WHY = 300
 
 @dataclass
 class _Asked:
-    """What is being spoken. behind_s: how much waited to be heard; begins: a sentence begins with it.
+    """What is being spoken. behind_s: how much else waited to be heard; begins: a sentence begins with it.
 
     is_given_up: nobody waits for it any more. sound_s: what was told of it.
     """
