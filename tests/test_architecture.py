@@ -181,8 +181,8 @@ LAYERS = {
         "listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
-    "output": "cues texts formats durable standard_output notices terminal aloud live_captions",
-    "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
+    "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
+    "evaluation": "manifest scoring foresight replay speaking results figures metrics_log evaluation_log load",
 }
 
 

@@ -8,6 +8,7 @@ from simul_whisper import Word, ends_before, ends_for_certain
 # A sentence that goes on is spoken up to a comma once it has so many words: its sound does not wait for its end.
 _WORDS_BEFORE_PAUSE = 6
 _PAUSES = (",", ";", ":", "—", "–", "،", "؛", "、", "，", "；", "：")
+_NEXT_SENTENCE = " A"
 # Whatever comes in place of words is spoken in pieces that are no longer.
 _MOST_CHARACTERS, _MOST_CHARACTERS_OF_SENTENCE = 400, 4_000
 
@@ -80,11 +81,16 @@ class PhraseCutter:
         """Return what needs no more words to be complete."""
         if len(self._whole) >= _MOST_CHARACTERS_OF_SENTENCE:
             return self.end()
-        if self._n_words and ends_for_certain(self._language, self._whole, self._n_words):
+        if self._n_words and self._is_over():
             return self.end()
         is_enough = self._n_open >= _WORDS_BEFORE_PAUSE and self._open.endswith(_PAUSES)
         is_long = self._n_open and len(self._open) >= _MOST_CHARACTERS
         return [self._cut(is_last=False)] if is_enough or is_long else []
+
+    def _is_over(self) -> bool:
+        """Whether the sentence most likely ends here: that its sound comes soon is worth a wrong pause now and then."""
+        is_certain = ends_for_certain(self._language, self._whole, self._n_words)
+        return is_certain or ends_before(self._language, self._whole, _NEXT_SENTENCE)
 
     def _cut(self, *, is_last: bool) -> Phrase:
         text = self._open.strip() if self._n_open else ""

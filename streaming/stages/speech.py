@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from simul_whisper import ConfigError, SimulWhisperError, SpeechConfig
+from simul_whisper import SimulWhisperError, SpeechConfig
 from streaming.events import Cleared, Event, Language
 from streaming.stages.metrics import SpeechMetrics, speech_label
 from streaming.stages.spoken_target import SpokenTarget, Waiting
@@ -28,7 +28,7 @@ _LONGEST_WHY = 300
 
 @dataclass
 class _Asked:
-    """What is being spoken. behind_s: how much waited to be heard; begins: a sentence begins with it.
+    """What is being spoken. behind_s: how much else waited to be heard; begins: a sentence begins with it.
 
     is_given_up: nobody waits for it any more. sound_s: what was told of it.
     """
@@ -84,6 +84,10 @@ class SpeechStage:
     def n_waiting(self) -> dict[str, int]:
         """Return how many sentences wait, for each target. Any thread may call it."""
         return {each.target: each.n_waiting for each in list(self._targets)}
+
+    def behind_s(self) -> dict[str, float]:
+        """Return how much speech waits to be heard, for each target. The stage's own thread may call it."""
+        return {each.target: each.behind_s(self._clock()) for each in self._targets}
 
     def feed(self, events: Sequence[Event]) -> list[Event]:
         self._follow_choice()
@@ -192,8 +196,10 @@ class SpeechStage:
     def _taken(self, asked: _Asked) -> list[Event]:
         target, phrase, call = asked.target, asked.waiting.phrase, asked.call
         self._metrics.seconds.labels(speech_label(target.target)).inc(call.took_s)
-        if isinstance(call.error, ConfigError):
-            why = f"{call.error}; nothing in {phrase.language or 'an unknown language'} after it is spoken either"
+        if call.error and not call.rate:
+            # There is no voice for that language, or it cannot be loaded.
+            language = phrase.language or "a language that is not known"
+            why = f"{_reason(call.error)}; nothing in {language} after it is spoken either"
             return [*target.skipped([phrase], why), *target.refuse(phrase.language, why)]
         if call.error:
             return self._failed(asked, _reason(call.error))
@@ -225,7 +231,8 @@ class SpeechStage:
         return told
 
     def _may_tell(self, target: SpokenTarget) -> bool:
-        return self._is_flushing or target.pace.ahead_s(self._clock()) < _MOST_AHEAD_S
+        most_s = min(_MOST_AHEAD_S, self._config.most_behind / 2)
+        return self._is_flushing or target.pace.ahead_s(self._clock()) < most_s
 
 
 def _reason(error: Exception) -> str:
