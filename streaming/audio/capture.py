@@ -119,7 +119,7 @@ Opener = Callable[[Inbox], OpenDevice]
 class Capture:
     """Reads a device, for one thread. Raises DeviceError when it cannot be opened the first time.
 
-    is_over: never, since a device that is lost may come back.
+    A device that is lost may come back, so that it never `is_over`.
     """
 
     is_over = False

@@ -28,6 +28,8 @@ except OSError as error:
 
 # A stream that runs is not interrupted more often than this to look for another device.
 _RELIST_S = 30.0
+# Inference keeps Python from the callback now and then; a loudspeaker must not run dry meanwhile.
+_OUTPUT_DELAY_S = 0.2
 
 _Opened = TypeVar("_Opened")
 
@@ -164,9 +166,12 @@ def does_open(direction: Direction, device: Device, channels: int) -> bool:
 
 def started(direction: Direction, device: Device, channels: int, **callbacks: Callable[..., None]) -> Any:
     """Return a stream of sounddevice, of 16-bit samples at the device's own rate, running. Raises DeviceError."""
-    make = sounddevice.RawInputStream if direction is Direction.INPUT else sounddevice.RawOutputStream
+    is_input = direction is Direction.INPUT
+    make = sounddevice.RawInputStream if is_input else sounddevice.RawOutputStream
+    settings: dict[str, Any] = {} if is_input else {"latency": _OUTPUT_DELAY_S}
+    settings |= {"device": device.index, "samplerate": device.rate, "channels": channels, "dtype": "int16"}
     try:
-        stream = make(device=device.index, samplerate=device.rate, channels=channels, dtype="int16", **callbacks)
+        stream = make(**settings, **callbacks)
         stream.start()
     except sounddevice.PortAudioError as error:
         raise DeviceError(f"{device.name} cannot be opened: {_line(error)}") from error

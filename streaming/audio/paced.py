@@ -11,14 +11,16 @@ from streaming.audio.capture import CaptureEvent, Heard
 
 
 class PacedRecording:
-    """chunks: float32 (n,) mono 16 kHz each, n > 0. It begins with the first `read`."""
+    """name: what it is called. chunks: float32 (n,) mono 16 kHz each, n > 0. It begins with the first `read`."""
 
     def __init__(
         self,
+        name: str,
         chunks: Iterator[NDArray[np.float32]],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.name = name
         self._chunks, self._clock, self._sleep = chunks, clock, sleep
         self._started_s: float | None = None
         self._next: NDArray[np.float32] | None = None

@@ -130,8 +130,8 @@ class Playback:
         self._device: OpenOutput | None = None
         self._resampler: Resampler | None = None
         self._name = "the loudspeaker"
-        # Whether a sentence was begun and not ended, and whether its rest is passed over.
-        self._is_open = self._is_skipping = False
+        # Whether the beginning of a phrase was passed over, so that its rest is, too.
+        self._is_skipping = False
         self._sounded_until_s = float("-inf")
         self._retry_s, self._retry_at = FIRST_RETRY_S, clock()
 
@@ -156,16 +156,15 @@ class Playback:
             return self._lost(f"it took no sound for {STALLED_S:g} s")
         return []
 
-    def say(self, pcm: bytes, rate: int, *, is_last: bool) -> float:
+    def say(self, pcm: bytes, rate: int, *, begins: bool, is_last: bool) -> float:
         """Let s16le mono be heard after all that was said before; return how many seconds more than may wait it was.
 
-        So much is left out. Of a sentence that began while the device was away, nothing is heard. Raises VoiceError
-        for a rate that nothing can play.
+        So much is left out. begins: a phrase begins with it; one that began while the device was away is not heard at
+        all. is_last: a sentence ends with it. Raises VoiceError for a rate that nothing can play.
         """
         if not 0 < rate <= _MOST_RATE:
             raise VoiceError(f"got speech of {rate} samples per second, expected 1 to {_MOST_RATE}")
-        was_open, self._is_open = self._is_open, not is_last
-        self._is_skipping = self._device is None or (self._is_skipping and was_open)
+        self._is_skipping = self._device is None or (self._is_skipping and not begins)
         if self._device is None or self._is_skipping:
             return 0.0
         outbox = self._device.outbox
@@ -184,6 +183,11 @@ class Playback:
             self._device.outbox.cut(within_s)
 
     @property
+    def is_away(self) -> bool:
+        """Whether there is no device now."""
+        return self._device is None
+
+    @property
     def is_heard(self) -> bool:
         """Whether nothing waits to be heard, nor sounds."""
         return not self.waiting_s and self._clock() >= self.sounds_until_s
@@ -193,7 +197,7 @@ class Playback:
             self._sounded_until_s = self.sounds_until_s
             self._device.close()
             self._device = self._resampler = None
-            self._is_skipping = self._is_open
+            self._is_skipping = True
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ from streaming.cli.options import (
     configs_from,
     options_from,
 )
+from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
@@ -30,6 +31,7 @@ from streaming.settings import ClientLimits, WorkerConfig
 if TYPE_CHECKING:
     from streaming.server.access import Access
     from streaming.server.run import Server
+    from streaming.server.speech import Speech
     from streaming.server.tls import Tls
     from streaming.server.tokens import Tokens
     from streaming.server.translations import Translations
@@ -63,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_voice_settings(parser)
     add_translation_settings(parser)
+    parser.add_argument(
+        "--speech", action="store_true", help="let clients have translations and transcripts spoken; needs a voice"
+    )
+    add_speech_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -114,12 +120,12 @@ def run(options: argparse.Namespace) -> int:
     worker = Worker(lambda: _loaded(config, bar), config, worker_config)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
-    translations = _translations(configs)
+    translations, speech = _translations(configs), _speech(options, configs)
     with ExitStack() as sockets, server_log():
         admin = None
         if options.admin_port is not None:
             admin = sockets.enter_context(bound_socket(options.admin_host, options.admin_port))
-        registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations)
+        registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations, speech)
         places = dialect_places(options, sockets, has_token=bool(access.tokens))
         server = Server(
             registry,
@@ -160,6 +166,14 @@ def _translations(configs: Configs) -> "Translations":
     translations = Translations(configs.translation, translator, configs.engine.targets)
     translations.check_first(configs.engine)
     return translations
+
+
+def _speech(options: argparse.Namespace, configs: Configs) -> "Speech":
+    """Return what clients may have spoken; nothing unless --speech asks for it. Raises what `open_voices` does."""
+    from streaming.server.speech import Speech
+
+    config = speech_from(options, configs)
+    return Speech(config, opened_voices(config) if options.speech else None)
 
 
 def _client_limits(text: str) -> ClientLimits:

@@ -53,7 +53,6 @@ _MOST_EVENTS = 1_000
 # Whoever closes with this comes back; 1000 gives the session up.
 _CLOSE_TO_RETURN = 4000
 _CLOSE_S = 1.0
-_MOST_MESSAGE_BYTES = 1 << 24
 # What times are rounded to.
 _MILLISECOND_S = 0.001
 
@@ -84,8 +83,7 @@ class Client:
         recovery: Recovery = RECOVERY,
     ) -> None:
         self._url, self._token = websocket_url(url), token
-        hello = SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts)
-        self._wishes = Wishes(hello)
+        self._wishes = Wishes(SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts))
         self._recovery = recovery
         self._audio, self._told = AudioBuffer(), Deduplicator(recovery)
         self._session, self._session_start = "", 0
@@ -224,7 +222,7 @@ class Client:
                 proxy=proxy,
                 open_timeout=self._recovery.silent_s,
                 close_timeout=_CLOSE_S,
-                max_size=_MOST_MESSAGE_BYTES,
+                max_size=1 << 24,
                 # Pings would wait behind audio that a busy server leaves unread; `silent_s` finds the dead ones.
                 ping_interval=None,
             ) as socket:

@@ -4,7 +4,8 @@ It knows events and a `Playback`, and nothing of voices, devices or sessions.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +21,29 @@ from streaming.output.notices import shown_time
 _LAST_SENTENCE_S = 0.6
 
 
+class Speaker(Protocol):
+    """What makes the sound."""
+
+    def choose(self, targets: Sequence[str]) -> None:
+        """Speak only these of the texts that follow."""
+        ...
+
+
 class Aloud:
-    """half_duplex: whether the microphone is not listened to while the voice sounds. clock: the playback's."""
+    """speaker: what makes the sound, told when no more is wanted.
+
+    half_duplex: whether the microphone is not listened to while the voice sounds. clock: the playback's.
+    """
 
     def __init__(
         self,
         playback: Playback,
+        speaker: Speaker,
         *,
         half_duplex: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._playback, self._clock = playback, clock
+        self._playback, self._speaker, self._clock = playback, speaker, clock
         self._half_duplex = HalfDuplex() if half_duplex else None
         self._is_hushed = self._is_overfull = False
 
@@ -52,7 +65,7 @@ class Aloud:
         if not isinstance(event, Spoken) or self._is_hushed:
             return []
         try:
-            left_out_s = self._playback.say(event.pcm, event.rate, is_last=event.is_last)
+            left_out_s = self._playback.say(event.pcm, event.rate, begins=bool(event.text), is_last=event.is_last)
         except VoiceError as error:
             return [f"{shown_time(event.source_start_s)}: not spoken: {error}"]
         was_overfull, self._is_overfull = self._is_overfull, left_out_s > 0
@@ -74,6 +87,7 @@ class Aloud:
         """Say nothing more; what is being said ends with its sentence, or within a second."""
         if not self._is_hushed:
             self._is_hushed = True
+            self._speaker.choose(())
             self._playback.cut(_LAST_SENTENCE_S)
 
     @property

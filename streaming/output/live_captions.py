@@ -42,10 +42,12 @@ class Record:
 
 
 class Source(Protocol):
-    """A device, or a recording that is heard as if it were spoken. is_over: nothing more will come."""
+    """A device, or a recording that is heard as if it were spoken."""
 
     @property
-    def is_over(self) -> bool: ...
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        ...
 
     def read(self, timeout_s: float) -> list[CaptureEvent]:
         """Return what is new; wait at most so long for something."""
@@ -74,6 +76,8 @@ def listen(
         turn.tell(cursor.read())
     turn.take(source.end())
     turn.say(aloud.hear_end() if aloud else ())
+    if aloud and is_stopped():
+        aloud.hush()
     handle.end()
     while not cursor.is_done or (aloud and not aloud.is_heard):
         if aloud and is_stopped():

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from simul_whisper import ConfigError, SimulWhisperError, SpeechConfig
+from simul_whisper import SimulWhisperError, SpeechConfig
 from streaming.events import Cleared, Event, Language
 from streaming.stages.metrics import SpeechMetrics, speech_label
 from streaming.stages.spoken_target import SpokenTarget, Waiting
@@ -28,7 +28,7 @@ _LONGEST_WHY = 300
 
 @dataclass
 class _Asked:
-    """What is being spoken. behind_s: how much waited to be heard; begins: a sentence begins with it.
+    """What is being spoken. behind_s: how much else waited to be heard; begins: a sentence begins with it.
 
     is_given_up: nobody waits for it any more. sound_s: what was told of it.
     """
@@ -144,6 +144,7 @@ class SpeechStage:
         """Tell all that comes until nothing more is asked, the voice does not answer, or it is this late."""
         while True:
             self._woken.clear()
+            self._follow_choice()
             yield from self._advance()
             left_s = until_s - time.monotonic()
             if self._asked is None or self._asked.call.is_late or left_s <= 0:
@@ -195,8 +196,10 @@ class SpeechStage:
     def _taken(self, asked: _Asked) -> list[Event]:
         target, phrase, call = asked.target, asked.waiting.phrase, asked.call
         self._metrics.seconds.labels(speech_label(target.target)).inc(call.took_s)
-        if isinstance(call.error, ConfigError):
-            why = f"{call.error}; nothing in {phrase.language or 'an unknown language'} after it is spoken either"
+        if call.error and not call.rate:
+            # There is no voice for that language, or it cannot be loaded.
+            language = phrase.language or "a language that is not known"
+            why = f"{_reason(call.error)}; nothing in {language} after it is spoken either"
             return [*target.skipped([phrase], why), *target.refuse(phrase.language, why)]
         if call.error:
             return self._failed(asked, _reason(call.error))

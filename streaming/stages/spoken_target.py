@@ -115,11 +115,10 @@ class SpokenTarget:
         return self.pace.ahead_s(now_s) + sum(self.pace.guess_s(each.phrase.text) for each in self.waiting)
 
     def next(self, now_s: float) -> tuple[Waiting, float, bool]:
-        """Return what is spoken next, how much waits to be heard, and whether a sentence begins with it."""
-        behind_s = self.behind_s(now_s)
+        """Return what is spoken next, how much else waits to be heard, and whether a sentence begins with it."""
         each = self.waiting.popleft()
         begins, self._begun = each.phrase.sentence != self._begun, each.phrase.sentence
-        return each, behind_s, begins
+        return each, self.behind_s(now_s), begins
 
     def spoken(self, phrase: Phrase, text: str, pcm: bytes, rate: int, now_s: float) -> Spoken:
         """Tell sound. text: what is said in it."""

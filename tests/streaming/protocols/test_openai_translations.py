@@ -166,7 +166,7 @@ def test_what_is_translated_is_spoken_where_there_is_a_voice() -> None:
 
 
 def test_what_is_spoken_follows_the_language() -> None:
-    served = Served("base", (), ("en",), ("transcribe",), ("de", "es"), "1", voices=("de",))
+    served = Served("base", ("gpt-realtime-whisper",), ("en",), ("transcribe",), ("de", "es"), "1", voices=("de",))
     spoken = OpenAITranslations(Handshake("me", 1_000.0), served)
     opened = hear(spoken, update("de"), SECOND)[1]
     assert isinstance(opened, Open)
