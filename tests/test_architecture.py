@@ -22,13 +22,8 @@ PUBLIC = (
     "Step StopReason TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest "
     "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry "
     "VoiceError Voices WeightsError Word as_samples check_options checked_targets ends_before ends_for_certain "
-<<<<<<< HEAD
-    "fetch_voice finished from_mapping language_code language_names list_models list_translators list_voices load_model open_translator "
-    "open_voices option option_of read_toml release_thread"
-=======
     "fetch_voice finished from_mapping language_code language_names list_models list_translators list_voices "
     "load_model open_translator open_voices option option_of read_toml release_thread"
->>>>>>> speaking
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -184,20 +179,14 @@ LAYERS = {
         "openai_realtime openai_translations openai_errors openai_form openai_rest openai_speech deepgram_query "
         "deepgram_messages deepgram whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
     ),
-<<<<<<< HEAD
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
         "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
         "exchange uploads openai_speech openai_rest prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
-    "output": "cues texts formats durable standard_output notices terminal aloud live_captions",
-    "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
-=======
-    "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
     "evaluation": "manifest scoring foresight replay speaking results figures metrics_log evaluation_log load",
->>>>>>> speaking
 }
 
 

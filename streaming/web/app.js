@@ -184,10 +184,15 @@ function hearOther() {
   listening?.chooseSpeech(heard());
 }
 
-const ownLanguage = () => (controls.choices.task === "translate" ? "en" : controls.choices.language);
+function ownLanguage() {
+  const { language, task } = controls.choices;
+  return task === "translate" ? "en" : language;
+}
 
 /** What is to be spoken. */
-const heard = () => hearing.chosen(ownLanguage());
+function heard() {
+  return hearing.chosen(ownLanguage());
+}
 
 /** The languages that are seen or heard, without that of the text itself, which would only be copied. */
 function targets() {
@@ -197,7 +202,9 @@ function targets() {
 }
 
 /** Those that are seen. */
-const seen = () => choice.targets.filter((target) => targets().includes(target));
+function seen() {
+  return choice.targets.filter((target) => targets().includes(target));
+}
 
 /** One at least; before anything is said, that which says what the page is for. */
 function showTexts() {
