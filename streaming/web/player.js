@@ -50,17 +50,22 @@ export class Player {
   /** Be silent at once; what waits is not heard any more. */
   stop() {
     for (const sound of this.#waiting.splice(0)) this.#drop(sound);
-    if (!this.#playing) return;
-    this.#element.pause();
-    this.#drop(this.#playing);
-    this.#playing = null;
+    this.#next();
   }
 
   #next() {
-    if (this.#playing) this.#drop(this.#playing);
+    const before = this.#playing;
     this.#playing = this.#waiting.shift() ?? null;
+    this.#element.pause();
+    if (this.#playing) {
+      this.#element.src = this.#playing.url;
+    } else {
+      this.#element.removeAttribute("src");
+      this.#element.load();
+    }
+    // Only now: a browser complains of what it cannot find any more.
+    if (before) this.#drop(before);
     if (!this.#playing) return;
-    this.#element.src = this.#playing.url;
     this.#pace();
     // A browser that lets nothing be heard before a click has had one: Start.
     this.#element.play().catch((error) => error.name === "NotAllowedError" && this.stop());

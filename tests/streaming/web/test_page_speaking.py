@@ -32,6 +32,12 @@ SPY = """
 """
 
 
+# The page allows nobody to evaluate text, which Playwright does where it waits for something.
+UNTIL_PLAYING = """async () => {
+  while (!(window.played.length && !window.element.paused)) await new Promise((done) => setTimeout(done, 20));
+}"""
+
+
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     speech = Speech(voices=voices_of(LoudVoice(), ("en", "es")))
@@ -78,7 +84,7 @@ def test_a_language_is_chosen_and_heard_and_clear_silences_it(page: Any, served:
     page.screenshot(path=tmp_path / "listen.png")
     page.keyboard.press("Escape")
     page.click("#start")
-    page.wait_for_function("window.played.length > 0 && !window.element.paused")
+    page.evaluate(UNTIL_PLAYING)
     assert page.evaluate("window.played[0].volume") == pytest.approx(0.4)
     assert page.evaluate("window.played[0].src").startswith("blob:")
     page.click("#clear")
