@@ -128,8 +128,9 @@ def test_a_body_that_is_too_big_is_refused_before_it_is_read_to_its_end(served: 
 
 
 def test_a_server_without_a_voice_says_so() -> None:
-    with serving() as served, openai.OpenAI(api_key="none", base_url=f"http://127.0.0.1:{served.port}/v1") as client:
-        with pytest.raises(openai.NotFoundError, match="no voice"):
+    with serving() as served:
+        client = openai.OpenAI(api_key="none", base_url=f"http://127.0.0.1:{served.port}/v1")
+        with client, pytest.raises(openai.NotFoundError, match="no voice"):
             client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT)
 
 

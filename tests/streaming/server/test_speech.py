@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from simul_whisper import VoiceError
+from streaming.audio.files import read_audio
 from streaming.audio.pcm import resampled
+from streaming.cli import main
 from streaming.client import Client, ClientEvent
 from streaming.events import Cleared, Ended, Reason, SpeechSkipped, Spoken
 from streaming.protocols.dialect import Clear, Speech, Targets
@@ -17,6 +20,7 @@ from streaming.server.speech import Speech as ServerSpeech
 from streaming.server.translations import Translations
 from streaming.sessions.request import SessionRequest
 from tests.speaking import heard_again
+from tests.streaming.server.uploading import wav_of
 from tests.streaming.serving import Served, Talker, s16, serving
 from tests.streaming.shouting import Shouting
 from tests.streaming.talk import END, FLUSH, HELLO, get, told
@@ -192,3 +196,13 @@ def test_the_client_hears_every_sound_once(served: Served) -> None:
             return [event async for event in client]
 
     assert heard(sounds(asyncio.run(listen()), "es")) == SPEECH.text
+
+
+def test_connect_writes_what_is_spoken_to_a_file(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, spoken = tmp_path / "said.wav", tmp_path / "spoken.wav"
+    said.write_bytes(wav_of(SPEECH))
+    assert main(["connect", served.url, str(said), "--to", "es", "--speak", str(spoken)]) == 0
+    assert heard_again(read_audio(spoken)) == SPEECH.text.split()
+    assert SPEECH.text.upper().split()[0] in capsys.readouterr().out
