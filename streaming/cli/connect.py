@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speak",
         type=Path,
         metavar="FILE",
-        help="write what the server speaks to a WAV file, one sentence after another: the first of --to, or, without it, "
+        help="write what the server speaks to a WAV file, one sentence after another: the first of --to, or without it "
         "what is said",
     )
     add_output_options(parser)
