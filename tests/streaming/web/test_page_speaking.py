@@ -16,6 +16,7 @@ from tests.streaming.serving import Served, serving
 from tests.streaming.shouting import Shouting
 from tests.streaming.tone_voice import LoudVoice, voices_of
 from tests.streaming.web.browser import browser
+from tests.streaming.web.test_page_translating import OUTSIDE
 from tests.tones import random_words, speech_of
 
 PATIENCE_MS = 60_000
@@ -60,7 +61,7 @@ def page(chromium: Any, served: Served) -> Iterator[Any]:
     opened, errors = chromium.new_page(locale="en-US"), list[str]()
     opened.set_default_timeout(PATIENCE_MS)
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda said: said.type == "error" and errors.append(said.text))
+    opened.on("console", lambda said: errors.extend([said.text] if said.type == "error" else []))
     opened.add_init_script(SPY)
     opened.goto(f"http://127.0.0.1:{served.port}/")
     opened.locator("#hearing").wait_for(timeout=5000)
@@ -141,3 +142,11 @@ def test_a_sound_is_read_as_it_is_documented(page: Any) -> None:
         "utterance": 3,
         "pcm": [1, 2, 3, 4],
     }
+
+
+@pytest.mark.parametrize("width", [320, 390, 700, 1280])
+def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.locator("#hearing summary").click()
+    assert page.evaluate(OUTSIDE, width) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
