@@ -41,8 +41,10 @@ from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
 from simul_whisper.translators.choice import open_translator
 from simul_whisper.translators.config import TranslationConfig
+from simul_whisper.translators.sentences import ends_before, ends_for_certain
 from simul_whisper.vocoders import AudioVocoder
 from simul_whisper.voices import Voice
+from simul_whisper.voices.choice import Voices
 from simul_whisper.voices.config import SpeechConfig
 from simul_whisper.word import Word
 
@@ -163,6 +165,8 @@ __all__ = [
     "as_samples",
     "check_options",
     "checked_targets",
+    "ends_before",
+    "ends_for_certain",
     "fetch_voice",
     "finished",
     "from_mapping",

@@ -116,8 +116,9 @@ class TranslationSkipped:
 class Spoken:
     """Sound in place of text. target: the language of a translation; empty: it is the transcript that is spoken.
 
-    pcm: s16le, mono, at `rate`; a sentence may come in several, of which the last `is_last`. text: what is said in this
-    one. source_start_s, source_end_s: of the speech that it is said for.
+    pcm: s16le, mono, at `rate`. A sentence may come in several; the last `is_last`, and may have no sound, so that none
+    waits for the next. text: stands in the first of those in which it is said. source_start_s, source_end_s: of the
+    speech that it is said for.
     """
 
     target: str

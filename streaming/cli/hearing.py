@@ -14,6 +14,7 @@ from streaming.events import Language
 if TYPE_CHECKING:
     from simul_whisper import Model, Translator
     from streaming.evaluation.replay import Emission
+    from streaming.evaluation.speaking import Speaking
 
 Chunks = Iterator[NDArray[np.float32]]
 
@@ -59,26 +60,39 @@ class Hearing(Protocol):
 
 
 class Streamed:
-    """Our engine, with what translates its text. realtime: at the pace of speech."""
+    """Our engine, with what translates its text, and what speaks it. realtime: at the pace of speech."""
 
     interrupted = "interrupted; what was heard is written"
 
-    def __init__(self, model: "Model", translator: "Translator | None", configs: Configs, *, realtime: bool) -> None:
-        self._model, self._translator, self._configs, self._realtime = model, translator, configs, realtime
+    def __init__(
+        self,
+        model: "Model",
+        translator: "Translator | None",
+        speaking: "Speaking | None",
+        configs: Configs,
+        *,
+        realtime: bool,
+    ) -> None:
+        self._model, self._translator, self._speaking = model, translator, speaking
+        self._configs, self._realtime = configs, realtime
 
     def emissions(self, blocks: Chunks, interruption: Interruption) -> "Iterator[Emission]":
         # Here, because `--help` and bad flags do without the engine.
         from streaming.audio.files import chunked
-        from streaming.evaluation.replay import chunk_samples, replay, replay_realtime
+        from streaming.evaluation.replay import AudioClock, chunk_samples, replay, replay_realtime
         from streaming.sessions.session import Session
+        from streaming.stages.stage import Stage
 
         config, voice = self._configs.session, self._configs.voice
         session = Session(config, self._model, voice, drafts=False)
-        stages = stages_from(self._configs, self._translator, is_live=self._realtime)
+        stages: list[Stage] = [*stages_from(self._configs, self._translator, is_live=self._realtime)]
+        clock = AudioClock()
+        if self._speaking:
+            stages.append(self._speaking.live_stage() if self._realtime else self._speaking.stage(clock))
         chunks = interruption.until(chunked(blocks, chunk_samples(config, voice)))
         if self._realtime:
             return replay_realtime(session, chunks, interruption.sleep, stages=stages)
-        return replay(session, chunks, coalesce=not voice.vad, stages=stages)
+        return replay(session, chunks, coalesce=not voice.vad, stages=stages, clock=clock)
 
     def summary(self, name: str, cost: Cost) -> str:
         info, mean_lag = self._model.info, sum(cost.lags_s) / max(1, len(cost.lags_s))
@@ -87,7 +101,9 @@ class Streamed:
             f"{cost.per_second(cost.compute_s):.2f} s of computation per second of audio",
             f"words {mean_lag:.2f} s after they were spoken" if cost.lags_s else "no words",
         ]
-        if self._translator:
+        made = [f"translated by {self._translator.description}"] if self._translator else []
+        made += ["spoken"] if self._speaking else []
+        if made:
             stage_s = cost.per_second(cost.stage_s)
-            parts.append(f"translated by {self._translator.description}, in {stage_s:.2f} s per second of audio")
+            parts.append(f"{' and '.join(made)}, in {stage_s:.2f} s per second of audio")
         return cost.summary(name, *parts)

@@ -1,0 +1,96 @@
+"""Text that clients of OpenAI's REST dialect have spoken: within bounds, and told while it is still being made."""
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from anyio import fail_after
+
+from simul_whisper import SimulWhisperError
+from streaming.audio.encoding import SoundEncoder
+from streaming.events import Reason
+from streaming.protocols.openai_errors import RequestError
+from streaming.protocols.openai_rest import EVENTS
+from streaming.protocols.openai_speech import (
+    CONTENT_TYPES,
+    MOST_BYTES,
+    SpeechAsked,
+    audio_event,
+    done_event,
+    read_speech,
+)
+from streaming.protocols.reading import refuse
+from streaming.server.exchange import Exchange
+from streaming.server.limits import Limits
+from streaming.server.speech import Speech
+from streaming.server.uploads import Places
+from streaming.server.wire import Gone
+from streaming.sessions.request import Refusal
+
+
+class SpeechMaker:
+    """That of a server. As many voices speak at a time as there are places; a voice that hangs holds up only these."""
+
+    def __init__(self, speech: Speech, limits: Limits) -> None:
+        self._speech, self._limits = speech, limits
+        self._places = Places(limits.max_spoken, limits.spoken_per_address, "texts", "spoken")
+        self._threads = ThreadPoolExecutor(limits.max_spoken, thread_name_prefix="speech")
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Answer a request that was let in. Raises Refusal, and Gone when the client goes meanwhile."""
+        body = await self._body(exchange)
+        asked = read_speech(body, self._speech.by_language)
+        with self._places.taken(exchange.caller.network):
+            telling, going = asyncio.create_task(self._tell(exchange, asked)), asyncio.create_task(exchange.gone())
+            try:
+                await asyncio.wait([telling, going], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                is_told = telling.done()
+                for task in (telling, going):
+                    task.cancel()
+                await asyncio.gather(telling, going, return_exceptions=True)
+        if not is_told:
+            raise Gone(is_for_good=True)
+        telling.result()
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        body = b""
+        try:
+            with fail_after(self._limits.head_s):
+                while not exchange.is_heard_out:
+                    message = await exchange.receive()
+                    if message["type"] == "http.disconnect":
+                        raise Gone(is_for_good=True)
+                    body += message["body"]
+                    if len(body) > MOST_BYTES:
+                        refuse(Reason.MESSAGE_TOO_BIG, f"a request may have {MOST_BYTES} bytes at most")
+        except TimeoutError as error:
+            late = f"the request was not sent within {self._limits.head_s:g} s"
+            raise Refusal(Reason.IDLE, late) from error
+        return body
+
+    async def _tell(self, exchange: Exchange, asked: SpeechAsked) -> None:
+        pieces, loop = self._pieces(asked), asyncio.get_running_loop()
+        while (data := await loop.run_in_executor(self._threads, next, pieces, None)) is not None:
+            await exchange.begin_pieces(EVENTS if asked.is_stream else CONTENT_TYPES[asked.form])
+            await exchange.say(audio_event(data).encode() if asked.is_stream else data)
+        if asked.is_stream:
+            await exchange.say(done_event().encode())
+        await exchange.end()
+
+    def _pieces(self, asked: SpeechAsked) -> Iterator[bytes]:
+        """Yield the pieces of the file, none of them empty. Raises Refusal where nothing can be said."""
+        assert self._speech.voices
+        try:
+            voice, has_sound = self._speech.voices.voice(asked.language), False
+            encoder = SoundEncoder(asked.form, voice.rate)
+            for sound in voice.speak(asked.text, asked.language, asked.speed * self._speech.config.speed):
+                has_sound = True
+                if data := encoder.feed(sound):
+                    yield data
+        except SimulWhisperError as error:
+            raise Refusal(Reason.ENGINE, f"the text cannot be spoken: {error}") from error
+        if not has_sound:
+            raise RequestError("the text has nothing in it that can be spoken", "input")
+        if data := encoder.end():
+            yield data
