@@ -355,6 +355,20 @@ def test_a_voice_without_an_end_is_stopped() -> None:
     assert "does not come to an end" in skips(told)[0].why
 
 
+def test_without_a_thread_a_phrase_is_left_out_and_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = staged(ToneVoices())
+    with monkeypatch.context() as full:
+
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        full.setattr(threading.Thread, "start", start)
+        told = stage.feed([said("one.")])
+    told += run(stage, said("four.", 1.0))
+    assert [(each.text, each.why) for each in skips(told)] == [("one.", "RuntimeError: can't start new thread")]
+    assert text_of(told) == "four."
+
+
 def test_so_many_voices_that_hang_get_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice_calls, "_MOST_UNANSWERED", 2)
     held = HeldVoice()
