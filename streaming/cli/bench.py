@@ -162,7 +162,7 @@ def _speaking(configs: Configs, options: argparse.Namespace) -> "Speaking | None
     voices = opened_voices(config)
     from streaming.evaluation.speaking import Speaking
 
-    return Speaking(voices, config, configs.engine.targets or (TRANSCRIPT,))
+    return Speaking(voices, config, tuple(configs.engine.targets) or (TRANSCRIPT,))
 
 
 def _spoken(results: "list[ClipResult]", speaking: "Speaking") -> dict[str, Any]:
