@@ -20,12 +20,15 @@ from streaming.cli.options import (
     add_voice_settings,
     session_configs_from,
 )
+from streaming.cli.speech import add_speech_settings, opened_voices, speech_flags, speech_from
 from streaming.cli.translation import opened_translator
 from streaming.evaluation.manifest import Clip, load_manifest
+from streaming.output.texts import TRANSCRIPT
 
 if TYPE_CHECKING:
     from simul_whisper import Model, ModelInfo
     from streaming.evaluation.results import ClipResult, Translating
+    from streaming.evaluation.speaking import Speaking
 
 _BAD_INPUT = 2
 
@@ -55,8 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --backend coreml, --decoder-backend coreml or both: run their packages in NumPy, on any machine, to "
         "measure what they write",
     )
+    parser.add_argument(
+        "--speech",
+        action="store_true",
+        help="also speak all translations, or the transcript where there is none: how late is that heard, and at what "
+        "cost?",
+    )
     add_settings(parser)
     add_translation_settings(parser)
+    add_speech_settings(parser)
     add_voice_settings(parser, "With any of these, only speech is decoded, as for listeners; without, everything is.")
     parser.set_defaults(run=run)
 
@@ -82,13 +92,14 @@ def run(options: argparse.Namespace) -> int:
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
-    translating = _translating(configs, clips, options)
+    translating, speaking = _translating(configs, clips, options), _speaking(configs, options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
     figures = {
         "model": {"pipeline": model.info.pipeline, **vars(model.info)},
         "voice": vars(voice) if voice.vad else None,
         **report(results, config, translating),
+        "speech": _spoken(results, speaking) if speaking else {},
     }
     _complain_of_translations(results, config.targets)
     if options.log:
@@ -136,6 +147,37 @@ def _translating(configs: Configs, clips: list[Clip], options: argparse.Namespac
         if translator and source != target:
             translator.check_pair(source, target)
     return Translating(configs.translation, translator)
+
+
+def _speaking(configs: Configs, options: argparse.Namespace) -> "Speaking | None":
+    """Return what speaks all translations, or the transcript where there is none; None without --speech.
+
+    Raises ConfigError for flags that do not go together.
+    """
+    if not options.speech:
+        if given := speech_flags(options):
+            raise ConfigError(f"{given[0]} needs --speech")
+        return None
+    config = speech_from(options, configs)
+    voices = opened_voices(config)
+    from streaming.evaluation.speaking import Speaking
+
+    return Speaking(voices, config, tuple(configs.engine.targets) or (TRANSCRIPT,))
+
+
+def _spoken(results: "list[ClipResult]", speaking: "Speaking") -> dict[str, Any]:
+    """Speak what was told of each clip, as if that had come in real time, and return the figures of each target."""
+    from streaming.evaluation.speaking import speak, speech_figures
+    from streaming.events import SpeechSkipped
+
+    skipped = list[SpeechSkipped]()
+    for result in tqdm(results, desc="speech", leave=False):
+        told = speak(result.emissions, speaking)
+        skipped += (each for each in told if isinstance(each, SpeechSkipped))
+    for why in dict.fromkeys(each.why for each in skipped):
+        n = sum(each.why == why for each in skipped)
+        _complain(f"{n} {'sentence was' if n == 1 else 'sentences were'} not spoken: {why}")
+    return speech_figures(speaking.metrics)
 
 
 def _reference_runtime() -> Any:

@@ -28,6 +28,12 @@ def speech_from(options: argparse.Namespace, configs: Configs) -> SpeechConfig:
     return replace(options_from(SpeechConfig, own), **shared)
 
 
+def speech_flags(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the flags of speech that were given, but for those of the engine."""
+    names = [each.name for each in fields(SpeechConfig) if each.name not in _OF_ENGINE and hasattr(options, each.name)]
+    return tuple(f"--{name.replace('_', '-')}" for name in names)
+
+
 def spoken_text(configs: Configs) -> str:
     """Return which text is spoken: the first translation, else the transcript."""
     return next(iter(configs.engine.targets), TRANSCRIPT)

@@ -3,17 +3,16 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import ConfigError, SpeechConfig, language_code
+from simul_whisper import ConfigError, language_code
 from streaming.cli.options import Configs, listed
 from streaming.cli.output_files import file_names, is_folder, labelled_path, made_folder
-from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
+from streaming.cli.speech import add_speech_settings, opened_voices, speech_flags, speech_from
 from streaming.output.texts import TRANSCRIPT
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".wav"
 _TRANSCRIPT_NAME = "transcript"
-# The engine has this flag, too.
-_SHARED = ("coreml_compute_units",)
 
 
 def add_speaking_options(parser: argparse.ArgumentParser) -> None:
@@ -50,10 +47,10 @@ def spoken_targets(options: argparse.Namespace, configs: Configs) -> tuple[str, 
     Raises ConfigError for flags that do not go together.
     """
     if not options.speak:
-        given = [each.name for each in fields(SpeechConfig) if hasattr(options, each.name) and each.name not in _SHARED]
-        given += [name for name in ("speak_target", "speak_over") if getattr(options, name)]
+        own = {"--speak-target": options.speak_target, "--speak-over": options.speak_over}
+        given = [*speech_flags(options), *(flag for flag, is_given in own.items() if is_given)]
         if given:
-            raise ConfigError(f"--{given[0].replace('_', '-')} needs --speak FILE.wav")
+            raise ConfigError(f"{given[0]} needs --speak FILE.wav")
         return ()
     targets = configs.engine.targets
     if not options.speak_target:

@@ -205,7 +205,7 @@ class _Job:
         emitted_s = emission.ready_s if self._options.realtime else emission.audio_s
         if emission.events:
             listener.write(emission.events, emitted_s)
-        listener.speak(emission, emitted_s)
+        listener.speak(emission, max(emitted_s, emission.stages_ready_s) if self._options.realtime else emitted_s)
         for event in emission.events:
             if isinstance(event, TranslationSkipped | SpeechSkipped):
                 print(f"simul-whisper: {listener.name}: {notice_of(event)}", file=sys.stderr)

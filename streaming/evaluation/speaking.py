@@ -44,8 +44,8 @@ def speak(emissions: Iterable[Emission], speaking: Speaking) -> list[Event]:
 def speech_figures(metrics: SpeechMetrics) -> dict[str, dict[str, Any]]:
     """Return, for each target, what bench tells of its speech.
 
-    Means over its phrases: first_sound_s: what the voice took until its first sound; delay_s: how long after its text a
-    phrase is heard, if the voice took no time. voice_per_audio_s: seconds of a voice for a second of its sound.
+    Means over its phrases: first_sound_s: what the voice took until its first sound; heard_after_s: how long after its
+    text it is heard, once the speech before it was. voice_per_audio_s: seconds of a voice for a second of its sound.
     """
     values: dict[str, dict[str, float]] = {}
     for family in metrics.read():
@@ -58,12 +58,14 @@ def speech_figures(metrics: SpeechMetrics) -> dict[str, dict[str, Any]]:
 
 def _figures(found: dict[str, float]) -> dict[str, Any]:
     n_phrases = found.get("delay_seconds_count", 0)
+    # The clock stands while the voice is at work.
+    first_s, waited_s = found.get("first_sound_seconds_sum", 0.0), found.get("delay_seconds_sum", 0.0)
     sound_s = found.get("sound_seconds_total", 0.0)
     return {
         "sentences": int(found.get("sentences_total", 0)),
         "left_out": int(found.get("skipped_sentences_total", 0)),
         "sound_s": round(sound_s, 1),
-        "first_sound_s": round(found["first_sound_seconds_sum"] / n_phrases, 3) if n_phrases else None,
-        "delay_s": round(found["delay_seconds_sum"] / n_phrases, 3) if n_phrases else None,
+        "first_sound_s": round(first_s / n_phrases, 3) if n_phrases else None,
+        "heard_after_s": round((first_s + waited_s) / n_phrases, 3) if n_phrases else None,
         "voice_per_audio_s": round(found.get("seconds_total", 0.0) / sound_s, 3) if sound_s else None,
     }

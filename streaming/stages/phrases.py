@@ -39,11 +39,6 @@ class PhraseCutter:
         self._whole = self._open = ""
         self._n_words = self._n_open = 0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether something is held that is to be spoken."""
-        return self._n_open > 0
-
     def hear(self, words: Sequence[Word], language: str, utterance: int, start_s: float, end_s: float) -> list[Phrase]:
         """Take words that are said for the speech between two times, and return the phrases that are complete."""
         phrases = list[Phrase]()

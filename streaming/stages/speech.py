@@ -196,11 +196,10 @@ class SpeechStage:
     def _taken(self, asked: _Asked) -> list[Event]:
         target, phrase, call = asked.target, asked.waiting.phrase, asked.call
         self._metrics.seconds.labels(speech_label(target.target)).inc(call.took_s)
-        if call.error and not call.rate:
-            # There is no voice for that language, or it cannot be loaded.
+        if call.error and call.has_no_voice:
             language = phrase.language or "a language that is not known"
             why = f"{_reason(call.error)}; nothing in {language} after it is spoken either"
-            return [*target.skipped([phrase], why), *target.refuse(phrase.language, why)]
+            return [*target.skipped([phrase], why), *target.refuse(phrase.language)]
         if call.error:
             return self._failed(asked, _reason(call.error))
         if not asked.sound_s:

@@ -42,8 +42,8 @@ class SpokenTarget:
         self.target, self.pace, self.waiting = target, Pace(config), deque[Waiting]()
         self._config, self._metrics, self._cutter = config, metrics, PhraseCutter()
         self._label = speech_label(target)
-        # Why text in some languages is not spoken, which was told.
-        self.impossible = dict[str, str]()
+        # Languages without a voice, which was told.
+        self._impossible = set[str]()
         # The sentence of which something was spoken, at which rate; and the one that was left out.
         self._begun: int | None = None
         self._left_out: int | None = None
@@ -80,9 +80,9 @@ class SpokenTarget:
         self._add(self._cutter.end(), now_s)
         return self._refused()
 
-    def refuse(self, language: str, why: str) -> list[Event]:
+    def refuse(self, language: str) -> list[Event]:
         """There is no voice for a language: pass over what waits, and what comes, in it. The first text was told."""
-        self.impossible[language] = why
+        self._impossible.add(language)
         return self._refused()
 
     def clear(self) -> None:
@@ -99,7 +99,7 @@ class SpokenTarget:
         """Take out what is not spoken: in languages without a voice, and the rest of sentences that were left out."""
         told, kept = list[Event](), deque[Waiting]()
         for each in self.waiting:
-            if each.phrase.language in self.impossible:
+            if each.phrase.language in self._impossible:
                 self._metrics.skipped.labels(self._label).inc(each.phrase.is_last)
             elif each.phrase.sentence == self._left_out:
                 told += self.skipped([each.phrase], self._why_behind) if each.phrase.text else []

@@ -43,6 +43,8 @@ class VoiceCall:
         self._started_s = self._alive_s = time.monotonic()
         self._sounds: deque[bytes] = deque()
         self._is_given_up = False
+        # Whether there is no voice for the language, or none that can be loaded; `error` says why.
+        self.has_no_voice = False
         self.rate = 0
         self.error: Exception | None = None
         # How long all of it took, and the first sound; None while there is none.
@@ -82,7 +84,11 @@ class VoiceCall:
             self._end()
 
     def _speak(self) -> None:
-        voice = self._voices.voice(self._language)
+        try:
+            voice = self._voices.voice(self._language)
+        except Exception:
+            self.has_no_voice = True
+            raise
         self.rate, n_samples = voice.rate, 0
         for sound in voice.speak(self._text, self._language, self._speed):
             if self._is_given_up:

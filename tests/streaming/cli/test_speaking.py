@@ -78,14 +78,16 @@ def test_each_sentence_is_spoken_when_its_words_were_known_and_not_over_another(
     out = tmp_path / "out.wav"
     assert main(["transcribe", CAPTIONS, *QUIET, "--format", "words-jsonl", "--speak", str(out)]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    words = [row for row in rows if any(map(str.isalnum, row["word"]))]
+    # Where each word ends, with its punctuation, which may come later.
+    begins_word = [n for n, row in enumerate(rows) if any(map(str.isalnum, row["word"]))]
+    ends = [n - 1 for n in [*begins_word[1:], len(rows)]]
     assert words_of(" ".join(text for _, text in humming.said)) == words_of((RECORDINGS / "captions.txt").read_text())
     spans, _ = hums(out)
     # When the first phrase of each sentence was known; further ones follow it without a pause.
     n, known_s, begins = 0, list[float](), True
     for _, text in humming.said:
         n += len(text.split())
-        known_s += [words[n - 1]["emitted"]] if begins else []
+        known_s += [rows[ends[n - 1]]["emitted"]] if begins else []
         begins = text.endswith((".", "?", "!"))
     assert len(spans) == len(known_s) > 2
     assert all(start >= known - 0.01 for (start, _), known in zip(spans, known_s, strict=True))

@@ -23,7 +23,7 @@ from streaming.events import (
     Translation,
     Words,
 )
-from streaming.sessions.event_log import EventFilter, EventLog
+from streaming.sessions.event_log import SOUND_BYTES, EventFilter, EventLog
 from streaming.stages import voice_calls
 from streaming.stages.metrics import SpeechMetrics
 from streaming.stages.speech import SpeechStage
@@ -355,6 +355,20 @@ def test_a_voice_without_an_end_is_stopped() -> None:
     assert "does not come to an end" in skips(told)[0].why
 
 
+def test_without_a_thread_a_phrase_is_left_out_and_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = staged(ToneVoices())
+    with monkeypatch.context() as full:
+
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        full.setattr(threading.Thread, "start", start)
+        told = stage.feed([said("one.")])
+    told += run(stage, said("four.", 1.0))
+    assert [(each.text, each.why) for each in skips(told)] == [("one.", "RuntimeError: can't start new thread")]
+    assert text_of(told) == "four."
+
+
 def test_so_many_voices_that_hang_get_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice_calls, "_MOST_UNANSWERED", 2)
     held = HeldVoice()
@@ -407,6 +421,22 @@ def test_a_session_is_over_when_all_is_told_and_only_those_who_ask_get_sound() -
     assert not any(isinstance(each, Spoken) for each in captions)
     assert heard_again(sound_of(everything)) == "one four five seven nine".split()
     assert everything[-1] == captions[-1] == Ended(3.0)
+
+
+def test_of_a_long_talk_nothing_is_held_but_the_newest_half_minute() -> None:
+    """Nobody reads it, and a client that is away holds all that it can."""
+    clock, log, sound_s = Clock(), EventLog(), 0.0
+    log.cursor(HEARING_ALL, holds=True)
+    stage = staged(ToneVoices(), clock=clock)
+    for n in range(300):
+        clock.now_s += 2.0
+        told = stage.feed([said("one four five seven nine.", n * 2.0)])
+        sound_s += sum(each.duration_s for each in told if isinstance(each, Spoken))
+        log.append(told)
+        assert stage.behind_s()[""] <= CONFIG.most_behind + 5
+    kept = [each for each in log.cursor(HEARING_ALL).read() if isinstance(each, Spoken)]
+    assert sound_s > 500
+    assert sum(len(each.pcm) for each in kept) <= SOUND_BYTES
 
 
 def test_what_is_spoken_is_counted() -> None:
