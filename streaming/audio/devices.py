@@ -26,8 +26,6 @@ except OSError as error:
         f"microphones and loudspeakers need PortAudio ({error}); on Debian: apt install libportaudio2"
     ) from error
 
-# A stream that runs is not interrupted more often than this to look for another device.
-_RELIST_S = 30.0
 # Inference keeps Python from the callback now and then; a loudspeaker must not run dry meanwhile.
 _OUTPUT_DELAY_S = 0.2
 
@@ -39,6 +37,10 @@ class Direction(Enum):
 
     INPUT = "microphone"
     OUTPUT = "loudspeaker"
+
+
+# A stream that runs is not interrupted more often than this to look for another device.
+_RELIST_S = {Direction.INPUT: 60.0, Direction.OUTPUT: 5.0}
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,16 @@ def find_device(devices: list[Device], wanted: str | int | None, direction: Dire
 class Running(Protocol):
     """A stream that can be interrupted. Neither raises: what cannot go on says so where its audio goes."""
 
+    @property
+    def direction(self) -> Direction: ...
+
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
 
 
 _running = list[Running]()
-_listed_at_s = 0.0
+_listed_at_s = float("-inf")
 
 
 def add_running(stream: Running) -> None:
@@ -126,7 +131,8 @@ def look_again() -> None:
     Raises DeviceError.
     """
     global _listed_at_s
-    if _running and time.monotonic() - _listed_at_s < _RELIST_S:
+    wait_s = max((_RELIST_S[stream.direction] for stream in _running), default=0.0)
+    if time.monotonic() - _listed_at_s < wait_s:
         return
     interrupted, _listed_at_s = list(_running), time.monotonic()
     for stream in interrupted:
@@ -178,8 +184,16 @@ def started(direction: Direction, device: Device, channels: int, **callbacks: Ca
     return stream
 
 
-def close(stream: Any) -> None:
-    """Stop a stream at once. Never raises."""
+def drain(stream: Any) -> None:
+    """Let what a loudspeaker has taken be heard: systems keep more of it than they say. Never raises."""
+    with contextlib.suppress(sounddevice.PortAudioError):
+        stream.stop()
+
+
+def close(stream: Any | None) -> None:
+    """Stop a stream at once, if there is one; not twice, since PortAudio has forgotten it then. Never raises."""
+    if stream is None:
+        return
     with contextlib.suppress(sounddevice.PortAudioError):
         stream.abort()
     stream.close(ignore_errors=True)

@@ -37,6 +37,8 @@ class Loudspeaker:
 class _Playing:
     """A running stream of 16-bit samples at the device's own rate, the same in the first two channels."""
 
+    direction = Direction.OUTPUT
+
     def __init__(self, device: Device, most_s: float) -> None:
         self.name = device.name
         self.outbox = Outbox(device.rate, most_s)
@@ -45,11 +47,13 @@ class _Playing:
 
     def close(self) -> None:
         devices.remove_running(self)
-        devices.close(self._stream)
+        if self._stream is not None and self.outbox.gone is None:
+            devices.drain(self._stream)
+        self._stop()
 
     def pause(self) -> None:
         self._is_paused = True
-        devices.close(self._stream)
+        self._stop()
 
     def resume(self) -> None:
         try:
@@ -62,6 +66,7 @@ class _Playing:
 
     def _start(self, device: Device) -> None:
         self._is_paused = False
+        self._stream: Any = None
         channels = 1 if devices.does_open(Direction.OUTPUT, device, 1) else device.channels
         play: Callable[..., None] = self._player(channels)
         self._stream = devices.started(
@@ -74,6 +79,10 @@ class _Playing:
             data[:] = spread(sound, channels)
 
         return play
+
+    def _stop(self) -> None:
+        stream, self._stream = self._stream, None
+        devices.close(stream)
 
     def _stopped(self) -> None:
         if not self._is_paused:

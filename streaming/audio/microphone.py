@@ -34,6 +34,8 @@ class Microphone:
 class _Recording:
     """A running stream of 16-bit samples at the device's own rate."""
 
+    direction = Direction.INPUT
+
     def __init__(self, device: Device, inbox: Inbox) -> None:
         self.name, self._inbox = device.name, inbox
         self._start(device)
@@ -41,11 +43,11 @@ class _Recording:
 
     def close(self) -> None:
         devices.remove_running(self)
-        devices.close(self._stream)
+        self._stop()
 
     def pause(self) -> None:
         self._is_paused = True
-        devices.close(self._stream)
+        self._stop()
 
     def resume(self) -> None:
         before = self.pcm_format
@@ -59,6 +61,7 @@ class _Recording:
 
     def _start(self, device: Device) -> None:
         self._is_paused = False
+        self._stream: Any = None
         try:
             self.pcm_format = _format_of(device)
         except AudioFormatError as error:
@@ -69,6 +72,10 @@ class _Recording:
 
     def _take(self, data: Any, n_frames: int, time: Any, status: Any) -> None:  # noqa: ARG002
         self._inbox.put(bytes(data), has_lost=bool(status.input_overflow))
+
+    def _stop(self) -> None:
+        stream, self._stream = self._stream, None
+        devices.close(stream)
 
     def _stopped(self) -> None:
         if not self._is_paused:

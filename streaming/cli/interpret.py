@@ -102,8 +102,9 @@ def _check(options: argparse.Namespace, configs: Configs) -> None:
         raise ConfigError("--speak writes a file in place of a loudspeaker; leave out --output-device or --speak")
     if options.speak and options.half_duplex:
         raise ConfigError("--half-duplex is for a voice that sounds; --speak writes it to a file")
-    if options.speak and options.output and Path(options.speak) == Path(options.output):
-        raise ConfigError(f"{options.speak}: speech and captions need a file each")
+    others = {Path(each).resolve() for each in (options.source, options.output) if each}
+    if options.speak and Path(options.speak).resolve() in others:
+        raise ConfigError(f"{options.speak}: speech needs a file of its own")
 
 
 class _Job:

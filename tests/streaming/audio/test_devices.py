@@ -58,6 +58,8 @@ def test_a_voice_comes_from_left_and_right(channels: int, frame: list[int]) -> N
 class Stream:
     """A stream that runs."""
 
+    direction = devices.Direction.INPUT
+
     def __init__(self) -> None:
         self.did = list[str]()
 
