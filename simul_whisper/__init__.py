@@ -44,7 +44,6 @@ from simul_whisper.translators.config import TranslationConfig
 from simul_whisper.translators.sentences import ends_before, ends_for_certain
 from simul_whisper.vocoders import AudioVocoder
 from simul_whisper.voices import Voice
-from simul_whisper.voices.choice import Voices
 from simul_whisper.voices.config import SpeechConfig
 from simul_whisper.word import Word
 
