@@ -33,7 +33,7 @@ recordings: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --upgrade pip
-	$(BIN)/pip install --editable ".[cpu,embedded,coreml,bench,live,translate,dev]"
+	$(BIN)/pip install --editable ".[cpu,embedded,coreml,bench,live,translate,voice,dev]"
 	# Reads our metrics log in a test; its own requirements, PyTorch among them, are not needed for that.
 	$(BIN)/pip install --no-deps simulstream==1.0.0
 	touch $(READY)

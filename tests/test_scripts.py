@@ -32,6 +32,20 @@ def test_every_fault_ends_well() -> None:
     assert [row.split()[-1] for row in rows] == ["yes"] * 6
 
 
+def test_vocoders_are_timed_beside_each_other(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", exc_type=ImportError)
+    from tests.voice_files import save_voice, voice_model
+
+    voice = save_voice(tmp_path / "voice.onnx", voice_model())
+    command = [sys.executable, "-m", "scripts.vocoder_times", str(voice), "--frames", "8", "--turns", "1"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    _, row = ran.stdout.splitlines()
+    n_frames, _, onnx_s, mlx_s, _ = row.split()
+    assert n_frames == "8"
+    assert min(float(onnx_s), float(mlx_s)) >= 0
+
+
 @dataclass
 class Reader:
     """Transcribes as if it read the words of a text aloud every half second; the last of them it hears wrongly."""

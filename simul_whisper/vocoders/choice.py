@@ -48,7 +48,7 @@ def choose_vocoder(
             why = "this voice has no vocoder for Core ML"
             changing.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, why))
         return changing
-    preparation = _prepared(_of_rate(kind, vocoder.rate), config, path, runtime)
+    preparation = _prepared(of_rate(kind, vocoder.rate), config, path, runtime)
     changing = FallbackVocoder(vocoder.rate, status, lambda: _vocoder(backend, vocoder, model), preparation, progress)
     changing.get_ready(waits=requested == "coreml", in_background=False)
     return changing
@@ -74,14 +74,14 @@ def _prepared(
     )
 
 
-def _of_rate(kind: VocoderKind, rate: int) -> VocoderKind:
+def of_rate(kind: VocoderKind, rate: int) -> VocoderKind:
     """Return the kind that refuses to open a vocoder of another sample rate."""
 
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> AudioVocoder:
         vocoder = kind.open(runtime, model, found)
         if vocoder.rate != rate:
             raise UnsupportedSampleRateError(
-                f"{model}: got a vocoder of {vocoder.rate} Hz, expected {rate}, the voice's"
+                f"{model}: got a vocoder of {vocoder.rate} Hz, expected the voice's {rate}"
             )
         return vocoder
 

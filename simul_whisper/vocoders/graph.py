@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from simul_whisper.vocoders.hifigan import Block, Convolution, HifiGan, StageOfVocoder, Unit, Upsampling
 
-# The largest Piper voices have 4 stages of 3 blocks, of 3 units, of 2 convolutions.
-_MOST_PARTS = 8
+# The largest Piper voices have 14 million weights, 4 stages of 3 blocks, of 3 units, of 2 convolutions.
+_MOST_PARTS, _MOST_PARAMETERS = 8, 1 << 26
 _MOST_CHANNELS, _MOST_KERNEL, _MOST_DILATION, _MOST_STRIDE, _MOST_HOP = 4096, 64, 64, 64, 4096
 
 
@@ -37,13 +37,18 @@ class Found:
 
 def find_hifigan(graph: Graph, rate: int) -> Found:
     """Return the vocoder of a voice. Raises ValueError when there is none, or another kind of vocoder."""
-    last = [n for n in range(len(graph.nodes)) if graph.nodes[n].op_type == "Tanh"]
-    for n in reversed(last):
-        finder = _Finder(graph)
-        post = finder.producer(graph.nodes[n].input[0], "Conv")
-        if post is not None and finder.weight(post).shape[0] == 1:
+    finder = _Finder(graph)
+    ends = [n for n, node in enumerate(graph.nodes) if node.op_type == "Tanh" and finder.is_of_convolution(node)]
+    for n in ends[: -_MOST_PARTS - 1 : -1]:
+        try:
             return finder.found(n, rate)
+        except _NotTheEndError:
+            continue
     raise ValueError("no tanh of a convolution to one channel, which is where a HiFi-GAN ends")
+
+
+class _NotTheEndError(Exception):
+    """What was taken for the end of the vocoder is in the middle of something else."""
 
 
 @dataclass
@@ -53,14 +58,17 @@ class _Finder:
     graph: Graph
     _producers: dict[str, int] = field(default_factory=dict)
     _used: set[int] = field(default_factory=set)
+    _n_parameters: int = 0
 
     def __post_init__(self) -> None:
         for n, node in enumerate(self.graph.nodes):
             self._producers |= dict.fromkeys(node.output, n)
 
     def found(self, last: int, rate: int) -> Found:
-        self._used.add(last)
+        self._used = {last}
         post, name = self._convolution(self.graph.nodes[last].input[0])
+        if post.weight.shape[0] != 1:
+            raise _NotTheEndError
         stages = list[StageOfVocoder]()
         while (inner := self._blocks_of_mean(name)) is not None:
             stage, name = self._stage(inner)
@@ -73,6 +81,9 @@ class _Finder:
         vocoder = HifiGan(pre, tuple(stages), post, rate)
         _check(vocoder)
         return Found(vocoder, frozenset(self._used), name, self.graph.nodes[last].output[0])
+
+    def is_of_convolution(self, node: Any) -> bool:
+        return len(node.input) == 1 and self.producer(node.input[0], "Conv") is not None
 
     # Parts, from the back
 
@@ -136,7 +147,7 @@ class _Finder:
             raise ValueError("something else where a convolution is expected")
         node, weight = self.graph.nodes[n], self.weight(n)
         kernel, said = weight.shape[2], _attributes(node)
-        dilation = said.get("dilations", [1])[0]
+        dilation = _first(said.get("dilations", [1]))
         _require(kernel % 2 == 1 and 1 <= dilation <= _MOST_DILATION, f"a kernel of {kernel}, dilated by {dilation}")
         padding = (kernel - 1) // 2 * dilation
         expected = {"pads": [padding, padding], "strides": [1], "group": 1, "kernel_shape": [kernel]}
@@ -151,7 +162,7 @@ class _Finder:
             raise ValueError("a stage that does not begin with a transposed convolution")
         node, weight = self.graph.nodes[n], self.weight(n)
         kernel, said = weight.shape[2], _attributes(node)
-        stride = said.get("strides", [1])[0]
+        stride = _first(said.get("strides", [1]))
         is_known = 1 <= stride <= min(kernel, _MOST_STRIDE) and (kernel - stride) % 2 == 0
         _require(is_known, f"a transposed kernel of {kernel} by {stride}")
         padding = (kernel - stride) // 2
@@ -167,8 +178,8 @@ class _Finder:
         if n is None:
             return 1.0, name
         self._used.add(n)
-        slope = float(_attributes(self.graph.nodes[n]).get("alpha", 0.01))
-        _require(0 <= slope <= 1, f"a leaky ReLU of slope {slope}")
+        slope = _attributes(self.graph.nodes[n]).get("alpha", 0.01)
+        _require(isinstance(slope, float) and 0 <= slope <= 1, f"a leaky ReLU of slope {str(slope)[:40]}")
         return slope, self.graph.nodes[n].input[0]
 
     # Nodes and constants
@@ -184,11 +195,14 @@ class _Finder:
         weight = self._constant(node.input[1]) if len(node.input) > 1 else np.zeros(0, np.float32)
         is_known = weight.ndim == 3 and 0 < weight.shape[2] <= _MOST_KERNEL
         _require(is_known and 0 < min(weight.shape) <= max(weight.shape) <= _MOST_CHANNELS, f"weights {weight.shape}")
+        # One that is stored once may be named often.
+        self._n_parameters += weight.size
+        _require(self._n_parameters <= _MOST_PARAMETERS, f"more than {_MOST_PARAMETERS} weights")
         _require(bool(np.isfinite(weight).all()), "weights that are no numbers")
         return weight
 
     def _bias(self, node: Any, n_out: int) -> NDArray[np.float32]:
-        bias = self._constant(node.input[2]) if len(node.input) > 2 else np.zeros(n_out, np.float32)
+        bias = self._constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(n_out, np.float32)
         _require(bias.shape == (n_out,) and bool(np.isfinite(bias).all()), f"a bias {bias.shape} for {n_out} channels")
         return bias
 
@@ -216,16 +230,21 @@ def _said_constant(node: Any) -> NDArray[np.float32]:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    """Return the attributes of a node that are numbers or lists of whole numbers."""
-    kinds = {1: "f", 2: "i", 7: "ints"}
+    """Return the attributes of a node that are numbers, texts or lists of whole numbers."""
+    kinds = {1: "f", 2: "i", 3: "s", 7: "ints"}
     said = {each.name: getattr(each, kinds[each.type]) for each in node.attribute if each.type in kinds}
-    return {name: value if isinstance(value, int | float) else list(value) or [0] for name, value in said.items()}
+    return {name: value if isinstance(value, int | float | bytes) else [*value] for name, value in said.items()}
+
+
+def _first(said: Any) -> int:
+    """Return the first of a list that should have one whole number, 0 when it has none."""
+    return said[0] if isinstance(said, list) and said else 0
 
 
 def _check_attributes(said: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Raise ValueError where a node says something else."""
     missing = {"pads": [0, 0], "strides": [1], "dilations": [1], "group": 1, "output_padding": [0]}
-    for name, value in expected.items():
+    for name, value in {**expected, "auto_pad": b"NOTSET", "output_shape": None}.items():
         got = said.get(name, missing.get(name, value))
         _require(got == value, f"a convolution of {name} {str(got)[:40]}, expected {value}")
 

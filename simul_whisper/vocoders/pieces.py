@@ -31,7 +31,8 @@ def in_pieces(
 ) -> NDArray[np.float32]:
     """Return the samples of all features, float32 (n_frames * hop,).
 
-    decode: gives those of any number of frames but none. Only what a piece's surroundings do not reach is taken of it.
+    decode: gives those of any number of frames but none. Raises ShapeConversionError when it gives others, VocoderError
+    when they are no numbers.
     """
     n_frames, hop, reach = len(features), vocoder.hop, vocoder.reach_frames
     samples = np.empty(n_frames * hop, np.float32)
@@ -41,5 +42,8 @@ def in_pieces(
         found = decode(features[first:last])
         if found.shape != ((last - first) * hop,):
             raise ShapeConversionError("samples of the vocoder", ((last - first) * hop,), found.shape)
+        # Numbers of few bits may overflow.
+        if not np.isfinite(found).all():
+            raise VocoderError("the vocoder returned samples that are NaN or infinite")
         samples[start * hop : end * hop] = found[(start - first) * hop : (end - first) * hop]
     return samples

@@ -14,16 +14,17 @@ from simul_whisper.errors import UnsupportedSampleRateError, VocoderNotLoadedErr
 from simul_whisper.foreign_files import one_line, read_bytes, read_json, shown
 from simul_whisper.vocoders.graph import Found, Graph, find_hifigan, names_in
 from simul_whisper.vocoders.hifigan import HifiGan
-from simul_whisper.vocoders.wire import BYTES, VARINT, Field, fields, message, varint
+from simul_whisper.vocoders.wire import BYTES, VARINT, Field, Piece, fields, message, varint
 
 FEATURES, SAMPLES = "features", "samples"
 LEAST_RATE, MOST_RATE = 8_000, 48_000
 """Samples per second that a voice may have."""
 # The largest Piper voices take 115 MB.
 _MOST_BYTES = 512 << 20
-# All but the weights: 0.5 MB in the voices that there are. A message in memory may take fifty times its bytes.
-_MOST_STRUCTURE_BYTES = 4 << 20
-_MOST_PARTS = 1 << 15
+# All but the weights: 0.6 MB in the voices that there are. A message in memory may take a hundred times its bytes.
+_MOST_STRUCTURE_BYTES = 2 << 20
+# Voices have 3,000 nodes, of 16,000 fields.
+_MOST_PARTS, _MOST_FIELDS_OF_NODES = 1 << 15, 1 << 17
 # Fields of ModelProto, GraphProto and TensorProto.
 _IR_VERSION, _GRAPH, _OPSETS = 1, 7, 8
 _NODE, _NAME, _INITIALIZER, _INPUT, _OUTPUT, _SPARSE = 1, 2, 5, 11, 12, 15
@@ -50,7 +51,7 @@ def split_voice(path: Path) -> SplitVoice:
 
     Raises VocoderNotLoadedError for what is no voice with a HiFi-GAN, UnsupportedSampleRateError.
     """
-    rate = _rate(path.with_name(path.name + ".json"))
+    rate = _rate(Path(f"{path}.json"))
     try:
         return _split(read_bytes(path, _MOST_BYTES), rate)
     except OSError as error:
@@ -90,7 +91,7 @@ class _VoiceFile:
     """An ONNX model in memory. Its weights are looked at where they lie. Raises ValueError for anything else."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._data, self._view = data, memoryview(data)
         self._model = self._some(0, len(data))
         graphs = [each for each in self._model if each.number == _GRAPH and each.kind == BYTES]
         if len(graphs) != 1:
@@ -103,48 +104,55 @@ class _VoiceFile:
         n_structure = graphs[0].end - graphs[0].start - sum(each.n_bytes for each in self._stored.values())
         if n_structure > _MOST_STRUCTURE_BYTES:
             raise ValueError(f"a graph of {n_structure} bytes without its weights")
-        self.nodes = tuple(onnx.NodeProto.FromString(self._bytes(each)) for each in self._all(_NODE))
+        n_fields = sum(1 for each in self._all(_NODE) for _ in fields(data, each.start, each.end))
+        if n_fields > _MOST_FIELDS_OF_NODES:
+            raise ValueError(f"nodes of {n_fields} fields")
+        self.nodes = tuple(onnx.NodeProto.FromString(bytes(self._bytes(each))) for each in self._all(_NODE))
         self.weights: Mapping[str, NDArray[np.float32]] = _Weights(self._stored)
         _check_nothing_outside(self.nodes)
 
     def front(self, found: Found) -> bytes:
         """Return the model without the vocoder and what comes after it."""
-        gone, kept, used = {*_outputs(self.nodes, found.nodes, found.features)}, list[bytes](), set[str]()
+        gone, kept, used = {*_outputs(self.nodes, found.nodes, found.features)}, list[Piece](), set[str]()
         for node, each in zip(self.nodes, self._all(_NODE), strict=True):
             names = set(names_in(node))
             if names & gone:
                 gone |= set(node.output)
             else:
-                kept.append(message(_NODE, self._bytes(each)))
+                kept += message(_NODE, self._bytes(each))
                 used |= names
-        weights = [message(_INITIALIZER, self._bytes(each.field)) for n, each in self._stored.items() if n in used]
-        inputs = [message(_INPUT, self._bytes(each)) for each in self._all(_INPUT)]
-        renamed = helper.make_node("Identity", [found.features], [FEATURES]).SerializeToString()
-        output = _tensor_info(FEATURES, 1, found.vocoder.n_features)
-        parts = [*kept, message(_NODE, renamed), message(_NAME, b"front"), *weights, *inputs, message(_OUTPUT, output)]
-        return self._with_graph(b"".join(parts))
+        kept += message(_NODE, helper.make_node("Identity", [found.features], [FEATURES]).SerializeToString())
+        for each in self._all(_INPUT):
+            kept += message(_INPUT, self._bytes(each))
+        kept += message(_OUTPUT, _tensor_info(FEATURES, 1, found.vocoder.n_features))
+        return self._model_of("front", kept, used)
 
     def reference(self, found: Found) -> bytes:
         """Return the model of the vocoder's own nodes."""
-        nodes = [self.nodes[n] for n in sorted(found.nodes)]
-        used = {name for node in nodes for name in node.input}
         first = helper.make_node("Identity", [FEATURES], [found.features])
         last = helper.make_node("Identity", [found.samples], [SAMPLES])
-        kept = [message(_NODE, each.SerializeToString()) for each in (first, *nodes, last)]
-        weights = [message(_INITIALIZER, self._bytes(each.field)) for n, each in self._stored.items() if n in used]
-        given = message(_INPUT, _tensor_info(FEATURES, 1, found.vocoder.n_features))
-        output = message(_OUTPUT, _tensor_info(SAMPLES, 1, 1))
-        return self._with_graph(b"".join([*kept, message(_NAME, b"vocoder"), *weights, given, output]))
+        nodes = [first, *(self.nodes[n] for n in sorted(found.nodes)), last]
+        kept = list[Piece]()
+        for node in nodes:
+            kept += message(_NODE, node.SerializeToString())
+        kept += message(_INPUT, _tensor_info(FEATURES, 1, found.vocoder.n_features))
+        kept += message(_OUTPUT, _tensor_info(SAMPLES, 1, 1))
+        return self._model_of("vocoder", kept, {name for node in nodes for name in node.input})
 
-    def _with_graph(self, graph: bytes) -> bytes:
-        said = [self._data[each.first : each.end] for each in self._model if each.number in (_IR_VERSION, _OPSETS)]
-        return b"".join([*said, message(_GRAPH, graph)])
+    def _model_of(self, name: str, graph: list[Piece], used: set[str]) -> bytes:
+        """Return a model of these parts of a graph, with the weights that are used."""
+        graph = graph + message(_NAME, name.encode())
+        for each in self._stored.values():
+            if each.name in used:
+                graph += message(_INITIALIZER, self._bytes(each.field))
+        said = [self._view[each.first : each.end] for each in self._model if each.number in (_IR_VERSION, _OPSETS)]
+        return b"".join([*said, *message(_GRAPH, *graph)])
 
     def _all(self, number: int) -> list[Field]:
         return [each for each in self._graph if each.number == number and each.kind == BYTES]
 
-    def _bytes(self, found: Field) -> bytes:
-        return self._data[found.start : found.end]
+    def _bytes(self, found: Field) -> memoryview:
+        return self._view[found.start : found.end]
 
     def _some(self, start: int, end: int) -> list[Field]:
         found = list[Field]()
@@ -163,7 +171,8 @@ class _Stored:
         self._data, self._dims, self._type = data, list[int](), 0
         self._raw: Field | None = None
         for n, each in enumerate(fields(data, field.start, field.end)):
-            if each.number in (_EXTERNAL, _LOCATION) or n > 64:
+            is_outside = each.number == _EXTERNAL or (each.number == _LOCATION and each.value)
+            if is_outside or n > 64:
                 raise ValueError("weights outside the file, or in a form that Piper voices do not have")
             if each.number == _DIMS:
                 self._dims += [each.value] if each.kind == VARINT else list(_packed(data, each))
@@ -212,15 +221,16 @@ def _outputs(nodes: Collection[onnx.NodeProto], of: Collection[int], features: s
 
 def _check_nothing_outside(nodes: Collection[onnx.NodeProto]) -> None:
     """Raise ValueError where a constant lies in another file, which a runtime would open."""
-    for node in nodes:
-        for attribute in node.attribute:
-            tensors = [attribute.t, *attribute.tensors]
-            if any(each.external_data or each.data_location for each in tensors):
-                raise ValueError("a constant outside the file")
-            for inner in [attribute.g, *attribute.graphs]:
-                if any(each.external_data or each.data_location for each in inner.initializer):
-                    raise ValueError("a constant outside the file")
-                _check_nothing_outside(inner.node)
+    for attribute in (each for node in nodes for each in node.attribute):
+        inner = [attribute.g, *attribute.graphs]
+        tensors = [attribute.t, *attribute.tensors, *(tensor for graph in inner for tensor in graph.initializer)]
+        is_sparse = attribute.HasField("sparse_tensor") or attribute.sparse_tensors
+        if is_sparse or any(each.external_data or each.data_location for each in tensors):
+            raise ValueError("a constant outside the file, or in a form that Piper voices do not have")
+        for graph in inner:
+            if graph.sparse_initializer:
+                raise ValueError("sparse weights")
+            _check_nothing_outside(graph.node)
 
 
 def _packed(data: bytes, field: Field) -> Iterator[int]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
+Piece = bytes | memoryview
 
 
 class Field(NamedTuple):
@@ -40,9 +41,9 @@ def fields(data: bytes, start: int, end: int) -> Iterator[Field]:
         yield Field(number, kind, value, first, begin, at)
 
 
-def message(number: int, content: bytes) -> bytes:
-    """Return a field that holds a message."""
-    return _as_varint(number << 3 | BYTES) + _as_varint(len(content)) + content
+def message(number: int, *content: Piece) -> list[Piece]:
+    """Return a field that holds a message, in pieces, so that what is long need not be copied."""
+    return [_as_varint(number << 3 | BYTES) + _as_varint(sum(map(len, content))), *content]
 
 
 def varint(data: bytes, at: int, end: int) -> tuple[int, int]:

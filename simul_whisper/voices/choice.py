@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.errors import BackendError, ConfigError, ModelNotFoundError, WeightsError
-from simul_whisper.foreign_files import one_line, read_bytes, shown
+from simul_whisper.foreign_files import is_plain_path, one_line, read_bytes, shown
 from simul_whisper.languages import language_names
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.voices import Voice, packages
 from simul_whisper.voices.catalog import JOE, KOKORO, VoiceEntry, list_voices
 from simul_whisper.voices.config import SpeechConfig
 from simul_whisper.voices.espeak import program
-from simul_whisper.voices.fetch import styles_folder
+from simul_whisper.voices.fetch import styles_folder, voices_home
 from simul_whisper.voices.piper_settings import read_settings, settings_path
 from simul_whisper.voices.styles import LANGUAGES, Style, languages_of, read_archive, read_folder
 
@@ -79,7 +79,7 @@ def open_voices(
         return opener.automatic()
     file, speaker = _of_speaker(config.voice)
     if file.endswith(_SUFFIX):
-        return opener.of_file(Path(file).expanduser(), speaker)
+        return opener.of_file(_existing(file), speaker)
     return opener.of_entry(_entry(file), speaker)
 
 
@@ -89,8 +89,22 @@ def _of_speaker(voice: str) -> tuple[str, str]:
     return (name, speaker) if colon and not speaker.endswith(_SUFFIX) else (voice, "")
 
 
+def _existing(file: str) -> Path:
+    try:
+        path = Path(file).expanduser()
+        is_file = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelNotFoundError(f"{one_line(file)}: cannot be opened: {one_line(error)}") from error
+    if not is_file:
+        raise ModelNotFoundError(f"{one_line(file)}: no such file; expected the .onnx file of a voice")
+    return path
+
+
 def _entry(name: str) -> VoiceEntry:
     entries = {entry.name: entry for entry in list_voices()}
+    if name not in entries and is_plain_path(name) and (own := voices_home() / f"{name}{_SUFFIX}").is_file():
+        # It is no voice, for a reason that this tells.
+        read_settings(settings_path(own))
     if name not in entries:
         raise ConfigError(f"got voice {shown(name)}, expected auto, {', '.join(entries)} or an .onnx file of a voice")
     if not entries[name].is_installed:
@@ -123,8 +137,6 @@ class _Opener:
         return Voices({entry.name: self._opens(entry, speaker)}, dict.fromkeys(languages, entry.name))
 
     def of_file(self, path: Path, speaker: str) -> Voices:
-        if not path.is_file():
-            raise ModelNotFoundError(f"{one_line(path)}: no such file; expected the .onnx file of a voice")
         if settings_path(path).exists():
             languages: tuple[str, ...] = (read_settings(settings_path(path)).language,)
             return Voices({path.stem: lambda: self._piper(path, speaker)}, dict.fromkeys(languages, path.stem))

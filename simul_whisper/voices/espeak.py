@@ -28,6 +28,7 @@ _VOICE = re.compile(r"[a-z]{2,4}(-[a-z0-9]{1,12}){0,4}")
 # The full stop of "Dr." and of a number are no ends; those of other scripts stand before no space.
 _CLAUSE = re.compile(r"([^,;:!?…—、。，；：！？،؛؟।]|[,:](?=\S))+|.", re.DOTALL)
 _STOPS = dict(zip("、。，；：！？،؛؟।", ",.,;:!?,;?.", strict=True)) | {each: each for each in ",;:!?…—"}
+_CLOSERS = "\"'”’»› "
 _DASH = re.compile(r"\s+[-–]+\s+")
 # Double brackets would steer the program; parentheses are how it tells a change of language.
 _STEERS = re.compile(r"[\[\]{}()<>|\\^_~\x00-\x1f]")
@@ -49,7 +50,6 @@ class Espeak:
         if not _VOICE.fullmatch(voice):
             raise BackendError(f"got the espeak-ng voice {shown(voice)}, expected a name such as en-us")
         self._command = [program(), "-q", "--ipa", "-b", "1", "-v", voice, "--stdin"]
-        self._voice = voice
         try:
             self._said("1")
         except VoiceError as error:
@@ -63,15 +63,15 @@ class Espeak:
         if len(text) > _MOST_CHARACTERS:
             raise VoiceError(f"got a phrase of {len(text)} characters, expected at most {_MOST_CHARACTERS}")
         plain = " ".join(_DASH.sub(", ", _STEERS.sub(" ", text)).split())
-        is_over = plain.endswith(".")
+        plain = re.sub(r"\.+$", ".", plain.rstrip(_CLOSERS))
         said = ""
-        for clause in _CLAUSE.finditer(plain.rstrip(".")):
+        for clause in _CLAUSE.finditer(plain):
             part = clause.group()
             if stop := _STOPS.get(part):
-                said = said if said.endswith(tuple(_STOPS)) else said + stop
+                said += stop if said and not said.endswith(tuple(_STOPS)) else ""
             elif ipa := self._said(part):
                 said += f" {ipa}" if said else ipa
-        return said + "." if is_over and said and not said.endswith(tuple(_STOPS)) else said
+        return said + "." if plain.endswith(".") and said and not said.endswith(tuple(_STOPS)) else said
 
     def _said(self, clause: str) -> str:
         if not any(character.isalnum() for character in clause):

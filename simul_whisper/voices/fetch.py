@@ -10,6 +10,8 @@ import tarfile
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import IO
+from urllib.error import HTTPError
 
 from simul_whisper.errors import ConfigError, ModelNotFoundError
 from simul_whisper.foreign_files import one_line, shown
@@ -77,11 +79,21 @@ def fetch_styles(
 
 def _downloaded(url: str, size_bytes: int, progress: ProgressHandler) -> bytes:
     found = bytearray()
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+    with _opened(url) as answer:
         while len(found) <= size_bytes and (chunk := answer.read(_CHUNK_BYTES)):
             found += chunk
             progress(Progress(Stage.DOWNLOADING, "the styles of kokoro", min(len(found), size_bytes), size_bytes))
     return bytes(found)
+
+
+def _opened(url: str) -> IO[bytes]:
+    try:
+        answer: IO[bytes] = urllib.request.urlopen(url, timeout=_TIMEOUT_S)
+    except HTTPError as error:
+        # It holds the connection.
+        error.close()
+        raise
+    return answer
 
 
 def _unpack(archive: bytes, folder: Path) -> None:

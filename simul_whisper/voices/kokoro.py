@@ -43,7 +43,8 @@ _JOINED = {
     "ts": "ʦ",
     "dz": "ʣ",
 }
-_MOST_PHONEMES = STYLE_SHAPE[0] - 1  # and what stands at both ends
+# There is a vector for each number of phonemes, and room for what stands at both ends.
+_MOST_PHONEMES = STYLE_SHAPE[0] - 1
 
 
 class KokoroVoice:
@@ -85,8 +86,7 @@ class KokoroVoice:
             raise VoiceError(f"{self._name} speaks {names}, got a text in {language}")
         check_speed(speed)
         for phrase in phrases_read(text, language, self._espeaks[language].phonemes, _MOST_PHONEMES):
-            ids = phoneme_ids(phrase)
-            if ids:
+            if ids := phoneme_ids(phrase):
                 yield self._spoken(ids, self._styles[language], speed)
 
     def _spoken(self, ids: list[int], style: NDArray[np.float32], speed: float) -> NDArray[np.float32]:

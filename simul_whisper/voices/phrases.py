@@ -18,6 +18,9 @@ _CLOSERS = "\"'”’»)]」』）】"
 _END = re.compile(
     rf"(?:[.,;:!?…،؛؟।]+[{re.escape(_CLOSERS)}]*(?=\s)|\s[–—-]+(?=\s)|—+|[、。，；：！？]+[{re.escape(_CLOSERS)}]*)\s*"
 )
+# Where "3." is the third, which ends no sentence.
+_WITH_ORDINALS = frozenset("bs cs da de et fi fo hr hu is lv nn no pl sk sl sr tr".split())
+_ORDINAL = re.compile(r"\b\d{1,3}\.\s*$")
 # Of scripts without spaces, these take two or three letters of the others.
 _WIDE = 3
 
@@ -27,9 +30,19 @@ def phrases(text: str, language: str) -> list[str]:
     without_spaces = language in LANGUAGES_WITHOUT_SPACES
     scale = _WIDE if without_spaces else 1
     found = list[str]()
-    for sentence in sentences(language, text):
+    for sentence in _sentences(text, language):
         for phrase in _joined(_clauses(sentence), _LEAST_CHARACTERS // scale):
             found.extend(_bounded(phrase, MOST_CHARACTERS // scale, without_spaces))
+    return found
+
+
+def _sentences(text: str, language: str) -> list[str]:
+    found = list[str]()
+    for sentence in sentences(language, text):
+        if found and language in _WITH_ORDINALS and _ORDINAL.search(found[-1]):
+            found[-1] += sentence
+        else:
+            found.append(sentence)
     return found
 
 

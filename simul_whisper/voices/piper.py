@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from simul_whisper.errors import ConfigError, VocoderError, VoiceError
 from simul_whisper.foreign_files import one_line, shown
 from simul_whisper.vocoders import AudioVocoder
-from simul_whisper.vocoders.voice_file import SplitVoice
+from simul_whisper.vocoders.voice_file import SplitVoice, split_voice
 from simul_whisper.voices.espeak import Espeak
 from simul_whisper.voices.piper_settings import BETWEEN, END, START, PiperSettings, read_settings, settings_path
 from simul_whisper.voices.reading import check_speed, instead_of, phrases_read, trimmed
@@ -23,6 +23,8 @@ from simul_whisper.voices.runner import Runner
 # What a front takes at once, which is as long as two phrases are at most; its memory grows with the square of it.
 _MOST_PHONEMES = 400
 _MOST_SECONDS = 120
+# The front rounds the length of each phoneme up to whole frames, which makes this share of what is said at speed 1.
+_ROUNDED_UP = 0.23
 
 
 class PiperVoice:
@@ -63,23 +65,23 @@ class PiperVoice:
         check_speed(speed)
         phonemes = self._espeak.phonemes if self._espeak else _letters
         for phrase in phrases_read(text, language, phonemes, _MOST_PHONEMES):
-            ids = self._ids(phrase)
-            if ids:
+            if ids := self._ids(phrase):
                 yield self._spoken(ids, speed)
 
     def _ids(self, phonemes: str) -> list[int]:
         """Return the numbers of phonemes, with those of start, end and what stands between; none for no known ones."""
         known = self._settings.ids
-        replaced = [each for one in phonemes for each in self._settings.replaced.get(one, (one,))]
-        found = [known[each] for one in replaced for each in instead_of(one, known)]
-        if not any(each.isalpha() for one in replaced for each in instead_of(one, known)):
+        replaced = (each for one in phonemes for each in self._settings.replaced.get(one, (one,)))
+        said = [each for one in replaced for each in instead_of(one, known)]
+        if not any(map(str.isalpha, said)):
             return []
         between = known[BETWEEN]
-        return [*known[START], *between, *(n for ids in found for n in (*ids, *between)), *known[END]]
+        return [*known[START], *between, *(n for each in said for n in (*known[each], *between)), *known[END]]
 
     def _spoken(self, ids: list[int], speed: float) -> NDArray[np.float32]:
         settings = self._settings
-        scales = [settings.noise * self._chance, settings.length / speed, settings.noise_of_lengths * self._chance]
+        length = settings.length * (1 / speed - _ROUNDED_UP) / (1 - _ROUNDED_UP)
+        scales = [settings.noise * self._chance, length, settings.noise_of_lengths * self._chance]
         inputs: dict[str, NDArray[Any]] = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
@@ -110,13 +112,18 @@ def open_piper(
     every time. Raises ConfigError for a speaker that it has not, BackendError without espeak-ng, ModelError and
     VocoderError.
     """
-    # Here, because it brings in a library that settings and names do without.
-    from simul_whisper.vocoders.voice_file import split_voice
-
     settings = read_settings(settings_path(path))
-    n = settings.speakers.get(speaker, int(speaker) if speaker.isdecimal() and len(speaker) < 6 else 0)
-    if (speaker and speaker not in settings.speakers and not speaker.isdecimal()) or n >= settings.n_speakers:
+    n = _number_of(speaker, settings)
+    if n is None:
         names = ", ".join(settings.speakers) or f"0 to {settings.n_speakers - 1}"
         raise ConfigError(f"got speaker {shown(speaker)} of {path.name}, expected one of {one_line(names)}")
     parts = split_voice(path)
     return PiperVoice(path.stem, settings, parts, vocoder_of(path, parts), speaker=n, chance=chance)
+
+
+def _number_of(speaker: str, settings: PiperSettings) -> int | None:
+    """Return the number of a speaker, who may be given by it; None for one that there is not."""
+    if not speaker or speaker in settings.speakers:
+        return settings.speakers.get(speaker, 0)
+    is_number = speaker.isdecimal() and len(speaker) <= len(str(settings.n_speakers))
+    return int(speaker) if is_number and int(speaker) < settings.n_speakers else None

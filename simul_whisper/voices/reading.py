@@ -10,11 +10,12 @@ from simul_whisper.errors import VoiceError
 from simul_whisper.voices.phrases import phrases
 from simul_whisper.voices.spoken_text import speakable
 
+# The settings go from half to four times as fast, together.
 _LEAST_SPEED, _MOST_SPEED = 0.25, 4.0
 # Kokoro has 0.4 s of silence at both ends of all that it says, which would tear phrases apart.
 _SILENT = 0.004
 _LEAD_S, _TAIL_S = 0.05, 0.15
-_INSTEAD = {"—": ",", "…": ".", "ɡ": "g", "g": "ɡ"}
+_INSTEAD = {"—": ";", "…": ".", "ɡ": "g", "g": "ɡ"}
 
 
 def phrases_read(text: str, language: str, phonemes: Callable[[str], str], most: int) -> Iterator[str]:
@@ -48,7 +49,9 @@ def check_speed(speed: float) -> None:
 
 
 def trimmed(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Return samples within [-1, 1], with little silence at both ends."""
+    """Return samples within [-1, 1], with little silence at both ends. Raises VoiceError for what is no sound."""
+    if not np.isfinite(samples).all():
+        raise VoiceError("the voice gave samples that are NaN or infinite")
     heard = np.flatnonzero(np.abs(samples) > _SILENT)
     if not len(heard):
         return np.zeros(0, np.float32)

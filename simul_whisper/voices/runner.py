@@ -12,7 +12,8 @@ from simul_whisper.errors import VoiceError, WeightsError
 from simul_whisper.foreign_files import one_line
 
 _MOST_THREADS = 4
-_ERRORS_ONLY = 3
+# Below what it says itself of a damaged file, for that is our error to tell.
+_SILENT = 4
 
 
 class Runner:
@@ -27,7 +28,7 @@ class Runner:
         # Either would keep memory for each length of text.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _SILENT
         self._name = name
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

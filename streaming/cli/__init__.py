@@ -24,6 +24,7 @@ _COMMANDS = {
     "load": "measure how many listeners a running server can take",
     "bench": "measure quality, delay and cost on recordings with references",
     "models": "list the models that can be loaded by name",
+    "voices": "list the voices that can speak, and fetch more of them",
     "coreml": "make and check Core ML packages of encoder and decoder",
 }
 """The module of each, of the same name, has `add_arguments`; it is imported when the command is given."""
