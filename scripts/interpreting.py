@@ -8,9 +8,9 @@ goes nowhere. Of each minute:
 memory, voice, cpu  MB of the process; seconds of speech; seconds of computation for each second of the stream, of all
                     cores together
 spoken              sentences
-made                from the event with the last word of a sentence's first phrase to its first sound: the median, what
-                    95 of 100 are within, and the worst
-heard               the same until it is heard by who plays all as it comes: after the speech before it
+heard               from the event with the last word of a sentence's first phrase until it is heard, by who plays all
+                    as it comes: the median, what 95 of 100 are within, and the worst
+alone               the same of sentences that wait for no speech before them
 load                the machine's, over a minute: others may be at work on it
 """
 
@@ -54,7 +54,7 @@ _TURN_S = 0.1
 _MINUTE_S = 60.0
 _BAD_INPUT = 2
 _TITLES = f"{'minute':>6}" + "".join(
-    f"{title:>8}" for title in "memory voice cpu spoken made 95% worst heard 95% worst load".split()
+    f"{title:>8}" for title in "memory voice cpu spoken heard 95% worst alone 95% worst load".split()
 )
 
 
@@ -63,8 +63,8 @@ class Delays:
     """Of what is spoken, from when its last letter was told. target: "" for the transcript. All times on one clock."""
 
     target: str
-    made_s: list[float] = field(default_factory=list)
     heard_s: list[float] = field(default_factory=list)
+    alone_s: list[float] = field(default_factory=list)
     sound_s: float = 0.0
     n_skipped: int = 0
     # Letters that were told and not yet spoken, with when each was; and when all that was told will have been heard.
@@ -89,8 +89,9 @@ class Delays:
     def _speak(self, event: Spoken, now_s: float) -> None:
         known_s = self._pass(event.text)
         if event.text and known_s is not None and self._begins:
-            self.made_s.append(now_s - known_s)
             self.heard_s.append(max(now_s, self._until_s) - known_s)
+            if known_s >= self._until_s:
+                self.alone_s.append(now_s - known_s)
         if event.pcm:
             self._until_s = max(now_s, self._until_s) + event.duration_s
             self.sound_s += event.duration_s
@@ -114,14 +115,15 @@ class _Used:
     at_s: float
     cpu_s: float
     sound_s: float
-    n_made: int
+    n_heard: int
+    n_alone: int
 
     @classmethod
     def now(cls, delays: Delays) -> "_Used":
         # Programs that it calls, such as espeak-ng, are counted as well.
         times = os.times()
         cpu_s = times.user + times.system + times.children_user + times.children_system
-        return cls(time.monotonic(), cpu_s, delays.sound_s, len(delays.made_s))
+        return cls(time.monotonic(), cpu_s, delays.sound_s, len(delays.heard_s), len(delays.alone_s))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,13 +205,13 @@ class _Run:
     def _row(self, name: str, since: "_Used") -> str:
         now, delays = _Used.now(self._delays), self._delays
         passed_s = now.at_s - since.at_s
-        made, heard = delays.made_s[since.n_made :], delays.heard_s[since.n_made :]
+        heard, alone = delays.heard_s[since.n_heard :], delays.alone_s[since.n_alone :]
         cells = [
             f"{_memory_mb():.0f}",
             f"{now.sound_s - since.sound_s:.0f}",
             f"{(now.cpu_s - since.cpu_s) / passed_s:.2f}",
-            str(len(made)),
-            *(f"{value:.2f}" for each in (made, heard) for value in _spread(each)),
+            str(len(heard)),
+            *(f"{value:.2f}" for each in (heard, alone) for value in _spread(each)),
             f"{os.getloadavg()[0]:.1f}",
         ]
         return f"{name:>6}" + "".join(f"{cell:>8}" for cell in cells)

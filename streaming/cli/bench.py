@@ -20,7 +20,7 @@ from streaming.cli.options import (
     add_voice_settings,
     session_configs_from,
 )
-from streaming.cli.speech import add_speech_settings, opened_voices, speech_flags, speech_from
+from streaming.cli.speech import add_speech_settings, opened_voices, speech_flags, speech_from, why_silent
 from streaming.cli.translation import opened_translator
 from streaming.evaluation.manifest import Clip, load_manifest
 from streaming.output.texts import TRANSCRIPT
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
-    translating, speaking = _translating(configs, clips, options), _speaking(configs, options)
+    translating, speaking = _translating(configs, clips, options), _speaking(configs, clips, options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
     figures = {
@@ -152,7 +152,7 @@ def _translating(configs: Configs, clips: list[Clip], options: argparse.Namespac
     return Translating(configs.translation, translator)
 
 
-def _speaking(configs: Configs, options: argparse.Namespace) -> "Speaking | None":
+def _speaking(configs: Configs, clips: list[Clip], options: argparse.Namespace) -> "Speaking | None":
     """Return what speaks all translations, or the transcript where there is none; None without --speech.
 
     Raises ConfigError for flags that do not go together.
@@ -165,7 +165,12 @@ def _speaking(configs: Configs, options: argparse.Namespace) -> "Speaking | None
     voices = opened_voices(config)
     from streaming.evaluation.speaking import Speaking
 
-    return Speaking(voices, config, tuple(configs.engine.targets) or (TRANSCRIPT,))
+    targets = tuple(configs.engine.targets) or (TRANSCRIPT,)
+    # How long voices take to load is no delay of a phrase; one that cannot be had is told where it is missed.
+    written = {"en"} if configs.engine.task == "translate" else {clip.lang for clip in clips}
+    for language in sorted({target or each for target in targets for each in written}):
+        why_silent(voices, language)
+    return Speaking(voices, config, targets)
 
 
 def _spoken(
