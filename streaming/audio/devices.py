@@ -184,6 +184,12 @@ def started(direction: Direction, device: Device, channels: int, **callbacks: Ca
     return stream
 
 
+def drain(stream: Any) -> None:
+    """Let what a loudspeaker has taken be heard: systems keep more of it than they say. Never raises."""
+    with contextlib.suppress(sounddevice.PortAudioError):
+        stream.stop()
+
+
 def close(stream: Any | None) -> None:
     """Stop a stream at once, if there is one; not twice, since PortAudio has forgotten it then. Never raises."""
     if stream is None:

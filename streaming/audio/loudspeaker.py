@@ -47,6 +47,8 @@ class _Playing:
 
     def close(self) -> None:
         devices.remove_running(self)
+        if self._stream is not None and self.outbox.gone is None:
+            devices.drain(self._stream)
         self._stop()
 
     def pause(self) -> None:

@@ -115,7 +115,7 @@ class OpenOutput(Protocol):
     def outbox(self) -> Outbox: ...
 
     def close(self) -> None:
-        """Stop playing. Never raises."""
+        """Stop playing; unless its outbox is closed, what was taken is heard first. Never raises."""
 
 
 OutputOpener = Callable[[], OpenOutput]
@@ -216,6 +216,9 @@ class Playback:
         return self._sounded_until_s if self._device is None else self._device.outbox.sounds_until_s
 
     def _lost(self, reason: str) -> list[DeviceLost | DeviceBack]:
+        if self._device is not None:
+            # So that it does not wait for what will not be heard.
+            self._device.outbox.close(reason)
         self.close()
         self._retry_at = self._clock() + self._retry_s
         return [DeviceLost(self._name, reason)]
