@@ -189,9 +189,10 @@ def _spoken(
     for result in tqdm(results, desc="speech", leave=False):
         told = speak(result.emissions, speaking)
         skipped += (each for each in told if isinstance(each, SpeechSkipped))
-        for target in speaking.targets if hears else ():
-            heard = hear_again(result.id, told, target, target or result.text_lang, *hears)
-            again.setdefault(target, []).append(heard)
+        if hears:
+            for target in speaking.targets:
+                language = target or result.text_lang
+                again.setdefault(target, []).append(hear_again(result.id, told, target, language, *hears))
     for why in dict.fromkeys(each.why for each in skipped):
         n = sum(each.why == why for each in skipped)
         _complain(f"{n} {'sentence was' if n == 1 else 'sentences were'} not spoken: {why}")

@@ -81,7 +81,7 @@ def test_a_recording_that_the_voice_speaks_again_is_heard_again(tmp_path: Path) 
 
 @pytest.mark.long
 @pytest.mark.skipif(not (has_voice() and EVALUATION.is_dir()), reason="needs the voice, and recordings of our own")
-@pytest.mark.parametrize("language, most", [("es", MOST_PERCENT), ("fr", MOST_PERCENT), ("de", 12.0)])
+@pytest.mark.parametrize(("language", "most"), [("es", MOST_PERCENT), ("fr", MOST_PERCENT), ("de", 12.0)])
 def test_translations_that_the_voice_speaks_are_heard_again(tmp_path: Path, language: str, most: float) -> None:
     # The model translates German into words that are none, which it does not know again: docs/measured.md.
     flags = ["--only-lang", language, "--only-kind", "short", "--to", "en"]
