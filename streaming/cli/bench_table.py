@@ -52,6 +52,7 @@ _SPEECH = {
     "first_sound_s": "first sound s",
     "heard_after_s": "heard after s",
     "voice_per_audio_s": "voice cost",
+    "wer_again": "WER again",
 }
 _OMNISTEVAL = {
     "yaal_s": "YAAL",
@@ -101,7 +102,7 @@ def _translation(target: str, figures: Mapping[str, Any], found: dict[str, str])
 
 
 def _speech(figures: Mapping[str, Any]) -> list[str]:
-    return [*_lines("speech", figures, _SPEECH), ""] if figures else []
+    return [*_lines("speech", figures, _filled(_SPEECH, figures)), ""] if figures else []
 
 
 def _groups(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
