@@ -1,16 +1,18 @@
 """What is committed is heard, once and in order, whatever the voice does; and captions never wait for it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, SpeechConfig, VoiceError, Word
+from simul_whisper import SAMPLE_RATE, BackendStatus, SpeechConfig, VoiceError, Word
 from streaming.events import (
+    BackendChanged,
     Cleared,
     Ended,
     Event,
@@ -328,6 +330,30 @@ def test_a_sentence_whose_last_phrase_fails_has_an_end_all_the_same() -> None:
     sounds = [(each.text, each.is_last) for each in told if isinstance(each, Spoken) and (each.text or each.is_last)]
     assert sounds == [("one four five seven nine naïve,", False), ("", True)]
     assert [each.text for each in skips(told)] == ["blue.", "green."]
+
+
+def test_a_change_of_the_vocoder_is_told_to_every_session_that_has_heard_the_one_before() -> None:
+    class Changing(ToneVoices):
+        now = BackendStatus("coreml")
+
+        def status(self, language: str) -> BackendStatus:  # noqa: ARG002
+            return self.now
+
+    class Failing(HeldVoice):
+        def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
+            yield from super().speak(text, language, speed)
+            if text == "red.":
+                voices.now = BackendStatus("mlx", did_fallback=True, reason="it failed")
+
+    voice = Failing()
+    voice.may_speak.set()
+    voices = Changing(voice)
+    first, second, third = staged(voices), staged(voices), staged(voices)
+    assert not [each for each in second.feed([said("one.")]) if isinstance(each, BackendChanged)]
+    for stage, n_changes in ((first, 1), (second, 1), (third, 0)):
+        told = [*stage.feed([said("red.", 1.0)]), *run(stage, said("five.", 2.0))]
+        changes = [each for each in told if isinstance(each, BackendChanged)]
+        assert changes == [BackendChanged("coreml", "mlx", "it failed", "vocoder")] * n_changes
 
 
 def test_what_no_voice_should_raise_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
