@@ -170,7 +170,7 @@ LAYERS = {
     "audio": (
         "ring mixing pcm speech voice_activity gate timeline tracks report formats packets decoding files "
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
-        "encoding half_duplex playback devices microphone loudspeaker speech_file paced"
+        "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
