@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from simul_whisper.blas import release_thread
     from simul_whisper.decoders import Step, TextDecoder
     from simul_whisper.encoders import AudioEncoder, Features
+    from simul_whisper.fallback import BackendStatus
     from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import BackendChange, EncoderChange, Update
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AudioEncoder": "encoders",
     "BackendChange": "transcript",
+    "BackendStatus": "fallback",
     "EncoderChange": "transcript",
     "Features": "encoders",
     "Mel": "mel",
@@ -110,6 +112,7 @@ __all__ = [
     "AudioVocoder",
     "BackendChange",
     "BackendError",
+    "BackendStatus",
     "ConfigError",
     "CoreMLInferenceError",
     "CoreMLNotLoadedError",

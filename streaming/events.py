@@ -186,7 +186,7 @@ class CutShort:
 
 @dataclass(frozen=True)
 class BackendChanged:
-    """From now on another encoder or decoder runs: the backends before and after, why, and which part it is."""
+    """From now on another encoder, decoder or vocoder runs: the backends before and after, why, and which it is."""
 
     before: str
     after: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, ConfigError, Voice
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, BackendStatus, ConfigError, Voice
 from streaming.events import Event, Spoken, Words
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
@@ -67,6 +67,9 @@ class ToneVoices:
         if language not in self.languages:
             raise ConfigError(f"no voice speaks {language or 'nothing'}")
         return self.spoken
+
+    def status(self, language: str) -> BackendStatus | None:  # noqa: ARG002
+        return None
 
 
 def sound_of(events: Iterable[Event], target: str = "") -> NDArray[np.float32]:

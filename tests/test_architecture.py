@@ -15,15 +15,16 @@ ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
 STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError AudioVocoder BackendChange BackendError "
-    "ConfigError CoreMLInferenceError CoreMLNotLoadedError DecoderError DecoderNotLoadedError DownloadTimeoutError "
-    "EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
-    "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
-    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation SpeechConfig Stage "
-    "Step StopReason TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest "
-    "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry "
-    "VoiceError Voices WeightsError Word as_samples check_options checked_targets ends_before ends_for_certain "
-    "fetch_voice finished from_mapping language_code language_names list_models list_translators list_voices "
-    "load_model open_translator open_voices option option_of read_toml release_thread"
+    "BackendStatus ConfigError CoreMLInferenceError CoreMLNotLoadedError DecoderError DecoderNotLoadedError "
+    "DownloadTimeoutError EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry "
+    "ModelError ModelInfo ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces "
+    "Progress ProgressHandler Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError "
+    "SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing Translated "
+    "TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry UnsupportedSampleRateError "
+    "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_samples "
+    "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping language_code "
+    "language_names list_models list_translators list_voices load_model open_translator open_voices option option_of "
+    "read_toml release_thread"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -169,7 +170,7 @@ LAYERS = {
     "audio": (
         "ring mixing pcm speech voice_activity gate timeline tracks report formats packets decoding files "
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
-        "encoding half_duplex playback devices microphone loudspeaker speech_file paced"
+        "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",

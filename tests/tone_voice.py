@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import ConfigError, Voice
+from simul_whisper import BackendStatus, ConfigError, Voice
 from tests.tones import WORDS, speech_of
 
 # Not that of any microphone or loudspeaker, so that everything is resampled.
@@ -34,3 +34,6 @@ class ToneVoices:
         if language not in self.languages:
             raise ConfigError(f"no voice speaks {language} here")
         return ToneVoice()
+
+    def status(self, language: str) -> BackendStatus | None:  # noqa: ARG002
+        return None

@@ -4,10 +4,11 @@ import importlib.util
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
 from simul_whisper.errors import BackendError, ConfigError, ModelNotFoundError, WeightsError
+from simul_whisper.fallback import BackendStatus
 from simul_whisper.foreign_files import is_plain_path, one_line, read_bytes, shown
 from simul_whisper.languages import language_names
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
@@ -65,6 +66,19 @@ class Voices:
             if name not in self._loaded:
                 self._loaded[name] = self._openers[name]()
             return self._loaded[name]
+
+    def status(self, language: str) -> BackendStatus | None:
+        """Return what runs the vocoder of the voice of a language; None before it is loaded, and where it has none."""
+        voice = self._loaded.get(self._by_language.get(language, ""))
+        return voice.status if isinstance(voice, _Changing) else None
+
+
+@runtime_checkable
+class _Changing(Protocol):
+    """A voice whose vocoder may change."""
+
+    @property
+    def status(self) -> BackendStatus | None: ...
 
 
 def open_voices(

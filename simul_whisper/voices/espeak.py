@@ -98,9 +98,9 @@ def _answer(command: list[str], text: str) -> str:
         raise VoiceError(f"espeak-ng does not start: {error.strerror}") from error
     assert process.stdin is not None
     assert process.stdout is not None
-    watch = threading.Timer(_TIMEOUT_S, process.kill)
-    watch.start()
+    watch = threading.Timer(_TIMEOUT_S, _kill, [process])
     try:
+        watch.start()
         with suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(text.encode(errors="replace"))
         said = process.stdout.read(_MOST_BYTES + 1)
@@ -108,11 +108,19 @@ def _answer(command: list[str], text: str) -> str:
         status = process.wait() if is_whole else None
     finally:
         watch.cancel()
-        process.kill()
+        _kill(process)
         process.wait()
+        process.stdin.close()
         process.stdout.close()
     if status == -signal.SIGKILL:
         raise VoiceError(f"espeak-ng did not answer within {_TIMEOUT_S:g} s, and was stopped")
     if status != 0:
         raise VoiceError(f"espeak-ng failed: exit status {status}" if is_whole else "espeak-ng said far too much")
     return said.decode(errors="replace")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the program and what it has called, which would hold the pipe; nothing, once it was waited for."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.errors import ConfigError, VocoderError, VoiceError
+from simul_whisper.fallback import BackendStatus, ChangingPart
 from simul_whisper.foreign_files import one_line, shown
 from simul_whisper.vocoders import AudioVocoder
 from simul_whisper.vocoders.voice_file import SplitVoice, split_voice
@@ -54,6 +55,11 @@ class PiperVoice:
     @property
     def rate(self) -> int:
         return self.vocoder.rate
+
+    @property
+    def status(self) -> BackendStatus | None:
+        """What runs the vocoder, which may change; None for one that cannot."""
+        return self.vocoder.status if isinstance(self.vocoder, ChangingPart) else None
 
     @property
     def languages(self) -> tuple[str, ...]:

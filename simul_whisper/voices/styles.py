@@ -7,6 +7,7 @@ They may be anybody's files: all is read within bounds.
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,7 +31,9 @@ BRITISH = "b"
 _SPOKEN_BY_ALL = ("en", "es")
 _FIRST_OF_ALL = ("af_heart", "jf_gongitsune")
 _MOST_SPEAKERS = 256
-_MOST_ARCHIVE_BYTES = _MOST_SPEAKERS * (STYLE_BYTES + 4096)
+_MOST_MEMBER_BYTES = STYLE_BYTES + 4096
+_MOST_ARCHIVE_BYTES = _MOST_SPEAKERS * _MOST_MEMBER_BYTES
+_MEMBER, _MAGIC = ".npy", b"\x93NUMPY"
 
 
 def speaker_of(language: str, speakers: Iterable[str]) -> str | None:
@@ -62,7 +65,7 @@ def read_archive(path: Path) -> dict[str, Style]:
     """Return the styles in an .npz, whatever it is called, by speaker. Raises WeightsError."""
     try:
         return archive_styles(read_bytes(path, _MOST_ARCHIVE_BYTES))
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise WeightsError(f"{path}: not the styles of Kokoro's speakers: {one_line(error)}") from error
 
 
@@ -71,13 +74,24 @@ def archive_styles(content: bytes) -> dict[str, Style]:
     # An archive may say that little is much: each member is measured before it is read.
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
-        if len(members) > _MOST_SPEAKERS or any(each.file_size > STYLE_BYTES + 4096 for each in members):
+        if len(members) > _MOST_SPEAKERS or any(each.file_size > _MOST_MEMBER_BYTES for each in members):
             raise ValueError("too many styles, or too large ones")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        found = {name: archive[name] for name in archive.files if SPEAKER.fullmatch(name)}
+        named = {each.filename.removesuffix(_MEMBER): each for each in members if each.filename.endswith(_MEMBER)}
+        found = {name: archive.read(member) for name, member in named.items() if SPEAKER.fullmatch(name)}
     if not found:
         raise ValueError("no style in it")
-    return {name: _style(each.astype("<f4").tobytes()) for name, each in found.items()}
+    return {name: _style(_values(each)) for name, each in found.items()}
+
+
+def _values(member: bytes) -> bytes:
+    """Return what follows the header of an .npy. NumPy's own reader would make as much room as a header says."""
+    head, values = member[: len(member) - STYLE_BYTES], member[len(member) - STYLE_BYTES :]
+    is_of_floats = re.search(rb"'descr': *'<f4'", head) and re.search(rb"'fortran_order': *False", head)
+    if not head.startswith(_MAGIC) or not is_of_floats:
+        raise ValueError(
+            f"got a member of {len(member)} bytes, expected an array of {STYLE_BYTES} of little-endian float32"
+        )
+    return values
 
 
 def _style(content: bytes) -> Style:

@@ -1,6 +1,5 @@
 """Sound as files of the usual formats, piece by piece while it is made: nothing is written again."""
 
-import struct
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import BackendError
 from streaming.audio.pcm import Resampler
+from streaming.audio.wave_file import wave_header
 
 try:
     import av
@@ -26,8 +26,6 @@ _CODECS = {
     "flac": ("flac", "flac", {}),
 }
 FORMATS = (*_CODECS, "wav", "pcm")
-# How long a WAV file is that is still being made.
-_UNKNOWN = 0xFFFFFFFF
 
 
 class SoundEncoder:
@@ -39,7 +37,7 @@ class SoundEncoder:
     def __init__(self, form: str, rate: int) -> None:
         self._resampler = Resampler(rate, RATE)
         self._encoder = _Encoder(*_CODECS[form]) if form in _CODECS else None
-        self._head = _wav_head() if form == "wav" else b""
+        self._head = wave_header(RATE, None) if form == "wav" else b""
 
     def feed(self, samples: NDArray[np.float32]) -> bytes:
         return self._written(self._resampler.feed(samples))
@@ -92,8 +90,3 @@ class _Encoder:
         self._container.mux(self._stream.encode(None))
         self._container.close()
         return self._sink.take()
-
-
-def _wav_head() -> bytes:
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, RATE * 2, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", _UNKNOWN, b"WAVE") + form + struct.pack("<4sI", b"data", _UNKNOWN)

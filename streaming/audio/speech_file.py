@@ -1,20 +1,18 @@
 """A WAV file in place of a loudspeaker: what would be heard, when it would be heard."""
 
-import struct
 import threading
 import time
-import wave
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from streaming.audio.capture import DeviceError
 from streaming.audio.playback import OpenOutput, Outbox
+from streaming.audio.wave_file import WaveFile
 
 # Of the voices there are, the highest.
 FILE_RATE = 24_000
 _TURN_S = 0.05
-_ERRORS = (OSError, wave.Error, struct.error)
 
 
 class SpeechFile:
@@ -38,12 +36,10 @@ class _Writing:
     def __init__(self, path: Path, outbox: Outbox, clock: Callable[[], float]) -> None:
         self.name, self.outbox = str(path), outbox
         try:
-            self._file = path.open("wb")
+            self._file = WaveFile(path, FILE_RATE)
         except OSError as error:
             raise DeviceError(f"{path}: cannot be written: {error.strerror}") from error
-        self._wave = wave.Wave_write(self._file)
-        self._wave.setparams((1, 2, FILE_RATE, 0, "NONE", ""))
-        self._clock, self._started_s, self._n_written = clock, clock(), 0
+        self._clock, self._started_s = clock, clock()
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="speech file", daemon=True)
         self._thread.start()
@@ -51,9 +47,6 @@ class _Writing:
     def close(self) -> None:
         self._is_closed.set()
         self._thread.join()
-        # What cannot be written was told already.
-        with suppress(*_ERRORS):
-            self._wave.close()
         with suppress(OSError):
             self._file.close()
 
@@ -61,11 +54,9 @@ class _Writing:
         try:
             while not self._is_closed.wait(_TURN_S):
                 self._write_due()
-        except _ERRORS as error:
-            self.outbox.close(f"it cannot be written: {error}")
+        except OSError as error:
+            self.outbox.close(f"it cannot be written: {error.strerror}")
 
     def _write_due(self) -> None:
-        n_due = round((self._clock() - self._started_s) * FILE_RATE) - self._n_written
-        self._wave.writeframes(self.outbox.take(max(0, n_due)).astype("<i2").tobytes())
-        self._file.flush()
-        self._n_written += max(0, n_due)
+        n_due = round((self._clock() - self._started_s) * FILE_RATE) - self._file.n_samples
+        self._file.write(self.outbox.take(max(0, n_due)).astype("<i2").tobytes())

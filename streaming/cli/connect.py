@@ -5,7 +5,6 @@ import asyncio
 import os
 import signal
 import sys
-import wave
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _FAILED = 2
+_SPOKEN_RATE = 24_000
 _PIECE_SAMPLES = SAMPLE_RATE // 10
 _POLL_S = 0.2
 
@@ -104,36 +104,33 @@ async def _connect(options: argparse.Namespace) -> int:
 
 
 class _SpokenFile:
-    """Sounds one after another, at the rate of the first. path: None: there are none. Raises ConfigError."""
+    """Sounds one after another, at the rate of most voices. path: None: there are none. Raises ConfigError."""
 
     def __init__(self, path: Path | None) -> None:
+        # Here, because the other commands do without the live extra.
+        from streaming.audio.wave_file import WaveFile
+
+        self._path = path
         try:
-            self._file = wave.open(str(path), "wb") if path else None  # noqa: SIM115
+            self._file = WaveFile(path, _SPOKEN_RATE) if path else None
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-        self._rate = 0
 
     def __enter__(self) -> "_SpokenFile":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            # A file without a sound is one, too.
-            self._begin(self._rate or SAMPLE_RATE)
             self._file.close()
 
     def write(self, spoken: "Spoken") -> None:
         from streaming.audio.pcm import resampled
 
         if self._file:
-            self._begin(self._rate or spoken.rate)
-            self._file.writeframes(resampled(spoken.pcm, spoken.rate, self._rate))
-
-    def _begin(self, rate: int) -> None:
-        assert self._file
-        if not self._rate:
-            self._file.setparams((1, 2, rate, 0, "NONE", ""))
-        self._rate = rate
+            try:
+                self._file.write(resampled(spoken.pcm, spoken.rate, _SPOKEN_RATE))
+            except OSError as error:
+                raise ConfigError(f"{self._path}: cannot be written any more: {error.strerror}") from error
 
 
 def _notice(event: "Disconnected | Reconnected") -> str:

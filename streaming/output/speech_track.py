@@ -4,9 +4,6 @@ Speech begins when its text was known, or after the speech before it. The file g
 any moment.
 """
 
-import os
-import stat
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.audio.pcm import Resampler
+from streaming.audio.wave_file import WaveFile
 from streaming.events import Event, SpeechSkipped, Spoken
 from streaming.output.durable import OutputError
 
@@ -23,8 +21,6 @@ RATE = 24_000
 _FULL_SCALE = 32767
 # The original underneath: 16 dB lower, so that both can be told apart.
 _UNDERNEATH = 10 ** (-16 / 20)
-_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_MOST_BYTES = 0xFFFF_FFFF
 
 
 class SpeechTrack:
@@ -36,18 +32,13 @@ class SpeechTrack:
     def __init__(self, path: Path, target: str, *, is_over: bool = False) -> None:
         self.path, self.target = path, target
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = WaveFile(path, RATE)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-        if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
-            self._file.close()
-            raise ConfigError(f"{path}: the length of speech is written in front of it, which needs a file")
-        self._n_written = 0
         # What follows the samples written: speech, and the original.
         self._speech = self._original = np.zeros(0, np.float32)
         self._voice: Resampler | None = None
         self._hearing = Resampler(SAMPLE_RATE, RATE) if is_over else None
-        self._write(np.zeros(0, np.float32))
 
     def hear(self, samples: NDArray[np.float32]) -> None:
         """Take what follows of the original: float32 (n,), mono, 16 kHz, in [-1, 1]."""
@@ -64,7 +55,7 @@ class SpeechTrack:
 
     def write_until(self, heard_s: float) -> None:
         """Write what is heard before this time of the recording: no speech will begin there any more."""
-        n = round(heard_s * RATE) - self._n_written
+        n = round(heard_s * RATE) - self._file.n_samples
         if self._hearing:
             n = min(n, len(self._original))
         if n > 0:
@@ -78,7 +69,7 @@ class SpeechTrack:
             rest = self._hearing.feed(np.zeros(0, np.float32), is_last=True)
             self._original, self._hearing = np.concatenate([self._original, _UNDERNEATH * rest]), None
         n = max(len(self._speech), len(self._original))
-        self.write_until((self._n_written + n) / RATE)
+        self.write_until((self._file.n_samples + n) / RATE)
 
     def close(self) -> None:
         """Close the file; it holds what was written."""
@@ -86,7 +77,7 @@ class SpeechTrack:
 
     def _say(self, sound: NDArray[np.float32], known_s: float) -> None:
         if len(sound):
-            n_silent = max(0, round(known_s * RATE) - self._n_written - len(self._speech))
+            n_silent = max(0, round(known_s * RATE) - self._file.n_samples - len(self._speech))
             self._speech = np.concatenate([self._speech, np.zeros(n_silent, np.float32), sound])
 
     def _resampled(self, sound: NDArray[np.float32], rate: int, *, is_last: bool) -> NDArray[np.float32]:
@@ -105,29 +96,12 @@ class SpeechTrack:
             self._voice = None
 
     def _write(self, samples: NDArray[np.float32]) -> None:
-        """Add samples, and then write in front how many there are: a file that is cut off in between is whole."""
-        data = np.rint(np.clip(samples, -1, 1) * _FULL_SCALE).astype("<i2").tobytes()
         try:
-            self._put(_HEADER.size + 2 * self._n_written, data)
-            self._n_written += len(samples)
-            self._put(0, _header(2 * self._n_written))
+            self._file.write(np.rint(np.clip(samples, -1, 1) * _FULL_SCALE).astype("<i2").tobytes())
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
-
-    def _put(self, at: int, data: bytes) -> None:
-        self._file.seek(at)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file.fileno(), view) :]
 
 
 def _first(samples: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     """Return the first n samples, with silence where there are fewer."""
     return np.pad(samples[:n], (0, max(0, n - len(samples))))
-
-
-def _header(n_bytes: int) -> bytes:
-    """Return that of a WAV file with so much sound; one that is too long for its fields says the most that it can."""
-    data_bytes = min(n_bytes, _MOST_BYTES - _HEADER.size)
-    riff_bytes = data_bytes + _HEADER.size - 8
-    return _HEADER.pack(b"RIFF", riff_bytes, b"WAVE", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16, b"data", data_bytes)

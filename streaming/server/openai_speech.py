@@ -1,8 +1,9 @@
 """Text that clients of OpenAI's REST dialect have spoken: within bounds, and told while it is still being made."""
 
 import asyncio
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from anyio import fail_after
 
@@ -26,15 +27,20 @@ from streaming.server.speech import Speech
 from streaming.server.uploads import Places
 from streaming.server.wire import Gone
 from streaming.sessions.request import Refusal
+from streaming.stages.speech import TIMEOUT_S
 
 
 class SpeechMaker:
-    """That of a server. As many voices speak at a time as there are places; a voice that hangs holds up only these."""
+    """That of a server. As many voices speak at a time as there are places; one that hangs keeps its own for good.
 
-    def __init__(self, speech: Speech, limits: Limits) -> None:
-        self._speech, self._limits = speech, limits
+    timeout_s: how long a client waits for the next sound.
+    """
+
+    def __init__(self, speech: Speech, limits: Limits, timeout_s: float = TIMEOUT_S) -> None:
+        self._speech, self._limits, self._timeout_s = speech, limits, timeout_s
         self._places = Places(limits.max_spoken, limits.spoken_per_address, "texts", "spoken")
-        self._threads = ThreadPoolExecutor(limits.max_spoken, thread_name_prefix="speech")
+        # Threads that may run: a client who goes gives up its place, and its thread ends a little later.
+        self._free = asyncio.Semaphore(limits.max_spoken)
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer a request that was let in. Raises Refusal, and Gone when the client goes meanwhile."""
@@ -70,13 +76,23 @@ class SpeechMaker:
         return body
 
     async def _tell(self, exchange: Exchange, asked: SpeechAsked) -> None:
-        pieces, loop = self._pieces(asked), asyncio.get_running_loop()
-        while (data := await loop.run_in_executor(self._threads, next, pieces, None)) is not None:
+        pieces = self._pieces(asked)
+        while (data := await self._next(pieces)) is not None:
             await exchange.begin_pieces(EVENTS if asked.is_stream else CONTENT_TYPES[asked.form])
             await exchange.say(audio_event(data).encode() if asked.is_stream else data)
         if asked.is_stream:
             await exchange.say(done_event().encode())
         await exchange.end()
+
+    async def _next(self, pieces: Iterator[bytes]) -> bytes | None:
+        """Return the next piece; None after the last. Raises Refusal when it does not come."""
+        try:
+            with fail_after(self._timeout_s):
+                await self._free.acquire()
+                return await _in_thread(lambda: next(pieces, None), self._free.release)
+        except TimeoutError as error:
+            silent = f"the text cannot be spoken: the voice has said nothing for {self._timeout_s:g} s"
+            raise Refusal(Reason.ENGINE, silent) from error
 
     def _pieces(self, asked: SpeechAsked) -> Iterator[bytes]:
         """Yield the pieces of the file, none of them empty. Raises Refusal where nothing can be said."""
@@ -94,3 +110,38 @@ class SpeechMaker:
             raise RequestError("the text has nothing in it that can be spoken", "input")
         if data := encoder.end():
             yield data
+
+
+def _in_thread(work: Callable[[], bytes | None], done: Callable[[], None]) -> "asyncio.Future[bytes | None]":
+    """Have something done by a thread that nobody has to wait for, not even the end of the program.
+
+    done: called by the loop once it has ended, whether somebody waited for it or not.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[bytes | None] = loop.create_future()
+
+    def tell(found: bytes | None, error: Exception | None) -> None:
+        done()
+        if future.done():
+            return
+        if error:
+            future.set_exception(error)
+        else:
+            future.set_result(found)
+
+    def run() -> None:
+        found, failure = None, None
+        try:
+            found = work()
+        except Exception as error:
+            failure = error
+        # A loop that is closed has nobody left who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, found, failure)
+
+    try:
+        threading.Thread(target=run, name="speech", daemon=True).start()
+    except RuntimeError as error:
+        # The system has no thread left.
+        loop.call_soon(tell, None, error)
+    return future

@@ -93,9 +93,11 @@ class SessionRegistry:
             session.choose_targets(targets)
 
     def choose_speech(self, session: HostedSession, speech: Sequence[str]) -> None:
-        """Speak what follows of these texts of a session. Raises Refusal."""
-        self._check_speech(speech, session.targets, self._sessions[session].config)
-        session.choose_speech(speech)
+        """Speak what follows of these texts of a session; nothing does once it is over. Raises Refusal."""
+        stay = self._sessions.get(session)
+        if stay and not session.log.is_over:
+            self._check_speech(speech, session.targets, stay.config)
+            session.choose_speech(speech)
 
     def close(self, session: HostedSession) -> None:
         """Forget a session, whether it is over or not."""

@@ -14,6 +14,7 @@ from itertools import islice
 
 from simul_whisper import SimulWhisperError
 from streaming.events import (
+    Cleared,
     Draft,
     Ended,
     Event,
@@ -85,6 +86,8 @@ class EventLog:
         self._cursors: list[Cursor] = []
         self._wakers: list[Callable[[], None]] = []
         self._n_appended = self._n_writers = self._n_finished = 0
+        # The position of the last `Cleared`.
+        self._cleared_at = 0
         self._audio_s = 0.0
         self._ending: Failed | None = None
         self._last: Ended | Failed | None = None
@@ -97,11 +100,16 @@ class EventLog:
             self._n_writers += 1
             return self._n_writers - 1
 
-    def append(self, events: Iterable[Event]) -> None:
-        """Add events, of which a `Failed` is the last. A draft that nobody has read yet is replaced by the next one."""
+    def append(self, events: Iterable[Event], *, read_to: int | None = None) -> None:
+        """Add events, of which a `Failed` is the last. A draft that nobody has read yet is replaced by the next one.
+
+        read_to: how far the writer has read. Speech of what was cleared after that is not added.
+        """
         with self._changed:
+            is_cleared = read_to is not None and read_to < self._cleared_at
             for event in events:
-                self._add(event)
+                if not (is_cleared and isinstance(event, Spoken | SpeechSkipped)):
+                    self._add(event)
             self._changed.notify_all()
         self._wake()
 
@@ -173,7 +181,9 @@ class EventLog:
             self._sounds.append(self._n_appended)
             self._n_bytes[event.target] += len(event.pcm)
             self._forget_sound(event.target)
-        if isinstance(event, Ended | Failed):
+        elif isinstance(event, Cleared):
+            self._cleared_at = self._n_appended
+        elif isinstance(event, Ended | Failed):
             self._last = event
         self._forget()
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from simul_whisper import SimulWhisperError, SpeechConfig
-from streaming.events import Cleared, Event, Language
+from simul_whisper import BackendStatus, SimulWhisperError, SpeechConfig
+from streaming.events import BackendChanged, Cleared, Event, Language
 from streaming.stages.metrics import SpeechMetrics, speech_label
 from streaming.stages.spoken_target import SpokenTarget, Waiting
 from streaming.stages.voice_calls import BYTES_PER_SAMPLE, VoiceCall, Voices, too_many_unanswered
@@ -67,6 +67,8 @@ class SpeechStage:
         self._chosen = tuple(dict.fromkeys(targets))
         self._targets = list[SpokenTarget]()
         self._asked: _Asked | None = None
+        # What ran the vocoder of each language's voice when this session last heard it.
+        self._statuses = dict[str, BackendStatus]()
         self._language: str | None = None
         self._is_flushing = False
         self._follow_choice()
@@ -164,17 +166,30 @@ class SpeechStage:
             return []
         # In this order: there is no sound after the end.
         is_done, sounds = asked.call.is_done, asked.call.take()
+        told = list[Event]()
         if is_done:
             self._asked = None
+            told += self._changed(asked)
         if asked.is_given_up:
-            return []
-        told = [event for sound in sounds for event in self._spoken(asked, sound)]
+            return told
+        told += [event for sound in sounds for event in self._spoken(asked, sound)]
         if is_done:
             return [*told, *self._taken(asked)]
         if asked.call.is_late:
             self._give_up()
             told += self._failed(asked, f"the voice has been silent for {self._timeout_s:g} s")
         return told
+
+    def _changed(self, asked: _Asked) -> list[Event]:
+        """Tell that another vocoder runs than when this session last heard the voice; all sessions share it."""
+        language, now = asked.waiting.phrase.language, asked.call.status
+        if now is None:
+            return []
+        before = self._statuses.get(language) or asked.call.status_before
+        self._statuses[language] = now
+        if before is None or before.backend == now.backend:
+            return []
+        return [BackendChanged(before.backend, now.backend, now.reason, "vocoder")]
 
     def _spoken(self, asked: _Asked, sound: bytes) -> list[Event]:
         target, phrase, rate = asked.target, asked.waiting.phrase, asked.call.rate

@@ -44,9 +44,11 @@ class SpokenTarget:
         self._label = speech_label(target)
         # Languages without a voice, which was told.
         self._impossible = set[str]()
-        # The sentence of which something was spoken, at which rate; and the one that was left out.
+        # The sentence that was asked for last, and the one that was left out.
         self._begun: int | None = None
         self._left_out: int | None = None
+        # The sentence of which sound was told whose end was not, and at which rate.
+        self._sounding: int | None = None
         self._rate = 0
         # Since when an utterance is over whose translation may be.
         self._settling_s: float | None = None
@@ -90,7 +92,7 @@ class SpokenTarget:
         self._cutter.end()
         self.waiting.clear()
         self.pace.stop()
-        self._begun = self._settling_s = None
+        self._begun = self._sounding = self._settling_s = None
 
     def _add(self, phrases: Iterable[Phrase], now_s: float) -> None:
         self.waiting.extend(Waiting(phrase, now_s) for phrase in phrases)
@@ -122,24 +124,24 @@ class SpokenTarget:
 
     def spoken(self, phrase: Phrase, text: str, pcm: bytes, rate: int, now_s: float) -> Spoken:
         """Tell sound. text: what is said in it."""
-        self._rate = rate
+        self._sounding, self._rate = phrase.sentence, rate
         told = Spoken(self.target, text, pcm, rate, phrase.start_s, phrase.end_s, False, phrase.utterance)
         self.pace.tell(told.duration_s, now_s)
         self._metrics.sound_s.labels(self._label).inc(told.duration_s)
         return told
 
     def ended(self, phrase: Phrase) -> list[Event]:
-        """Tell that a sentence of which something was spoken is over."""
-        if not phrase.is_last or not self._rate:
-            return []
-        self._metrics.sentences.labels(self._label).inc()
-        return [Spoken(self.target, "", b"", self._rate, phrase.start_s, phrase.end_s, True, phrase.utterance)]
+        """A phrase is done: tell that the sentence is over, if it ends with it and something of it was spoken."""
+        told = self._end(phrase)
+        self._metrics.sentences.labels(self._label).inc(len(told))
+        return told
 
     def skipped(self, phrases: list[Phrase], why: str) -> list[Event]:
-        """Tell that these, which follow each other, are not spoken."""
+        """Tell that these, which follow each other, are not spoken; who hears the sentence need not wait for them."""
         self._metrics.skipped.labels(self._label).inc()
         text = " ".join(phrase.text for phrase in phrases if phrase.text)
-        return [SpeechSkipped(self.target, text, phrases[0].start_s, phrases[-1].end_s, why)]
+        skipped = SpeechSkipped(self.target, text, phrases[0].start_s, phrases[-1].end_s, why)
+        return [skipped, *self._end(phrases[-1])]
 
     def left_out(self, now_s: float) -> list[Event]:
         """Leave out the oldest sentences, the newest never, when too much waits to be heard."""
@@ -167,6 +169,12 @@ class SpokenTarget:
     def n_waiting(self) -> int:
         """How many sentences wait."""
         return len({each.phrase.sentence for each in list(self.waiting)})
+
+    def _end(self, phrase: Phrase) -> list[Event]:
+        if not phrase.is_last or phrase.sentence != self._sounding:
+            return []
+        self._sounding = None
+        return [Spoken(self.target, "", b"", self._rate, phrase.start_s, phrase.end_s, True, phrase.utterance)]
 
     @property
     def _why_behind(self) -> str:

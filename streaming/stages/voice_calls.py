@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import Voice, VoiceError
+from simul_whisper import BackendStatus, Voice, VoiceError
 
 BYTES_PER_SAMPLE = 2
 """Of s16le, mono."""
@@ -26,6 +26,10 @@ class Voices(Protocol):
 
     def voice(self, language: str) -> Voice:
         """Return the one that speaks a language, which may take a while. Raises ConfigError where there is none."""
+        ...
+
+    def status(self, language: str) -> BackendStatus | None:
+        """Return what runs the vocoder of that voice; None where there is none that may change."""
         ...
 
 
@@ -50,6 +54,9 @@ class VoiceCall:
         # How long all of it took, and the first sound; None while there is none.
         self.took_s = 0.0
         self.first_s: float | None = None
+        # What ran the vocoder at first, and at last.
+        self.status_before: BackendStatus | None = None
+        self.status: BackendStatus | None = None
         self.is_done = False
         _running.add(self)
         try:
@@ -90,6 +97,7 @@ class VoiceCall:
             self.has_no_voice = True
             raise
         self.rate, n_samples = voice.rate, 0
+        self.status_before = self._voices.status(self._language)
         for sound in voice.speak(self._text, self._language, self._speed):
             if self._is_given_up:
                 return
@@ -103,6 +111,8 @@ class VoiceCall:
 
     def _end(self, error: Exception | None = None) -> None:
         self.error, self.took_s = error, time.monotonic() - self._started_s
+        if self.status_before:
+            self.status = self._voices.status(self._language)
         self.is_done = True
         _running.discard(self)
         self._woken.set()

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simul_whisper import BackendError, ConfigError, ModelNotFoundError, SpeechConfig, Voice, Voices, WeightsError
+from simul_whisper import (
+    BackendError,
+    BackendStatus,
+    ConfigError,
+    ModelNotFoundError,
+    SpeechConfig,
+    Voice,
+    Voices,
+    WeightsError,
+)
 from simul_whisper.voices import choice, packages
 from simul_whisper.voices.catalog import list_voices
 from simul_whisper.voices.choice import open_voices
@@ -192,4 +201,7 @@ def test_a_damaged_package_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_vocoder_is_the_one_that_was_asked_for(home: Path) -> None:
     assert not home.exists()
     voices = open_voices(SpeechConfig(voice="joe", vocoder_backend="mlx"))
+    assert voices.status("en") is None
     assert "vocoder mlx" in voices.voice("en").description
+    assert voices.status("en") == BackendStatus("mlx", "mlx")
+    assert voices.status("de") is None

@@ -99,6 +99,8 @@ def test_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     ("then", "expected"),
     [
         ("exec sleep 60", "did not answer within"),
+        # A program that calls another, which holds the pipe.
+        ("sleep 60; exit 0", "did not answer within"),
         ("exec yes", "far too much"),
         ("exit 3", "exit status 3"),
         ("kill -SEGV $$", "exit status -11"),

@@ -1,6 +1,7 @@
 """Kokoro's speakers: their languages, and files with their styles, whole and damaged."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,32 @@ def pickled() -> bytes:
     return stream.getvalue()
 
 
+def with_member(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as members:
+        members.writestr("af_heart.npy", content)
+    return stream.getvalue()
+
+
+def with_header(said: str) -> bytes:
+    """An array of the right size, whose header says something else."""
+    return with_member(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(said)) + said.encode() + style(0).tobytes())
+
+
+def np_header(n: int) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (n,)})
+    return stream.getvalue()
+
+
+def badly_packed() -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, af_heart=style(0))
+    packed = bytearray(stream.getvalue())
+    packed[60:90] = b"\xff" * 30
+    return bytes(packed)
+
+
 def test_a_folder_and_an_archive_say_the_same(tmp_path: Path) -> None:
     styles = {"af_heart": style(0), "ff_siwis": style(1)}
     for name, each in styles.items():
@@ -59,8 +86,18 @@ def test_a_folder_and_an_archive_say_the_same(tmp_path: Path) -> None:
         lambda: archive(af_heart=style(0))[:-900],
         bomb,
         pickled,
+        badly_packed,
+        lambda: with_member(b"hello"),
+        lambda: with_header("(" * 9_000),
+        lambda: with_header("{'descr': '<c16', 'fortran_order': False, 'shape': (63, 512), }"),
+        lambda: with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (510, 256), }"),
+        # What makes as much room as it says needs 4 TB.
+        lambda: with_member(np_header(1 << 40) + bytes(100)),
     ],
-    ids=["empty", "no archive", "no style", "short", "nan", "many", "cut off", "bomb", "pickle"],
+    ids=[
+        *("empty", "no archive", "no style", "short", "nan", "many", "cut off", "bomb", "pickle", "badly packed"),
+        *("no array", "deep", "complex", "by columns", "huge"),
+    ],
 )
 def test_a_damaged_archive_is_refused(made: Callable[[], bytes], tmp_path: Path) -> None:
     (tmp_path / "voices.npz").write_bytes(made())

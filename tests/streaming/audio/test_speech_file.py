@@ -1,5 +1,7 @@
 """Speech in a file, at the times at which it would be heard."""
 
+import errno
+import os
 import wave
 from pathlib import Path
 
@@ -37,9 +39,14 @@ def test_a_file_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> No
         Playback(SpeechFile(tmp_path / "no folder" / "spoken.wav", 10.0)).open()
 
 
-def test_a_full_disk_is_a_device_that_is_lost_for_good() -> None:
-    playback = Playback(SpeechFile(Path("/dev/full"), 10.0))
+def test_a_full_disk_is_a_device_that_is_lost_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    playback = Playback(SpeechFile(tmp_path / "spoken.wav", 10.0))
     playback.open()
+
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
     told = list[DeviceLost | DeviceBack]()
 
     def is_told() -> bool:
@@ -49,5 +56,5 @@ def test_a_full_disk_is_a_device_that_is_lost_for_good() -> None:
     wait_for(is_told, 10, "the full disk")
     (lost,) = told
     assert isinstance(lost, DeviceLost)
-    assert "cannot be written: " in lost.reason
+    assert lost.reason == "it cannot be written: No space left on device"
     assert playback.is_away

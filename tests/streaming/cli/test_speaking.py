@@ -39,6 +39,9 @@ class Humming:
             raise ConfigError(f"nobody hums {language}")
         return self
 
+    def status(self, language: str) -> None:
+        pass
+
     def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
         self.said.append((language, text))
         if self.interrupts:

@@ -1,7 +1,6 @@
 """Speech on the clock of its recording: never before its text, never over the speech before, whole at any moment."""
 
 import errno
-import io
 import os
 import wave
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.events import SpeechSkipped, Spoken
 from streaming.output.durable import OutputError
-from streaming.output.speech_track import RATE, SpeechTrack, _header
+from streaming.output.speech_track import RATE, SpeechTrack
 from streaming.stages.voice_calls import s16le
 
 
@@ -142,8 +141,3 @@ def test_a_file_that_cannot_be_made_or_written_is_said_in_a_line(
     with pytest.raises(OutputError, match="No space left"):
         track.end()
     assert len(read(track.path)) == RATE / 2
-
-
-def test_the_header_of_a_day_of_speech_says_the_most_that_it_can() -> None:
-    with wave.open(io.BytesIO(_header(1 << 33))) as file:
-        assert file.getnframes() == (0xFFFF_FFFF - 44) // 2

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +17,38 @@ from simul_whisper import VoiceError
 from streaming.audio.files import read_audio
 from streaming.audio.pcm import resampled
 from streaming.protocols.openai_speech import CONTENT_TYPES, MOST_CHARS, VOICES
+from streaming.server.openai_speech import SpeechMaker
 from streaming.server.speech import Speech
 from tests.speaking import HeldVoice, heard_again
 from tests.streaming.server.uploading import Uploader, head_of
-from tests.streaming.serving import Served, serving, with_limits
+from tests.streaming.serving import PATIENCE_S, Served, serving, with_limits
 from tests.streaming.tone_voice import LoudVoice, voices_of
 from tests.tones import random_words, speech_of
 
 PATH = "/v1/audio/speech"
 TEXT = speech_of(random_words(8, 5)).text.strip()
+
+
+# A server that is stopped while a voice hangs.
+HANGING = """
+import http.client, json
+from streaming.server.openai_speech import SpeechMaker
+from streaming.server.speech import Speech
+from tests.speaking import HeldVoice
+from tests.streaming.serving import serving
+from tests.streaming.tone_voice import voices_of
+
+voice = HeldVoice()
+with serving(speech=Speech(voices=voices_of(voice))) as served:
+    client = http.client.HTTPConnection("127.0.0.1", served.port)
+    client.request("POST", "/v1/audio/speech", json.dumps({"model": "tts-1", "voice": "alloy", "input": "one"}))
+    assert voice.is_asked.wait(60)
+    client.close()
+"""
+
+
+def asked(served: Served) -> openai.OpenAI:
+    return openai.OpenAI(api_key="none", base_url=f"http://127.0.0.1:{served.port}/v1", max_retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +64,7 @@ def served(voice: LoudVoice) -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(api_key="none", base_url=f"http://127.0.0.1:{served.port}/v1", max_retries=0) as client:
+    with asked(served) as client:
         yield client
 
 
@@ -159,3 +185,18 @@ def test_no_more_is_spoken_at_a_time_than_there_are_places() -> None:
         voice.may_speak.set()
         assert answer.status == 429
         assert "1 texts from your address are being spoken" in answer.error["message"]
+
+
+def test_a_voice_that_hangs_is_not_waited_for_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    voice = HeldVoice()
+    monkeypatch.setattr(SpeechMaker.__init__, "__defaults__", (0.3,))
+    with serving(with_limits(max_spoken=1), speech=Speech(voices=voices_of(voice))) as served:
+        for _ in range(2):
+            with asked(served) as client, pytest.raises(openai.InternalServerError, match=r"said nothing for 0\.3 s"):
+                client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT)
+        assert [thread.name for thread in threading.enumerate()].count("speech") == 1
+        voice.may_speak.set()
+
+
+def test_a_voice_that_hangs_does_not_keep_the_program_from_its_end() -> None:
+    subprocess.run([sys.executable, "-c", HANGING], timeout=PATIENCE_S, check=True)

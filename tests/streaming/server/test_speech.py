@@ -165,6 +165,18 @@ def test_a_connection_that_is_lost_loses_no_sound_and_repeats_none(served: Serve
     assert heard(sounds(messages, "es")) == SPEECH.text
 
 
+def test_who_comes_back_to_a_session_that_is_over_may_say_again_what_is_to_be_spoken(served: Served) -> None:
+    """As a client does whose last choice may have been lost; the last events are still to be read."""
+    with Talker(served) as talker:
+        talker.say(hello("es", targets=("es",)), END)
+        talker.ready()
+        (hosted,) = served.registry._sessions
+        while not isinstance(getattr(talker.next(), "event", None), Ended):
+            pass
+        hosted.settle()
+        served.registry.choose_speech(hosted, ("es",))
+
+
 def test_what_cannot_be_spoken_is_told_and_the_captions_go_on(served: Served, voice: LoudVoice) -> None:
     def fail(*_: Any) -> Iterator[Any]:
         raise VoiceError("the voice is hoarse")

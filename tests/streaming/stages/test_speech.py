@@ -1,16 +1,18 @@
 """What is committed is heard, once and in order, whatever the voice does; and captions never wait for it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, SpeechConfig, VoiceError, Word
+from simul_whisper import SAMPLE_RATE, BackendStatus, SpeechConfig, VoiceError, Word
 from streaming.events import (
+    BackendChanged,
     Cleared,
     Ended,
     Event,
@@ -317,6 +319,43 @@ def test_a_voice_that_fails_in_the_middle_costs_that_phrase_alone() -> None:
     assert heard_again(sound_of(told)) == ["one", "four", "seven", "nine"]
 
 
+def test_a_sentence_whose_last_phrase_fails_has_an_end_all_the_same() -> None:
+    """Who plays it holds back some of its sound until then."""
+    voice = HeldVoice()
+    voice.may_speak.set()
+    stage = staged(ToneVoices(voice))
+    told = stage.feed([said("one four five seven nine naïve,")])
+    voice.error = VoiceError("it is hoarse")
+    told += run(stage, said("blue.", 3.0), said("green.", 3.5))
+    sounds = [(each.text, each.is_last) for each in told if isinstance(each, Spoken) and (each.text or each.is_last)]
+    assert sounds == [("one four five seven nine naïve,", False), ("", True)]
+    assert [each.text for each in skips(told)] == ["blue.", "green."]
+
+
+def test_a_change_of_the_vocoder_is_told_to_every_session_that_has_heard_the_one_before() -> None:
+    class Changing(ToneVoices):
+        now = BackendStatus("coreml")
+
+        def status(self, language: str) -> BackendStatus:  # noqa: ARG002
+            return self.now
+
+    class Failing(HeldVoice):
+        def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
+            yield from super().speak(text, language, speed)
+            if text == "red.":
+                voices.now = BackendStatus("mlx", did_fallback=True, reason="it failed")
+
+    voice = Failing()
+    voice.may_speak.set()
+    voices = Changing(voice)
+    first, second, third = staged(voices), staged(voices), staged(voices)
+    assert not [each for each in second.feed([said("one.")]) if isinstance(each, BackendChanged)]
+    for stage, n_changes in ((first, 1), (second, 1), (third, 0)):
+        told = [*stage.feed([said("red.", 1.0)]), *run(stage, said("five.", 2.0))]
+        changes = [each for each in told if isinstance(each, BackendChanged)]
+        assert changes == [BackendChanged("coreml", "mlx", "it failed", "vocoder")] * n_changes
+
+
 def test_what_no_voice_should_raise_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     voice = HeldVoice(error=RuntimeError("two\nlines " + "x" * 1000))
     voice.may_speak.set()
@@ -421,6 +460,37 @@ def test_a_session_is_over_when_all_is_told_and_only_those_who_ask_get_sound() -
     assert not any(isinstance(each, Spoken) for each in captions)
     assert heard_again(sound_of(everything)) == "one four five seven nine".split()
     assert everything[-1] == captions[-1] == Ended(3.0)
+
+
+def test_sound_of_before_a_clear_is_not_told_behind_it() -> None:
+    """The clear comes while the stage, which has not read it, tells what it made before."""
+    log = EventLog()
+    log.add_writer()
+
+    has_cleared = threading.Event()
+
+    class Late:
+        woken = threading.Event()
+
+        def feed(self, events: Sequence[Event]) -> list[Event]:
+            if not any(isinstance(each, Words) for each in events):
+                return []
+            log.append([Cleared(1.0)])
+            has_cleared.set()
+            return [Spoken("", "one", b"12", 16_000, 0.0, 0.5)]
+
+        def flush(self) -> list[Event]:
+            return [Spoken("", "red", b"34", 16_000, 2.0, 2.5)]
+
+    thread = run_stage(log, Late())
+    log.append([said("one")])
+    assert has_cleared.wait(PATIENCE_S)
+    log.append([Recognised(3.0)])
+    log.finish()
+    thread.join(PATIENCE_S)
+    events = log.cursor(HEARING_ALL).read()
+    cleared = next(n for n, each in enumerate(events) if isinstance(each, Cleared))
+    assert [each.text for each in events[cleared:] if isinstance(each, Spoken)] == ["red"]
 
 
 def test_of_a_long_talk_nothing_is_held_but_the_newest_half_minute() -> None:
