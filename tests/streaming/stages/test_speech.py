@@ -275,7 +275,7 @@ def test_every_sentence_is_heard_or_told_to_be_left_out_and_the_oldest_go_first(
     assert kept[-1] == sentences[-1]
 
 
-def test_a_sentence_is_left_out_whole_what_comes_of_it_later_too() -> None:
+def test_a_sentence_is_left_out_whole() -> None:
     voices, clock = ToneVoices(), Clock()
     stage = staged(voices, SpeechConfig(most_behind=6, most_speed=1), clock=clock)
     told = stage.feed([said("one four five seven nine red blue green house water.")])
