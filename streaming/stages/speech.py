@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simul_whisper import BackendStatus, SimulWhisperError, SpeechConfig
-from streaming.events import BackendChanged, Cleared, Event, Language
+from streaming.events import BackendChanged, Cleared, Event, Failed, Language
 from streaming.stages.metrics import SpeechMetrics, speech_label
 from streaming.stages.spoken_target import SpokenTarget, Waiting
 from streaming.stages.voice_calls import BYTES_PER_SAMPLE, VoiceCall, Voices, too_many_unanswered
@@ -119,7 +119,7 @@ class SpeechStage:
     def _hear(self, event: Event) -> None:
         if isinstance(event, Language):
             self._language = event.language
-        if isinstance(event, Cleared):
+        if isinstance(event, Cleared | Failed):
             self._give_up()
             for target in self._targets:
                 target.clear()
