@@ -108,9 +108,7 @@ def test_few_modules_know_the_backends() -> None:
     assert importers("sentencepiece") == {"simul_whisper/translators/sentence_pieces.py"}
     assert importers("sentencex") == {"simul_whisper/translators/sentences.py"}
     assert importers("onnx") == {f"simul_whisper/{name}.py" for name in ("decoders/graph", "vocoders/voice_file")}
-    assert importers("onnxruntime") == {
-        f"simul_whisper/{name}.py" for name in ("decoders/onnx", "vocoders/onnx", "voices/runner")
-    }
+    assert importers("onnxruntime") == {f"simul_whisper/{name}.py" for name in ("onnx_session", "decoders/onnx")}
     assert not [name for name in importers("coremltools") if not name.startswith("simul_whisper/coreml/")]
     users = {name_of(path) for path in ENGINE if ("simul_whisper.blas", "mx") in imports(path)}
     allowed = {

@@ -9,19 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime import OrtValue
 
 from simul_whisper.decoders import Step
 from simul_whisper.decoders.graph import Graph, audio_graph, text_graph
 from simul_whisper.encoders import Features
-from simul_whisper.machine import n_cpus, processor_words
+from simul_whisper.machine import processor_words
+from simul_whisper.onnx_session import open_session, session_options
 from simul_whisper.weights.model import Weights
 
-# At most this many threads share a step, whose parts are short.
-_MOST_THREADS = 4
-_ERRORS_ONLY = 3
 # Processors without any of these would unpack all weights for each step, which takes a hundred times as long.
 _INT8_INSTRUCTIONS = {"avx2", "asimddp"}
 
@@ -76,16 +73,9 @@ class _Runner:
     """A graph with its weights, ready to run. kept: inputs that are an earlier run's outputs -> names of those."""
 
     def __init__(self, graph: Graph) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(n_cpus(), _MOST_THREADS)
-        # Threads that wait spinning would take the cores from the encoder, and from other processes.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Either would keep memory for each length of window and text.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        options.log_severity_level = _ERRORS_ONLY
+        options = session_options()
         options.add_external_initializers(list(graph.weights), [_value(each) for each in graph.weights.values()])
-        self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph.model, options)
         self._outputs, self.kept = graph.outputs, graph.kept
 
     def run(self, inputs: dict[str, Any]) -> dict[str, Any]:

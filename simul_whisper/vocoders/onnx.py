@@ -1,20 +1,15 @@
 """The vocoder in ONNX Runtime, as it stands in the voice's file: the reference for all others."""
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from simul_whisper.errors import VocoderError, VocoderNotLoadedError
 from simul_whisper.foreign_files import one_line
-from simul_whisper.machine import n_cpus
+from simul_whisper.onnx_session import open_session
 from simul_whisper.vocoders import VocoderFeatures
 from simul_whisper.vocoders.hifigan import HifiGan
 from simul_whisper.vocoders.pieces import checked, in_pieces
 from simul_whisper.vocoders.voice_file import FEATURES, SAMPLES
-
-# At most this many threads share a piece.
-_MOST_THREADS = 4
-_ERRORS_ONLY = 3
 
 
 class OnnxVocoder:
@@ -24,17 +19,8 @@ class OnnxVocoder:
     """
 
     def __init__(self, vocoder: HifiGan, model: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(n_cpus(), _MOST_THREADS)
-        # Threads that wait spinning would take the cores from recognition.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Either would keep memory for each length.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        options.log_severity_level = _ERRORS_ONLY
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        # ONNX Runtime has no exception of its own that can be imported.
+            self._session = open_session(model)
         except Exception as error:
             raise VocoderNotLoadedError(f"ONNX Runtime does not take the vocoder: {one_line(error)}") from error
         self._vocoder = vocoder

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simul_whisper import BackendStatus, SimulWhisperError, SpeechConfig
-from streaming.events import BackendChanged, Cleared, Event, Language
+from streaming.events import BackendChanged, Cleared, Event, Failed, Language
 from streaming.stages.metrics import SpeechMetrics, speech_label
 from streaming.stages.spoken_target import SpokenTarget, Waiting
 from streaming.stages.voice_calls import BYTES_PER_SAMPLE, VoiceCall, Voices, too_many_unanswered
@@ -93,17 +93,16 @@ class SpeechStage:
 
     def feed(self, events: Sequence[Event]) -> list[Event]:
         self._follow_choice()
-        told = list[Event]()
         for event in events:
-            told += self._hear(event)
+            self._hear(event)
         for target in self._targets:
-            told += target.settle(self._clock())
-        return [*told, *(self._settled(math.inf) if self._waits else self._advance())]
+            target.settle(self._clock())
+        return list(self._settled(math.inf) if self._waits else self._advance())
 
     def flush(self) -> Iterable[Event]:
         self._follow_choice()
         for target in self._targets:
-            yield from target.end(self._clock())
+            target.end(self._clock())
         self._is_flushing = True
         # What would take longer than it may be late is not waited for.
         most_s = math.inf if self._waits else max(self._config.most_behind, self._timeout_s)
@@ -117,15 +116,15 @@ class SpeechStage:
 
     # What is heard
 
-    def _hear(self, event: Event) -> list[Event]:
+    def _hear(self, event: Event) -> None:
         if isinstance(event, Language):
             self._language = event.language
-        if isinstance(event, Cleared):
+        if isinstance(event, Cleared | Failed):
             self._give_up()
             for target in self._targets:
                 target.clear()
-            return []
-        return [told for target in self._targets for told in target.hear(event, self._language, self._clock())]
+        for target in self._targets:
+            target.hear(event, self._language, self._clock())
 
     def _follow_choice(self) -> None:
         chosen = self._chosen
@@ -214,7 +213,8 @@ class SpeechStage:
         if call.error and call.has_no_voice:
             language = phrase.language or "a language that is not known"
             why = f"{_reason(call.error)}; nothing in {language} after it is spoken either"
-            return [*target.skipped([phrase], why), *target.refuse(phrase.language)]
+            target.refuse(phrase.language)
+            return target.skipped([phrase], why)
         if call.error:
             return self._failed(asked, _reason(call.error))
         if not asked.sound_s:

@@ -44,9 +44,8 @@ class SpokenTarget:
         self._label = speech_label(target)
         # Languages without a voice, which was told.
         self._impossible = set[str]()
-        # The sentence that was asked for last, and the one that was left out.
+        # The sentence that was asked for last.
         self._begun: int | None = None
-        self._left_out: int | None = None
         # The sentence of which sound was told whose end was not, and at which rate.
         self._sounding: int | None = None
         self._rate = 0
@@ -55,7 +54,7 @@ class SpokenTarget:
 
     # What is heard
 
-    def hear(self, event: Event, language: str | None, now_s: float) -> list[Event]:
+    def hear(self, event: Event, language: str | None, now_s: float) -> None:
         """Take an event. language: that of words that do not tell theirs."""
         if isinstance(event, Words) and self.target == TRANSCRIPT and event.words:
             for word in event.words:
@@ -66,26 +65,26 @@ class SpokenTarget:
             self._add(self._cutter.hear(event.words, self.target, event.utterance, start_s, end_s), now_s)
         elif isinstance(event, SpeechEnded | Flushed | Recognised):
             if self.target == TRANSCRIPT:
-                return self.end(now_s)
-            self._settling_s = now_s
-        return self._refused()
+                self.end(now_s)
+            else:
+                self._settling_s = now_s
 
-    def settle(self, now_s: float) -> list[Event]:
+    def settle(self, now_s: float) -> None:
         """End the sentence of an utterance that is over, once nothing more is expected."""
-        if self._settling_s is None or now_s - self._settling_s < _SETTLED_S:
-            return []
-        self._settling_s = None
-        return self.end(now_s)
+        if self._settling_s is not None and now_s - self._settling_s >= _SETTLED_S:
+            self._settling_s = None
+            self.end(now_s)
 
-    def end(self, now_s: float) -> list[Event]:
+    def end(self, now_s: float) -> None:
         """The sentence is over."""
         self._add(self._cutter.end(), now_s)
-        return self._refused()
 
-    def refuse(self, language: str) -> list[Event]:
+    def refuse(self, language: str) -> None:
         """There is no voice for a language: pass over what waits, and what comes, in it. The first text was told."""
         self._impossible.add(language)
-        return self._refused()
+        waiting, self.waiting = self.waiting, deque[Waiting]()
+        for each in waiting:
+            self._add([each.phrase], each.known_s)
 
     def clear(self) -> None:
         """Forget what was not told, and what was told and is not heard."""
@@ -95,20 +94,11 @@ class SpokenTarget:
         self._begun = self._sounding = self._settling_s = None
 
     def _add(self, phrases: Iterable[Phrase], now_s: float) -> None:
-        self.waiting.extend(Waiting(phrase, now_s) for phrase in phrases)
-
-    def _refused(self) -> list[Event]:
-        """Take out what is not spoken: in languages without a voice, and the rest of sentences that were left out."""
-        told, kept = list[Event](), deque[Waiting]()
-        for each in self.waiting:
-            if each.phrase.language in self._impossible:
-                self._metrics.skipped.labels(self._label).inc(each.phrase.is_last)
-            elif each.phrase.sentence == self._left_out:
-                told += self.skipped([each.phrase], self._why_behind) if each.phrase.text else []
+        for phrase in phrases:
+            if phrase.language in self._impossible:
+                self._metrics.skipped.labels(self._label).inc(phrase.is_last)
             else:
-                kept.append(each)
-        self.waiting = kept
-        return told
+                self.waiting.append(Waiting(phrase, now_s))
 
     # What is told
 
@@ -151,8 +141,7 @@ class SpokenTarget:
         while self.behind_s(now_s) > most_s / 2 or len(self.waiting) > _MOST_WAITING / 2:
             if not (phrases := self._oldest()):
                 break
-            self._left_out = phrases[0].sentence
-            self.waiting = deque(each for each in self.waiting if each.phrase.sentence != self._left_out)
+            self.waiting = deque(each for each in self.waiting if each.phrase.sentence != phrases[0].sentence)
             told += self.skipped(phrases, self._why_behind)
         return told
 

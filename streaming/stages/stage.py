@@ -63,6 +63,9 @@ def _run(log: EventLog, cursor: Cursor, stage: Stage, n_before: int) -> None:
         if is_last:
             _tell(log, cursor, stage.flush())
             log.finish()
+        elif log.last:
+            # So that it lets go of what it is at; nothing is told any more.
+            _tell(log, cursor, stage.feed([log.last]))
     except Exception as error:
         if not isinstance(error, SimulWhisperError):
             logger.exception("a stage has failed")

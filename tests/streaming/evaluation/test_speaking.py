@@ -15,7 +15,7 @@ from streaming.evaluation.speaking import Speaking, speak, speech_figures
 from streaming.events import Spoken, Words
 from streaming.sessions.session import Session
 from tests.speaking import WORD_S, ToneVoices, heard_again, sound_of
-from tests.streaming.serving import CONFIG, OFF
+from tests.streaming.serving import CONFIG, OFF, counted
 from tests.tones import random_words, speech_of, tone_model
 
 RECORDINGS = Path(__file__).parents[3] / "demos" / "recordings"
@@ -37,7 +37,9 @@ def test_the_figures_are_those_of_a_listener() -> None:
     assert figures["left_out"] == 0
     assert figures["sound_s"] == 6 * WORD_S
     assert figures["heard_after_s"] - figures["first_sound_s"] == pytest.approx((0 + 0.5 + 0) / 3, abs=0.002)
-    assert 0 < figures["voice_per_audio_s"] < 1
+    took_s = counted(speaking.metrics.read())["speech_seconds_total"]
+    assert took_s > 0
+    assert figures["voice_per_audio_s"] == round(took_s / (6 * WORD_S), 3)
 
 
 def test_the_clock_of_a_replay_goes_with_the_audio() -> None:

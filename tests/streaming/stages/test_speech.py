@@ -16,8 +16,10 @@ from streaming.events import (
     Cleared,
     Ended,
     Event,
+    Failed,
     Flushed,
     Language,
+    Reason,
     Recognised,
     SpeechEnded,
     SpeechSkipped,
@@ -275,7 +277,7 @@ def test_every_sentence_is_heard_or_told_to_be_left_out_and_the_oldest_go_first(
     assert kept[-1] == sentences[-1]
 
 
-def test_a_sentence_is_left_out_whole_what_comes_of_it_later_too() -> None:
+def test_a_sentence_is_left_out_whole() -> None:
     voices, clock = ToneVoices(), Clock()
     stage = staged(voices, SpeechConfig(most_behind=6, most_speed=1), clock=clock)
     told = stage.feed([said("one four five seven nine red blue green house water.")])
@@ -491,6 +493,19 @@ def test_sound_of_before_a_clear_is_not_told_behind_it() -> None:
     events = log.cursor(HEARING_ALL).read()
     cleared = next(n for n, each in enumerate(events) if isinstance(each, Cleared))
     assert [each.text for each in events[cleared:] if isinstance(each, Spoken)] == ["red"]
+
+
+def test_the_voice_of_a_session_that_fails_is_asked_for_no_more() -> None:
+    voice, log = HeldVoice(), EventLog()
+    log.add_writer()
+    thread = run_stage(log, staged(ToneVoices(voice), waits=False))
+    log.append([said("one four five seven nine.")])
+    assert voice.is_asked.wait(PATIENCE_S)
+    (call,) = [each for each in voice_calls._running if each._voices.voice("en") is voice]
+    log.append([Failed(Reason.ENGINE, "the model is gone")])
+    thread.join(PATIENCE_S)
+    assert call._is_given_up
+    voice.may_speak.set()
 
 
 def test_of_a_long_talk_nothing_is_held_but_the_newest_half_minute() -> None:
