@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, ConfigError, checked_targets, language_code
 from streaming.cli.options import add_options, listed, options_from
 from streaming.cli.output_options import add_output_options, format_from
+from streaming.cli.speech import check_speech_file
 from streaming.output.formats import CAPTION_FORMATS
 from streaming.output.texts import TRANSCRIPT
 from streaming.settings import RecordingConfig
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speak",
         type=Path,
-        metavar="FILE",
+        metavar="FILE.wav",
         help="write what the server speaks to a WAV file, one sentence after another: the first of --to, or without it "
         "what is said",
     )
@@ -65,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     is_elsewhere = options.source in ("-", "mic") or options.source.startswith(("http://", "https://"))
     if not is_elsewhere and not Path(options.source).is_file():
         raise ConfigError(f"{options.source}: no such file")
+    if options.speak:
+        check_speech_file(options.speak, (options.source,))
     return asyncio.run(_connect(options))
 
 
@@ -108,19 +111,22 @@ class _SpokenFile:
 
     def __init__(self, path: Path | None) -> None:
         try:
-            self._file = wave.open(str(path), "wb") if path else None  # noqa: SIM115
+            # Opened here: where `wave` cannot open a path, it prints a traceback of its own.
+            self._opened = path.open("wb") if path else None
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        self._file = wave.Wave_write(self._opened) if self._opened else None
         self._rate = 0
 
     def __enter__(self) -> "_SpokenFile":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file:
+        if self._file and self._opened:
             # A file without a sound is one, too.
             self._begin(self._rate or SAMPLE_RATE)
             self._file.close()
+            self._opened.close()
 
     def write(self, spoken: "Spoken") -> None:
         from streaming.audio.pcm import resampled
