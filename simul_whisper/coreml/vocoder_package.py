@@ -35,7 +35,7 @@ def voice_file(voice: str) -> Path:
     path = places.get(voice, Path(voice).expanduser())
     if not path.is_file():
         there = f", or one of {', '.join(places)}" if places else ""
-        raise ModelNotFoundError(f"{voice}: no such voice; expected the .onnx file of a Piper voice{there}")
+        raise ModelNotFoundError(f"{voice}: no such Piper voice; expected the .onnx file of one{there}")
     return path
 
 

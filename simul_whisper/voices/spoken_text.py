@@ -61,7 +61,7 @@ def speakable(text: str, language: str) -> str:
     kept = re.sub(r"[^\W\d_]+", lambda word: word.group() if _is_written(word.group(), language) else "", plain)
     if not any(map(str.isalnum, kept)):
         name = language_names().get(language, language)
-        raise VoiceError(f"no word of the text is in a script that {name} is written in, so it cannot be spoken")
+        raise VoiceError(f"no word of the text is in a script that {name} is written in")
     return kept
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, ConfigError, checked_targets, language_code
 from streaming.cli.options import add_options, listed, options_from
 from streaming.cli.output_options import add_output_options, format_from
+from streaming.cli.speech import check_speech_file
 from streaming.output.formats import CAPTION_FORMATS
 from streaming.output.texts import TRANSCRIPT
 from streaming.settings import RecordingConfig
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speak",
         type=Path,
-        metavar="FILE",
+        metavar="FILE.wav",
         help="write what the server speaks to a WAV file, one sentence after another: the first of --to, or without it "
         "what is said",
     )
@@ -65,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     is_elsewhere = options.source in ("-", "mic") or options.source.startswith(("http://", "https://"))
     if not is_elsewhere and not Path(options.source).is_file():
         raise ConfigError(f"{options.source}: no such file")
+    if options.speak:
+        check_speech_file(options.speak, (options.source,))
     return asyncio.run(_connect(options))
 
 

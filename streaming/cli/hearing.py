@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from streaming.cli.interruption import Interruption
 from streaming.cli.options import Configs
 from streaming.cli.translation import stages_from
-from streaming.events import Language
+from streaming.events import Language, Spoken
 
 if TYPE_CHECKING:
     from simul_whisper import Model, Translator
@@ -27,6 +27,7 @@ class Cost:
         self.language = language
         self.compute_s = self.stage_s = 0.0
         self.lags_s: list[float] = []
+        self.is_spoken = False
 
     def add(self, emission: "Emission") -> None:
         self.audio_s = emission.audio_s
@@ -36,6 +37,7 @@ class Cost:
         for event in emission.events:
             if isinstance(event, Language):
                 self.language = event.language
+            self.is_spoken = self.is_spoken or isinstance(event, Spoken)
 
     def summary(self, name: str, *parts: str) -> str:
         """Return one line about the file of that name; parts: what else there is to say."""
@@ -102,8 +104,11 @@ class Streamed:
             f"words {mean_lag:.2f} s after they were spoken" if cost.lags_s else "no words",
         ]
         made = [f"translated by {self._translator.description}"] if self._translator else []
-        made += ["spoken"] if self._speaking else []
+        made += ["spoken"] if cost.is_spoken else []
         if made:
-            stage_s = cost.per_second(cost.stage_s)
-            parts.append(f"{' and '.join(made)}, in {stage_s:.2f} s per second of audio")
+            # At the pace of speech, others do it meanwhile, and how long they take is not measured.
+            cost_of_it = "" if self._realtime else f", in {cost.per_second(cost.stage_s):.2f} s per second of audio"
+            parts.append(" and ".join(made) + cost_of_it)
+        if self._speaking and not cost.is_spoken:
+            parts.append("nothing spoken")
         return cost.summary(name, *parts)

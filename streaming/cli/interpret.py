@@ -26,6 +26,7 @@ from streaming.cli.output_options import add_output_options
 from streaming.cli.recordings import SOURCES_HELP, add_audio_options, audio_from, opened_recording
 from streaming.cli.speech import (
     add_speech_settings,
+    check_speech_file,
     opened_voices,
     speech_from,
     spoken_language,
@@ -59,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
     parser.add_argument("--output-device", metavar="NAME_OR_INDEX", help="the loudspeaker, or a part of its name")
     parser.add_argument("--list-devices", action="store_true", help="list microphones and loudspeakers, and exit")
-    parser.add_argument("--speak", metavar="FILE", help="write what is spoken to this WAV file, not to a loudspeaker")
+    parser.add_argument(
+        "--speak", metavar="FILE.wav", help="write what is spoken to this WAV file, not to a loudspeaker"
+    )
     parser.add_argument(
         "--half-duplex",
         action="store_true",
@@ -102,9 +105,8 @@ def _check(options: argparse.Namespace, configs: Configs) -> None:
         raise ConfigError("--speak writes a file in place of a loudspeaker; leave out --output-device or --speak")
     if options.speak and options.half_duplex:
         raise ConfigError("--half-duplex is for a voice that sounds; --speak writes it to a file")
-    others = {Path(each).resolve() for each in (options.source, options.output) if each}
-    if options.speak and Path(options.speak).resolve() in others:
-        raise ConfigError(f"{options.speak}: speech needs a file of its own")
+    if options.speak:
+        check_speech_file(Path(options.speak), (options.source, options.output))
 
 
 class _Job:

@@ -31,7 +31,10 @@ _POLL_S = 0.2
 def show_devices(direction: "Direction") -> int:
     from streaming.audio.devices import list_devices
 
-    for device in list_devices(direction):
+    devices = list_devices(direction)
+    if not devices:
+        print("      none")
+    for device in devices:
         mark = "*" if device.is_default else " "
         print(f"{mark} {device.index:3} {device.name}  ({device.host}, {device.channels} channels, {device.rate} Hz)")
     return 0

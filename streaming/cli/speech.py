@@ -1,10 +1,12 @@
 """What the commands share that speak the text of their sessions in this process."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simul_whisper import AlignAttConfig, SimulWhisperError, SpeechConfig
+from simul_whisper import AlignAttConfig, ConfigError, SimulWhisperError, SpeechConfig
 from streaming.cli.options import Configs, ProgressBar, add_options, options_from
 from streaming.output.texts import TRANSCRIPT
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 # It has this flag already, and what runs on the Neural Engine there may do so here.
 _OF_ENGINE = ("coreml_compute_units",)
 _ENGLISH = "en"
+_SUFFIX = ".wav"
 
 
 def add_speech_settings(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +35,17 @@ def speech_flags(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the flags of speech that were given, but for those of the engine."""
     names = [each.name for each in fields(SpeechConfig) if each.name not in _OF_ENGINE and hasattr(options, each.name)]
     return tuple(f"--{name.replace('_', '-')}" for name in names)
+
+
+def check_speech_file(path: Path, others: Sequence[str]) -> None:
+    """Raise ConfigError for a file of speech that has another suffix than .wav, no folder, or is one of the others."""
+    if path.suffix.lower() != _SUFFIX:
+        raise ConfigError(f"got --speak {path}, expected a name that ends with {_SUFFIX}")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path}: its folder does not exist")
+    for other in map(Path, filter(None, others)):
+        if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
+            raise ConfigError(f"{path}: speech needs a file of its own; give another name with --speak")
 
 
 def spoken_text(configs: Configs) -> str:

@@ -108,7 +108,9 @@ class SpeechFiles:
             folder = made_folder(speak)
             self._paths = [folder / name for name in file_names(self._sources, _SUFFIX, self._targets)]
         elif len(self._sources) > 1:
-            raise ConfigError(f"speech is as long as its recording; give --speak DIR/ for a file for each of {speak}")
+            raise ConfigError(
+                f"{len(self._sources)} recordings are not spoken into one file; give --speak DIR/ for a file each"
+            )
         elif Path(speak).suffix.lower() != _SUFFIX:
             raise ConfigError(f"got --speak {speak}, expected a name that ends with {_SUFFIX}, or a folder, DIR/")
         elif not Path(speak).absolute().parent.is_dir():

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from anyio import fail_after
 
-from simul_whisper import SimulWhisperError
+from simul_whisper import SimulWhisperError, VoiceError
+from simul_whisper.voices.spoken_text import speakable
 from streaming.audio.encoding import SoundEncoder
 from streaming.events import Reason
 from streaming.protocols.openai_errors import RequestError
@@ -97,6 +98,10 @@ class SpeechMaker:
     def _pieces(self, asked: SpeechAsked) -> Iterator[bytes]:
         """Yield the pieces of the file, none of them empty. Raises Refusal where nothing can be said."""
         assert self._speech.voices
+        try:
+            speakable(asked.text, asked.language)
+        except VoiceError as error:
+            raise RequestError(str(error), "input") from error
         try:
             voice, has_sound = self._speech.voices.voice(asked.language), False
             encoder = SoundEncoder(asked.form, voice.rate)

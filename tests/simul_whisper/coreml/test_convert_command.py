@@ -89,7 +89,7 @@ def test_a_voices_vocoder_is_put_beside_it_or_where_it_is_looked_for(
         assert main([*command, *wrong]) == 2
         assert said in capsys.readouterr().err
     assert main(["coreml", "convert", "base", "--part", "vocoder"]) == 2
-    assert "base: no such voice; expected the .onnx file of a Piper voice" in capsys.readouterr().err
+    assert "base: no such Piper voice; expected the .onnx file of one" in capsys.readouterr().err
 
 
 def test_there_is_one_place_for_a_package(capsys: pytest.CaptureFixture[str]) -> None:

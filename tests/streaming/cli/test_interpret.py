@@ -211,6 +211,8 @@ def test_without_a_voice_for_the_language_there_are_captions_and_one_line_says_w
         (["--speak", "a.wav", "--half-duplex"], "--half-duplex is for"),
         (["--speak", "a.wav", "--output", "./a.wav"], "of its own"),
         (["talk.wav", "--speak", "talk.wav"], "of its own"),
+        (["--speak", "a.mp3"], "ends with .wav"),
+        (["--speak", "missing/a.wav"], "folder does not exist"),
         (["talk.wav", "--channels", "separate"], "one stream"),
         (["--speed", "9"], "speed"),
         (["--to", "klingon"], "got language 'klingon'"),

@@ -134,10 +134,11 @@ def test_what_cannot_be_spoken_is_told_and_the_text_goes_on(
     humming: Humming, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     humming.is_hoarse = True
-    assert main(["transcribe", CAPTIONS, *QUIET, "--speak", str(tmp_path / "out.wav")]) == 0
+    assert main(["transcribe", CAPTIONS, *FAST, "--speak", str(tmp_path / "out.wav")]) == 0
     out, err = capsys.readouterr()
     assert words_of(out) == words_of((RECORDINGS / "captions.txt").read_text())
     assert re.search(r"captions.flac: 00:\d\d to 00:\d\d is not spoken: it is hoarse", err)
+    assert err.endswith("| nothing spoken\n")
     assert hums(tmp_path / "out.wav") == ([], 0.0) or not hums(tmp_path / "out.wav")[0]
 
 
@@ -166,7 +167,10 @@ def test_after_ctrl_c_the_file_holds_what_was_spoken(humming: Humming, tmp_path:
         (["--speak", "out.wav", "--most-speed", "9"], "most_speed"),
         (["--speak", "out.wav", "--output", "out.wav"], "a file each"),
         (["--speak", "out.wav", "--engine", "whisper-cli"], "no use for --speak"),
-        ([CAPTIONS, "--speak", "out.wav"], "--speak DIR/"),
+        (
+            [CAPTIONS, "--speak", "out.wav"],
+            "2 recordings are not spoken into one file; give --speak DIR/ for a file each",
+        ),
     ],
 )
 @pytest.mark.usefixtures("humming")

@@ -121,6 +121,7 @@ def test_voices_have_our_names_and_the_services(
         ({"voice": "somebody"}, "voice"),
         ({"voice": {"id": ["tones"]}}, "voice"),
         ({"voice": None}, "voice"),
+        ({"input": "Привет"}, "input"),
         ({"speed": 5}, "speed"),
         ({"speed": True}, "speed"),
         ({"response_format": "midi"}, "response_format"),

@@ -1,6 +1,8 @@
 """A server that speaks: what a session asks for, at first and later, what is refused, and what a client hears."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,3 +220,24 @@ def test_connect_writes_what_is_spoken_to_a_file(
     assert main(["connect", served.url, str(said), "--to", "es", "--speak", str(spoken)]) == 0
     assert heard_again(read_audio(spoken)) == SPEECH.text.split()
     assert SPEECH.text.upper().split()[0] in capsys.readouterr().out
+
+
+def test_connect_does_not_write_over_what_it_sends(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, link = tmp_path / "said.wav", tmp_path / "link.wav"
+    said.write_bytes(wav_of(SPEECH))
+    link.symlink_to(said)
+    assert main(["connect", served.url, str(said), "--speak", str(link)]) == 2
+    assert "link.wav: speech needs a file of its own" in capsys.readouterr().err
+    assert said.read_bytes() == wav_of(SPEECH)
+
+
+def test_a_file_of_speech_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    said, folder = tmp_path / "said.wav", tmp_path / "folder.wav"
+    said.write_bytes(wav_of(SPEECH))
+    folder.mkdir()
+    command = [sys.executable, "-m", "streaming.cli", "connect", "ws://127.0.0.1:1", str(said), "--speak", str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == f"simul-whisper: {folder}: cannot be written: Is a directory\n"
