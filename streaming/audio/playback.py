@@ -123,7 +123,7 @@ OutputOpener = Callable[[], OpenOutput]
 
 
 class Playback:
-    """Speech, heard one after another. One thread uses it; others may ask for `waiting_s`."""
+    """Speech, heard one after another. One thread uses it."""
 
     def __init__(self, open_device: OutputOpener, clock: Callable[[], float] = time.monotonic) -> None:
         self._open_device, self._clock = open_device, clock
@@ -190,7 +190,8 @@ class Playback:
     @property
     def is_heard(self) -> bool:
         """Whether nothing waits to be heard, nor sounds."""
-        return not self.waiting_s and self._clock() >= self.sounds_until_s
+        is_waiting = self._device is not None and self._device.outbox.waiting_s > 0
+        return not is_waiting and self._clock() >= self.sounds_until_s
 
     def close(self) -> None:
         if self._device is not None:
@@ -203,12 +204,6 @@ class Playback:
     def name(self) -> str:
         """What the device is called."""
         return self._name
-
-    @property
-    def waiting_s(self) -> float:
-        """How much speech waits to be heard. Any thread may ask."""
-        device = self._device
-        return 0.0 if device is None else device.outbox.waiting_s
 
     @property
     def sounds_until_s(self) -> float:

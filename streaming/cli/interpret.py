@@ -30,6 +30,7 @@ from streaming.cli.speech import (
     opened_voices,
     speech_from,
     spoken_language,
+    spoken_of_several,
     spoken_text,
     why_silent,
 )
@@ -201,6 +202,8 @@ class _Job:
             return
         where = "written to" if self._options.speak else "heard from"
         captions.say(f"the voice is {where} {self._playback.name}{self._advice()}")
+        if several := spoken_of_several(self._configs.engine):
+            captions.say(several)
 
     def _advice(self) -> str:
         if self._options.source != _MICROPHONE or self._options.speak:

@@ -62,6 +62,14 @@ def spoken_language(config: AlignAttConfig) -> str | None:
     return None if config.language == "auto" else config.language
 
 
+def spoken_of_several(config: AlignAttConfig) -> str:
+    """Return what is to be said where there are several translations; empty where there are not."""
+    if len(config.targets) < 2:
+        return ""
+    shown = ", ".join(config.targets[1:])
+    return f"of the translations, the first is spoken: {config.targets[0]}; {shown} can only be read"
+
+
 def opened_voices(config: SpeechConfig) -> "Voices":
     """Return the voices, none of them loaded. Raises what `open_voices` does."""
     # Here, because `--help` and bad flags do without them.
