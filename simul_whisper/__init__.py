@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from simul_whisper.voices.catalog import VoiceEntry, list_voices
     from simul_whisper.voices.choice import Voices, open_voices
     from simul_whisper.voices.fetch import fetch_voice
+    from simul_whisper.voices.spoken_text import speakable
     from simul_whisper.weights import ModelEntry, list_models
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
@@ -92,6 +93,7 @@ _MODULES = {
     "load_model": "model",
     "open_voices": "voices.choice",
     "release_thread": "blas",
+    "speakable": "voices.spoken_text",
 }
 """Where the names stand that bring in the engine."""
 
@@ -184,4 +186,5 @@ __all__ = [
     "option_of",
     "read_toml",
     "release_thread",
+    "speakable",
 ]

@@ -7,8 +7,7 @@ from contextlib import suppress
 
 from anyio import fail_after
 
-from simul_whisper import SimulWhisperError, VoiceError
-from simul_whisper.voices.spoken_text import speakable
+from simul_whisper import SimulWhisperError, VoiceError, speakable
 from streaming.audio.encoding import SoundEncoder
 from streaming.events import Reason
 from streaming.protocols.openai_errors import RequestError

@@ -183,6 +183,7 @@ def test_ctrl_c_cuts_the_voice_and_keeps_the_captions(room: VirtualMicrophone, t
     assert len(said) < len(ECHOED)
 
 
+@pytest.mark.long
 def test_a_loudspeaker_may_go_in_mid_sentence_and_come_back(room: VirtualMicrophone, tmp_path: Path) -> None:
     talk, captions = tmp_path / "talk.wav", tmp_path / "captions.txt"
     # A busy machine takes seconds to see that the device is lost, and to record it again.
