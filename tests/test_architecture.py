@@ -182,7 +182,8 @@ LAYERS = {
     ),
     "client": "recovery address audio_buffer deduplication connection_events client",
     "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
-    "evaluation": "manifest scoring foresight replay speaking results figures metrics_log evaluation_log load",
+    "evaluation": "manifest scoring foresight replay speaking results heard_again figures metrics_log evaluation_log "
+    "load",
 }
 
 
