@@ -1,19 +1,13 @@
 """Sound as files of the usual formats, piece by piece while it is made: nothing is written again."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import BackendError
 from streaming.audio.pcm import Resampler
 from streaming.audio.wave_file import wave_header
-
-try:
-    import av
-    from av.audio.stream import AudioStream
-except ImportError as error:
-    raise BackendError("encoding needs PyAV; install it with: pip install 'simul-whisper[live]'") from error
 
 RATE = 24_000
 """Of all that is encoded."""
@@ -72,15 +66,17 @@ class _Sink:
 
 class _Encoder:
     def __init__(self, container: str, codec: str, options: dict[str, str]) -> None:
-        self._sink = _Sink()
+        # Here, because a server is to load FFmpeg only where somebody wants a file of its formats.
+        import av
+
+        self._sink, self._frame = _Sink(), av.AudioFrame
         self._container = av.open(self._sink, "w", format=container, options={**options, "flush_packets": "1"})
-        stream = self._container.add_stream(codec, rate=RATE, layout="mono")
-        assert isinstance(stream, AudioStream)
-        self._stream, self._n_samples = stream, 0
+        self._stream: Any = self._container.add_stream(codec, rate=RATE, layout="mono")
+        self._n_samples = 0
 
     def feed(self, pcm: NDArray[np.int16]) -> bytes:
         if len(pcm):
-            frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+            frame = self._frame.from_ndarray(pcm[None], format="s16", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = RATE, self._n_samples, Fraction(1, RATE)
             self._n_samples += len(pcm)
             self._container.mux(self._stream.encode(frame))

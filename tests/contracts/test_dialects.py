@@ -274,5 +274,7 @@ def test_over_the_wire_nobody_else_hears_of_it(impatient: Served, speaker: Speak
         for message in messages:
             call.say(message)
         call.end()
-        list(call.said())
+        # Something of it may have been right after all, and have an answer that the driver does not expect.
+        with suppress(AssertionError):
+            list(call.said())
     assert not impatient.registry.errors["internal"]
