@@ -27,6 +27,10 @@ from simul_whisper.errors import (
     ShapeConversionError,
     SimulWhisperError,
     TranslationError,
+    UnsupportedSampleRateError,
+    VocoderError,
+    VocoderNotLoadedError,
+    VoiceError,
     WeightsError,
 )
 from simul_whisper.languages import language_code, language_names
@@ -37,6 +41,10 @@ from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
 from simul_whisper.translators.choice import open_translator
 from simul_whisper.translators.config import TranslationConfig
+from simul_whisper.translators.sentences import ends_before, ends_for_certain
+from simul_whisper.vocoders import AudioVocoder
+from simul_whisper.voices import Voice
+from simul_whisper.voices.config import SpeechConfig
 from simul_whisper.word import Word
 
 if TYPE_CHECKING:
@@ -44,17 +52,23 @@ if TYPE_CHECKING:
     from simul_whisper.blas import release_thread
     from simul_whisper.decoders import Step, TextDecoder
     from simul_whisper.encoders import AudioEncoder, Features
+    from simul_whisper.fallback import BackendStatus
     from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import BackendChange, EncoderChange, Update
     from simul_whisper.translators.catalog import TranslatorEntry, list_translators
     from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
+    from simul_whisper.voices.catalog import VoiceEntry, list_voices
+    from simul_whisper.voices.choice import Voices, open_voices
+    from simul_whisper.voices.fetch import fetch_voice
+    from simul_whisper.voices.spoken_text import speakable
     from simul_whisper.weights import ModelEntry, list_models
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
 _MODULES = {
     "AudioEncoder": "encoders",
     "BackendChange": "transcript",
+    "BackendStatus": "fallback",
     "EncoderChange": "transcript",
     "Features": "encoders",
     "Mel": "mel",
@@ -70,10 +84,16 @@ _MODULES = {
     "TranslationRequest": "translators.simultaneous",
     "TranslatorEntry": "translators.catalog",
     "Update": "transcript",
+    "VoiceEntry": "voices.catalog",
+    "Voices": "voices.choice",
+    "fetch_voice": "voices.fetch",
     "list_models": "weights",
     "list_translators": "translators.catalog",
+    "list_voices": "voices.catalog",
     "load_model": "model",
+    "open_voices": "voices.choice",
     "release_thread": "blas",
+    "speakable": "voices.spoken_text",
 }
 """Where the names stand that bring in the engine."""
 
@@ -91,8 +111,10 @@ __all__ = [
     "AlignAttConfig",
     "AudioEncoder",
     "AudioFormatError",
+    "AudioVocoder",
     "BackendChange",
     "BackendError",
+    "BackendStatus",
     "ConfigError",
     "CoreMLInferenceError",
     "CoreMLNotLoadedError",
@@ -121,6 +143,7 @@ __all__ = [
     "SimulWhisperConfig",
     "SimulWhisperError",
     "SimultaneousTranslation",
+    "SpeechConfig",
     "Stage",
     "Step",
     "StopReason",
@@ -133,22 +156,35 @@ __all__ = [
     "TranslationRequest",
     "Translator",
     "TranslatorEntry",
+    "UnsupportedSampleRateError",
     "Update",
+    "VocoderError",
+    "VocoderNotLoadedError",
+    "Voice",
+    "VoiceEntry",
+    "VoiceError",
+    "Voices",
     "WeightsError",
     "Word",
     "as_samples",
     "check_options",
     "checked_targets",
+    "ends_before",
+    "ends_for_certain",
+    "fetch_voice",
     "finished",
     "from_mapping",
     "language_code",
     "language_names",
     "list_models",
     "list_translators",
+    "list_voices",
     "load_model",
     "open_translator",
+    "open_voices",
     "option",
     "option_of",
     "read_toml",
     "release_thread",
+    "speakable",
 ]

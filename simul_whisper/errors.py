@@ -48,19 +48,31 @@ class DecoderError(SimulWhisperError):
     """The decoder cannot do its work."""
 
 
-class ShapeConversionError(EncoderError, DecoderError):
-    """Audio features have another shape than the encoder or decoder takes or promises."""
+class VocoderError(SimulWhisperError):
+    """The vocoder cannot do its work; the kinds below say why."""
+
+
+class VoiceError(SimulWhisperError):
+    """A voice cannot say this text; the next sentence may go well."""
+
+
+class UnsupportedSampleRateError(VocoderError):
+    """A vocoder has another sample rate than what its sound is for."""
+
+
+class ShapeConversionError(EncoderError, DecoderError, VocoderError):
+    """Features have another shape than the encoder, decoder or vocoder takes or promises."""
 
     def __init__(self, what: str, expected: tuple[int, ...], got: tuple[int, ...]) -> None:
         super().__init__(f"{what}: got shape {got}, expected {expected}")
         self.expected, self.got = expected, got
 
 
-class CoreMLInferenceError(EncoderError, DecoderError):
+class CoreMLInferenceError(EncoderError, DecoderError, VocoderError):
     """Core ML failed to run the model; `__cause__` is its own error."""
 
 
-class NeuralEngineNotAvailableError(EncoderError, DecoderError):
+class NeuralEngineNotAvailableError(EncoderError, DecoderError, VocoderError):
     """This device has no Neural Engine."""
 
 
@@ -72,5 +84,9 @@ class DecoderNotLoadedError(DecoderError):
     """The decoder could not be found, fetched, compiled or loaded."""
 
 
-class CoreMLNotLoadedError(EncoderNotLoadedError, DecoderNotLoadedError):
+class VocoderNotLoadedError(VocoderError):
+    """The vocoder could not be found, compiled or loaded."""
+
+
+class CoreMLNotLoadedError(EncoderNotLoadedError, DecoderNotLoadedError, VocoderNotLoadedError):
     """A Core ML model, whichever it is, could not be found, compiled or loaded."""

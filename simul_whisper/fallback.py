@@ -20,7 +20,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """What runs the encoder, or the decoder, and why.
+    """What runs the encoder, the decoder or the vocoder, and why.
 
     backend: mlx, ctranslate2, onnx or coreml. requested: the setting, auto included. did_fallback: Core ML was asked
     for, or would have been taken, and something else runs; reason: why. ane_compiled: Core ML runs, compiled here for
@@ -87,7 +87,7 @@ class _Job(Generic[Component, Answer]):
 
 
 class ChangingPart(Generic[Component, Answer]):
-    """What the encoder and the decoder have in common: which is in use. One thread at a time may use it.
+    """What encoder, decoder and vocoder have in common: which is in use. One thread at a time may use it.
 
     name: what people call it. status: of what `make` loads: it runs until Core ML is ready, and after Core ML has
     failed. preparation: of Core ML, where that may run.

@@ -1,6 +1,7 @@
-"""What Linux and its C library know of this machine, and can be told about memory. Elsewhere all of it does nothing."""
+"""What Linux and its C library know of this machine, and can be told about memory; elsewhere nothing is told."""
 
 import ctypes
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,11 @@ def processor_words() -> frozenset[str]:
         return frozenset(Path("/proc/cpuinfo").read_text("utf-8").split())
     except OSError:
         return frozenset()
+
+
+def n_cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reuse_large_blocks() -> None:

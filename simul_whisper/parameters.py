@@ -12,7 +12,7 @@ from simul_whisper.weights.model import Weights
 
 _BITS = {"int8": 8, "int4": 4}
 _QUANTIZATION_GROUP = 64
-_MLX_CACHE_BYTES = 64 * 1024 * 1024
+MLX_CACHE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def load_parameters(
     weights cannot be quantized and may not be float16 instead.
     """
     # Unbounded, the cache of freed buffers grows to gigabytes in a long session.
-    mx.set_cache_limit(_MLX_CACHE_BYTES)
+    mx.set_cache_limit(MLX_CACHE_BYTES)
     dtype = mx.float16 if device == "gpu" else mx.float32
     if quantization == "auto":
         quantization = "float16" if device == "gpu" else "float32"

@@ -28,7 +28,7 @@ class Progress:
     """A stage, and how much of it is done.
 
     detail: what is worked on, or the reason of a failure. done, total: bytes or steps; both 0 where nothing is counted.
-    part: encoder or decoder, where Core ML gets one of them ready; else empty.
+    part: encoder, decoder or vocoder, where Core ML gets one of them ready; else empty.
     error: the failure, where there is an error of ours for it.
     """
 

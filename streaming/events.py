@@ -3,7 +3,7 @@
 Utterances are numbered from 1; without voice activity there is one, and another after each flush.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from simul_whisper import Word
@@ -113,6 +113,40 @@ class TranslationSkipped:
 
 
 @dataclass(frozen=True)
+class Spoken:
+    """Sound in place of text. target: the language of a translation; empty: it is the transcript that is spoken.
+
+    pcm: s16le, mono, at `rate`. A sentence may come in several; the last `is_last`, and may have no sound, so that none
+    waits for the next. text: stands in the first of those in which it is said. source_start_s, source_end_s: of the
+    speech that it is said for.
+    """
+
+    target: str
+    text: str
+    pcm: bytes = field(repr=False)
+    rate: int
+    source_start_s: float
+    source_end_s: float
+    is_last: bool = True
+    utterance: int = 1
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.pcm) / 2 / self.rate
+
+
+@dataclass(frozen=True)
+class SpeechSkipped:
+    """Text of the speech between these times is not spoken, as `why` says: it stays readable."""
+
+    target: str
+    text: str
+    from_s: float
+    to_s: float
+    why: str
+
+
+@dataclass(frozen=True)
 class SpeechStarted:
     at_s: float
     utterance: int = 1
@@ -152,7 +186,7 @@ class CutShort:
 
 @dataclass(frozen=True)
 class BackendChanged:
-    """From now on another encoder or decoder runs: the backends before and after, why, and which part it is."""
+    """From now on another encoder, decoder or vocoder runs: the backends before and after, why, and which it is."""
 
     before: str
     after: str
@@ -202,6 +236,8 @@ Event = (
     | Translation
     | TranslationDraft
     | TranslationSkipped
+    | Spoken
+    | SpeechSkipped
     | SpeechStarted
     | SpeechEnded
     | Language

@@ -92,6 +92,7 @@ class ClientLimits:
     prompt_chars: int = option(1000, "characters of both prompts together, at most", low=0)
     max_tokens_per_second: float = option(20.0, "tokens per second of new audio, at most", low=1)
     targets: int = option(4, "languages to translate into, at most", low=0)
+    speech: int = option(1, "texts of a session that are spoken at a time, at most", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)

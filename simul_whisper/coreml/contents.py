@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _OFF_ENGINE = frozenset("gather gather_nd gather_along_axis lstm gru rnn custom".split())
 _COPIES = frozenset("reshape transpose".split())
-_PRODUCTS = frozenset("conv linear matmul einsum scaled_dot_product_attention".split())
+_PRODUCTS = frozenset("conv conv_transpose linear matmul einsum scaled_dot_product_attention".split())
 _MASKING = frozenset("add sub mul select maximum".split())
 _MAX_RANK = 5
 # Of the last dimension of a state.

@@ -129,7 +129,7 @@ def _written(folder: Path, weights: Weights, conversion: Conversion, progress: P
 
     def written(name: str, model: Any) -> Path:
         path = folder / f"{name}.mlpackage"
-        writing.save(model, path, _DESCRIPTION, metadata, weights)
+        writing.save(model, path, _DESCRIPTION, metadata, weights.name, weights.digest)
         layers.discard(model)
         return path
 

@@ -1,4 +1,4 @@
-"""Names and shapes by which our Core ML decoders are called: what the programs declare and the decoder relies on.
+"""Names and shapes by which our Core ML decoders and vocoders are called: what programs declare and callers rely on.
 
 A decoder has three functions. `audio` projects the features of a window once; `prefill` reads PREFILL_TOKENS tokens at
 a time, and `step` one. Their numbers are of the program's own type; only tokens and positions are int32. With n tokens,
@@ -17,6 +17,9 @@ one output, `ready` (1,), says nothing. The mask is (1, n_text_ctx, 1, n).
 Before, they are three packages without states: all four are inputs, and the keys and values of the tokens are the
 outputs new_keys (L, n, 1, C) and new_values (L, C, 1, n), for the caller to put into the caches. The mask is (1,
 n_text_ctx + n, 1, n): cached positions first, then the tokens themselves.
+
+A vocoder has one function, all of float32: features (1, n_features, 1, N), and inside (1, 1, 1, N), 1 for the frames
+that there are and 0 for those that only fill the program -> samples (1, 1, 1, N * hop). N is the program's.
 """
 
 import math
@@ -31,6 +34,7 @@ FEATURES, READY = "features", "ready"
 TOKENS, POSITION, MASK, AUDIO_MASK = "tokens", "position", "mask", "audio_mask"
 KEY_CACHE, VALUE_CACHE, AUDIO_KEYS, AUDIO_VALUES = "key_cache", "value_cache", "audio_keys", "audio_values"
 LOGITS, ATTENTION, NEW_KEYS, NEW_VALUES = "logits", "attention", "new_keys", "new_values"
+INSIDE, SAMPLES = "inside", "samples"
 
 # Sizes of states that the Neural Engine takes (apple/coremltools issue 2631).
 _MULTIPLE = 32

@@ -1,4 +1,4 @@
-"""Where a model's Core ML encoder or decoder is: at a path, beside weights or program, in the cache, or on the hub."""
+"""Where a Core ML encoder, decoder or vocoder is: at a path, beside weights or program, in the cache, or on the hub."""
 
 import re
 import tempfile
@@ -16,7 +16,7 @@ from simul_whisper.weights.cache import cache_home
 from simul_whisper.weights.hub import ANSWER_TIMEOUT_S, cached_folder, hub_folder
 from simul_whisper.weights.names import plain_name
 
-PartName = Literal["encoder", "decoder"]
+PartName = Literal["encoder", "decoder", "vocoder"]
 
 _SUFFIXES = (COMPILED_SUFFIX, PACKAGE_SUFFIX)
 # Beside the program, and where a checkout of whisper.cpp keeps them.
@@ -92,8 +92,8 @@ def package_at(path: str) -> Path:
 def local_packages(
     models: Sequence[str], weights_directory: Path | None = None, part: PartName = "encoder"
 ) -> list[Path]:
-    """Return the encoders, or decoders, that may belong to a model, as absolute paths: likely ones first, and compiled
-    ones before others.
+    """Return the packages of a part that may belong to a model, as absolute paths: likely ones first, and compiled ones
+    before others.
 
     These are the ones in the directory of its weights, and those that are named after one of `models`, its names;
     encoders also those that are named after its parent.
@@ -111,10 +111,13 @@ def local_packages(
     return [each for each in dict.fromkeys(each.absolute() for each in found) if each.exists()]
 
 
-def is_on_hub(model: str) -> bool:
-    """Whether the hub has an encoder for this model: OpenAI's own and well-known distilled ones, not somebody's."""
+def is_on_hub(model: str, part: PartName = "encoder") -> bool:
+    """Whether the hub has this part of the model: of OpenAI's own and well-known distilled ones, not of somebody's.
+
+    It has no vocoders; a voice may be called like a model.
+    """
     owner, _, _ = model.rpartition("/")
-    if Path(model).exists() or (owner and owner not in _OWNERS):
+    if part == "vocoder" or Path(model).exists() or (owner and owner not in _OWNERS):
         return False
     return has_known_name(model)
 

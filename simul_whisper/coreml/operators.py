@@ -1,8 +1,8 @@
 """Core ML's operators in NumPy: one function each, with the parameters and defaults of the MIL operator of its name.
 
 All get float32 where the program says float16, and what they compute is rounded by their caller. So sums inside one
-operator are exact to float32, which is more than a device promises. Only what Whisper's programs use is here,
-and states are read and written elsewhere.
+operator are exact to float32, which is more than a device promises. Only what programs of Whisper and of voices use
+is here, and states are read and written elsewhere.
 """
 
 import math
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import erf as _erf
 
 from simul_whisper.coreml.blob import unpacked
+from simul_whisper.coreml.convolutions import conv, conv_transpose
 from simul_whisper.coreml.einsum import einsum
 
 Array = NDArray[Any]
@@ -27,64 +28,6 @@ class Operator:
 
     run: Callable[..., Any]
     arithmetic: bool
-
-
-def conv(
-    x: Array,
-    weight: Array,
-    bias: Array | float = 0.0,
-    strides: Axes | None = None,
-    pad_type: str = "valid",
-    pad: Axes = (),
-    dilations: Axes | None = None,
-    groups: int = 1,
-) -> Array:
-    """x: (n, c_in, *lengths), weight: (c_out, c_in / groups, *kernel). Returns (n, c_out, *new lengths)."""
-    kernel = weight.shape[2:]
-    strides, dilations = ([1] * len(kernel) if each is None else each for each in (strides, dilations))
-    spans = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
-    margins = _margins(pad_type, pad, x.shape[2:], spans, strides)
-    if any(margins):
-        x = np.pad(x, [(0, 0), (0, 0), *zip(margins[::2], margins[1::2], strict=True)])
-    lengths = [(n - span) // stride + 1 for n, span, stride in zip(x.shape[2:], spans, strides, strict=True)]
-    parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
-    summed = [_convolved(each, weights, lengths, strides, dilations) for each, weights in parts]
-    y = summed[0] if groups == 1 else np.concatenate(summed, axis=1)
-    y += np.reshape(bias, (-1, *[1] * len(kernel)))
-    return y
-
-
-def _margins(pad_type: str, pad: Axes, lengths: Axes, spans: Axes, strides: Axes) -> list[int]:
-    """Return the padding before and after, for each dimension in turn."""
-    if pad_type in ("valid", "custom"):
-        return [int(n) for n in pad] if pad_type == "custom" else [0] * 2 * len(spans)
-    if pad_type not in ("same", "same_lower"):
-        raise ValueError(f"got pad_type {pad_type!r}, expected valid, custom, same or same_lower")
-    margins = []
-    for n, span, stride in zip(lengths, spans, strides, strict=True):
-        missing = max(0, (-(-n // stride) - 1) * stride + span - n)
-        less, more = missing // 2, missing - missing // 2
-        margins += [less, more] if pad_type == "same" else [more, less]
-    return margins
-
-
-def _convolved(x: Array, weight: Array, lengths: Axes, strides: Axes, dilations: Axes) -> Array:
-    """Sum, over the positions of the kernel, of a product of matrices."""
-    n, c_out = len(x), len(weight)
-    if weight[0, 0].size == 1 and all(stride == 1 for stride in strides):
-        flat = x.reshape(n, x.shape[1], -1)
-        return (weight.reshape(c_out, -1) @ flat).reshape(n, c_out, *lengths)
-    total = np.zeros((n, c_out, math.prod(lengths)), x.dtype)
-    for position in np.ndindex(*weight.shape[2:]):
-        starts = [int(p * d) for p, d in zip(position, dilations, strict=True)]
-        window = tuple(
-            slice(first, first + (length - 1) * stride + 1, stride)
-            for first, length, stride in zip(starts, lengths, strides, strict=True)
-        )
-        columns = x[(slice(None), slice(None), *window)].reshape(n, x.shape[1], -1)
-        product = weight[(slice(None), slice(None), *position)] @ columns
-        total = product if weight[0, 0].size == 1 else np.add(total, product, out=total)
-    return total.reshape(n, c_out, *lengths)
 
 
 def linear(x: Array, weight: Array, bias: Array | float = 0.0) -> Array:
@@ -146,6 +89,11 @@ def gelu(x: Array, mode: str = "EXACT") -> Array:
 
 def sigmoid(x: Array) -> Array:
     y: Array = 1 / (1 + np.exp(-x))
+    return y
+
+
+def leaky_relu(x: Array, alpha: float = 0.01) -> Array:
+    y: Array = np.maximum(x, 0) + np.float32(alpha) * np.minimum(x, 0)
     return y
 
 
@@ -254,6 +202,15 @@ def slice_by_size(x: Array, begin: Axes, size: Axes) -> Array:
     return x[tuple(slice(int(start), n if count == -1 else int(start + count)) for start, count, n in bounds)]
 
 
+def upsample_nearest_neighbor(x: Array, scale_factor_height: float = 1, scale_factor_width: float = 1) -> Array:
+    """Repeat the last two dimensions, whole times."""
+    for axis, scale in ((-2, scale_factor_height), (-1, scale_factor_width)):
+        if scale != int(scale):
+            raise ValueError(f"got the scale {scale}, expected a whole number")
+        x = np.repeat(x, int(scale), axis)
+    return x
+
+
 def gather(
     x: Array,
     indices: Array | int,
@@ -313,7 +270,7 @@ def constexpr_lut_to_dense(
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (conv, linear, matmul, einsum, softmax, layer_norm, gelu)},
-    "batch_norm": batch_norm,
+    **{function.__name__: function for function in (conv_transpose, leaky_relu, batch_norm)},
     **{function.__name__: function for function in (sigmoid, rsqrt, scaled_dot_product_attention)},
     **{f.__name__: f for f in (constexpr_affine_dequantize, constexpr_blockwise_shift_scale)},
     # The caller rounds to the type of the result, which is the one that `dtype` names.
@@ -350,6 +307,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
 _MOVEMENT: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (reshape, squeeze, split, concat, slice_by_index, slice_by_size)},
     **{function.__name__: function for function in (gather, slice_update, constexpr_lut_to_dense)},
+    "upsample_nearest_neighbor": upsample_nearest_neighbor,
     "identity": lambda x: x,
     "transpose": lambda x, perm: np.transpose(x, perm),
     "expand_dims": lambda x, axes: np.expand_dims(x, tuple(axes)),

@@ -1,4 +1,4 @@
-"""The encoder's package: its name, what it says about itself, how it is written and linked; and whole models.
+"""The encoder's package: its name, what it says about itself, how it is written and linked; and all parts.
 
 Knows nothing of the network. Two models with the same encoder, as a distilled one and its parent, share a package.
 """
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from simul_whisper.coreml import decoder_package, writing
+from simul_whisper.coreml import decoder_package, vocoder_package, writing
 from simul_whisper.coreml.conversion import Conversion, Precision
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import check_name, package_name
@@ -21,8 +21,9 @@ from simul_whisper.weights import Head, Weights, load_weights
 
 __all__ = ["Conversion", "Converted", "Part", "convert", "convert_model", "encoder_digest", "package_name"]
 
-Part = Literal["encoder", "decoder", "all"]
+Part = Literal["encoder", "decoder", "all", "vocoder"]
 
+_NOUNS = {"encoder": "an encoder", "vocoder": "a vocoder"}
 _DESCRIPTION = "Whisper's audio encoder: log-mel columns (10 ms each) in, features (20 ms each) out"
 
 
@@ -38,18 +39,22 @@ def convert_model(
 ) -> tuple[Converted, ...]:
     """Load a model as `load_weights` does and convert its encoder, its decoder or both, in this order.
 
-    name: what the packages call the model; None for its own name. Raises ConfigError for a name that no file can have.
-    Raises what `load_weights`, `convert` and `convert_decoder` raise; what is impossible before anything is written.
+    Of a Piper voice, a path or a name, it is the vocoder. name: what the packages call the model; None for its own
+    name. Raises ConfigError for a name that no file can have. Raises what `load_weights`, `convert`, `convert_decoder`,
+    `voice_file` and `convert_vocoder` raise; what is impossible before anything is written.
     """
     if name is not None:
         check_name(name)
-    if part != "encoder":
-        decoder_package.check(conversion, alone=part == "decoder")
-    else:
-        if alignment_heads is not None:
-            raise ConfigError("alignment heads concern the decoder only; leave them out for an encoder")
+    if part in ("encoder", "vocoder") and alignment_heads is not None:
+        raise ConfigError(f"alignment heads concern the decoder only; leave them out for {_NOUNS[part]}")
+    if part == "vocoder":
+        voice = vocoder_package.voice_file(name_or_path)
+        return (vocoder_package.convert_vocoder(voice, output_dir, conversion, progress, name or ""),)
+    if part == "encoder":
         # A model without any can be converted too.
         alignment_heads = ((0, 0),)
+    else:
+        decoder_package.check(conversion, alone=part == "decoder")
     weights = load_weights(name_or_path, alignment_heads=alignment_heads, progress=progress)
     made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress, name or "")]
     if part != "encoder":
@@ -141,7 +146,7 @@ def _write(
             psnr_db = encoder_likeness_db(Path(model.package_path), weights, progress)
             check_encoder(psnr_db, conversion.quantize)
             metadata = identity | {"psnr_db": f"{psnr_db:.1f}"}
-        writing.save(model, path, _DESCRIPTION, metadata, weights)
+        writing.save(model, path, _DESCRIPTION, metadata, weights.name, weights.digest)
     finally:
         layers.discard(model)
     return psnr_db

@@ -52,7 +52,7 @@ class CoreMLUnavailableError(SimulWhisperError):
 
 @dataclass(frozen=True)
 class Kind(Generic[Component, Answer]):
-    """What is particular to the encoder, or to the decoder. All functions may raise SimulWhisperError.
+    """What is particular to the encoder, the decoder or the vocoder. All functions may raise SimulWhisperError.
 
     packages: of a package that was found, all that belong to it, itself first; refuses one of another model's shape.
     open: what runs them, from the models that were made of them. digest: of what the weights in use compute, as
@@ -64,7 +64,7 @@ class Kind(Generic[Component, Answer]):
     part: PartName
     packages: Callable[["Description"], tuple["Description", ...]]
     open: Callable[[CoreMLRuntime, Path, "Description"], Component]
-    digest: Callable[[Weights, Precision], str]
+    digest: Callable[[Precision], str]
     trial: Callable[[], Callable[[Component], Answer]]
     agreement_db: Callable[[Answer, Answer], float]
     least_db: float
@@ -95,8 +95,7 @@ class Preparation(Generic[Component, Answer]):
     """What to prepare, and where.
 
     model: as the user calls it; names: all names it goes by. path: of the package; None where it must be looked up.
-    directory: of the weights. weights: returns those that the rest of the model is made of. download: as of
-    `coreml_download`; hub_timeout_s: how long the hub may take to answer.
+    directory: of the weights. download: as of `coreml_download`; hub_timeout_s: how long the hub may take to answer.
     """
 
     kind: Kind[Component, Answer]
@@ -104,7 +103,6 @@ class Preparation(Generic[Component, Answer]):
     names: tuple[str, ...]
     path: str | None
     directory: Path
-    weights: Callable[[], Weights]
     compute_units: str
     timeout_s: float
     download: str
@@ -138,7 +136,7 @@ class Preparation(Generic[Component, Answer]):
         """Raise CoreMLUnavailableError where waiting cannot help: without Core ML, or without any package to be had."""
         self._runtime()
         if self._find() is None and not self._may_fetch:
-            is_forbidden = is_on_hub(self.model) and self.download == "never"
+            is_forbidden = is_on_hub(self.model, self.kind.part) and self.download == "never"
             why = " here, and coreml_download is never" if is_forbidden else ""
             raise CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, _NO_PACKAGE + why)
 
@@ -195,12 +193,14 @@ class Preparation(Generic[Component, Answer]):
     def _candidates(self) -> list[Path]:
         """Return what may be the model's here, and last what was downloaded for it before."""
         found = local_packages(self.names, self.directory, self.kind.part)
-        downloaded = downloaded_package(self.model, part=self.kind.part) if is_on_hub(self.model) else None
+        downloaded = (
+            downloaded_package(self.model, part=self.kind.part) if is_on_hub(self.model, self.kind.part) else None
+        )
         return [*found, downloaded] if downloaded else found
 
     @property
     def _may_fetch(self) -> bool:
-        return self.download != "never" and is_on_hub(self.model)
+        return self.download != "never" and is_on_hub(self.model, self.kind.part)
 
     def _described(self, candidates: list[Path]) -> "tuple[Description, ...] | None":
         """Return the descriptions of the first one that can be read and belongs to the model."""
@@ -237,7 +237,7 @@ class Preparation(Generic[Component, Answer]):
             return
         precision: Precision = "float32" if found.metadata.get("precision") == "float32" else "float16"
         if precision not in self._digests:
-            self._digests[precision] = self.kind.digest(self.weights(), precision)
+            self._digests[precision] = self.kind.digest(precision)
         if said != self._digests[precision]:
             raise ModelError(f"{found.path}: made from other weights than those of {self.model}")
 
@@ -267,7 +267,6 @@ def prepared(
         # A program may change its working directory before the package is opened.
         path=str(Path(path).expanduser().absolute()) if path else None,
         directory=weights.directory.resolve(),
-        weights=_current(weights),
         compute_units=config.coreml_compute_units,
         timeout_s=config.compile_timeout,
         download=config.coreml_download,
@@ -276,7 +275,7 @@ def prepared(
     )
 
 
-def _current(weights: Weights) -> Callable[[], Weights]:
+def current_weights(weights: Weights) -> Callable[[], Weights]:
     """Return what gives the weights: these as long as somebody holds them, else read again.
 
     Held by the model as long as it lives, they would take memory for what is rarely needed.

@@ -35,11 +35,13 @@ from simul_whisper.weights.model import Weights
 from simul_whisper.whisper import PaddedAlignAttWhisper
 
 BOUNDS_DB = {NumberType.FLOAT32: 100.0, NumberType.FLOAT16: 60.0}
+SAMPLES_BOUNDS_DB = {NumberType.FLOAT32: 60.0, NumberType.FLOAT16: 35.0}
+"""Of what is heard: the least that is inaudible is enough."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """what: features, logits or attention. number_type: what they were computed in, which may not be the package's.
+    """what: features, logits, attention or samples. number_type: what they were computed in, not always the package's.
 
     bound_db: the least PSNR for that number type; None where there is no bound.
     """
@@ -50,7 +52,7 @@ class Measured:
 
     @property
     def bound_db(self) -> float | None:
-        return BOUNDS_DB.get(self.number_type)
+        return (SAMPLES_BOUNDS_DB if self.what == "samples" else BOUNDS_DB).get(self.number_type)
 
     @property
     def passed(self) -> bool:
@@ -61,8 +63,9 @@ class Measured:
 class Verification:
     """What was found.
 
-    part: "encoder" or "decoder". number_type: of the package. runtime: what ran it.
-    reference_text, text: streamed with MLX's, and with the package's. equal_words: share of words, 0 to 1.
+    part: "encoder", "decoder" or "vocoder". number_type: of the package. runtime: what ran it. reference_text, text:
+    streamed with MLX's, or from a vocoder's samples in ONNX Runtime, and with the package's. equal_words: share of
+    words, 0 to 1.
     """
 
     part: str
@@ -105,16 +108,26 @@ def verify(
     )
     progress(Progress(Stage.CHECKING, "the streamed text"))
     texts = [streamed_text(samples, each, config) for each in (reference, own)]
-    is_numpy = isinstance(runtime, ReferenceRuntime)
     return Verification(
         part=part,
-        runtime="the reference runtime (NumPy)" if is_numpy else f"Core ML ({config.coreml_compute_units})",
+        runtime=runtime_name(runtime, config.coreml_compute_units),
         number_type=check.number_type,
         measured=tuple(measured),
         reference_text=texts[0],
         text=texts[1],
         equal_words=equal_words(texts[1], texts[0]),
     )
+
+
+def runtime_name(runtime: CoreMLRuntime, compute_units: str) -> str:
+    """Return what a runtime is called, for people."""
+    is_numpy = isinstance(runtime, ReferenceRuntime)
+    return "the reference runtime (NumPy)" if is_numpy else f"Core ML ({compute_units})"
+
+
+def is_vocoder(found: Description) -> bool:
+    """Return whether a package is a vocoder, by what it says of itself or gives."""
+    return found.metadata.get("part") == "vocoder" or interface.SAMPLES in {each.name for each in found.outputs}
 
 
 def _is_decoder(found: Description) -> bool:

@@ -89,15 +89,17 @@ def _reason(error: OSError) -> str:
     return reason
 
 
-def save(model: Any, package: Path, description: str, metadata: dict[str, str], weights: Weights) -> None:
-    """Write a coremltools MLModel, and what it was made from."""
+def save(
+    model: Any, package: Path, description: str, metadata: dict[str, str], made_from: str, weights_sha256: str
+) -> None:
+    """Write a coremltools MLModel, and what it was made from: the model's name, and the digest of its file."""
     model.short_description, model.author, model.license = description, "simul-whisper", _LICENSE
     model.version = _version("simul-whisper")
     model.user_defined_metadata.update(
         metadata
         | {
-            "model": weights.name,
-            "weights_sha256": weights.digest,
+            "model": made_from,
+            "weights_sha256": weights_sha256,
             "simul_whisper_version": _version("simul-whisper"),
             "coremltools_version": _version("coremltools"),
         }

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from simul_whisper.config import AlignAttConfig
-from simul_whisper.coreml.preparation import prepared
+from simul_whisper.coreml.preparation import current_weights, prepared
 from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.decoders.fallback import FallbackDecoder, Probe, coreml_decoder
@@ -38,9 +38,10 @@ def choose_decoder(
         decoder.load()
         return decoder
     assert probe is not None
-    kind = coreml_decoder(weights.dims, weights.alignment_heads, config.coreml_compute_units, probe)
+    current = current_weights(weights)
+    kind = coreml_decoder(current, weights.dims, weights.alignment_heads, config.coreml_compute_units, probe)
     preparation = prepared(kind, config.coreml_decoder_path, config, weights, runtime)
-    decoder = FallbackDecoder(status, lambda: _decoder(backend, config, preparation.weights()), preparation, progress)
+    decoder = FallbackDecoder(status, lambda: _decoder(backend, config, current()), preparation, progress)
     decoder.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
     return decoder
 

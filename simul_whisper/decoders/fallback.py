@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind
 from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.decoders import Limits, Step, TextDecoder, limits_of
@@ -18,7 +19,7 @@ from simul_whisper.errors import SimulWhisperError
 from simul_whisper.fallback import ChangingPart
 from simul_whisper.progress import Stage
 from simul_whisper.tokenizer import Tokenizer
-from simul_whisper.weights.model import Dims, Head
+from simul_whisper.weights.model import Dims, Head, Weights
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.description import Description
@@ -126,9 +127,13 @@ def first_answer(decoder: TextDecoder, probe: Probe) -> Step:
 
 
 def coreml_decoder(
-    dims: Dims, heads: tuple[Head, ...], compute_units: str, probe: Callable[[], Probe]
+    weights: Callable[[], Weights],
+    dims: Dims,
+    heads: tuple[Head, ...],
+    compute_units: str,
+    probe: Callable[[], Probe],
 ) -> Kind[TextDecoder, Step]:
-    """Return how the decoder of a model with these dimensions and alignment heads runs in Core ML.
+    """Return how the decoder of a model with these weights, dimensions and alignment heads runs in Core ML.
 
     probe: returns what it is tried with.
     """
@@ -141,11 +146,14 @@ def coreml_decoder(
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> TextDecoder:
         return open_decoder(runtime, model, found, dims, heads, compute_units)
 
+    def digest(precision: Precision) -> str:
+        return decoder_digest(weights(), precision)
+
     def trial() -> Callable[[TextDecoder], Step]:
         return partial(first_answer, probe=probe())
 
     least_db, least_unknown_db = LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN
-    return Kind("decoder", packages, opened, decoder_digest, trial, agreement_db, least_db, least_unknown_db)
+    return Kind("decoder", packages, opened, digest, trial, agreement_db, least_db, least_unknown_db)
 
 
 def agreement_db(answer: Step, reference: Step) -> float:

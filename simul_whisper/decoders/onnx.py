@@ -3,14 +3,12 @@
 A step is as fast as its weights come from memory, so they are int8 where a processor multiplies that fast.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime import OrtValue
 
@@ -18,11 +16,9 @@ from simul_whisper.decoders import Step
 from simul_whisper.decoders.graph import Graph, audio_graph, text_graph
 from simul_whisper.encoders import Features
 from simul_whisper.machine import processor_words
+from simul_whisper.onnx_session import open_session, session_options
 from simul_whisper.weights.model import Weights
 
-# At most this many threads share a step, whose parts are short.
-_MOST_THREADS = 4
-_ERRORS_ONLY = 3
 # Processors without any of these would unpack all weights for each step, which takes a hundred times as long.
 _INT8_INSTRUCTIONS = {"avx2", "asimddp"}
 
@@ -77,16 +73,9 @@ class _Runner:
     """A graph with its weights, ready to run. kept: inputs that are an earlier run's outputs -> names of those."""
 
     def __init__(self, graph: Graph) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(_n_cpus(), _MOST_THREADS)
-        # Threads that wait spinning would take the cores from the encoder, and from other processes.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Either would keep memory for each length of window and text.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        options.log_severity_level = _ERRORS_ONLY
+        options = session_options()
         options.add_external_initializers(list(graph.weights), [_value(each) for each in graph.weights.values()])
-        self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph.model, options)
         self._outputs, self.kept = graph.outputs, graph.kept
 
     def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -95,10 +84,6 @@ class _Runner:
 
 def _fastest() -> str:
     return "int8" if sys.platform != "linux" or processor_words() & _INT8_INSTRUCTIONS else "float32"
-
-
-def _n_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _value(array: NDArray[Any]) -> Any:

@@ -4,7 +4,7 @@ import importlib.util
 
 from simul_whisper.blas import mx
 from simul_whisper.config import AlignAttConfig
-from simul_whisper.coreml.preparation import prepared
+from simul_whisper.coreml.preparation import current_weights, prepared
 from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.encoders import AudioEncoder
 from simul_whisper.encoders.fallback import FallbackEncoder, coreml_encoder
@@ -35,9 +35,10 @@ def choose_encoder(
         encoder = FallbackEncoder(status, lambda: loaded)
         encoder.load()
         return encoder
-    kind = coreml_encoder(weights.dims, config.coreml_compute_units)
+    current = current_weights(weights)
+    kind = coreml_encoder(current, weights.dims, config.coreml_compute_units)
     preparation = prepared(kind, config.coreml_encoder_path, config, weights, runtime)
-    encoder = FallbackEncoder(status, lambda: _encoder(backend, config, preparation.weights()), preparation, progress)
+    encoder = FallbackEncoder(status, lambda: _encoder(backend, config, current()), preparation, progress)
     waits = requested == "coreml" if config.wait_for_compilation is None else config.wait_for_compilation
     encoder.get_ready(waits=waits, in_background=config.load_in_background)
     return encoder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simul_whisper.audio import SAMPLE_RATE
+from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.parity import LEAST_DB, parity
 from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind
 from simul_whisper.coreml.runtime import CoreMLRuntime, open_model
@@ -16,7 +17,7 @@ from simul_whisper.errors import EncoderError
 from simul_whisper.fallback import ChangingPart
 from simul_whisper.mel import Mel, log_mel
 from simul_whisper.progress import Stage
-from simul_whisper.weights.model import Dims
+from simul_whisper.weights.model import Dims, Weights
 
 if TYPE_CHECKING:
     from simul_whisper.coreml.description import Description
@@ -44,8 +45,8 @@ class FallbackEncoder(ChangingPart[AudioEncoder, Features]):
             return self.load().encode(mel)
 
 
-def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Features]:
-    """Return how the encoder of a model with these dimensions runs in Core ML."""
+def coreml_encoder(weights: Callable[[], Weights], dims: Dims, compute_units: str) -> Kind[AudioEncoder, Features]:
+    """Return how the encoder of a model with these weights and dimensions runs in Core ML."""
     from simul_whisper.coreml.package import encoder_digest
     from simul_whisper.encoders.coreml import CoreMLEncoder, input_and_output
 
@@ -56,6 +57,9 @@ def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Feature
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> AudioEncoder:
         return CoreMLEncoder(open_model(runtime, model, compute_units), found, dims, compute_units)
 
+    def digest(precision: Precision) -> str:
+        return encoder_digest(weights(), precision)
+
     def trial() -> Callable[[AudioEncoder], Features]:
         return lambda encoder: encoder.encode(probe(dims.n_mels))
 
@@ -63,7 +67,7 @@ def coreml_encoder(dims: Dims, compute_units: str) -> Kind[AudioEncoder, Feature
         return parity(features, reference).psnr_db
 
     least_db, least_unknown_db = LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN
-    return Kind("encoder", packages, opened, encoder_digest, trial, psnr_db, least_db, least_unknown_db)
+    return Kind("encoder", packages, opened, digest, trial, psnr_db, least_db, least_unknown_db)
 
 
 @cache

@@ -46,3 +46,10 @@ def ends_for_certain(language: str, text: str, n_words: int) -> bool:
         return True
     following = _FOLLOWING_WITHOUT_SPACES if language in LANGUAGES_WITHOUT_SPACES else _FOLLOWING
     return all(ends_before(language, text, word) for word in following)
+
+
+def sentences(language: str, text: str) -> list[str]:
+    """Return the sentences of a text, which they make up together, spaces and all."""
+    import sentencex
+
+    return list(sentencex.segment(_CODES.get(language, language), text))

@@ -117,7 +117,12 @@ Opener = Callable[[Inbox], OpenDevice]
 
 
 class Capture:
-    """Reads a device, for one thread. Raises DeviceError when it cannot be opened the first time."""
+    """Reads a device, for one thread. Raises DeviceError when it cannot be opened the first time.
+
+    A device that is lost may come back, so that it never `is_over`.
+    """
+
+    is_over = False
 
     def __init__(self, open_device: Opener, clock: Callable[[], float] = time.monotonic) -> None:
         self._open_device, self._clock = open_device, clock

@@ -35,6 +35,29 @@ def _alaw_table() -> NDArray[np.float32]:
 _LAWS = {Encoding.MULAW: _mulaw_table(), Encoding.ALAW: _alaw_table()}
 
 
+class Resampler:
+    """float32 (n,) mono at one rate in, at another out; how the samples are cut never matters."""
+
+    def __init__(self, rate: int, to_rate: int) -> None:
+        self.rate, self.to_rate = rate, to_rate
+        self._stream = soxr.ResampleStream(rate, to_rate, 1) if rate != to_rate else None
+
+    def feed(self, samples: NDArray[np.float32], *, is_last: bool = False) -> NDArray[np.float32]:
+        """Return the samples that are complete; some 50 ms are held back until the last."""
+        if self._stream is None:
+            return samples
+        return np.asarray(self._stream.resample_chunk(samples, last=is_last), np.float32)
+
+
+def resampled(pcm: bytes, rate: int, to_rate: int) -> bytes:
+    """Return s16le mono of one rate at another one. It is the whole of a sound: nothing is held back."""
+    if rate == to_rate:
+        return pcm
+    samples = np.frombuffer(pcm, "<i2").astype(np.float32)
+    changed = Resampler(rate, to_rate).feed(samples, is_last=True)
+    return np.clip(np.round(changed), -32768, 32767).astype("<i2").tobytes()
+
+
 class PcmDecoder:
     """Bytes in, float32 (n,) mono 16 kHz in [-1, 1] out; how the bytes are cut never matters.
 
@@ -50,7 +73,7 @@ class PcmDecoder:
     def _begin(self) -> None:
         rate = self._format.rate
         self._mixer = Mixer(unnamed(self._format.channels), rate)
-        self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1) if rate != SAMPLE_RATE else None
+        self._resampler = Resampler(rate, SAMPLE_RATE)
         # Whether something may be held back.
         self._is_fed = False
 
@@ -63,20 +86,20 @@ class PcmDecoder:
         n_whole = len(joined) - len(joined) % self._format.bytes_per_frame
         self._carried = joined[n_whole:]
         self._is_fed = self._is_fed or n_whole > 0
-        return self._resampled(self._mixer.feed(self._channels(joined[:n_whole]))[0], last=False)
+        return self._resampler.feed(self._mixer.feed(self._channels(joined[:n_whole]))[0])
 
     def flush(self) -> NDArray[np.float32]:
         """Return what was held back; more may follow, from the bytes of an unfinished frame on."""
         if not self._is_fed:
             return np.zeros(0, np.float32)
-        rest = self._resampled(self._mixer.end()[0], last=True)
+        rest = self._resampler.feed(self._mixer.end()[0], is_last=True)
         self._begin()
         return rest
 
     def end(self) -> NDArray[np.float32]:
         """Return what was held back; bytes of an unfinished frame are left out."""
         self._carried = b""
-        return self._resampled(self._mixer.end()[0], last=True)
+        return self._resampler.feed(self._mixer.end()[0], is_last=True)
 
     def _channels(self, data: bytes) -> NDArray[np.float32]:
         """Return float32 (n_channels, n)."""
@@ -87,8 +110,3 @@ class PcmDecoder:
         else:
             flat = _LAWS[self._encoding][np.frombuffer(data, np.uint8)]
         return as_samples(flat).reshape(-1, self._format.channels).T
-
-    def _resampled(self, mono: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
-        if self._resampler is None:
-            return mono
-        return np.asarray(self._resampler.resample_chunk(mono, last=last), np.float32)

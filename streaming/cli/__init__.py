@@ -18,11 +18,13 @@ _INTERRUPTED = 130
 _COMMANDS = {
     "transcribe": "transcribe or translate audio files, streamed",
     "listen": "live captions of a microphone",
+    "interpret": "speak the translation of a microphone or a recording, with captions beside it",
     "serve": "a server: WebSocket, caption page, health and metrics on one port",
     "connect": "stream a file or a microphone to a server",
     "load": "measure how many listeners a running server can take",
     "bench": "measure quality, delay and cost on recordings with references",
     "models": "list the models that can be loaded by name",
+    "voices": "list the voices that can speak, and fetch more of them",
     "coreml": "make and check Core ML packages of encoder and decoder",
 }
 """The module of each, of the same name, has `add_arguments`; it is imported when the command is given."""

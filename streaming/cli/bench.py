@@ -20,12 +20,15 @@ from streaming.cli.options import (
     add_voice_settings,
     session_configs_from,
 )
+from streaming.cli.speech import add_speech_settings, opened_voices, speech_flags, speech_from, why_silent
 from streaming.cli.translation import opened_translator
 from streaming.evaluation.manifest import Clip, load_manifest
+from streaming.output.texts import TRANSCRIPT
 
 if TYPE_CHECKING:
     from simul_whisper import Model, ModelInfo
     from streaming.evaluation.results import ClipResult, Translating
+    from streaming.evaluation.speaking import Speaking
 
 _BAD_INPUT = 2
 
@@ -55,8 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --backend coreml, --decoder-backend coreml or both: run their packages in NumPy, on any machine, to "
         "measure what they write",
     )
+    parser.add_argument(
+        "--speech",
+        action="store_true",
+        help="also speak all translations, or the transcript where there is none: how late is that heard, and at what "
+        "cost?",
+    )
+    parser.add_argument(
+        "--hear-again", action="store_true", help="with --speech: decode what was spoken, and compare it with its text"
+    )
     add_settings(parser)
     add_translation_settings(parser)
+    add_speech_settings(parser)
     add_voice_settings(parser, "With any of these, only speech is decoded, as for listeners; without, everything is.")
     parser.set_defaults(run=run)
 
@@ -82,13 +95,14 @@ def run(options: argparse.Namespace) -> int:
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
-    translating = _translating(configs, clips, options)
+    translating, speaking = _translating(configs, clips, options), _speaking(configs, clips, options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
     figures = {
         "model": {"pipeline": model.info.pipeline, **vars(model.info)},
         "voice": vars(voice) if voice.vad else None,
         **report(results, config, translating),
+        "speech": _spoken(results, speaking, (model, config) if options.hear_again else None) if speaking else {},
     }
     _complain_of_translations(results, config.targets)
     if options.log:
@@ -136,6 +150,56 @@ def _translating(configs: Configs, clips: list[Clip], options: argparse.Namespac
         if translator and source != target:
             translator.check_pair(source, target)
     return Translating(configs.translation, translator)
+
+
+def _speaking(configs: Configs, clips: list[Clip], options: argparse.Namespace) -> "Speaking | None":
+    """Return what speaks all translations, or the transcript where there is none; None without --speech.
+
+    Raises ConfigError for flags that do not go together.
+    """
+    if not options.speech:
+        if given := [*speech_flags(options), *(["--hear-again"] if options.hear_again else [])]:
+            raise ConfigError(f"{given[0]} needs --speech")
+        return None
+    config = speech_from(options, configs)
+    voices = opened_voices(config)
+    from streaming.evaluation.speaking import Speaking
+
+    targets = tuple(configs.engine.targets) or (TRANSCRIPT,)
+    # How long voices take to load is no delay of a phrase; one that cannot be had is told where it is missed.
+    written = {"en"} if configs.engine.task == "translate" else {clip.lang for clip in clips}
+    for language in sorted({target or each for target in targets for each in written}):
+        why_silent(voices, language)
+    return Speaking(voices, config, targets)
+
+
+def _spoken(
+    results: "list[ClipResult]", speaking: "Speaking", hears: "tuple[Model, AlignAttConfig] | None"
+) -> dict[str, Any]:
+    """Speak what was told of each clip, as if that had come in real time, and return the figures of each target.
+
+    hears: what hears it again, if that is wanted.
+    """
+    from streaming.evaluation.heard_again import HeardAgain, again_figures, hear_again
+    from streaming.evaluation.speaking import speak, speech_figures
+    from streaming.events import SpeechSkipped
+    from streaming.stages.metrics import speech_label
+
+    skipped, again = list[SpeechSkipped](), dict[str, list[HeardAgain]]()
+    for result in tqdm(results, desc="speech", leave=False):
+        told = speak(result.emissions, speaking)
+        skipped += (each for each in told if isinstance(each, SpeechSkipped))
+        if hears:
+            for target in speaking.targets:
+                language = target or result.text_lang
+                again.setdefault(target, []).append(hear_again(result.id, told, target, language, *hears))
+    for why in dict.fromkeys(each.why for each in skipped):
+        n = sum(each.why == why for each in skipped)
+        _complain(f"{n} {'sentence was' if n == 1 else 'sentences were'} not spoken: {why}")
+    figures = speech_figures(speaking.metrics)
+    for target, heard in again.items():
+        figures.setdefault(speech_label(target), {}).update(again_figures(heard))
+    return figures
 
 
 def _reference_runtime() -> Any:

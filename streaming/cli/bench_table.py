@@ -1,5 +1,5 @@
-"""The figures of `simul-whisper bench` as text: tables of quality, delay and cost, then those of each translation, then
-what the model is.
+"""The figures of `simul-whisper bench` as text: tables of quality, delay and cost, those of each translation and of
+speech, then what the model is.
 """
 
 from collections.abc import Mapping
@@ -45,6 +45,15 @@ _DELAYS = {
 }
 _COST = {"compute_per_audio_s": "cost"}
 _FORESIGHT = {"laal_end_s": "spoken", "laal_chunk_s": "chunk", "laal_earliest_s": "earliest"}
+_SPEECH = {
+    "sentences": "sentences",
+    "left_out": "left out",
+    "sound_s": "sound s",
+    "first_sound_s": "first sound s",
+    "heard_after_s": "heard after s",
+    "voice_per_audio_s": "voice cost",
+    "wer_again": "WER again",
+}
 _OMNISTEVAL = {
     "yaal_s": "YAAL",
     "yaal_ca_s": "YAAL ca",
@@ -67,6 +76,7 @@ def table(figures: Mapping[str, Any], *, with_omnisteval: bool) -> str:
             *_lines("seconds", groups, _DELAYS | _COST | _filled(_FORESIGHT, groups) | found),
             "",
             *(line for target, each in figures["translations"].items() for line in _translation(target, each, found)),
+            *_speech(figures["speech"]),
             "compute seconds per audio second: " + ", ".join(stages),
             f"decode step: median {_cell(step['median'])} ms, 95th percentile {_cell(step['p95'])} ms",
             f"peak memory: {overall['peak_memory_mb']} MB",
@@ -89,6 +99,10 @@ def _translation(target: str, figures: Mapping[str, Any], found: dict[str, str])
         *_lines("seconds", groups, _DELAYS | found),
         "",
     ]
+
+
+def _speech(figures: Mapping[str, Any]) -> list[str]:
+    return [*_lines("speech", figures, _filled(_SPEECH, figures)), ""] if figures else []
 
 
 def _groups(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

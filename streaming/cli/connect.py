@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, ConfigError, checked_targets, language_code
 from streaming.cli.options import add_options, listed, options_from
 from streaming.cli.output_options import add_output_options, format_from
+from streaming.cli.speech import check_speech_file
 from streaming.output.formats import CAPTION_FORMATS
 from streaming.output.texts import TRANSCRIPT
 from streaming.settings import RecordingConfig
 
 if TYPE_CHECKING:
     from streaming.client import Client, ClientEvent, Disconnected, Reconnected
+    from streaming.events import Spoken
 
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _FAILED = 2
+_SPOKEN_RATE = 24_000
 _PIECE_SAMPLES = SAMPLE_RATE // 10
 _POLL_S = 0.2
 
@@ -38,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
     parser.add_argument(
         "--to", type=listed, default=(), metavar="NAME,...", help="languages to translate into beside the transcript"
+    )
+    parser.add_argument(
+        "--speak",
+        type=Path,
+        metavar="FILE.wav",
+        help="write what the server speaks to a WAV file, one sentence after another: the first of --to, or without it "
+        "what is said",
     )
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
@@ -56,13 +66,15 @@ def run(options: argparse.Namespace) -> int:
     is_elsewhere = options.source in ("-", "mic") or options.source.startswith(("http://", "https://"))
     if not is_elsewhere and not Path(options.source).is_file():
         raise ConfigError(f"{options.source}: no such file")
+    if options.speak:
+        check_speech_file(options.speak, (options.source,))
     return asyncio.run(_connect(options))
 
 
 async def _connect(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
     from streaming.client import Client, Disconnected, Reconnected
-    from streaming.events import Failed
+    from streaming.events import Failed, Spoken
     from streaming.output.terminal import PlainCaptions
 
     named = {"language": options.language, "task": options.task}
@@ -72,20 +84,56 @@ async def _connect(options: argparse.Namespace) -> int:
     captions = PlainCaptions(format_from(options, language, texts=(TRANSCRIPT, *options.to)), sys.stdout, sys.stderr)
     token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
-    async with Client(options.url, token=token, settings=settings, targets=options.to, drafts=False) as client:
-        speaking = asyncio.create_task(_speak(client, options))
-        _end_at_ctrl_c(speaking)
-        try:
-            async for last in client:
-                if isinstance(last, Disconnected | Reconnected):
-                    captions.say(_notice(last))
-                else:
-                    captions.show(last)
-        finally:
-            speaking.cancel()
-            with suppress(asyncio.CancelledError):
-                await speaking
+    speech = [*options.to, TRANSCRIPT][:1] if options.speak else []
+    with _SpokenFile(options.speak) as spoken:
+        async with Client(
+            options.url, token=token, settings=settings, targets=options.to, speech=speech, drafts=False
+        ) as client:
+            speaking = asyncio.create_task(_speak(client, options))
+            _end_at_ctrl_c(speaking)
+            try:
+                async for last in client:
+                    if isinstance(last, Disconnected | Reconnected):
+                        captions.say(_notice(last))
+                    elif isinstance(last, Spoken):
+                        spoken.write(last)
+                    else:
+                        captions.show(last)
+            finally:
+                speaking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await speaking
     return _FAILED if isinstance(last, Failed) else 0
+
+
+class _SpokenFile:
+    """Sounds one after another, at the rate of most voices. path: None: there are none. Raises ConfigError."""
+
+    def __init__(self, path: Path | None) -> None:
+        # Here, because the other commands do without the live extra.
+        from streaming.audio.wave_file import WaveFile
+
+        self._path = path
+        try:
+            self._file = WaveFile(path, _SPOKEN_RATE) if path else None
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def __enter__(self) -> "_SpokenFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def write(self, spoken: "Spoken") -> None:
+        from streaming.audio.pcm import resampled
+
+        if self._file:
+            try:
+                self._file.write(resampled(spoken.pcm, spoken.rate, _SPOKEN_RATE))
+            except OSError as error:
+                raise ConfigError(f"{self._path}: cannot be written any more: {error.strerror}") from error
 
 
 def _notice(event: "Disconnected | Reconnected") -> str:

@@ -1,4 +1,4 @@
-"""`simul-whisper coreml`: Core ML packages of the encoder and the decoder."""
+"""`simul-whisper coreml`: Core ML packages of the encoder, the decoder and a voice's vocoder."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ _ABOUT_CONVERT = (
     "Write the encoder of a model as ggml-NAME-encoder.mlpackage, its decoder as ggml-NAME-decoder.mlpackage, on any "
     "machine and without PyTorch; on macOS they are compiled as well. A model with the same encoder as one converted "
     "before, such as a distilled one, gets a link to that. The decoder of macOS15 keeps its caches itself; for older "
-    "systems its functions are three packages."
+    "systems its functions are three packages. Of a Piper voice, --part vocoder writes ggml-NAME-vocoder.mlpackage."
 )
 _ABOUT_FETCH = (
     "Download the Core ML encoder of a well-known model from the Hugging Face hub, compiled, as WhisperKit or "
@@ -39,8 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(commands: Any) -> None:
-    parser = commands.add_parser("convert", help="convert a model's encoder or decoder", description=_ABOUT_CONVERT)
-    parser.add_argument("model", metavar="MODEL", help="a name, hub id or directory, as for transcribe --model")
+    parser = commands.add_parser(
+        "convert", help="convert a model's encoder or decoder, or a voice's vocoder", description=_ABOUT_CONVERT
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name, hub id or directory, as for transcribe --model; for a vocoder a voice: VOICE.onnx, or its name",
+    )
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--output", type=Path, default=Path("models"), metavar="DIR", help="where to put it (default: ./models)"

@@ -12,7 +12,8 @@ from simul_whisper.coreml.contents import contents
 from simul_whisper.coreml.description import Description, Feature, describe
 from simul_whisper.coreml.plan import planned
 from simul_whisper.coreml.runtime import AppleRuntime, default_runtime
-from simul_whisper.coreml.verify import Verification, verify
+from simul_whisper.coreml.verify import Verification, is_vocoder, verify
+from simul_whisper.coreml.vocoder_package import voice_file
 from streaming.audio.files import read_audio
 from streaming.cli.coreml_plan import plan_lines
 from streaming.cli.options import ProgressBar, add_settings, config_from
@@ -20,18 +21,22 @@ from streaming.cli.options import ProgressBar, add_settings, config_from
 _BOUND_MISSED = 1
 _UNITS = next(option_of(each).choices for each in fields(AlignAttConfig) if each.name == "coreml_compute_units")
 _SPEECH = Path(__file__).parents[2] / "demos" / "recordings" / "captions.flac"
+_TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps until the morning."
 _ABOUT_VERIFY = (
     "Compare a package with MLX's encoder or decoder on real speech: the features, or logits and attention of 50 "
     "tokens, and the streamed text. On a Mac the package runs in Core ML, elsewhere in our own runtime, which rounds "
     "as float16 does; a decoder in float16 is then computed in float32 too. The exit status is 1 below 100 dB in "
-    "float32 or 60 dB in float16; compressed weights are measured only."
+    "float32 or 60 dB in float16; compressed weights are measured only. A vocoder is compared with ONNX Runtime: what "
+    "its voice says, and what Whisper hears of it; there the bounds are 60 and 35 dB."
 )
 
 
 def add_commands(commands: Any) -> None:
-    verify_parser = commands.add_parser("verify", help="compare a package with MLX", description=_ABOUT_VERIFY)
+    verify_parser = commands.add_parser("verify", help="compare a package with MLX or ONNX", description=_ABOUT_VERIFY)
     verify_parser.add_argument("package", type=Path, metavar="PACKAGE", help="an .mlpackage; on a Mac also .mlmodelc")
     verify_parser.add_argument("--audio", type=Path, metavar="FILE", help="speech (default: a recording of the clone)")
+    verify_parser.add_argument("--voice", help="of a vocoder: its voice, by name or as a Piper .onnx file")
+    verify_parser.add_argument("--text", default=_TEXT, help="of a vocoder: what the voice says (default: %(default)r)")
     add_settings(verify_parser)
     verify_parser.set_defaults(run=run_verify)
     info_parser = commands.add_parser("info", help="show what a package takes, gives and is made of")
@@ -53,17 +58,13 @@ def add_commands(commands: Any) -> None:
 
 def run_verify(options: argparse.Namespace) -> int:
     silence_coremltools()
-    audio = options.audio or _SPEECH
-    if not audio.exists():
-        raise ConfigError(f"{audio}: no such recording; give --audio FILE with speech")
-    samples = read_audio(audio)
     bar = ProgressBar()
     try:
-        found = verify(options.package, samples, config_from(options), progress=bar)
+        found, heard = (_verified_vocoder if options.voice else _verified)(options, bar)
     finally:
         bar.close()
     print(f"package   {options.package.name}, {found.part}, {found.number_type.value}, run by {found.runtime}")
-    print(f"audio     {audio.name}, {len(samples) / SAMPLE_RATE:.1f} s")
+    print(heard)
     for each in found.measured:
         print(
             f"{each.what:<9} PSNR {each.parity.psnr_db:.1f} dB, largest difference {each.parity.largest_difference:.2g}"
@@ -75,12 +76,36 @@ def run_verify(options: argparse.Namespace) -> int:
     return 0 if found.passed else _BOUND_MISSED
 
 
+def _verified(options: argparse.Namespace, bar: ProgressBar) -> tuple[Verification, str]:
+    """Return what was found of an encoder or a decoder, and a line about the speech."""
+    audio = options.audio or _SPEECH
+    if not audio.exists():
+        raise ConfigError(f"{audio}: no such recording; give --audio FILE with speech")
+    if options.package.exists() and is_vocoder(describe(options.package)):
+        raise ConfigError(f"{options.package} is a vocoder; give --voice with its voice, a name or an .onnx file")
+    samples = read_audio(audio)
+    found = verify(options.package, samples, config_from(options), progress=bar)
+    return found, f"audio     {audio.name}, {len(samples) / SAMPLE_RATE:.1f} s"
+
+
+def _verified_vocoder(options: argparse.Namespace, bar: ProgressBar) -> tuple[Verification, str]:
+    """Return what was found of a vocoder, and a line about its voice."""
+    try:
+        from simul_whisper.coreml.verify_vocoder import verify_vocoder
+    except ImportError as error:
+        raise BackendError(f"voices cannot be used: {error}; pip install 'simul-whisper[voice]'") from error
+    voice = voice_file(options.voice)
+    found = verify_vocoder(options.package, voice, options.text, config_from(options), progress=bar)
+    return found, f"voice     {voice.stem}: {options.text}"
+
+
 def _text_lines(found: Verification) -> list[str]:
     if found.text == found.reference_text:
         return [f"text      the same with both {found.part}s: {found.text}"]
+    reference = "onnx" if found.part == "vocoder" else "mlx"
     return [
         f"text      {100 * found.equal_words:.1f} % of the words equal",
-        f"  mlx     {found.reference_text}",
+        f"  {reference:<7} {found.reference_text}",
         f"  package {found.text}",
     ]
 

@@ -60,8 +60,8 @@ def destinations(
     check_captions(format_name, output, targets)
     if is_captions and by_channel and output is None:
         raise ConfigError("captions of separate channels are a file each; give --output FILE, such as talk.srt")
-    if output is not None and _is_folder(output):
-        folder = _made(output)
+    if output is not None and is_folder(output):
+        folder = made_folder(output)
         names = file_names(sources, SUFFIXES[format_name], targets if is_captions else ())
         return [Destination(partial(opened, folder / name), is_shared=False) for name in names]
     if is_captions and len(sources) > 1:
@@ -123,11 +123,13 @@ def _stem(source: str) -> str:
     return Path(source).stem or "audio"
 
 
-def _is_folder(output: str) -> bool:
+def is_folder(output: str) -> bool:
+    """Whether what a flag names is a folder, not a file."""
     return output.endswith(("/", os.sep)) or Path(output).is_dir()
 
 
-def _made(output: str) -> Path:
+def made_folder(output: str) -> Path:
+    """Return a folder that is there now. Raises ConfigError."""
     try:
         Path(output).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -24,6 +24,7 @@ from streaming.cli.options import (
     configs_from,
     options_from,
 )
+from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
 from streaming.settings import ClientLimits, WorkerConfig
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from streaming.server.access import Access
     from streaming.server.registry import SessionRegistry
     from streaming.server.run import Server
+    from streaming.server.speech import Speech
     from streaming.server.tls import Tls
     from streaming.server.tokens import Tokens
     from streaming.server.translations import Translations
@@ -65,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_voice_settings(parser)
     add_translation_settings(parser)
+    parser.add_argument(
+        "--speech", action="store_true", help="let clients have translations and transcripts spoken; needs a voice"
+    )
+    add_speech_settings(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
@@ -115,9 +121,9 @@ def run(options: argparse.Namespace) -> int:
     worker = Worker(lambda: _loaded(config, bar), config, worker_config)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
-    translations = _translations(configs)
+    translations, speech = _translations(configs), _speech(options, configs)
     with ExitStack() as sockets, server_log():
-        registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations)
+        registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations, speech)
         server, listening = _server(options, registry, access, tls, sockets)
         worker.start()
         threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
@@ -180,6 +186,14 @@ def _translations(configs: Configs) -> "Translations":
     translations = Translations(configs.translation, translator, configs.engine.targets)
     translations.check_first(configs.engine)
     return translations
+
+
+def _speech(options: argparse.Namespace, configs: Configs) -> "Speech":
+    """Return what clients may have spoken; nothing unless --speech asks for it. Raises what `open_voices` does."""
+    from streaming.server.speech import Speech
+
+    config = speech_from(options, configs)
+    return Speech(config, opened_voices(config) if options.speech else None)
 
 
 def _client_limits(text: str) -> ClientLimits:

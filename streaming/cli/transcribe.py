@@ -23,10 +23,11 @@ from streaming.cli.options import (
 from streaming.cli.output_files import Destination, destinations
 from streaming.cli.output_options import add_output_options, format_from, texts_apart
 from streaming.cli.recordings import SOURCES_HELP, Speakers, add_audio_options, audio_from, opened_recording
+from streaming.cli.speech_files import SpeechFiles, add_speaking_options, heard_by, opened_speaking, spoken_targets
 from streaming.cli.translation import opened_translator
 from streaming.cli.whisper_cli import WHISPER_CLI, WhisperCliHearing, add_engine_options, check_engine
 from streaming.evaluation.metrics_log import MetricsLog
-from streaming.events import Event, TranslationSkipped
+from streaming.events import Event, SpeechSkipped, TranslationSkipped
 from streaming.output.durable import DurableText, OutputError
 from streaming.output.formats import CAPTION_FORMATS, Format
 from streaming.output.notices import notice_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from simul_whisper import Model
     from streaming.audio.files import Recording, Source
     from streaming.evaluation.replay import Emission
+    from streaming.output.speech_track import SpeechTrack
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audio_options(parser)
     add_voice_settings(parser, "With any of these, only speech is decoded, as by listen; without, everything is.")
     add_translation_settings(parser)
+    add_speaking_options(parser)
     add_engine_options(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
@@ -80,9 +83,10 @@ def run(options: argparse.Namespace) -> int:
         log = (
             MetricsLog(files.enter_context(closing(DurableText(options.log, is_synced=False)))) if options.log else None
         )
+        speech = SpeechFiles(files, options, spoken_targets(options, configs))
         hearing = _opened(options, configs, log)
-        job = _Job(options, hearing, configs, audio, log)
-        statuses = [job.transcribe(source, place) for source, place in zip(options.files, places, strict=True)]
+        job = _Job(options, hearing, configs, audio, log, speech)
+        statuses = [job.transcribe(n, place) for n, place in enumerate(places)]
     return max(statuses)
 
 
@@ -90,11 +94,11 @@ def _opened(options: argparse.Namespace, configs: Configs, log: MetricsLog | Non
     """Return what hears, loaded."""
     if options.engine == WHISPER_CLI:
         return WhisperCliHearing(options, configs)
-    translator = opened_translator(configs, options)
+    translator, speaking = opened_translator(configs, options), opened_speaking(options, configs)
     model = _loaded(configs.session)
     if log:
         log.model_loaded(model.info.load_duration_s)
-    return Streamed(model, translator, configs, realtime=options.realtime)
+    return Streamed(model, translator, speaking, configs, realtime=options.realtime)
 
 
 def _loaded(config: AlignAttConfig) -> "Model":
@@ -118,16 +122,17 @@ class _Job:
         configs: Configs,
         audio: RecordingConfig,
         log: MetricsLog | None,
+        speech: SpeechFiles,
     ) -> None:
         self._options, self._hearing, self._configs = options, hearing, configs
-        self._audio, self._log = audio, log
+        self._audio, self._log, self._speech = audio, log, speech
 
-    def transcribe(self, source: str, place: Destination) -> int:
+    def transcribe(self, n_source: int, place: Destination) -> int:
         """Stream one recording and return its exit status; the others are still done when it is bad."""
-        interruption, listeners = Interruption(), list[_Listener]()
+        source, interruption, listeners = self._options.files[n_source], Interruption(), list[_Listener]()
         try:
             with opened_recording(source, self._audio) as recording, interruption:
-                listeners += self._listeners(source, recording, place, interruption)
+                listeners += self._listeners(n_source, recording, place, interruption)
                 # In turns, so that what is said first is written first.
                 for turn in zip_longest(*(each.emissions for each in listeners)):
                     for listener, emission in zip(listeners, turn, strict=True):
@@ -154,21 +159,23 @@ class _Job:
         return 0
 
     def _listeners(
-        self, source: str, recording: "Recording", place: Destination, interruption: Interruption
+        self, n_source: int, recording: "Recording", place: Destination, interruption: Interruption
     ) -> "list[_Listener]":
         """Return who writes down each source of the recording: in one place with labels, or captions in a file each."""
         speakers = Speakers(place.write)
-        return [self._listener(source, each, place, speakers, interruption) for each in recording.sources]
+        return [self._listener(n_source, each, place, speakers, interruption) for each in recording.sources]
 
     def _listener(
-        self, name: str, source: "Source", place: Destination, speakers: Speakers, interruption: Interruption
+        self, n_source: int, source: "Source", place: Destination, speakers: Speakers, interruption: Interruption
     ) -> "_Listener":
-        config = self._configs.session
+        config, name = self._configs.session, self._options.files[n_source]
         language = None if config.language == "auto" else config.language
+        tracks = self._speech.tracks(n_source, source.label)
         return _Listener(
             name=f"{Path(name).name} {source.label}".strip(),
-            emissions=self._hearing.emissions(source.blocks, interruption),
+            emissions=self._hearing.emissions(heard_by(tracks, source.blocks), interruption),
             outputs=self._outputs(name, source.label, place, speakers, language),
+            tracks=tracks,
             cost=Cost(language),
         )
 
@@ -198,8 +205,9 @@ class _Job:
         emitted_s = emission.ready_s if self._options.realtime else emission.audio_s
         if emission.events:
             listener.write(emission.events, emitted_s)
+        listener.speak(emission, max(emitted_s, emission.stages_ready_s) if self._options.realtime else emitted_s)
         for event in emission.events:
-            if isinstance(event, TranslationSkipped):
+            if isinstance(event, TranslationSkipped | SpeechSkipped):
                 print(f"simul-whisper: {listener.name}: {notice_of(event)}", file=sys.stderr)
 
 
@@ -218,13 +226,22 @@ class _Listener:
     name: str
     emissions: "Iterator[Emission]"
     outputs: list[_Output]
+    tracks: "list[SpeechTrack]"
     cost: Cost
 
     def write(self, events: Sequence[Event], emitted_s: float) -> None:
         for output in self.outputs:
             output.write("".join(output.format.feed(event, emitted_s) for event in events))
 
+    def speak(self, emission: "Emission", emitted_s: float) -> None:
+        for track in self.tracks:
+            for event in emission.events:
+                track.feed(event, emitted_s)
+            track.write_until(emission.audio_s)
+
     def end(self) -> None:
         """Write what is still open, if there was anything at all."""
+        for track in self.tracks:
+            track.end()
         for output in self.outputs if self.cost.audio_s else ():
             output.write(output.format.end())

@@ -45,6 +45,7 @@ def check_engine(options: argparse.Namespace, configs: Configs) -> None:
         "--to": bool(configs.engine.targets),
         "--realtime": options.realtime,
         "--log": options.log,
+        "--speak": options.speak,
         "flags of voice activity": configs.voice != VoiceConfig(vad=False),
     }
     found = [flag for flag, is_given in useless.items() if is_given]

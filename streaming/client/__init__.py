@@ -1,8 +1,9 @@
 """The client of a server, for programs: audio in, events out. It needs neither the engine nor a model."""
 
 from streaming.client.address import websocket_url
-from streaming.client.client import Client, ClientEvent, paced
+from streaming.client.client import Client, ClientEvent
 from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
+from streaming.client.pace import paced
 from streaming.client.recovery import RECOVERY, After, Recovery
 
 __all__ = [

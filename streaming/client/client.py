@@ -11,20 +11,20 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_samples, checked_targets
+from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_samples
 from streaming.client.address import is_local, websocket_url
 from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
 from streaming.client.deduplication import Deduplicator
 from streaming.client.recovery import RECOVERY, After, Recovery
-from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason
-from streaming.protocols.dialect import End, Flush, Targets
+from streaming.client.wishes import Wishes
+from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason, Spoken
+from streaming.protocols.dialect import End, Flush
 from streaming.protocols.native import (
     Ack,
     ClientMessage,
@@ -64,7 +64,8 @@ class Client:
     """One stream. Enter it with `async with`; `send` audio and `end` it, and meanwhile iterate over it for the events.
 
     settings: `language`, `task` and options of the engine, voice: those of voice activity, both as in the protocol.
-    targets: languages to translate into, by code or name, which `choose_targets` changes. Raises ConfigError.
+    targets: languages to translate into, by code or name, which `choose_targets` changes. speech: which texts are to be
+    spoken, targets or "" for the transcript, which `choose_speech` changes. Raises ConfigError.
     recovery: the table, or one like it. Iterating raises RefusedError and ConnectionLostError; else the last event is
     `Ended` or `Failed`.
     """
@@ -77,11 +78,12 @@ class Client:
         settings: Mapping[str, Any] | None = None,
         voice: Mapping[str, Any] | None = None,
         targets: Sequence[str] = (),
+        speech: Sequence[str] = (),
         drafts: bool = True,
         recovery: Recovery = RECOVERY,
     ) -> None:
         self._url, self._token = websocket_url(url), token
-        self._hello = SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts)
+        self._wishes = Wishes(SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts))
         self._recovery = recovery
         self._audio, self._told = AudioBuffer(), Deduplicator(recovery)
         self._session, self._session_start = "", 0
@@ -95,9 +97,11 @@ class Client:
         self._changed, self._has_room = asyncio.Event(), asyncio.Event()
         self._events: asyncio.Queue[ClientEvent | SimulWhisperError] = asyncio.Queue(_MOST_EVENTS)
         self._task: asyncio.Task[None] | None = None
-        self._is_choice_told, self._has_chosen = True, False
+        self._is_ack_due = False
         if targets:
             self.choose_targets(targets)
+        if speech:
+            self.choose_speech(speech)
 
     async def __aenter__(self) -> "Client":
         self._task = asyncio.create_task(self._run())
@@ -144,9 +148,17 @@ class Client:
 
         Raises ConfigError for what is no language. What the server cannot translate into ends the stream.
         """
-        self._hello = replace(self._hello, targets=checked_targets(targets))
-        self._told.choose(self._hello.targets)
-        self._is_choice_told, self._has_chosen = False, True
+        self._wishes.choose_targets(targets)
+        self._told.choose(self._wishes.hello.targets)
+        self._changed.set()
+
+    def choose_speech(self, speech: Sequence[str]) -> None:
+        """Have what follows of these texts spoken: of targets, by code or name, or "" of the transcript; none ends it.
+
+        Raises ConfigError for what is no language. What the server cannot speak ends the stream.
+        """
+        self._wishes.choose_speech(speech)
+        self._told.choose_speech(self._wishes.hello.speech)
         self._changed.set()
 
     def end(self) -> None:
@@ -210,6 +222,7 @@ class Client:
                 proxy=proxy,
                 open_timeout=self._recovery.silent_s,
                 close_timeout=_CLOSE_S,
+                max_size=1 << 24,
                 # Pings would wait behind audio that a busy server leaves unread; `silent_s` finds the dead ones.
                 ping_interval=None,
             ) as socket:
@@ -243,9 +256,8 @@ class Client:
             await self._tell_dropped(self._dropped_from)
         is_new = not self._session
         sent = self._audio.cursor - self._session_start
-        # Who comes back says it again: what was said last may have been lost.
-        self._is_choice_told = is_new or not self._has_chosen
-        await self._say(socket, self._hello if is_new else Resume(self._session, sent, self._seen))
+        self._wishes.greet(is_new=is_new)
+        await self._say(socket, self._wishes.hello if is_new else Resume(self._session, sent, self._seen))
         ready = await self._next(socket)
         if isinstance(ready, Refused):
             raise RefusedError(ready.reason.value, ready.message)
@@ -263,7 +275,7 @@ class Client:
 
     def _start_anew(self) -> None:
         """Play the next session what was kept."""
-        self._session, self._seen, self._acknowledged = "", 0, 0
+        self._session, self._seen, self._acknowledged, self._is_ack_due = "", 0, 0, False
         self._session_start = self._received = self._audio.start
         self._audio.rewind(self._audio.start)
         self._told.start_anew(self._audio.start / _BYTES_PER_SECOND)
@@ -300,16 +312,15 @@ class Client:
             if self._is_ended and not self._end_sent:
                 self._end_sent = True
                 await self._say(socket, End())
-            if self._seen - self._acknowledged >= self._recovery.events_per_ack:
-                self._acknowledged = self._seen
+            if self._is_ack_due or self._seen - self._acknowledged >= self._recovery.events_per_ack:
+                self._acknowledged, self._is_ack_due = self._seen, False
                 await self._say(socket, Ack(self._seen))
             await self._changed.wait()
 
     async def _ask(self, socket: ClientConnection) -> None:
-        """Say which targets are chosen, and ask for the flushes that are due."""
-        if not self._is_choice_told:
-            self._is_choice_told = True
-            await self._say(socket, Targets(self._hello.targets))
+        """Say what is chosen, and ask for the flushes that are due."""
+        for wish in self._wishes.untold():
+            await self._say(socket, wish)
         while not self._end_sent and self._n_flushes_sent < len(self._flushes):
             if self._flushes[self._n_flushes_sent] > self._audio.cursor:
                 return
@@ -345,8 +356,6 @@ class Client:
         text = None
         with move_on_after(self._recovery.silent_s):
             text = await socket.recv()
-        if isinstance(text, bytes):
-            raise ProtocolError(Reason.BAD_JSON, "got bytes, expected text")
         if text is not None:
             return parse_server(text)
         if not self._is_open or self._is_ended or self._audio.cursor > self._received:
@@ -380,17 +389,10 @@ class Client:
         self._is_over = isinstance(told, Ended | Failed)
         if told:
             await self._events.put(told)
-        if self._seen - self._acknowledged >= self._recovery.events_per_ack:
+        # A server keeps what is not acknowledged, and sound is big.
+        self._is_ack_due |= isinstance(event, Spoken)
+        if self._is_ack_due or self._seen - self._acknowledged >= self._recovery.events_per_ack:
             self._changed.set()
-
-
-async def paced(source: AsyncIterator[NDArray[np.float32]]) -> AsyncIterator[NDArray[np.float32]]:
-    """Yield the pieces of audio at the pace of speech: each when its last sample has been spoken."""
-    loop, due_at = asyncio.get_running_loop(), asyncio.get_running_loop().time()
-    async for samples in source:
-        due_at += len(samples) / SAMPLE_RATE
-        await asyncio.sleep(max(0.0, due_at - loop.time()))
-        yield samples
 
 
 def _bytes(time_s: float) -> int:

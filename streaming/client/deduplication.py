@@ -7,7 +7,17 @@ from typing import TypeVar
 
 from simul_whisper import Word
 from streaming.client.recovery import RECOVERY, Recovery
-from streaming.events import Draft, Event, SpeechEnded, Translation, TranslationDraft, TranslationSkipped, Words
+from streaming.events import (
+    Draft,
+    Event,
+    SpeechEnded,
+    SpeechSkipped,
+    Spoken,
+    Translation,
+    TranslationDraft,
+    TranslationSkipped,
+    Words,
+)
 
 _Told = TypeVar("_Told", bound=Event)
 _WITH_WORDS = (Words, Draft, Translation, TranslationDraft)
@@ -51,6 +61,21 @@ class _Text:
         return texts[0] == texts[1] and abs(word.start_s - other.start_s) <= self._same_word_s
 
 
+class _Sound:
+    """What has been spoken of one text. spoken_s: up to where, on the client's clock."""
+
+    def __init__(self, spoken_s: float) -> None:
+        self.spoken_s = self.spoken_before_s = spoken_s
+
+    def is_new(self, start_s: float, end_s: float, *, is_whole: bool) -> bool:
+        """Whether a sentence, or a part of one, has not been spoken to its end; it counts as spoken when it has."""
+        if (start_s + end_s) / 2 <= self.spoken_before_s:
+            return False
+        if is_whole:
+            self.spoken_s = max(self.spoken_s, end_s)
+        return True
+
+
 class Deduplicator:
     """What has been told, in seconds since the client's start, over sessions that each begin to count at 0."""
 
@@ -61,6 +86,8 @@ class Deduplicator:
         # By target; of those that are not chosen any more, nothing is waited for.
         self._translations = dict[str, _Text]()
         self._targets: tuple[str, ...] = ()
+        self._sounds = dict[str, _Sound]()
+        self._speech: tuple[str, ...] = ()
 
     def choose(self, targets: Sequence[str]) -> None:
         """What follows is translated into these languages."""
@@ -69,6 +96,13 @@ class Deduplicator:
                 # What was heard before is not translated, nor when it is heard again.
                 self._translations[target] = self._text(self._words.told_s)
         self._targets = tuple(targets)
+
+    def choose_speech(self, speech: Sequence[str]) -> None:
+        """What follows of these texts is spoken."""
+        for text in speech:
+            if text not in self._speech:
+                self._sounds[text] = _Sound(self._words.told_s)
+        self._speech = tuple(speech)
 
     def told(self, event: Event) -> Event | None:
         """Return an event of the present session with its times set right; None for words that are known.
@@ -83,6 +117,11 @@ class Deduplicator:
             return None
         if isinstance(event, TranslationSkipped):
             return self._newly_skipped(event)
+        if isinstance(event, Spoken):
+            span = (event.source_start_s, event.source_end_s)
+            return event if self._sound_of(event).is_new(*span, is_whole=event.is_last) else None
+        if isinstance(event, SpeechSkipped):
+            return event if self._sound_of(event).is_new(event.from_s, event.to_s, is_whole=True) else None
         # A pause that is heard again is no news, and no word after it is taken back.
         if isinstance(event, SpeechEnded) and event.at_s > self._words.told_before_s:
             self._silence_s = max(self._silence_s, event.at_s)
@@ -94,10 +133,13 @@ class Deduplicator:
         self._session_start_s = from_s
         for text in (self._words, *self._translations.values()):
             text.start_anew(from_s)
+        for sound in self._sounds.values():
+            sound.spoken_before_s = sound.spoken_s
 
     def needed_from_s(self, received_s: float) -> float:
         """Return from where audio must be kept, so that a new session could be played it; received: by the server."""
-        told_s = min([self._silence_s, *(self._translations[target].told_s for target in self._targets)])
+        translated_s = [self._translations[target].told_s for target in self._targets]
+        told_s = min([self._silence_s, *translated_s, *(self._sounds[text].spoken_s for text in self._speech)])
         before_word_s = self._words.told_s - self._recovery.before_word_s
         return max(told_s, before_word_s, received_s - self._recovery.after_receipt_s)
 
@@ -117,6 +159,9 @@ class Deduplicator:
         if isinstance(event, Words | Draft):
             return self._words
         return self._translations.setdefault(event.target, self._text())
+
+    def _sound_of(self, event: Spoken | SpeechSkipped) -> _Sound:
+        return self._sounds.setdefault(event.target, _Sound(0.0))
 
     def _text(self, told_s: float = 0.0) -> _Text:
         return _Text(self._recovery.same_word_s, told_s)

@@ -47,24 +47,40 @@ class Emission:
         return tuple(word for event in self.events if isinstance(event, Words) for word in event.words)
 
 
+@dataclass
+class AudioClock:
+    """How much audio was given, in seconds: for stages that go by the time of a recording."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 def chunk_samples(config: AlignAttConfig, voice: VoiceConfig) -> int:
     """Return how much audio to give at a time: what a device hands over, or, with an open gate, what a pass decodes."""
     return _BLOCK_SAMPLES if voice.vad else round(config.segment_length * SAMPLE_RATE)
 
 
 def replay(
-    session: Session, chunks: Chunks, *, coalesce: bool = False, stages: Sequence[Stage] = ()
+    session: Session,
+    chunks: Chunks,
+    *,
+    coalesce: bool = False,
+    stages: Sequence[Stage] = (),
+    clock: AudioClock | None = None,
 ) -> Iterator[Emission]:
     """Give chunk after chunk as fast as it goes, and the end with the last one.
 
     `ready_s` is computed as if each had come when it was spoken, and as if stages ran beside the session. coalesce:
     what a chunk makes due is decoded in one pass: of an open gate, the last segment and the end, which else take two.
-    stages: in the order in which one reads the other.
+    stages: in the order in which one reads the other. clock: that goes with the audio.
     """
+    clock = clock or AudioClock()
     ready_s, stages_ready_s, n_samples = 0.0, 0.0, 0
     for chunk, is_last in _marked(chunks):
         n_samples += len(chunk)
-        audio_s = n_samples / SAMPLE_RATE
+        clock.now_s = audio_s = n_samples / SAMPLE_RATE
         started = time.perf_counter()
         session.take(chunk)
         if is_last:

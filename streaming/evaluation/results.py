@@ -239,11 +239,11 @@ def _known_whole(
 
     What Whisper translates it hears whole; a translator of text gets the text that was heard whole.
     """
-    words = _decoded_whole(samples, model, config)
+    words = decoded_whole(samples, model, config)
     # As while streaming: a prompt is in the language spoken.
     english = replace(config, task="translate", init_prompt="", static_init_prompt="")
     by_whisper = translating.config.by_whisper(config.targets)
-    texts = {target: _text_of(_decoded_whole(samples, model, english)) for target in by_whisper}
+    texts = {target: _text_of(decoded_whole(samples, model, english)) for target in by_whisper}
     for stage in translating.stages(config.targets):
         events = [*stage.feed([Words(words, len(samples) / SAMPLE_RATE)]), *stage.flush()]
         for target in translating.config.by_translator(config.targets):
@@ -252,7 +252,7 @@ def _known_whole(
     return _text_of(words), texts
 
 
-def _decoded_whole(samples: NDArray[np.float32], model: Model, config: AlignAttConfig) -> tuple[Word, ...]:
+def decoded_whole(samples: NDArray[np.float32], model: Model, config: AlignAttConfig) -> tuple[Word, ...]:
     whole = replace(config, padding_len=_WHOLE_WINDOW_S, audio_max_len=_WHOLE_WINDOW_S, targets=())
     whisper = PaddedAlignAttWhisper(whole, model)
     whisper.insert_audio(samples)

@@ -1,6 +1,6 @@
 """What an event means to somebody who reads along, where the captions do not say it themselves."""
 
-from streaming.events import AudioDropped, BackendChanged, CutShort, Event, Failed, TranslationSkipped
+from streaming.events import AudioDropped, BackendChanged, CutShort, Event, Failed, SpeechSkipped, TranslationSkipped
 
 
 def notice_of(event: Event) -> str | None:
@@ -12,6 +12,9 @@ def notice_of(event: Event) -> str | None:
             return f"words may be missing before {shown_time(at_s)}: decoding took too long, and was ended early"
         case TranslationSkipped(target, from_s, to_s, why):
             return f"{target}: {shown_time(from_s)} to {shown_time(to_s)} is not translated: {why}"
+        case SpeechSkipped(target, _, from_s, to_s, why):
+            spoken = f"{target}: " if target else ""
+            return f"{spoken}{shown_time(from_s)} to {shown_time(to_s)} is not spoken: {why}"
         case BackendChanged(before, after, reason, part):
             return f"{part} {after} in place of {before}: {reason}"
         case Failed(_, message):

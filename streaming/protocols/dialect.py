@@ -37,8 +37,9 @@ def close_code(reason: Reason) -> int:
 class Served:
     """What there is to be had. model: its name, empty before it is ready. aliases: other names that it answers to.
 
-    languages, targets: that can be spoken, and translated into, by their codes. tasks: as of the model.
-    most_message_bytes: of one message of a client. longest_s: after which a session is ended.
+    languages, targets: that are understood, and translated into, by their codes. tasks: as of the model.
+    most_message_bytes: of one message of a client. longest_s: after which a session is ended. voices: the languages
+    that there is a voice for.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Served:
     version: str
     most_message_bytes: int = 1 << 20
     longest_s: float = 4 * 3600.0
+    voices: tuple[str, ...] = ()
 
     def has_model(self, name: str) -> bool:
         return name in (self.model, *self.aliases)
@@ -109,6 +111,13 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Speech:
+    """Speak what follows of these texts, in place of those before: targets, or TRANSCRIPT; none of them ends it."""
+
+    speech: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class End:
     """No audio follows in this session."""
 
@@ -120,7 +129,7 @@ class Say:
     replies: "tuple[Reply, ...]"
 
 
-Command = Open | Audio | Flush | Clear | Targets | End | Say
+Command = Open | Audio | Flush | Clear | Targets | Speech | End | Say
 
 # What is answered
 
@@ -156,6 +165,8 @@ class Dialect:
     subprotocol: str | None = None
     # After so long without a message, `hear_quiet` is asked once; None: never.
     quiet_s: float | None = None
+    # The samples per second in which it is told what is spoken; None: it is not told.
+    speech_rate: int | None = None
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         """Must not fail: `begin` refuses what is wrong with it."""

@@ -12,9 +12,10 @@ from typing import Any
 from simul_whisper import AlignAttConfig, AudioFormatError, ConfigError, Word, checked_targets
 from streaming import events
 from streaming.events import Event, Reason, Words
-from streaming.protocols.dialect import Clear, End, Flush, Targets
+from streaming.protocols.dialect import Clear, End, Flush, Speech, Targets
 from streaming.protocols.reading import ProtocolError, parse_object, refuse, shown
-from streaming.sessions.request import ENGINE_OPTIONS, VOICE_OPTIONS, Refusal, SessionRequest
+from streaming.protocols.sound import parse_sound, sound_bytes
+from streaming.sessions.request import ENGINE_OPTIONS, TRANSCRIPT, VOICE_OPTIONS, Refusal, SessionRequest
 from streaming.settings import PcmFormat, VoiceConfig
 
 PATH = "/v1/stream"
@@ -24,6 +25,8 @@ CONTAINER = "container"
 _NAMED_OPTIONS = ("language", "task")
 # How many a server takes is among its limits; more than these are none's.
 _MOST_TARGETS = 8
+# The name of the transcript among the texts that may be spoken.
+_TRANSCRIPT = "transcript"
 
 
 # What a client says
@@ -45,7 +48,7 @@ class Ack:
     seen: int
 
 
-ClientMessage = SessionRequest | Resume | Flush | Clear | End | Targets | Ack
+ClientMessage = SessionRequest | Resume | Flush | Clear | End | Targets | Speech | Ack
 
 
 def parse_client(text: str) -> ClientMessage:
@@ -71,13 +74,14 @@ def _hello(message: dict[str, Any]) -> SessionRequest | Resume:
     if type(drafts) is not bool:
         refuse(Reason.BAD_VALUE, f"got drafts {shown(drafts)}, expected true or false")
     engine: dict[str, Any] = {name: message.pop(name) for name in _NAMED_OPTIONS if name in message}
-    targets = _targets(message.pop("targets", []))
-    _check_keys("hello", message, ("type", "version", "format", "language", "task", "targets", "options", "resume"))
+    targets, speech = _targets(message.pop("targets", [])), _speech(message.pop("speech", []))
+    keys = ("type", "version", "format", "language", "task", "targets", "speech", "options", "resume")
+    _check_keys("hello", message, keys)
     names = [name for name in ENGINE_OPTIONS if name not in _NAMED_OPTIONS]
     _check_keys("options", options, (*names, *VOICE_OPTIONS, "drafts"), known=True)
     engine |= {name: value for name, value in options.items() if name in names}
     voice = {name: value for name, value in options.items() if name in VOICE_OPTIONS}
-    return _checked(SessionRequest(audio, engine, voice, targets, drafts))
+    return _checked(SessionRequest(audio, engine, voice, targets, drafts, speech))
 
 
 def _checked(request: SessionRequest) -> SessionRequest:
@@ -90,15 +94,23 @@ def _checked(request: SessionRequest) -> SessionRequest:
     return request
 
 
-def _targets(targets: Any) -> tuple[str, ...]:
+def _targets(targets: Any, name: str = "targets") -> tuple[str, ...]:
     """Return the languages as codes, each once."""
     is_list = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
     if not is_list or len(targets) > _MOST_TARGETS:
-        refuse(Reason.BAD_VALUE, f"got targets {shown(targets)}, expected a list of at most {_MOST_TARGETS} languages")
+        refuse(Reason.BAD_VALUE, f"got {name} {shown(targets)}, expected a list of at most {_MOST_TARGETS} languages")
     try:
         return checked_targets(targets)
     except ConfigError as error:
         raise ProtocolError(Reason.CONFIG, shown(str(error), 300)) from error
+
+
+def _speech(speech: Any) -> tuple[str, ...]:
+    """Return the texts that are to be spoken, each once: codes of languages, and TRANSCRIPT."""
+    if not isinstance(speech, list):
+        return _targets(speech, "speech")
+    others = [text for text in speech if text not in (TRANSCRIPT, _TRANSCRIPT)]
+    return (*((TRANSCRIPT,) if len(others) < len(speech) else ()), *_targets(others, "speech"))
 
 
 def _audio(audio: dict[str, Any]) -> PcmFormat | None:
@@ -135,6 +147,12 @@ def _choice(message: dict[str, Any]) -> Targets:
     return Targets(_targets(targets))
 
 
+def _speech_choice(message: dict[str, Any]) -> Speech:
+    speech = message.pop("speech", None)
+    _check_keys("speech", message, ("type", "speech"))
+    return Speech(_speech(speech))
+
+
 def _ack(message: dict[str, Any]) -> Ack:
     seen = _count(message, "seen")
     _check_keys("ack", message, ("type", "seen"))
@@ -147,6 +165,7 @@ _PARSERS: Mapping[str, Callable[[dict[str, Any]], ClientMessage]] = {
     "clear": lambda message: _bare(message, Clear),
     "end": lambda message: _bare(message, End),
     "targets": _choice,
+    "speech": _speech_choice,
     "ack": _ack,
 }
 
@@ -180,13 +199,20 @@ def client_text(message: ClientMessage) -> str:
         named = {name: value for name, value in message.engine.items() if name in _NAMED_OPTIONS}
         options = {name: value for name, value in message.engine.items() if name not in named}
         options |= message.voice if message.drafts else {**message.voice, "drafts": False}
-        targets = {"targets": list(message.targets)} if message.targets else {}
-        said = {"type": "hello", "version": VERSION, "format": audio, **named, **targets, "options": options}
+        asked = {"targets": list(message.targets)} if message.targets else {}
+        asked |= {"speech": _spoken_names(message.speech)} if message.speech else {}
+        said = {"type": "hello", "version": VERSION, "format": audio, **named, **asked, "options": options}
     elif isinstance(message, Resume):
         said = {"type": "hello", "version": VERSION, "resume": asdict(message)}
+    elif isinstance(message, Speech):
+        said = {"type": "speech", "speech": _spoken_names(message.speech)}
     else:
         said = {"type": type(message).__name__.lower(), **asdict(message)}
     return json.dumps(said)
+
+
+def _spoken_names(speech: tuple[str, ...]) -> list[str]:
+    return [_TRANSCRIPT if text == TRANSCRIPT else text for text in speech]
 
 
 # What a server says
@@ -197,8 +223,8 @@ class Ready:
     """The session is open, or open again. received_bytes: audio received so far; send what follows it.
 
     has_end: whether an end was received. resume_s: how long the session outlives a lost connection. limits: the most,
-    or least, that a client may ask for, by name. targets: the codes of the languages that it can be translated into.
-    Both are None from a server that does not tell.
+    or least, that a client may ask for, by name. targets: the codes of the languages that it can be translated into;
+    voices: of those that can be spoken. Each is None from a server that does not tell.
     """
 
     session: str
@@ -207,6 +233,7 @@ class Ready:
     resume_s: float
     limits: Mapping[str, float] | None = None
     targets: tuple[str, ...] | None = None
+    voices: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +267,7 @@ _EVENTS: Mapping[str, type[Any]] = {
     "translation": events.Translation,
     "translation_draft": events.TranslationDraft,
     "translation_skipped": events.TranslationSkipped,
+    "speech_skipped": events.SpeechSkipped,
     "speech_started": events.SpeechStarted,
     "speech_ended": events.SpeechEnded,
     "language": events.Language,
@@ -260,8 +288,15 @@ _WORD_KEYS = tuple(each.name for each in fields(Word) if each.name != "language"
 _NAMES = {kind: name for name, kind in [*_EVENTS.items(), *_OTHERS.items()]}
 
 
+def server_message(message: ServerMessage) -> str | bytes:
+    """Write what a server says: bytes for sound, text for all else."""
+    if isinstance(message, Numbered) and isinstance(message.event, events.Spoken):
+        return sound_bytes(message.seq, message.event)
+    return server_text(message)
+
+
 def server_text(message: ServerMessage) -> str:
-    """Write what a server says, with times to the millisecond."""
+    """Write what a server says, but for sound, with times to the millisecond."""
     inner = message.event if isinstance(message, Numbered) else message
     said: dict[str, Any] = {"type": _NAMES[type(inner)]}
     if isinstance(message, Numbered):
@@ -282,8 +317,11 @@ def _rounded(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def parse_server(text: str) -> ServerMessage | None:
+def parse_server(text: str | bytes) -> ServerMessage | None:
     """Read what a server says; None for a message of a type unknown here. Raises ProtocolError when it is damaged."""
+    if isinstance(text, bytes):
+        sound = parse_sound(text)
+        return sound and Numbered(*sound)
     try:
         said = json.loads(text)
         is_numbered = "seq" in said
@@ -307,8 +345,9 @@ def _record(kind: type[Any], said: Mapping[str, Any]) -> Any:
         values["words"] = tuple(
             Word(**{name: word[name] for name in _WORD_KEYS}, language=word.get("language")) for word in said["words"]
         )
-    if values.get("targets") is not None:
-        values["targets"] = tuple(values["targets"])
+    for name in ("targets", "voices"):
+        if values.get(name) is not None:
+            values[name] = tuple(values[name])
     return kind(**values)
 
 

@@ -1,15 +1,37 @@
-"""OpenAI's Realtime translations: audio in, and the text of what was said in another language, as it is decided.
+"""OpenAI's Realtime translations: audio in, and what was said in another language, as text and, in a voice, as sound.
 
-Only text: the service speaks it, too, in `session.output_audio.delta`. `output_modalities` of the session says so; once
-there is a voice, its event is told in `tell`, beside the text's.
+Where there is no voice for a language, there is only text; `output_modalities` of the session says so.
 """
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from simul_whisper import ConfigError, checked_targets
-from streaming.events import Ended, Event, Failed, Reason, Translation, TranslationSkipped, Words
-from streaming.protocols.dialect import Audio, Command, End, Handshake, Hangup, Open, Reply, Say, Served, Targets
+from streaming.events import (
+    Ended,
+    Event,
+    Failed,
+    Reason,
+    SpeechSkipped,
+    Spoken,
+    Translation,
+    TranslationSkipped,
+    Words,
+)
+from streaming.protocols.dialect import (
+    Audio,
+    Command,
+    End,
+    Handshake,
+    Hangup,
+    Open,
+    Reply,
+    Say,
+    Served,
+    Speech,
+    Targets,
+)
 from streaming.protocols.openai_events import (
     EventError,
     RealtimeDialect,
@@ -27,10 +49,13 @@ _FORMAT = PcmFormat("s16le", 24_000)
 _OUTPUT_LANGUAGE = "session.audio.output.language"
 # Times are told on this grid.
 _FRAME_MS = 200
+_BYTES_PER_DELTA = 2 * _FORMAT.rate * _FRAME_MS // 1000
 
 
 class OpenAITranslations(RealtimeDialect):
     """A connection is a session, in which the language may change at any time."""
+
+    speech_rate = _FORMAT.rate
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         super().__init__(handshake, served)
@@ -73,8 +98,11 @@ class OpenAITranslations(RealtimeDialect):
         language = self._asked_language(output["language"]) if "language" in output else self._language
         is_changed = language != self._language
         self._input_model, self._language = input_model, language
-        targets = [Targets((language,) if language else ())] if is_changed and self._is_open else []
-        return [*targets, Say((self._told_session("updated"),))]
+        if not (is_changed and self._is_open):
+            return [Say((self._told_session("updated"),))]
+        chosen: list[Command] = [Targets((language,) if language else ())]
+        chosen += [Speech(self._speech)] if self.served.voices else []
+        return [*chosen, Say((self._told_session("updated"),))]
 
     def _asked_input_model(self, given: dict[str, Any]) -> str | None:
         where = "session.audio.input.transcription"
@@ -106,7 +134,8 @@ class OpenAITranslations(RealtimeDialect):
         if self._language is None:
             raise EventError("audio came before a language to translate into", _OUTPUT_LANGUAGE, "missing_parameter")
         self._is_open = True
-        return [Open(SessionRequest(_FORMAT, targets=(self._language,), drafts=False)), Audio(audio)]
+        request = SessionRequest(_FORMAT, targets=(self._language,), drafts=False, speech=self._speech)
+        return [Open(request), Audio(audio)]
 
     def _close(self, event: dict[str, Any]) -> list[Command]:
         check_keys(event, (), "")
@@ -126,17 +155,33 @@ class OpenAITranslations(RealtimeDialect):
             text = event.text if self._has_told_output else event.text.lstrip()
             self._has_told_output = self._has_told_output or bool(text)
             return self._told_text("session.output_transcript.delta", text, event.source_end_s)
-        if isinstance(event, TranslationSkipped):
-            span = f"{event.from_s:.1f} s to {event.to_s:.1f} s"
-            skipped = Refusal(Reason.OVERLOADED, f"what was said from {span} is not translated: {event.why}")
+        if isinstance(event, Spoken):
+            return self._told_sound(event)
+        if isinstance(event, TranslationSkipped | SpeechSkipped):
+            span, done = f"{event.from_s:.1f} s to {event.to_s:.1f} s", "translated"
+            if isinstance(event, SpeechSkipped):
+                done = "spoken"
+            skipped = Refusal(Reason.OVERLOADED, f"what was said from {span} is not {done}: {event.why}")
             return [self.event("error", error=error_object(skipped))]
         if isinstance(event, Failed):
             return self.told_failure(event)
         return self._told_close() if isinstance(event, Ended) else []
 
     def _told_text(self, kind: str, text: str, end_s: float) -> list[Reply]:
-        elapsed_ms = int(end_s * 1000) // _FRAME_MS * _FRAME_MS
-        return [self.event(kind, delta=text, elapsed_ms=elapsed_ms)] if text else []
+        return [self.event(kind, delta=text, elapsed_ms=_elapsed_ms(end_s))] if text else []
+
+    def _told_sound(self, spoken: Spoken) -> list[Reply]:
+        assert spoken.rate == self.speech_rate
+        told = {"elapsed_ms": _elapsed_ms(spoken.source_end_s), "format": "pcm16", "channels": 1}
+        return [
+            self.event(
+                "session.output_audio.delta",
+                delta=base64.b64encode(spoken.pcm[start : start + _BYTES_PER_DELTA]).decode(),
+                sample_rate=spoken.rate,
+                **told,
+            )
+            for start in range(0, len(spoken.pcm), _BYTES_PER_DELTA)
+        ]
 
     def _told_close(self) -> list[Reply]:
         return [self.event("session.closed"), Hangup()]
@@ -153,6 +198,15 @@ class OpenAITranslations(RealtimeDialect):
             "model": self._model,
             "expires_at": self.expires_at(),
             "audio": audio,
-            "output_modalities": ["text"],
+            "output_modalities": ["text", "audio"] if self._speech else ["text"],
         }
         return self.event(f"session.{what}", session=session)
+
+    @property
+    def _speech(self) -> tuple[str, ...]:
+        """What is spoken: the translation, where there is a voice for it."""
+        return (self._language,) if self._language and self._language in self.served.voices else ()
+
+
+def _elapsed_ms(end_s: float) -> int:
+    return int(end_s * 1000) // _FRAME_MS * _FRAME_MS

@@ -32,7 +32,7 @@ from streaming.settings import PcmFormat
 
 PROGRAM = "simul-whisper"
 _DESCRIPTION = "Streaming speech recognition: words appear while they are spoken, and are never taken back"
-_ATTRIBUTION = {"name": "simul-whisper", "url": "https://pypi.org/project/simul-whisper/"}
+_ATTRIBUTION = {"name": "simul-whisper", "url": ""}
 # Seconds of silence that end an utterance, as Home Assistant counts them.
 _SILENCES_S = {"relaxed": 1.25, "aggressive": 0.25}
 _WIDTHS = (1, 2, 3, 4)

@@ -114,6 +114,8 @@ class _Endpoints:
             "first_targets": [target for target in translations.first if target in targets],
             "most_targets": self._registry.client_limits.targets,
             "translator": translations.translator_name,
+            "voices": _named(self._registry.speech.languages),
+            "most_speech": self._registry.client_limits.speech,
         }
         return JSONResponse(told, headers=_NOT_KEPT)
 

@@ -7,8 +7,17 @@ from dataclasses import asdict
 from starlette.websockets import WebSocket
 
 from streaming.events import Failed, Reason
-from streaming.protocols.dialect import CLOSE_NORMAL, Clear, End, Flush, Targets, close_code
-from streaming.protocols.native import Ack, Ready, Received, Refused, Resume, ServerMessage, parse_client, server_text
+from streaming.protocols.dialect import CLOSE_NORMAL, Clear, End, Flush, Speech, Targets, close_code
+from streaming.protocols.native import (
+    Ack,
+    Ready,
+    Received,
+    Refused,
+    Resume,
+    ServerMessage,
+    parse_client,
+    server_message,
+)
 from streaming.protocols.reading import ProtocolError
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSession, ResumableSessions
@@ -109,8 +118,8 @@ class Connection:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
         hosted = session.hosted
         limits, targets = asdict(self._registry.client_limits), self._registry.targets(hosted)
-        resume_s = self._limits.resume_s
-        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, resume_s, limits, targets))
+        resume_s, voices = self._limits.resume_s, self._registry.speech.languages
+        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, resume_s, limits, targets, voices))
         writer, reader = asyncio.create_task(self._write(session, seen)), asyncio.create_task(self._read(session))
         tasks = [writer, reader, asyncio.create_task(self._wait_replaced())]
         try:
@@ -171,6 +180,8 @@ class Connection:
             session.hosted.clear()
         elif isinstance(said, Targets):
             self._registry.choose_targets(session.hosted, said.targets)
+        elif isinstance(said, Speech):
+            self._registry.choose_speech(session.hosted, said.speech)
         elif isinstance(said, End):
             session.hosted.end()
         await self._find_room(session)
@@ -198,4 +209,4 @@ class Connection:
             await session.news.wait()
 
     async def _send(self, message: ServerMessage) -> None:
-        await self._wire.send(server_text(message))
+        await self._wire.send(server_message(message))

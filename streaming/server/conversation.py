@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
-from streaming.events import Failed, Reason
+from streaming.audio.pcm import resampled
+from streaming.events import Event, Failed, Reason, Spoken
 from streaming.protocols.dialect import (
     CLOSE_NORMAL,
     Audio,
@@ -18,6 +20,7 @@ from streaming.protocols.dialect import (
     Open,
     Reply,
     Say,
+    Speech,
     Targets,
     close_code,
 )
@@ -25,7 +28,7 @@ from streaming.server.hosted import HostedSession
 from streaming.server.log_reader import LogReader
 from streaming.server.registry import SessionRegistry
 from streaming.server.wire import Gone, SlowReaderError, Wire
-from streaming.sessions.event_log import LogGapError
+from streaming.sessions.event_log import EventFilter, LogGapError
 from streaming.sessions.request import Refusal
 
 logger = logging.getLogger(__name__)
@@ -41,9 +44,9 @@ class _HungUp(Exception):  # noqa: N818
 class _Spoken:
     """A session of the connection, and how far it has been told."""
 
-    def __init__(self, hosted: HostedSession) -> None:
+    def __init__(self, hosted: HostedSession, *, hears_speech: bool) -> None:
         self.hosted = hosted
-        self.reader = LogReader(hosted.log)
+        self.reader = LogReader(hosted.log, EventFilter(speech=hears_speech))
         self.is_told = asyncio.Event()
 
 
@@ -177,7 +180,8 @@ class Conversation:
             if self._wire.caller.is_gone:
                 raise Gone(is_for_good=False)
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
-        self._spoken = _Spoken(self._registry.open(command.request, self._wire.caller.network))
+        hosted = self._registry.open(command.request, self._wire.caller.network)
+        self._spoken = _Spoken(hosted, hears_speech=self._dialect.speech_rate is not None)
         self._opened.set()
 
     async def _pass_on(self, command: Command, hosted: HostedSession) -> None:
@@ -192,6 +196,8 @@ class Conversation:
             hosted.clear()
         elif isinstance(command, Targets):
             self._registry.choose_targets(hosted, command.targets)
+        elif isinstance(command, Speech):
+            self._registry.choose_speech(hosted, command.speech)
         elif isinstance(command, End) and not hosted.has_end:
             hosted.end()
         await hosted.find_room(self._limits.stall_s)
@@ -212,7 +218,7 @@ class Conversation:
         while not cursor.is_done:
             spoken.reader.news.clear()
             try:
-                events = cursor.read()
+                events = [self._at_its_rate(event) for event in cursor.read()]
             except LogGapError as error:
                 raise SlowReaderError from error
             self._registry.errors.update(event.reason.value for event in events if isinstance(event, Failed))
@@ -224,6 +230,12 @@ class Conversation:
         if isinstance(last, Failed):
             await self._say([Hangup(close_code(last.reason), last.reason.value)])
         spoken.is_told.set()
+
+    def _at_its_rate(self, event: Event) -> Event:
+        rate = self._dialect.speech_rate
+        if rate is None or not isinstance(event, Spoken):
+            return event
+        return replace(event, pcm=resampled(event.pcm, event.rate, rate), rate=rate)
 
     async def _say(self, replies: Sequence[Reply]) -> None:
         async with self._turn:

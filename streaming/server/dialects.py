@@ -48,7 +48,8 @@ class Dialects:
         health = registry.pool.health()
         targets = registry.translations.targets(health, replace(registry.config, language="auto"))
         had = (health.model, self.aliases, health.languages, health.tasks, targets)
-        return Served(*had, _release(), registry.limits.max_message, registry.limits.total_s)
+        limits = registry.limits
+        return Served(*had, _release(), limits.max_message, limits.total_s, registry.speech.languages)
 
 
 @cache

@@ -17,14 +17,15 @@ _PIECE_BYTES = 65_536
 class Exchange:
     """patience_s: how long the client may leave a piece of the answer unread. caller: the connection, as it is counted.
 
-    has_begun: whether a part of the answer was sent. is_heard_out: whether all of the request was received.
+    has_begun: whether a part of the answer was sent. is_events: whether that is a stream of events. is_heard_out:
+    whether all of the request was received.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, patience_s: float) -> None:
         self.request = HTTPConnection(scope)
         self.method: str = scope["method"]
         self.caller: Caller = scope[CALLER]
-        self.has_begun = self.is_heard_out = self._has_asked = False
+        self.has_begun = self.is_events = self.is_heard_out = self._has_asked = False
         self._receive, self._send, self._patience_s = receive, send, patience_s
 
     async def receive(self) -> Message:
@@ -52,7 +53,7 @@ class Exchange:
             await self.say(data[start : start + _PIECE_BYTES])
         await self.end()
 
-    async def begin_events(self, content_type: str) -> None:
+    async def begin_pieces(self, content_type: str) -> None:
         """What follows is said piece by piece."""
         if not self.has_begun:
             await self._begin(200, content_type, {})
@@ -74,7 +75,7 @@ class Exchange:
         self.caller.end()
 
     async def _begin(self, status: int, content_type: str, headers: dict[str, str]) -> None:
-        self.has_begun = True
+        self.has_begun, self.is_events = True, content_type.startswith("text/event-stream")
         told = {"content-type": content_type, "cache-control": "no-store", **headers}
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
         await self._said({"type": "http.response.start", "status": status, "headers": raw})

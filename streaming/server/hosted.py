@@ -15,6 +15,7 @@ from simul_whisper import AudioFormatError
 from streaming.audio.containers import ContainerDecoder
 from streaming.audio.pcm import PcmDecoder
 from streaming.events import Failed, Reason
+from streaming.server.speech import SessionSpeech
 from streaming.server.translations import SessionTranslations
 from streaming.sessions.event_log import EventLog
 from streaming.sessions.pool import SessionHandle
@@ -42,10 +43,14 @@ class HostedSession:
     """
 
     def __init__(
-        self, handle: SessionHandle, audio: PcmFormat | None, translations: SessionTranslations | None = None
+        self,
+        handle: SessionHandle,
+        audio: PcmFormat | None,
+        translations: SessionTranslations | None = None,
+        speech: SessionSpeech | None = None,
     ) -> None:
         self.log: EventLog = handle.log
-        self._translations = translations
+        self._translations, self._speech = translations, speech
         # None once the session is over, or nobody asks for it any more: it holds half a minute of audio.
         self._handle: SessionHandle | None = handle
         self._audio = audio
@@ -98,6 +103,18 @@ class HostedSession:
         """Translate the words that follow into these languages. Also after the end: words may still come."""
         if self._handle and self._translations and not self.is_stopped:
             self._translations.choose(targets)
+            if self._speech:
+                self._speech.choose_targets(targets)
+
+    def choose_speech(self, speech: Sequence[str]) -> None:
+        """Speak what follows of these texts. Also after the end: words may still come."""
+        if self._handle and self._speech and not self.is_stopped:
+            self._speech.choose(speech)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The languages that it is translated into."""
+        return self._speech.targets if self._speech else ()
 
     def end(self) -> None:
         """No audio follows."""
@@ -155,7 +172,7 @@ class HostedSession:
         return self._has_end
 
     def _let_go(self) -> None:
-        self._handle = self._translations = None
+        self._handle = self._translations = self._speech = None
         self._waiting.clear()
         self._stop_decoding()
         self.room.set()

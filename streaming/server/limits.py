@@ -40,6 +40,8 @@ class Limits:
     max_uploads: int = option(16, "recordings that are uploaded and decoded at a time", low=1)
     uploads_per_address: int = option(4, "recordings that are uploaded and decoded at a time, from one address", low=1)
     upload_s: float = option(300.0, "seconds within which a recording must have been uploaded", low=0.1)
+    max_spoken: int = option(2, "texts of /v1/audio/speech that are spoken at a time", low=1)
+    spoken_per_address: int = option(2, "texts of /v1/audio/speech that are spoken at a time, from one address", low=1)
     drain_s: float = option(20.0, "seconds that running sessions may go on when the server is stopped", low=0)
 
     def __post_init__(self) -> None:

@@ -21,9 +21,10 @@ from streaming.server.dialects import Dialects
 from streaming.server.exchange import Exchange
 from streaming.server.hosted import HostedSession
 from streaming.server.log_reader import LogReader
+from streaming.server.openai_speech import SpeechMaker
 from streaming.server.reception import Reception
 from streaming.server.registry import SessionRegistry
-from streaming.server.uploads import Form, UploadPlaces, read_upload
+from streaming.server.uploads import Form, Places, read_upload
 from streaming.server.wire import Gone, SlowReaderError
 from streaming.sessions.event_log import LogGapError
 from streaming.sessions.request import Refusal
@@ -31,6 +32,7 @@ from streaming.sessions.request import Refusal
 logger = logging.getLogger(__name__)
 
 _TRANSCRIPTIONS, _TRANSLATIONS, _MODELS = "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/models"
+_SPEECH = "/v1/audio/speech"
 # What a client that is refused has to say the rest.
 _REST_S = 2.0
 
@@ -39,7 +41,7 @@ _Handler = Callable[[Exchange], Awaitable[None]]
 
 def upload_paths(dialects: Dialects) -> frozenset[str]:
     """Return the paths to which bodies may be sent."""
-    return frozenset((_TRANSCRIPTIONS, _TRANSLATIONS) if REST in dialects.names else ())
+    return frozenset((_TRANSCRIPTIONS, _TRANSLATIONS, _SPEECH) if REST in dialects.names else ())
 
 
 class OpenAiRest:
@@ -47,7 +49,10 @@ class OpenAiRest:
 
     def __init__(self, registry: SessionRegistry, reception: Reception, dialects: Dialects) -> None:
         self._registry, self._reception, self._dialects = registry, reception, dialects
-        self._places = UploadPlaces(registry.limits)
+        limits = registry.limits
+        # Each recording is held in memory.
+        self._places = Places(limits.max_uploads, limits.uploads_per_address, "recordings", "decoded")
+        self._speech = SpeechMaker(registry.speech, limits)
         self._created_s = int(time.time())
         self.patience_s = registry.limits.slow_reader_s
 
@@ -57,6 +62,7 @@ class OpenAiRest:
         return [
             Route(_TRANSCRIPTIONS, _Endpoint(self, "POST", self._transcribe)),
             Route(_TRANSLATIONS, _Endpoint(self, "POST", self._translate)),
+            Route(_SPEECH, _Endpoint(self, "POST", self._speak)),
             Route(_MODELS, _Endpoint(self, "GET", self._models)),
             Route(f"{_MODELS}/{{name:path}}", _Endpoint(self, "GET", self._model)),
         ]
@@ -88,6 +94,10 @@ class OpenAiRest:
 
     async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         self._registry.errors[refusal.reason.value] += 1
+        if exchange.has_begun and not exchange.is_events:
+            # There is no place in a sound for an error: the client sees that it breaks off.
+            exchange.give_up()
+            return
         if exchange.has_begun:
             await exchange.say(error_event(refusal).encode())
             await exchange.end()
@@ -120,15 +130,22 @@ class OpenAiRest:
     async def _translate(self, exchange: Exchange) -> None:
         await self._take(exchange, is_translation=True)
 
-    async def _take(self, exchange: Exchange, *, is_translation: bool) -> None:
-        caller = exchange.caller
-        caller.charge()
+    async def _speak(self, exchange: Exchange) -> None:
+        self._seat(exchange)
+        await self._speech.answer(exchange)
+
+    def _seat(self, exchange: Exchange) -> None:
+        """Let in somebody who wants more than to look something up. Raises Refusal."""
+        exchange.caller.charge()
         self._let_in(exchange)
-        self._registry.check_open(caller.network)
-        if not caller.take_place():
+        self._registry.check_open(exchange.caller.network)
+        if not exchange.caller.take_place():
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
         self._registry.connections_by_dialect[REST] += 1
-        with self._places.taken(caller.network):
+
+    async def _take(self, exchange: Exchange, *, is_translation: bool) -> None:
+        self._seat(exchange)
+        with self._places.taken(exchange.caller.network):
             form = await self._received(exchange)
             asked = read_form(form.fields, self._dialects.served(self._registry), is_translation=is_translation)
             await self._decode(exchange, form, asked)
@@ -201,7 +218,7 @@ class OpenAiRest:
                         raise Refusal(event.reason, event.message)
                     news = answer.tell(event)
                     if news and asked.is_stream:
-                        await exchange.begin_events(EVENTS)
+                        await exchange.begin_pieces(EVENTS)
                         await exchange.say(news.encode())
                 if not reader.cursor.is_done:
                     await reader.news.wait()
@@ -210,7 +227,7 @@ class OpenAiRest:
         finally:
             reader.close()
         if asked.is_stream:
-            await exchange.begin_events(EVENTS)
+            await exchange.begin_pieces(EVENTS)
             await exchange.say(answer.last_events().encode())
             await exchange.end()
         else:

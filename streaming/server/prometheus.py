@@ -36,6 +36,7 @@ class PrometheusMetrics:
         sessions, health = self._sessions, self._sessions.pool.health()
         yield from sessions.pool.metrics()
         yield from sessions.translations.metrics.read()
+        yield from sessions.speech.metrics.read()
         yield _gauge("ready", "1 when inference works", float(health.is_ready))
         yield _gauge("inference_busy_seconds", "how long the present inference has been running", health.busy_s)
         yield _gauge("threads", "threads of Python", threading.active_count())

@@ -12,6 +12,7 @@ from simul_whisper import AlignAttConfig
 from streaming.events import Reason
 from streaming.server.hosted import HostedSession
 from streaming.server.limits import Limits
+from streaming.server.speech import SessionSpeech, Speech
 from streaming.server.translations import SessionTranslations, Translations
 from streaming.sessions.pool import InferencePool
 from streaming.sessions.request import Refusal, SessionRequest
@@ -32,7 +33,7 @@ class _Stay:
 class SessionRegistry:
     """config, voice: of sessions that ask for nothing else. It belongs to one event loop.
 
-    client_limits: what others may ask for. translations: into which languages.
+    client_limits: what others may ask for. translations: into which languages. speech: in which voices.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class SessionRegistry:
         limits: Limits,
         client_limits: ClientLimits | None = None,
         translations: Translations | None = None,
+        speech: Speech | None = None,
     ) -> None:
         self.pool, self.limits = pool, limits
         self.config, self._voice = config, voice
-        self.translations = translations or Translations()
+        self.translations, self.speech = translations or Translations(), speech or Speech()
         self.client_limits = client_limits or ClientLimits()
         self._sessions: dict[HostedSession, _Stay] = {}
         # Set once no more sessions are opened.
@@ -66,10 +68,13 @@ class SessionRegistry:
         voice = request.voice_config(self._voice)
         config = replace(config, targets=self.translations.config.by_whisper(request.targets))
         self._check_targets(request.targets, config)
+        self._check_speech(request.speech, request.targets, config)
         handle = self.pool.open(config, voice, drafts=request.drafts)
         translations = SessionTranslations(self.translations, handle, drafts=request.drafts)
+        speech = SessionSpeech(self.speech, handle, translations, request.targets)
         translations.begin(request.targets)
-        session = HostedSession(handle, request.audio, translations)
+        speech.choose(request.speech)
+        session = HostedSession(handle, request.audio, translations, speech)
         message = f"the session was ended after {self.limits.total_s:g} s, the longest that this server allows"
         stop = functools.partial(session.stop, Reason.TOO_LONG, message)
         timer = asyncio.get_running_loop().call_later(self.limits.total_s, stop)
@@ -86,6 +91,13 @@ class SessionRegistry:
         if stay:
             self._check_targets(targets, stay.config)
             session.choose_targets(targets)
+
+    def choose_speech(self, session: HostedSession, speech: Sequence[str]) -> None:
+        """Speak what follows of these texts of a session; nothing does once it is over. Raises Refusal."""
+        stay = self._sessions.get(session)
+        if stay and not session.log.is_over:
+            self._check_speech(speech, session.targets, stay.config)
+            session.choose_speech(speech)
 
     def close(self, session: HostedSession) -> None:
         """Forget a session, whether it is over or not."""
@@ -135,6 +147,9 @@ class SessionRegistry:
 
     def _check_targets(self, targets: Sequence[str], config: AlignAttConfig) -> None:
         self.translations.check(targets, self.pool.health(), config, self.client_limits.targets)
+
+    def _check_speech(self, speech: Sequence[str], targets: Sequence[str], config: AlignAttConfig) -> None:
+        self.speech.check(speech, targets, config, self.client_limits.speech)
 
     async def _emptied(self, timeout_s: float) -> bool:
         """Wait until each session is over and its client has been told, or has gone."""

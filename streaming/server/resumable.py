@@ -13,7 +13,7 @@ from streaming.protocols.reading import ProtocolError
 from streaming.server.hosted import CONTAINER_PIECE_BYTES, HostedSession
 from streaming.server.log_reader import LogReader
 from streaming.server.registry import SessionRegistry
-from streaming.sessions.event_log import LogGapError
+from streaming.sessions.event_log import EventFilter, LogGapError
 from streaming.sessions.request import Refusal, SessionRequest
 
 # Sessions that are over, kept for clients that lost the connection before the last events.
@@ -34,7 +34,8 @@ class ResumableSession:
     def __init__(self, name: str, request: SessionRequest, hosted: HostedSession, holder: Holder) -> None:
         self.name, self.hosted = name, hosted
         self._audio = request.audio
-        self._reader = LogReader(hosted.log, holds=True)
+        # There is speech only where it was asked for, and no number may be missing.
+        self._reader = LogReader(hosted.log, EventFilter(speech=True), holds=True)
         self.holder: Holder | None = holder
         self.away: asyncio.TimerHandle | None = None
 

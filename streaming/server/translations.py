@@ -108,10 +108,16 @@ class SessionTranslations:
         self._handle.choose_targets(self._config.by_whisper(targets))
         self._translate_text(self._config.by_translator(targets))
 
-    def _translate_text(self, targets: Sequence[str]) -> None:
+    def prepare(self) -> None:
+        """A stage that reads translations is about to be run, so theirs must be there before it."""
+        if self._translations.translator:
+            self._translate_text((), is_needed=True)
+
+    def _translate_text(self, targets: Sequence[str], *, is_needed: bool = False) -> None:
         if self._stage:
-            self._stage.choose(targets)
-        elif targets:
+            if not is_needed:
+                self._stage.choose(targets)
+        elif targets or is_needed:
             translator, metrics = self._translations.translator, self._translations.metrics
             assert translator
             self._stage = TranslationStage(translator, self._config, targets, drafts=self._drafts, metrics=metrics)

@@ -36,24 +36,23 @@ class Form:
     file: bytearray | None = None
 
 
-class UploadPlaces:
-    """How many recordings are uploaded and decoded at a time, in all and by network: each is held in memory."""
+class Places:
+    """How many things are done at a time, in all and from one network. what, done: such as texts, spoken."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, most: int, most_from: int, what: str, done: str) -> None:
+        self._most, self._most_from, self._what, self._done = most, most_from, what, done
         self._n_from: Counter[str] = Counter()
 
     @contextmanager
     def taken(self, network: str) -> Iterator[None]:
         """Raises Refusal when there is no place."""
-        if self._n_from[network] >= self._limits.uploads_per_address:
-            n = self._limits.uploads_per_address
-            refuse(Reason.TOO_MANY_SESSIONS, f"{n} recordings from your address are being decoded; try again later")
-        if self._n_from.total() >= self._limits.max_uploads:
-            n = self._limits.max_uploads
-            refuse(
-                Reason.TOO_MANY_SESSIONS, f"{n} recordings are being decoded, and no more at a time; try again later"
-            )
+        if self._n_from[network] >= self._most_from:
+            n, what = self._most_from, self._what
+            refuse(Reason.TOO_MANY_SESSIONS, f"{n} {what} from your address are being {self._done}; try again later")
+        if self._n_from.total() >= self._most:
+            n, what = self._most, self._what
+            message = f"{n} {what} are being {self._done}, and no more at a time; try again later"
+            refuse(Reason.TOO_MANY_SESSIONS, message)
         self._n_from[network] += 1
         try:
             yield

@@ -1,22 +1,38 @@
 """All events of a session in order, written by its stages and read by any number of cursors. Any thread may use it.
 
 Memory is bounded: of what all cursors have let go of, a little is kept for readers who come later, and beyond the
-capacity the oldest is forgotten, read or not.
+capacity the oldest is forgotten, read or not. Sound takes much room, so that of each target only the newest half minute
+is kept, read or not: what is older says to its readers, in the place of the sound, that it came too late for them.
 """
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 from simul_whisper import SimulWhisperError
-from streaming.events import Draft, Ended, Event, Failed, Recognised, Translation, TranslationDraft, TranslationSkipped
+from streaming.events import (
+    Cleared,
+    Draft,
+    Ended,
+    Event,
+    Failed,
+    Recognised,
+    SpeechSkipped,
+    Spoken,
+    Translation,
+    TranslationDraft,
+    TranslationSkipped,
+)
 
 logger = logging.getLogger(__name__)
 
 CAPACITY, HISTORY = 5_000, 200
+# Half a minute of a voice at 24 kHz; of all targets together, so many times as much.
+SOUND_BYTES, _MOST_TARGETS = 30 * 24_000 * 2, 4
+_TOO_LATE = "the sound was not read in time, and is forgotten"
 
 
 class LogGapError(SimulWhisperError):
@@ -33,14 +49,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class EventFilter:
-    """What a reader wants to read. targets: languages of translations; None: all that there are."""
+    """What a reader wants to read. targets: languages of translations; None: all that there are. speech: sound, too."""
 
     drafts: bool = True
     targets: frozenset[str] | None = None
+    speech: bool = False
 
     def wants(self, event: Event) -> bool:
         if isinstance(event, Draft | TranslationDraft) and not self.drafts:
             return False
+        if isinstance(event, Spoken | SpeechSkipped):
+            is_transcript = not event.target
+            return self.speech and (self.targets is None or is_transcript or event.target in self.targets)
         if isinstance(event, Translation | TranslationDraft | TranslationSkipped):
             return self.targets is None or event.target in self.targets
         return True
@@ -52,16 +72,22 @@ ALL_EVENTS = EventFilter()
 class EventLog:
     """Append-only. The session is over once each writer has finished, or one has failed.
 
-    capacity: how many events are kept at most; history: how many of those that nobody needs.
+    capacity: how many events are kept at most; history: how many of those that nobody needs. sound_bytes: how much
+    sound of each target is kept at most.
     """
 
-    def __init__(self, capacity: int = CAPACITY, history: int = HISTORY) -> None:
-        self._capacity, self._history = capacity, history
+    def __init__(self, capacity: int = CAPACITY, history: int = HISTORY, sound_bytes: int = SOUND_BYTES) -> None:
+        self._capacity, self._history, self._sound_bytes = capacity, history, sound_bytes
         self._changed = threading.Condition()
         self._entries: deque[Entry] = deque()
+        # The positions of sound, oldest first, and how much there is of each target.
+        self._sounds: deque[int] = deque()
+        self._n_bytes = Counter[str]()
         self._cursors: list[Cursor] = []
         self._wakers: list[Callable[[], None]] = []
         self._n_appended = self._n_writers = self._n_finished = 0
+        # The position of the last `Cleared`.
+        self._cleared_at = 0
         self._audio_s = 0.0
         self._ending: Failed | None = None
         self._last: Ended | Failed | None = None
@@ -74,11 +100,16 @@ class EventLog:
             self._n_writers += 1
             return self._n_writers - 1
 
-    def append(self, events: Iterable[Event]) -> None:
-        """Add events, of which a `Failed` is the last. A draft that nobody has read yet is replaced by the next one."""
+    def append(self, events: Iterable[Event], *, read_to: int | None = None) -> None:
+        """Add events, of which a `Failed` is the last. A draft that nobody has read yet is replaced by the next one.
+
+        read_to: how far the writer has read. Speech of what was cleared after that is not added.
+        """
         with self._changed:
+            is_cleared = read_to is not None and read_to < self._cleared_at
             for event in events:
-                self._add(event)
+                if not (is_cleared and isinstance(event, Spoken | SpeechSkipped)):
+                    self._add(event)
             self._changed.notify_all()
         self._wake()
 
@@ -146,7 +177,13 @@ class EventLog:
             return
         self._n_appended += 1
         self._entries.append(Entry(self._n_appended, event))
-        if isinstance(event, Ended | Failed):
+        if isinstance(event, Spoken) and event.pcm:
+            self._sounds.append(self._n_appended)
+            self._n_bytes[event.target] += len(event.pcm)
+            self._forget_sound(event.target)
+        elif isinstance(event, Cleared):
+            self._cleared_at = self._n_appended
+        elif isinstance(event, Ended | Failed):
             self._last = event
         self._forget()
 
@@ -159,7 +196,30 @@ class EventLog:
         while len(self._entries) > self._history:
             if self._entries[0].position > needed_after and len(self._entries) <= self._capacity:
                 return
-            self._entries.popleft()
+            forgotten = self._entries.popleft()
+            if isinstance(forgotten.event, Spoken) and forgotten.event.pcm:
+                self._sounds.popleft()
+                self._n_bytes[forgotten.event.target] -= len(forgotten.event.pcm)
+
+    def _forget_sound(self, target: str) -> None:
+        """Forget the oldest sound: of this target while it has too much, and of any while all have."""
+        while self._n_bytes[target] > self._sound_bytes:
+            self._silence(next(each for each in self._sounds if self._spoken_at(each).target == target))
+        while self._n_bytes.total() > self._sound_bytes * _MOST_TARGETS:
+            self._silence(self._sounds[0])
+
+    def _silence(self, position: int) -> None:
+        """Put in place of sound that there was some."""
+        spoken = self._spoken_at(position)
+        skipped = SpeechSkipped(spoken.target, spoken.text, spoken.source_start_s, spoken.source_end_s, _TOO_LATE)
+        self._entries[position - self._entries[0].position] = Entry(position, skipped)
+        self._sounds.remove(position)
+        self._n_bytes[spoken.target] -= len(spoken.pcm)
+
+    def _spoken_at(self, position: int) -> Spoken:
+        event = self._entries[position - self._entries[0].position].event
+        assert isinstance(event, Spoken)
+        return event
 
     def _after(self, position: int) -> list[Entry]:
         """Return the entries after a position. Raises LogGapError."""

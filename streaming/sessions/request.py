@@ -14,6 +14,8 @@ ENGINE_OPTIONS = (
     "language_min_len padding_len window_min_len decoder_type beam_size"
 ).split()
 VOICE_OPTIONS = [each.name for each in fields(VoiceConfig)]
+# The target of what is said itself, as events have it.
+TRANSCRIPT = ""
 # CIF needs a file, and clients name no files of the server.
 _LAST_WORDS = ("keep", "drop")
 
@@ -32,7 +34,7 @@ class SessionRequest:
 
     audio: how it comes; None: in pieces of a container. engine, voice: settings that differ from the server's, of those
     in ENGINE_OPTIONS and VOICE_OPTIONS. targets: languages to translate into. drafts: whether text that may still
-    change is told too.
+    change is told too. speech: which texts are spoken: targets, or TRANSCRIPT.
     """
 
     audio: PcmFormat | None = field(default_factory=PcmFormat)
@@ -40,6 +42,7 @@ class SessionRequest:
     voice: Mapping[str, Any] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     drafts: bool = True
+    speech: tuple[str, ...] = ()
 
     def engine_config(self, defaults: AlignAttConfig, limits: ClientLimits | None = None) -> AlignAttConfig:
         """Return the server's settings changed by the client's.

@@ -1,4 +1,4 @@
-"""What the translations of a server's sessions count, as Prometheus reads it, for each target."""
+"""What the translations and the speech of a server's sessions count, as Prometheus reads it, for each target."""
 
 import weakref
 from typing import Protocol
@@ -9,7 +9,7 @@ try:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 except ImportError as error:
     raise BackendError(
-        "translation needs prometheus-client; install it with: pip install 'simul-whisper[translate]'"
+        "translation and speech need prometheus-client; install it with: pip install 'simul-whisper[translate]'"
     ) from error
 
 from streaming.sessions.metrics import DELAY_BOUNDS_S, NAMESPACE, families_of
@@ -19,7 +19,7 @@ class Waiting(Protocol):
     """What has sentences that wait."""
 
     def n_waiting(self) -> dict[str, int]:
-        """Return how many whole sentences wait to be translated, for each target."""
+        """Return how many sentences wait to be translated or spoken, for each target."""
         ...
 
 
@@ -65,3 +65,57 @@ class TranslationMetrics:
 
     def _counter(self, name: str, about: str) -> Counter:
         return Counter(f"translation_{name}", about, ["target"], namespace=NAMESPACE, registry=self._registry)
+
+
+class SpeechMetrics:
+    """As `TranslationMetrics`, of what is spoken; the text that is no translation has the target `transcript`."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._watched: weakref.WeakSet[Waiting] = weakref.WeakSet()
+        self._waiting = Gauge(
+            "speech_sentences_waiting",
+            "sentences that wait to be spoken",
+            ["target"],
+            namespace=NAMESPACE,
+            registry=self._registry,
+        )
+        self.sentences = self._counter("sentences", "sentences that were spoken to their end")
+        self.sound_s = self._counter("sound_seconds", "speech told, the silence between sentences included")
+        self.seconds = self._counter("seconds", "time that voices took")
+        self.failures = self._counter("failures", "phrases that a voice could not say, or not in time")
+        self.skipped = self._counter("skipped_sentences", "sentences that were not spoken, or not to their end")
+        self.first_sound_s = self._histogram(
+            "first_sound_seconds", "what a voice took until the first sound of a phrase"
+        )
+        self.delay_s = self._histogram("delay_seconds", "from a text to its sound, for who plays all as it comes")
+
+    def watch(self, stage: Waiting) -> None:
+        """Count the sentences that wait in this stage for as long as it lives."""
+        self._watched.add(stage)
+
+    def read(self) -> tuple[Metric, ...]:
+        """Return all families, without the times at which they were created."""
+        self._waiting.clear()
+        for stage in list(self._watched):
+            for target, n_waiting in stage.n_waiting().items():
+                self._waiting.labels(speech_label(target)).inc(n_waiting)
+        return families_of(self._registry)
+
+    def _counter(self, name: str, about: str) -> Counter:
+        return Counter(f"speech_{name}", about, ["target"], namespace=NAMESPACE, registry=self._registry)
+
+    def _histogram(self, name: str, about: str) -> Histogram:
+        return Histogram(
+            f"speech_{name}",
+            about,
+            ["target"],
+            namespace=NAMESPACE,
+            registry=self._registry,
+            buckets=DELAY_BOUNDS_S,
+        )
+
+
+def speech_label(target: str) -> str:
+    """Return what a target is called where text must not be empty."""
+    return target or "transcript"

@@ -57,12 +57,15 @@ def _run(log: EventLog, cursor: Cursor, stage: Stage, n_before: int) -> None:
             stage.woken.clear()
             # Asked before the events are read, so that none comes after them.
             is_last = log.n_finished >= n_before
-            _tell(log, stage.feed(cursor.read()))
+            _tell(log, cursor, stage.feed(cursor.read()))
             if not is_last:
                 stage.woken.wait(_TURN_S)
         if is_last:
-            _tell(log, stage.flush())
+            _tell(log, cursor, stage.flush())
             log.finish()
+        elif log.last:
+            # So that it lets go of what it is at; nothing is told any more.
+            _tell(log, cursor, stage.feed([log.last]))
     except Exception as error:
         if not isinstance(error, SimulWhisperError):
             logger.exception("a stage has failed")
@@ -72,7 +75,7 @@ def _run(log: EventLog, cursor: Cursor, stage: Stage, n_before: int) -> None:
         cursor.close()
 
 
-def _tell(log: EventLog, events: Iterable[Event]) -> None:
+def _tell(log: EventLog, cursor: Cursor, events: Iterable[Event]) -> None:
     """Write each event when it comes; the log, which all others use, does not wait for the next."""
     for event in events:
-        log.append([event])
+        log.append([event], read_to=cursor.position)

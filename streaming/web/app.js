@@ -4,8 +4,10 @@ import { Choice } from "./choice.js";
 import { State } from "./client.js";
 import { Controls } from "./controls.js";
 import { setUpDownloads } from "./downloads.js";
+import { Hearing } from "./hearing.js";
 import { Listening } from "./listening.js";
 import { setUpLook } from "./look.js";
+import { Player } from "./player.js";
 import { modelUrl, streamUrl } from "./protocol.js";
 import { problem } from "./sentences.js";
 import { askForModel } from "./server_model.js";
@@ -18,6 +20,11 @@ const element = (id) => document.getElementById(id);
 const root = document.documentElement;
 const texts = new Texts(element("texts"), element("pane"), (target) => choice.nameOf(target));
 const choice = new Choice(element("languages"), choose);
+const player = new Player((seconds) =>
+  texts.hear({ type: "speech_skipped", target: heard()[0] ?? ORIGINAL, from_s: 0, to_s: seconds, why: "it came too late" }),
+);
+const hearing = new Hearing(element("hearing"), { onChange: hearOther, onVolume: (volume) => (player.volume = volume) });
+player.volume = hearing.volume;
 const controls = new Controls(element("controls"));
 const status = new Status({
   connection: element("connection"),
@@ -70,11 +77,12 @@ async function learn() {
   if (isAsking) return;
   isAsking = true;
   try {
-    const { targets, first_targets: first, most_targets: most, ...model } = await askForModel(
+    const { targets, first_targets: first, most_targets: most, voices, most_speech: mostSpeech, ...model } = await askForModel(
       modelUrl(location.href, token()),
       wait,
     );
     controls.offer(model);
+    hearing.offer(targets, voices, mostSpeech);
     choice.offer(targets, first, most);
     isOffered = true;
     if (phase === "idle") status.show("idle");
@@ -99,7 +107,7 @@ async function start() {
   texts.startRecording();
   const { language, task } = controls.choices;
   texts.original.speaks(task === "translate" ? "en" : language);
-  const choices = { ...controls.choices, targets: targets() };
+  const choices = { ...controls.choices, targets: targets(), speech: heard() };
   try {
     const told = { event: hear, state: follow, level: (level) => status.level(level), sourceEnded };
     listening = await Listening.open(choices, streamUrl(location.href, token()), told);
@@ -121,6 +129,7 @@ function finish() {
 }
 
 function giveUp() {
+  player.stop();
   listening?.giveUp();
 }
 
@@ -150,6 +159,11 @@ function over(error) {
 // What is heard
 
 function hear(event) {
+  if (event.type === "spoken") {
+    player.play(event);
+    return;
+  }
+  if (event.type === "cleared") player.stop();
   texts.hear(event);
   if (["words", "translation"].includes(event.type)) showWhetherEmpty();
   else if (["dropped", "cut_short"].includes(event.type)) showProblem({ code: event.type });
@@ -159,24 +173,48 @@ function hear(event) {
 /** The reader chooses other texts. */
 function choose() {
   listening?.chooseTargets(targets());
+  if (heard().length) listening?.chooseSpeech(heard());
   showTexts();
 }
 
-/** The chosen languages, without that of the text itself, which would only be copied. */
-function targets() {
+/** The reader wants to hear something else, and not what was about to be heard. */
+function hearOther() {
+  player.stop();
+  listening?.chooseTargets(targets());
+  listening?.chooseSpeech(heard());
+}
+
+function ownLanguage() {
   const { language, task } = controls.choices;
-  const own = task === "translate" ? "en" : language;
-  return choice.targets.filter((target) => target !== own);
+  return task === "translate" ? "en" : language;
+}
+
+/** What is to be spoken. */
+function heard() {
+  return hearing.chosen(ownLanguage());
+}
+
+/** The languages that are seen or heard, without that of the text itself, which would only be copied. */
+function targets() {
+  const spoken = heard().filter((target) => target !== ORIGINAL);
+  const seen = choice.targets.filter((target) => target !== ownLanguage());
+  return [...new Set([...spoken, ...seen])].slice(0, choice.most);
+}
+
+/** Those that are seen. */
+function seen() {
+  return choice.targets.filter((target) => targets().includes(target));
 }
 
 /** One at least; before anything is said, that which says what the page is for. */
 function showTexts() {
-  const [translations, isToBegin] = [targets(), phase === "idle" && texts.isEmpty];
+  const [translations, isToBegin] = [seen(), phase === "idle" && texts.isEmpty];
   const isAlone = isToBegin || translations.length === 0;
   texts.show([...(isAlone || choice.hasOriginal ? [ORIGINAL] : []), ...(isToBegin ? [] : translations)]);
 }
 
 function clear() {
+  player.stop();
   texts.clear();
   showWhetherEmpty();
   showTexts();

@@ -50,6 +50,11 @@ export class Choice {
     return boxes.map((each) => each.value).slice(0, this.#most);
   }
 
+  /** How many languages the server allows at once. */
+  get most() {
+    return this.#most;
+  }
+
   /** Whether what is said is to be seen as well. */
   get hasOriginal() {
     return this.#original.checked;

@@ -7,7 +7,7 @@
 
 import { AudioBuffer } from "./audio_buffer.js";
 import { Deduplicator } from "./deduplication.js";
-import { CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, choice, end, hello, resume } from "./protocol.js";
+import { CLOSE_FOR_GOOD, CLOSE_TO_RETURN, ack, choice, end, hello, resume, sound, speechChoice } from "./protocol.js";
 import { After, RECOVERY, after } from "./recovery.js";
 
 const PUMP_MS = 50;
@@ -44,18 +44,20 @@ export class Client {
   #pumpTimer = 0;
   // Whether other targets than those of the greeting were chosen.
   #hasChosen = false;
+  #hasChosenSpeech = false;
   #retry = () => this.#state === State.LOST && this.#connect();
 
   /**
-   * settings: rate in Hz, language, task and targets. onEvent hears the server's numbered events, onState a state and, when the
+   * settings: rate in Hz, language, task, targets and speech. onEvent hears the server's numbered events, onState a state and, when the
    * connection is lost or over by an error, its code and message. recovery: the table, or one like it.
    */
   constructor({ url, settings, onEvent, onState, recovery = RECOVERY, openSocket = (address) => new WebSocket(address) }) {
     this.#url = url;
     this.#recovery = recovery;
     this.#told = new Deduplicator(recovery);
-    this.#settings = { targets: [], ...settings };
+    this.#settings = { targets: [], speech: [], ...settings };
     this.#told.choose(this.#settings.targets);
+    this.#told.chooseSpeech(this.#settings.speech);
     this.#onEvent = onEvent;
     this.#onState = onState;
     this.#openSocket = openSocket;
@@ -77,6 +79,14 @@ export class Client {
     this.#told.choose(targets);
     this.#hasChosen = true;
     if (this.#isReady) this.#socket.send(choice(targets));
+  }
+
+  /** Have what follows of these texts spoken: codes of targets, or "" for what is said. */
+  chooseSpeech(speech) {
+    this.#settings.speech = [...speech];
+    this.#told.chooseSpeech(speech);
+    this.#hasChosenSpeech = true;
+    if (this.#isReady) this.#socket.send(speechChoice(speech));
   }
 
   /** No audio follows; the last words are still told. */
@@ -180,7 +190,7 @@ export class Client {
   #read(data) {
     let message;
     try {
-      message = JSON.parse(data);
+      message = typeof data === "string" ? JSON.parse(data) : sound(data);
     } catch {
       this.#stop({ code: "bad_json", message: "" });
       return;
@@ -190,6 +200,7 @@ export class Client {
 
   #hear(message) {
     this.#expectNews();
+    if (message === null) return;
     if (message.type === "ready") this.#open(message);
     else if (message.type === "received") this.#noteReceived(message.received_bytes);
     else if (message.seq !== undefined) this.#take(message);
@@ -205,6 +216,7 @@ export class Client {
     this.#nFailures = 0;
     // What was chosen last may not have arrived.
     if (this.#hasChosen) this.#socket.send(choice(this.#settings.targets));
+    if (this.#hasChosenSpeech) this.#socket.send(speechChoice(this.#settings.speech));
     this.#enter(State.OPEN);
     this.#pump();
   }
@@ -226,14 +238,15 @@ export class Client {
       this.#fail(message);
       return;
     }
-    this.#acknowledge();
+    this.#acknowledge(message.pcm !== undefined);
     const told = this.#told.told(message);
     if (told) this.#onEvent(told);
     if (message.type === "ended") this.#stop();
   }
 
-  #acknowledge() {
-    if (this.#seen - this.#acknowledged < this.#recovery.events_per_ack) return;
+  /** A server keeps what is not acknowledged, and sound is big. */
+  #acknowledge(isSound) {
+    if (!isSound && this.#seen - this.#acknowledged < this.#recovery.events_per_ack) return;
     this.#acknowledged = this.#seen;
     this.#socket.send(ack(this.#seen));
   }

@@ -64,6 +64,20 @@ class Text {
   }
 }
 
+/** What has been spoken of one text. spoken_s: up to where, since the recording began. */
+class Sound {
+  constructor(spoken_s) {
+    this.spoken_s = this.spokenBefore_s = spoken_s;
+  }
+
+  /** Whether a sentence, or a part of one, has not been spoken to its end; it counts as spoken when it has. */
+  isNew(start_s, end_s, isWhole) {
+    if ((start_s + end_s) / 2 <= this.spokenBefore_s) return false;
+    if (isWhole) this.spoken_s = Math.max(this.spoken_s, end_s);
+    return true;
+  }
+}
+
 export class Deduplicator {
   #recovery;
   #sessionStart_s = 0;
@@ -72,6 +86,8 @@ export class Deduplicator {
   // By target; of those that are not chosen any more, nothing is waited for.
   #translations = new Map();
   #targets = [];
+  #sounds = new Map();
+  #speech = [];
 
   constructor(recovery = RECOVERY) {
     this.#recovery = recovery;
@@ -87,6 +103,14 @@ export class Deduplicator {
     this.#targets = [...targets];
   }
 
+  /** What follows of these texts is spoken. */
+  chooseSpeech(speech) {
+    for (const text of speech) {
+      if (!this.#speech.includes(text)) this.#sounds.set(text, new Sound(this.#words.told_s));
+    }
+    this.#speech = [...speech];
+  }
+
   /** Return a session's event with its times set right; null for what is known. */
   told(event) {
     const shifted = this.#shifted(event);
@@ -96,6 +120,13 @@ export class Deduplicator {
     }
     if (["draft", "translation_draft"].includes(event.type) && this.#textOf(event).isCatchingUp) return null;
     if (event.type === "translation_skipped") return this.#newlySkipped(shifted);
+    if (event.type === "spoken") {
+      const { source_start_s, source_end_s, is_last: isLast } = shifted;
+      return this.#soundOf(event).isNew(source_start_s, source_end_s, isLast) ? shifted : null;
+    }
+    if (event.type === "speech_skipped") {
+      return this.#soundOf(event).isNew(shifted.from_s, shifted.to_s, true) ? shifted : null;
+    }
     // A pause that is heard again is no news, and no word after it is taken back.
     if (event.type === "speech_ended" && shifted.at_s > this.#words.toldBefore_s) {
       this.#silence_s = Math.max(this.#silence_s, shifted.at_s);
@@ -108,11 +139,14 @@ export class Deduplicator {
   startAnew(from_s) {
     this.#sessionStart_s = from_s;
     for (const text of [this.#words, ...this.#translations.values()]) text.startAnew(from_s);
+    for (const sound of this.#sounds.values()) sound.spokenBefore_s = sound.spoken_s;
   }
 
   /** From where audio must be kept, so that another session could be played it; received_s: what this one has. */
   neededFrom_s(received_s) {
-    const told_s = Math.min(this.#silence_s, ...this.#targets.map((target) => this.#translations.get(target).told_s));
+    const translated_s = this.#targets.map((target) => this.#translations.get(target).told_s);
+    const spoken_s = this.#speech.map((text) => this.#sounds.get(text).spoken_s);
+    const told_s = Math.min(this.#silence_s, ...translated_s, ...spoken_s);
     const beforeWord_s = this.#words.told_s - this.#recovery.before_word_s;
     return Math.max(told_s, beforeWord_s, received_s - this.#recovery.after_receipt_s);
   }
@@ -133,6 +167,11 @@ export class Deduplicator {
     if (target === undefined) return this.#words;
     if (!this.#translations.has(target)) this.#translations.set(target, this.#text());
     return this.#translations.get(target);
+  }
+
+  #soundOf({ target }) {
+    if (!this.#sounds.has(target)) this.#sounds.set(target, new Sound(0));
+    return this.#sounds.get(target);
   }
 
   #text(told_s) {

@@ -32,10 +32,10 @@ export class Listening {
     this.#told = told;
   }
 
-  async #start({ language, task, targets }, url) {
+  async #start({ language, task, targets, speech }, url) {
     this.#client = new Client({
       url,
-      settings: { rate: this.#source.rate, language, task, targets },
+      settings: { rate: this.#source.rate, language, task, targets, speech },
       recovery: WHILE_SOMEBODY_WAITS,
       onEvent: (event) => this.#hear(event),
       onState: (state, error) => this.#follow(state, error),
@@ -59,6 +59,11 @@ export class Listening {
   /** Have what follows translated into these languages. */
   chooseTargets(targets) {
     this.#client.chooseTargets(targets);
+  }
+
+  /** Have what follows of these texts spoken. */
+  chooseSpeech(speech) {
+    this.#client.chooseSpeech(speech);
   }
 
   /** Do not wait for the last words. */

@@ -60,6 +60,11 @@ export function notTranslated({ from_s, to_s, why }) {
   return `${Math.max(1, Math.round(to_s - from_s))} s not translated: ${why}`;
 }
 
+/** What is read and not heard, as an event of the server tells it. */
+export function notSpoken({ from_s, to_s, why }) {
+  return `${Math.max(1, Math.round(to_s - from_s))} s not spoken: ${why}`;
+}
+
 /** Why the connection is lost for the moment, in a few words. */
 export function lostBecause(code) {
   return LOST[code] ?? "The connection was lost";

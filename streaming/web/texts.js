@@ -2,7 +2,7 @@
 
 import { Captions } from "./captions.js";
 import { directionOf, tagOf } from "./languages.js";
-import { notTranslated } from "./sentences.js";
+import { notSpoken, notTranslated } from "./sentences.js";
 import { Transcript } from "./transcript.js";
 
 /** What is said is the text without a target. */
@@ -139,6 +139,7 @@ export class Texts {
     else if (event.type === "translation") this.#text(event.target).translate(this.#placed(event.words), event.utterance);
     else if (event.type === "translation_draft") this.#text(event.target).draft(event.text);
     else if (event.type === "translation_skipped") this.#text(event.target).note(notTranslated(event));
+    else if (event.type === "speech_skipped") this.#text(event.target).note(notSpoken(event));
     else if (event.type === "speech_started") this.original.startSpeech(this.#offset_s + event.at_s);
     else if (event.type === "speech_ended") this.original.endSpeech();
   }

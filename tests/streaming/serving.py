@@ -24,6 +24,7 @@ from streaming.server.dialects import Dialects
 from streaming.server.limits import Limits
 from streaming.server.registry import SessionRegistry
 from streaming.server.run import Server, bound_socket
+from streaming.server.speech import Speech
 from streaming.server.tls import Tls
 from streaming.server.translations import Translations
 from streaming.sessions.worker import Worker
@@ -85,6 +86,7 @@ def serving(
     admin: socket.socket | None = None,
     listening: socket.socket | None = None,
     translations: Translations | None = None,
+    speech: Speech | None = None,
     dialects: Dialects | None = None,
     dialect_ports: Mapping[str, socket.socket] | None = None,
     is_ready: bool = True,
@@ -95,7 +97,7 @@ def serving(
     if is_ready:
         worker.start()
         assert worker.wait_ready(PATIENCE_S).is_ready
-    registry = SessionRegistry(worker, config, voice, limits, translations=translations)
+    registry = SessionRegistry(worker, config, voice, limits, translations=translations, speech=speech)
     listening = listening or bound_socket("127.0.0.1", 0)
     spoken = dialects or Dialects(NAMES)
     has_port = {entry.name for entry in ENTRIES if entry.port}
@@ -137,9 +139,7 @@ class Talker:
                 self.socket.send(message)
 
     def next(self) -> ServerMessage | None:
-        text = self.socket.recv(PATIENCE_S)
-        assert isinstance(text, str)
-        return parse_server(text)
+        return parse_server(self.socket.recv(PATIENCE_S))
 
     def ready(self) -> Ready:
         message = self.next()
@@ -150,7 +150,7 @@ class Talker:
         """All that comes until the server closes, but for receipts."""
         messages = list[ServerMessage | None]()
         with suppress(ConnectionClosed):
-            messages += (parse_server(text) for text in self.socket if isinstance(text, str))
+            messages += (parse_server(message) for message in self.socket)
         assert all(isinstance(each, Numbered | Refused | Received | Ready) for each in messages), messages
         return [each for each in messages if isinstance(each, Numbered | Refused)]
 

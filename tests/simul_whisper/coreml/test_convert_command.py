@@ -26,7 +26,7 @@ def test_packages_have_the_name_that_they_were_given_and_are_found_by_it(
     directory = write_huggingface(tmp_path / "checkpoint-4000", random_tensors())
     assert main(["coreml", "convert", str(directory), "--name", name, "--part", "all", "--target", "macOS15"]) == 0
     assert names_in(tmp_path / "models") == [f"ggml-{name}-decoder.mlpackage", f"ggml-{name}-encoder.mlpackage"]
-    for part in get_args(PartName):
+    for part in get_args(PartName)[:2]:
         assert local_packages([str(directory), name], part=part) == [tmp_path / f"models/ggml-{name}-{part}.mlpackage"]
 
 
@@ -65,6 +65,31 @@ def test_nothing_is_put_into_installed_packages_and_caches(
     [line] = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"simul-whisper: {model}: expected a directory of your own")
     assert names_in(tmp_path / "site-packages" / "model") == []
+
+
+def test_a_voices_vocoder_is_put_beside_it_or_where_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx")
+    from tests.voice_files import save_voice, voice_model
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    save_voice(tmp_path / "mine" / "anna.onnx", voice_model())
+    command = ["coreml", "convert", "mine/anna.onnx", "--part", "vocoder"]
+    assert main([*command, "--beside-weights"]) == 0
+    assert names_in(tmp_path / "mine") == ["ggml-anna-vocoder.mlpackage"]
+    assert main([*command, "--name", "other", "--target", "macOS14", "--compute-precision", "float32"]) == 0
+    assert names_in(tmp_path / "models") == ["ggml-other-vocoder.mlpackage"]
+    assert "converted in" in capsys.readouterr().err
+    for wrong, said in (
+        (["--quantize", "int8"], "do not concern a vocoder"),
+        (["--alignment-heads", "[[0, 0]]"], "leave them out for a vocoder"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["coreml", "convert", "base", "--part", "vocoder"]) == 2
+    assert "base: no such Piper voice; expected the .onnx file of one" in capsys.readouterr().err
 
 
 def test_there_is_one_place_for_a_package(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,54 @@ def test_conv(kernel: int, stride: int, pad: tuple[int, int], dilation: int, gro
     np.testing.assert_allclose(found[:, :, 0], expected, atol=1e-5)
 
 
+def conv_transpose_slow(
+    x: Array, weight: Array, bias: Array, stride: int, pad: tuple[int, int], dilation: int, groups: int
+) -> Array:
+    """One number at a time. x: (n, c_in, length), weight: (c_in, c_out / groups, kernel)."""
+    n_in, n_out, kernel = weight.shape
+    length = (x.shape[2] - 1) * stride + (kernel - 1) * dilation + 1
+    y = np.zeros((len(x), n_out * groups, length))
+    for n, c, place in np.ndindex(*x.shape):
+        first = c // (n_in // groups) * n_out
+        for out, k in np.ndindex(n_out, kernel):
+            y[n, first + out, place * stride + k * dilation] += x[n, c, place] * weight[c, out, k]
+    return (y[:, :, pad[0] : length - pad[1]] + bias[:, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pad", "dilation", "groups"),
+    [(1, 1, (0, 0), 1, 1), (4, 2, (1, 1), 1, 1), (16, 8, (4, 4), 1, 1), (3, 2, (2, 0), 2, 1), (2, 3, (0, 1), 1, 2)],
+)
+def test_conv_transpose(kernel: int, stride: int, pad: tuple[int, int], dilation: int, groups: int) -> None:
+    x, weight, bias = numbers(2, 4, 9), numbers(4, 6 // groups, kernel, seed=1), numbers(6, seed=2)
+    expected = conv_transpose_slow(x, weight, bias, stride, pad, dilation, groups)
+    operands: dict[str, Any] = {
+        "x": x[:, :, None],
+        "weight": weight[:, :, None],
+        "bias": bias,
+        "strides": np.array([1, stride], np.int32),
+        "pad_type": "custom",
+        "pad": np.array([0, 0, *pad], np.int32),
+        "dilations": np.array([1, dilation], np.int32),
+        "groups": groups,
+    }
+    shape = np.array([2, 6, 1, expected.shape[2]], np.int32)
+    np.testing.assert_allclose(run("conv_transpose", **operands, output_shape=shape)[:, :, 0], expected, atol=1e-5)
+    with pytest.raises(ValueError, match="got output_shape"):
+        run("conv_transpose", **operands, output_shape=shape + 1)
+    with pytest.raises(ValueError, match="got pad_type 'same', expected valid or custom"):
+        run("conv_transpose", **operands | {"pad_type": "same"})
+
+
+def test_leaky_relu_and_whole_upsampling() -> None:
+    x = np.array([[[-2.0, 0.0], [3.0, -0.5]]], np.float32)
+    np.testing.assert_allclose(run("leaky_relu", x=x, alpha=0.1), [[[-0.2, 0.0], [3.0, -0.05]]], atol=1e-7)
+    found = run("upsample_nearest_neighbor", x=x, scale_factor_height=1.0, scale_factor_width=3)
+    np.testing.assert_array_equal(found, [[[-2, -2, -2, 0, 0, 0], [3, 3, 3, -0.5, -0.5, -0.5]]])
+    with pytest.raises(ValueError, match=r"got the scale 1\.5"):
+        run("upsample_nearest_neighbor", x=x, scale_factor_width=1.5)
+
+
 def test_conv_of_the_same_length_pads_more_at_the_end_or_at_the_start() -> None:
     x, weight = numbers(1, 2, 7), numbers(3, 2, 2)
     for pad_type, pad in (("same", (0, 1)), ("same_lower", (1, 0))):

@@ -33,7 +33,7 @@ def missing() -> str | None:
     return None
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float, what: str) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
@@ -48,7 +48,7 @@ class VirtualMicrophone:
         server = f"unix:{folder}/socket"
         own = {"PULSE_SERVER": server, "XDG_RUNTIME_DIR": str(folder), "ALSA_CONFIG_PATH": str(folder / "asound.conf")}
         self.environment = {**os.environ, **own}
-        self._module = ""
+        self._module = self._loudspeaker = ""
 
     def pactl(self, *arguments: str) -> str:
         command = ["pactl", *arguments]
@@ -60,9 +60,41 @@ class VirtualMicrophone:
 
     def plug_in(self) -> None:
         self._module = self.pactl("load-module", "module-null-sink", "sink_name=virtual")
+        self.pactl("set-default-source", "virtual.monitor")
 
     def pull_out(self) -> None:
         self.pactl("unload-module", self._module)
+
+    def plug_in_loudspeaker(self) -> None:
+        """Connect another sink, which plays by default; the microphone stays what is recorded."""
+        self._loudspeaker = self.pactl("load-module", "module-null-sink", "sink_name=loud")
+        self.pactl("set-default-sink", "loud")
+
+    def pull_out_loudspeaker(self) -> None:
+        self.pactl("unload-module", self._loudspeaker)
+
+    @contextmanager
+    def feeding_back(self) -> Iterator[None]:
+        """Let the microphone pick up what the loudspeaker plays."""
+        module = self.pactl("load-module", "module-loopback", "source=loud.monitor", "sink=virtual", "latency_msec=50")
+        try:
+            yield
+        finally:
+            self.pactl("unload-module", module)
+
+    @contextmanager
+    def recording(self, path: Path) -> Iterator[None]:
+        """Record what the loudspeaker plays, until it is pulled out: s16le, mono, 16 kHz."""
+        flags = ["--raw", "--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=50"]
+        with (
+            path.open("wb") as out,
+            subprocess.Popen(["parec", "--device=loud.monitor", *flags], env=self.environment, stdout=out) as recorder,
+        ):
+            wait_for(lambda: path.stat().st_size > 0, 20, "the recorder")
+            try:
+                yield
+            finally:
+                recorder.terminate()
 
     @contextmanager
     def playing(self, path: Path) -> Iterator["subprocess.Popen[bytes]"]:

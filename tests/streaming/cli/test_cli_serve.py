@@ -173,6 +173,8 @@ def test_a_model_that_cannot_be_loaded_ends_the_server() -> None:
         (["serve", "--tls-cert", "missing.pem"], "TLS"),
         (["connect", "ws://127.0.0.1:1", "missing.wav"], "missing.wav"),
         (["connect", "nowhere", str(CAPTIONS)], "expected a URL"),
+        (["connect", "ws://127.0.0.1:1", str(CAPTIONS), "--speak", "a.mp3"], "ends with .wav"),
+        (["connect", "ws://127.0.0.1:1", str(CAPTIONS), "--speak", "missing/a.wav"], "folder does not exist"),
         (["connect", "ws://127.0.0.1:1", str(CAPTIONS), "--to", "klingon"], "got language 'klingon'"),
         (
             ["connect", "ws://127.0.0.1:1", str(CAPTIONS), "--to", "es", "--format", "srt"],

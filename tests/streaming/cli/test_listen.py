@@ -137,7 +137,9 @@ def test_without_the_device_it_is_one_line_and_status_2() -> None:
     assert ended.returncode == 2
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
-    assert re.match(r"simul-whisper: (there is no microphone|no input device|a microphone needs PortAudio)", line)
+    assert re.match(
+        r"simul-whisper: (there is no microphone|no input device|microphones and loudspeakers need PortAudio)", line
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_without_portaudio_it_is_one_line_and_status_2(broken: str, said: str) -
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("simul-whisper: a microphone needs")
+    assert line.startswith("simul-whisper: microphones and loudspeakers need")
     assert said in line
 
 

@@ -25,12 +25,13 @@ from streaming.events import (
     Recognised,
     SpeechEnded,
     SpeechStarted,
+    Spoken,
     Translation,
     TranslationDraft,
     TranslationSkipped,
     Words,
 )
-from streaming.protocols.dialect import Clear, End, Flush, Targets, close_code
+from streaming.protocols.dialect import Clear, End, Flush, Speech, Targets, close_code
 from streaming.protocols.native import (
     VERSION,
     Ack,
@@ -44,6 +45,7 @@ from streaming.protocols.native import (
     client_text,
     parse_client,
     parse_server,
+    server_message,
     server_text,
 )
 from streaming.protocols.reading import ProtocolError
@@ -326,3 +328,41 @@ def test_every_refusal_has_a_close_code() -> None:
         "stopped": 1011,
         "internal": 1011,
     }
+
+
+SOUND = Spoken("es", "¡Hola!", b"\1\2\3\4", 22_050, 0.5, 1.25, False, 3)
+
+
+@given(st.text(), st.binary().map(lambda data: data[: len(data) & ~1]), st.integers(1, 192_000))
+def test_sound_goes_both_ways_and_its_samples_are_aligned(text: str, pcm: bytes, rate: int) -> None:
+    spoken = replace(SOUND, text=text, pcm=pcm, rate=rate)
+    written = server_message(Numbered(7, spoken))
+    assert isinstance(written, bytes)
+    assert parse_server(written) == Numbered(7, spoken)
+    assert (len(written) - len(pcm)) % 2 == 0
+
+
+@given(st.integers(0, 200))
+def test_damaged_sound_is_an_error_and_never_another_sound(at: int) -> None:
+    written = server_message(Numbered(7, SOUND))
+    assert isinstance(written, bytes)
+    cut = written[: min(at, len(written) - 5)]
+    with pytest.raises(ProtocolError):
+        parse_server(cut)
+
+
+def test_sound_of_another_version_is_passed_over() -> None:
+    written = server_message(Numbered(7, SOUND))
+    assert isinstance(written, bytes)
+    assert parse_server(b"\2" + written[1:]) is None
+
+
+@pytest.mark.parametrize("speech", ["es", [3], [["es"]], ["xx"], None, ["es"] * 9, {"es": 1}])
+def test_what_is_no_list_of_texts_cannot_be_spoken(speech: Any) -> None:
+    with pytest.raises(ProtocolError):
+        parse_client(json.dumps({"type": "speech", "speech": speech}))
+
+
+def test_the_transcript_is_spoken_by_its_name() -> None:
+    assert parse_client('{"type": "speech", "speech": ["es", "transcript", ""]}') == Speech(("", "es"))
+    assert parse_client(client_text(Speech(("", "es")))) == Speech(("", "es"))

@@ -1,27 +1,36 @@
 """OpenAI's Realtime translations: what is set, the text in two languages, and an end that comes after all of it."""
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from openai.types.realtime import RealtimeTranslationOutputAudioDeltaEvent
 
 from simul_whisper import Word
+from streaming.audio.pcm import resampled
 from streaming.events import Ended, Event, Translation, TranslationSkipped, Words
 from streaming.protocols.dialect import Audio, Command, End, Handshake, Hangup, Open, Say, Served, Targets
+from streaming.protocols.dialect import Speech as SpeechChosen
 from streaming.protocols.openai_translations import OpenAITranslations
 from streaming.protocols.reading import ProtocolError
+from streaming.server.speech import Speech
 from streaming.server.translations import Translations
 from tests.dialects import openai_translations as driver
 from tests.dialects.openai_realtime import append
 from tests.dialects.openai_translations import CLOSE, INPUT, OUTPUT, update
+from tests.speaking import heard_again
 from tests.streaming.serving import CONFIG, s16, serving
 from tests.streaming.serving import Served as Running
 from tests.streaming.shouting import Shouting
+from tests.streaming.tone_voice import LoudVoice, voices_of
 from tests.tones import english, random_words, speech_of, tone_model
 
 SECOND = append(bytes(48_000), "session.input_audio_buffer.append")
+SOUND = "session.output_audio.delta"
 SPEECH = speech_of(random_words(8, 3))
 WORD = (Word(" one", 0.3, 0.5, 1.0),)
 
@@ -138,3 +147,29 @@ def test_a_translator_of_text_does_the_same() -> None:
         events = translated(running, "de")
     assert text_of(events, OUTPUT) == SPEECH.text.strip().upper()
     assert events[-1]["type"] == "session.closed"
+
+
+def test_what_is_translated_is_spoken_where_there_is_a_voice() -> None:
+    translations, voices = Translations(translator=Shouting()), voices_of(LoudVoice())
+    with serving(translations=translations, speech=Speech(voices=voices)) as running:
+        events = translated(running, "de")
+    assert events[0]["session"]["output_modalities"] == ["text"]
+    updated = next(each for each in events if each["type"] == "session.updated")
+    assert updated["session"]["output_modalities"] == ["text", "audio"]
+    deltas = [RealtimeTranslationOutputAudioDeltaEvent.model_validate(each) for each in events if each["type"] == SOUND]
+    assert {(each.format, each.sample_rate, each.channels) for each in deltas} == {("pcm16", 24_000, 1)}
+    pcm = resampled(b"".join(base64.b64decode(each.delta) for each in deltas), 24_000, 16_000)
+    assert heard_again(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)) == SPEECH.text.split()
+    times = [each.elapsed_ms for each in deltas if each.elapsed_ms is not None]
+    assert times == sorted(times)
+    assert all(each % 200 == 0 for each in times)
+
+
+def test_what_is_spoken_follows_the_language() -> None:
+    served = Served("base", ("gpt-realtime-whisper",), ("en",), ("transcribe",), ("de", "es"), "1", voices=("de",))
+    spoken = OpenAITranslations(Handshake("me", 1_000.0), served)
+    opened = hear(spoken, update("de"), SECOND)[1]
+    assert isinstance(opened, Open)
+    assert opened.request.speech == ("de",)
+    assert hear(spoken, update("es"))[:2] == [Targets(("es",)), SpeechChosen(())]
+    assert hear(spoken, update("de"))[:2] == [Targets(("de",)), SpeechChosen(("de",))]

@@ -434,7 +434,7 @@ def test_no_file_is_written(served: Served, monkeypatch: pytest.MonkeyPatch, tmp
 
 
 REFUSED = {
-    "elsewhere": head_of(5, "/v1/audio/speech") + b"hello",
+    "elsewhere": head_of(5, "/v1/audio/elsewhere") + b"hello",
     "another method": head_of(5, method="PUT") + b"hello",
     "names of models": head_of(5, "/v1/models") + b"hello",
     "a handshake": head_of(5, headers="Connection: Upgrade\r\nUpgrade: websocket\r\n") + b"hello",

@@ -166,6 +166,8 @@ def test_the_model_tells_what_it_can_be_asked_for(served: Served) -> None:
         "first_targets": [],
         "most_targets": 4,
         "translator": "",
+        "voices": [],
+        "most_speech": 1,
     }
     assert list(named) == list(tone_model().tokenizer.languages)
     assert (named["de"], named["ba"], named["jw"]) == ("German", "Bashkir", "Javanese")

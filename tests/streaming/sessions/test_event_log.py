@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper import Word
-from streaming.events import Draft, Ended, Event, Failed, Flushed, Reason, Recognised, SpeechStarted, Translation, Words
+from streaming.events import (
+    Draft,
+    Ended,
+    Event,
+    Failed,
+    Flushed,
+    Reason,
+    Recognised,
+    SpeechSkipped,
+    SpeechStarted,
+    Spoken,
+    Translation,
+    Words,
+)
 from streaming.sessions.event_log import EventFilter, EventLog, LogGapError
 from tests.streaming.told import draft
 
@@ -21,6 +34,14 @@ def numbered(n: int) -> list[Event]:
 
 def in_german(text: str) -> Translation:
     return Translation("de", (Word(text, 0.0, 1.0, 0.9, "de"),), 0.0, 1.0)
+
+
+def spoken(n: int, n_bytes: int = 100, target: str = "de") -> Spoken:
+    return Spoken(target, f"{n}", bytes(n_bytes), 16_000, float(n), n + 1.0)
+
+
+def held_bytes(log: EventLog) -> int:
+    return sum(len(each.event.pcm) for each in log._entries if isinstance(each.event, Spoken))
 
 
 @given(data=st.data(), n=st.integers(1, 30), n_cursors=st.integers(1, 3))
@@ -95,6 +116,68 @@ def test_memory_is_bounded_and_only_the_slow_reader_pays() -> None:
     with pytest.raises(LogGapError, match="events 1 to 90 are forgotten"):
         slow.read()
     assert len(log.cursor(after=90).read()) == 10
+
+
+HEARING = EventFilter(speech=True)
+
+
+def test_only_those_who_ask_get_sound_and_of_their_targets_and_the_transcript() -> None:
+    log, skipped = EventLog(), SpeechSkipped("fr", "two", 0.0, 1.0, "hoarse")
+    log.append([spoken(1), skipped, spoken(3, target="")])
+    assert log.cursor().read() == []
+    assert log.cursor(HEARING).read() == [spoken(1), skipped, spoken(3, target="")]
+    french = EventFilter(speech=True, targets=frozenset({"fr"}))
+    assert log.cursor(french).read() == [skipped, spoken(3, target="")]
+
+
+@given(
+    sounds=st.lists(st.tuples(st.sampled_from(["", "de", "fr", "es", "it", "nl"]), st.integers(0, 700)), max_size=60),
+    capacity=st.integers(1, 30),
+    read_after=st.integers(0, 60),
+)
+def test_sound_that_nobody_reads_is_forgotten_and_its_place_says_so(
+    sounds: list[tuple[str, int]], capacity: int, read_after: int
+) -> None:
+    """Also with a client that is away, whose cursor holds all."""
+    log = EventLog(capacity, history=2, sound_bytes=500)
+    holding, quick, found = log.cursor(HEARING, holds=True), log.cursor(HEARING), list[Event]()
+    told = list[Event]()
+    for n, (target, n_bytes) in enumerate(sounds):
+        told += [spoken(n, n_bytes, target), SpeechStarted(float(n))]
+        log.append(told[-2:])
+        found += quick.read()
+        kept = [each.event for each in log._entries]
+        for each in {target for target, _ in sounds}:
+            assert sum(len(e.pcm) for e in kept if isinstance(e, Spoken) and e.target == each) <= 500
+        assert held_bytes(log) == log._n_bytes.total() <= 2_000
+        if n == read_after:
+            holding.release(log.n_appended)
+    # What is too large for the log is forgotten at once; readers in time lose nothing else, and nobody an event.
+    fits = [each for each in told if not isinstance(each, Spoken) or len(each.pcm) <= 500]
+    assert [each for each in found if not isinstance(each, SpeechSkipped)] == fits
+    assert len(found) == len(told)
+    entries = list(log._entries)
+    assert [entry.position for entry in entries] == [*range(log.n_appended - len(entries) + 1, log.n_appended + 1)]
+    for entry in entries:
+        original = told[entry.position - 1]
+        if entry.event != original:
+            assert isinstance(original, Spoken)
+            why = "the sound was not read in time, and is forgotten"
+            assert entry.event == SpeechSkipped(
+                original.target, original.text, original.source_start_s, original.source_end_s, why
+            )
+
+
+def test_a_client_that_comes_back_gets_the_newest_sound_and_is_told_what_it_missed() -> None:
+    log = EventLog(sound_bytes=300)
+    cursor = log.cursor(HEARING, holds=True)
+    log.append([*map(spoken, range(5))])
+    first, second, *newest = cursor.read()
+    assert [type(first), type(second)] == [SpeechSkipped, SpeechSkipped]
+    assert newest == [spoken(2), spoken(3), spoken(4)]
+    cursor.go_to(1)
+    log.append([spoken(5)])
+    assert [type(each) for each in cursor.read()] == [SpeechSkipped, SpeechSkipped, Spoken, Spoken, Spoken]
 
 
 def test_the_end_waits_for_every_writer() -> None:

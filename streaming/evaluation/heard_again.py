@@ -1,0 +1,63 @@
+"""What a model hears of speech that a voice has made, beside the text that the voice was given."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model
+from streaming.audio.pcm import Resampler
+from streaming.evaluation.results import decoded_whole
+from streaming.evaluation.scoring import Edits, edits
+from streaming.events import Event, Spoken
+
+_FULL_SCALE = np.float32(32768)
+# A model that hears sound end in the middle of a breath invents what follows.
+_SILENCE = np.zeros(SAMPLE_RATE // 2, np.float32)
+
+
+@dataclass(frozen=True)
+class HeardAgain:
+    """Of one text of a recording: what was said of it, and what was heard. clip: the recording's id."""
+
+    clip: str
+    said: str
+    heard: str
+    edits: Edits
+
+
+def hear_again(
+    clip: str, told: Sequence[Event], target: str, language: str, model: Model, config: AlignAttConfig
+) -> HeardAgain:
+    """Decode the speech of a target, all of it that was told for a recording, as a whole.
+
+    language: that it is spoken in. config: how the model decodes; not what, or into what.
+    """
+    spoken = [event for event in told if isinstance(event, Spoken) and event.target == target]
+    plain = replace(config, language=language, task="transcribe", targets=(), init_prompt="", static_init_prompt="")
+    words = decoded_whole(np.concatenate([*_sound(spoken), _SILENCE]), model, plain)
+    said = " ".join(event.text for event in spoken if event.text)
+    heard = "".join(word.text for word in words).strip()
+    return HeardAgain(clip, said, heard, edits(said, heard, language))
+
+
+def again_figures(heard: Sequence[HeardAgain]) -> dict[str, Any]:
+    """Return what bench tells of it: errors for each 100 words (or characters) said, and the texts themselves."""
+    rate = sum((each.edits for each in heard), Edits()).rate
+    return {
+        "wer_again": None if rate is None else round(100 * rate, 2),
+        "heard_again": [asdict(each) for each in heard],
+    }
+
+
+def _sound(spoken: Iterable[Spoken]) -> Iterator[NDArray[np.float32]]:
+    """Yield float32 (n,) at 16 kHz in [-1, 1]."""
+    resampler: Resampler | None = None
+    for event in spoken:
+        if resampler is None or resampler.rate != event.rate:
+            resampler = Resampler(event.rate, SAMPLE_RATE)
+        yield resampler.feed(np.frombuffer(event.pcm, "<i2").astype(np.float32) / _FULL_SCALE, is_last=event.is_last)
+        if event.is_last:
+            resampler = None

@@ -1,0 +1,86 @@
+"""A voice of tones: the tone model hears again exactly what it says."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, BackendStatus, ConfigError, Voice
+from streaming.events import Event, Spoken, Words
+from streaming.sessions.session import Session
+from streaming.settings import VoiceConfig
+from tests.tones import GAP_SAMPLES, TONE_SAMPLES, WORDS, speech_of, tone_model
+
+_WORD_SAMPLES = TONE_SAMPLES + GAP_SAMPLES
+WORD_S = _WORD_SAMPLES / SAMPLE_RATE
+"""How long it takes over a word, at its own speed."""
+
+
+@dataclass
+class ToneVoice:
+    """Says words of the tones, two at a time. asked: the text, language and speed of each call."""
+
+    asked: list[tuple[str, str, float]] = field(default_factory=list)
+    description = "tones"
+    rate = SAMPLE_RATE
+
+    def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
+        self.asked.append((text, language, speed))
+        words = [WORDS.index(f" {each.strip('.?!')}") for each in text.split()]
+        gap_samples = round(_WORD_SAMPLES / speed) - TONE_SAMPLES
+        for start in range(0, len(words), 2):
+            yield speech_of(words[start : start + 2], (gap_samples,)).samples
+
+    @property
+    def said(self) -> str:
+        return " ".join(text for text, _, _ in self.asked)
+
+
+@dataclass
+class HeldVoice(ToneVoice):
+    """Says nothing before it may, and raises what it is told to, after so many phrases of its own."""
+
+    may_speak: threading.Event = field(default_factory=threading.Event)
+    is_asked: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+    n_before_error: int = 0
+
+    def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
+        self.is_asked.set()
+        self.may_speak.wait()
+        for n, sound in enumerate(super().speak(text, language, speed)):
+            if self.error and n == self.n_before_error:
+                raise self.error
+            yield sound
+
+
+class ToneVoices:
+    """One voice for these languages."""
+
+    def __init__(self, voice: Voice | None = None, languages: Sequence[str] = ("en", "de", "fr")) -> None:
+        self.spoken = voice or ToneVoice()
+        self.languages = tuple(languages)
+
+    def voice(self, language: str) -> Voice:
+        if language not in self.languages:
+            raise ConfigError(f"no voice speaks {language or 'nothing'}")
+        return self.spoken
+
+    def status(self, language: str) -> BackendStatus | None:  # noqa: ARG002
+        return None
+
+
+def sound_of(events: Iterable[Event], target: str = "") -> NDArray[np.float32]:
+    """What a listener hears of a target who plays it without a gap."""
+    pcm = b"".join(each.pcm for each in events if isinstance(each, Spoken) and each.target == target)
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
+
+
+def heard_again(samples: NDArray[np.float32]) -> list[str]:
+    """The words that the tone model hears in sound at 16 kHz."""
+    config = AlignAttConfig(language="en", padding_len=1.0)
+    session = Session(config, tone_model(), VoiceConfig(vad=False), drafts=False)
+    events = [*session.feed(samples), *session.end()]
+    return "".join(each.text for each in events if isinstance(each, Words)).split()
