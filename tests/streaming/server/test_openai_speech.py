@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openai
 import pytest
 
-from simul_whisper import VoiceError
+from simul_whisper import SpeechConfig, VoiceError, from_s16
 from streaming.audio.files import read_audio
 from streaming.audio.pcm import resampled
 from streaming.protocols.openai_speech import CONTENT_TYPES, MOST_CHARS, VOICES
@@ -80,9 +79,17 @@ def test_what_is_said_is_heard_again(client: openai.OpenAI, tmp_path: Path, form
 
 def test_pcm_has_no_header_and_the_rate_of_the_service(client: openai.OpenAI, voice: LoudVoice) -> None:
     answer = client.audio.speech.create(model="tts-1-hd", voice="nova", input=TEXT, response_format="pcm", speed=1.25)
-    samples = np.frombuffer(resampled(answer.content, 24_000, 16_000), "<i2").astype(np.float32) / np.float32(32768)
+    samples = from_s16(resampled(answer.content, 24_000, 16_000))
     assert heard_again(samples) == TEXT.split()
     assert voice.asked[-1] == (TEXT.lower(), "en", 1.25)
+
+
+def test_a_speed_of_ones_own_takes_the_place_of_the_servers(voice: LoudVoice) -> None:
+    """The fastest of one times the fastest of the other would be faster than any voice speaks."""
+    with serving(speech=Speech(SpeechConfig(speed=2), voices_of(voice))) as served, asked(served) as client:
+        for speed, spoken in ((4.0, 4.0), (openai.omit, 2.0)):
+            client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT, response_format="pcm", speed=speed)
+            assert voice.asked[-1][2] == spoken
 
 
 def test_a_stream_of_events_holds_the_same_file(client: openai.OpenAI) -> None:
