@@ -85,9 +85,9 @@ def test_pcm_has_no_header_and_the_rate_of_the_service(client: openai.OpenAI, vo
 
 
 def test_a_speed_of_ones_own_takes_the_place_of_the_servers(voice: LoudVoice) -> None:
-    """The fastest of one times the fastest of the other would be faster than any voice speaks."""
-    with serving(speech=Speech(SpeechConfig(speed=2), voices_of(voice))) as served, asked(served) as client:
-        for speed, spoken in ((4.0, 4.0), (openai.omit, 2.0)):
+    """The slowest of one times the slowest of the other would be slower than any voice speaks."""
+    with serving(speech=Speech(SpeechConfig(speed=0.5), voices_of(voice))) as served, asked(served) as client:
+        for speed, spoken in ((0.25, 0.25), (openai.omit, 0.5)):
             client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT, response_format="pcm", speed=speed)
             assert voice.asked[-1][2] == spoken
 
