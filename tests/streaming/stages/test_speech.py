@@ -184,7 +184,7 @@ def test_a_word_of_a_hundred_thousand_letters_is_spoken_in_pieces() -> None:
 def test_each_target_is_spoken_in_its_language_and_none_that_was_not_chosen() -> None:
     voice = ToneVoice()
     events = [said("one."), translated("four."), translated("five.", "fr"), translated("red.", "es")]
-    told = run(staged(ToneVoices(voice), targets=("", "de", "fr")), *events)
+    told = run(staged(ToneVoices(voice, ("en", "de", "fr")), targets=("", "de", "fr")), *events)
     assert {(target, text_of(told, target)) for target in ("", "de", "fr", "es")} == {
         ("", "one."),
         ("de", "four."),
@@ -201,7 +201,7 @@ def test_words_without_a_language_are_in_that_of_the_session() -> None:
 
 
 def test_targets_are_chosen_while_the_session_goes_on() -> None:
-    stage = staged(ToneVoices(), targets=("de",))
+    stage = staged(ToneVoices(languages=("en", "de", "fr")), targets=("de",))
     told = stage.feed([said("one."), translated("four five?")])
     stage.choose(("", "fr"))
     told += [*stage.feed([said("red.", 1.0), translated("blue."), translated("green.", "fr")]), *stage.flush()]
@@ -369,11 +369,14 @@ def test_what_no_voice_should_raise_is_told_in_one_line(caplog: pytest.LogCaptur
 
 def test_a_language_without_a_voice_is_told_once_and_others_are_spoken() -> None:
     voice = ToneVoice()
-    stage = staged(ToneVoices(voice), targets=("", "es"))
+    stage = staged(ToneVoices(voice, ("en", "de")), targets=("", "es"))
     told = stage.feed([translated("one.", "es"), said("four."), translated("red.", "es", 1.0)])
     told += run(stage, translated("blue. green", "es", 2.0), said("five.", 3.0))
     assert [(each.target, each.text) for each in skips(told)] == [("es", "one.")]
-    assert skips(told)[0].why == "no voice speaks es; nothing in es after it is spoken either"
+    assert skips(told)[0].why == (
+        "no voice speaks Spanish here, only English, German; see `simul-whisper voices`, or give the .onnx file of a "
+        "voice; nothing in es after it is spoken either"
+    )
     assert text_of(told) == "four. five."
 
 
