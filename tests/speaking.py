@@ -30,7 +30,8 @@ class ToneVoice:
     def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
         self.asked.append((text, language, speed))
         words = [WORDS.index(f" {each.strip('.?!')}") for each in text.split()]
-        gap_samples = round(_WORD_SAMPLES / speed) - TONE_SAMPLES
+        # A tone keeps its length, however fast it is asked for.
+        gap_samples = max(0, round(_WORD_SAMPLES / speed) - TONE_SAMPLES)
         for start in range(0, len(words), 2):
             yield speech_of(words[start : start + 2], (gap_samples,)).samples
 
