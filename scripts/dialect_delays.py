@@ -61,10 +61,17 @@ class NativeCall(WebSocketCall):
 
 @dataclass(frozen=True)
 class Told:
-    """text: all of it. times_s: when so many of its characters had been told, from when the first was spoken."""
+    """text: all of it. times_s: when so many of its characters had been told, from when the first was spoken.
+
+    seen_s: when so many stood where a reader sees them, never to change again, though the dialect calls them a draft.
+    """
 
     text: str
     times_s: tuple[tuple[int, float], ...]
+    seen_s: tuple[tuple[int, float], ...] = ()
+
+    def as_seen(self) -> "Told":
+        return Told(self.text, self.seen_s)
 
     def delays_s(self, words: Sequence[Word]) -> Iterator[float]:
         """Yield the delay of each word that has a sound."""
@@ -92,7 +99,21 @@ def told_by(call: Call, pieces: Sequence[bytes]) -> Told:
         text += new
         times_s.append((len(text), time.monotonic() - began_at))
     speaking.join()
-    return Told(text, tuple(times_s))
+    return Told(text, tuple(times_s), tuple(_settled(text, call, began_at)))
+
+
+def n_alike(one: str, other: str) -> int:
+    """Return with how many characters both begin."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _settled(text: str, call: Call, began_at: float) -> Iterator[tuple[int, float]]:
+    """Yield how much of a text has stayed from which time on, of calls that tell what a reader sees."""
+    seen, n_settled, settled = getattr(call, "seen", []), len(text), list[tuple[int, float]]()
+    for at_s, state in reversed(seen):
+        n_settled = min(n_settled, n_alike(state, text))
+        settled.append((n_settled, at_s - began_at))
+    return reversed(settled)
 
 
 class Beside:
@@ -101,6 +122,10 @@ class Beside:
     def __init__(self) -> None:
         self.native_s, self.dialect_s = list[float](), list[float]()
         self.is_same, self.may_be_late = True, False
+
+    def add(self, native: Told, told: Told, words: Sequence[Word]) -> None:
+        self.native_s += native.delays_s(words)
+        self.dialect_s += told.delays_s(words)
 
     def row(self, name: str) -> str:
         cells = [f"{1000 * of(delays):.0f}" for delays in (self.native_s, self.dialect_s) for of in (median, p95)]
@@ -133,12 +158,14 @@ def compare(server: OwnServer, speakers: Sequence[Speaker], recording: Path, n_r
                 words = call.words
             with speaker.call(server_ports) as dialect_call:
                 told = told_by(dialect_call, pieces)
-            beside = found[type(speaker).__name__.removesuffix("Speaker")]
+            name = type(speaker).__name__.removesuffix("Speaker")
+            beside = found[name]
             beside.may_be_late = not speaker.tells_at_once
             beside.is_same &= told.text == native.text
             if told.text == native.text:
-                beside.native_s += native.delays_s(words)
-                beside.dialect_s += told.delays_s(words)
+                beside.add(native, told, words)
+            if not speaker.tells_at_once:
+                found[f"{name}, as seen"].add(native, told.as_seen(), words)
     return found
 
 

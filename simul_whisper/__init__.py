@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import simul_whisper.blas_threads  # noqa: F401  # isort: split
-from simul_whisper.audio import SAMPLE_RATE, as_samples
+from simul_whisper.audio import SAMPLE_RATE, as_s16, as_samples, from_s16
 from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, checked_targets, read_toml
 from simul_whisper.errors import (
     AudioFormatError,
@@ -166,6 +166,7 @@ __all__ = [
     "Voices",
     "WeightsError",
     "Word",
+    "as_s16",
     "as_samples",
     "check_options",
     "checked_targets",
@@ -174,6 +175,7 @@ __all__ = [
     "fetch_voice",
     "finished",
     "from_mapping",
+    "from_s16",
     "language_code",
     "language_names",
     "list_models",

@@ -16,6 +16,8 @@ MAX_WINDOW_SAMPLES = MAX_WINDOW_S * SAMPLE_RATE
 
 # Sums of mixed channels and lossy codecs overshoot full scale a little; raw integers do so by thousands.
 _MAX_AMPLITUDE = 16.0
+# Of 16-bit integers.
+_FULL_SCALE = np.float32(32_768)
 
 Samples = NDArray[np.float32]
 
@@ -56,3 +58,17 @@ def as_samples(audio: Any) -> Samples:
     if peak > _MAX_AMPLITUDE:
         raise AudioFormatError(f"got samples up to {peak:g}, expected [-1, 1]; divide 16-bit integers by 32768")
     return np.ascontiguousarray(array, np.float32)
+
+
+def as_s16(samples: Samples) -> NDArray[np.int16]:
+    """Return float32 (n,) in [-1, 1] as 16-bit integers; what lies beyond is clipped, and what is no number is silence.
+
+    `from_s16` of these bytes gives samples that differ by half a step at most.
+    """
+    scaled = np.round(np.nan_to_num(np.clip(samples, -1, 1)) * _FULL_SCALE)
+    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2")
+
+
+def from_s16(data: bytes | bytearray | memoryview) -> Samples:
+    """Return 16-bit integers in little endian as float32 (n,) in [-1, 1)."""
+    return np.frombuffer(data, "<i2").astype(np.float32) / _FULL_SCALE

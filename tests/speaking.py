@@ -1,4 +1,4 @@
-"""A voice of tones: the tone model hears again exactly what it says."""
+"""Voices of tones: the tone model hears again exactly what they say."""
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, BackendStatus, ConfigError, Voice
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Voice, Voices
+from streaming.audio.pcm import Resampler
 from streaming.events import Event, Spoken, Words
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
@@ -29,13 +30,25 @@ class ToneVoice:
     def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
         self.asked.append((text, language, speed))
         words = [WORDS.index(f" {each.strip('.?!')}") for each in text.split()]
-        gap_samples = round(_WORD_SAMPLES / speed) - TONE_SAMPLES
+        # A tone keeps its length, however fast it is asked for.
+        gap_samples = max(0, round(_WORD_SAMPLES / speed) - TONE_SAMPLES)
         for start in range(0, len(words), 2):
             yield speech_of(words[start : start + 2], (gap_samples,)).samples
 
     @property
     def said(self) -> str:
         return " ".join(text for text, _, _ in self.asked)
+
+
+@dataclass
+class LoudVoice(ToneVoice):
+    """Says also what is shouted, at a rate of no microphone or loudspeaker, so that everything is resampled."""
+
+    rate = 22_050
+
+    def speak(self, text: str, language: str, speed: float = 1.0) -> Iterator[NDArray[np.float32]]:
+        for sound in super().speak(text.lower(), language, speed):
+            yield Resampler(SAMPLE_RATE, self.rate).feed(sound, is_last=True)
 
 
 @dataclass
@@ -56,20 +69,12 @@ class HeldVoice(ToneVoice):
             yield sound
 
 
-class ToneVoices:
+class ToneVoices(Voices):
     """One voice for these languages."""
 
-    def __init__(self, voice: Voice | None = None, languages: Sequence[str] = ("en", "de", "fr")) -> None:
-        self.spoken = voice or ToneVoice()
-        self.languages = tuple(languages)
-
-    def voice(self, language: str) -> Voice:
-        if language not in self.languages:
-            raise ConfigError(f"no voice speaks {language or 'nothing'}")
-        return self.spoken
-
-    def status(self, language: str) -> BackendStatus | None:  # noqa: ARG002
-        return None
+    def __init__(self, voice: Voice | None = None, languages: Sequence[str] = ("en", "es", "de")) -> None:
+        spoken = voice or ToneVoice()
+        super().__init__({"tones": lambda: spoken}, dict.fromkeys(languages, "tones"))
 
 
 def sound_of(events: Iterable[Event], target: str = "") -> NDArray[np.float32]:

@@ -47,20 +47,8 @@ def verify_vocoder(
     """
     runtime = runtime or default_runtime() or REFERENCE
     found, number_type, units = describe(package), contents(package).number_type, config.coreml_compute_units
-    opened = list[_Recorder]()
-
-    def recorder(_: Path, parts: SplitVoice) -> AudioVocoder:
-        opened.append(_Recorder(parts))
-        return opened[0]
-
-    speaker = open_piper(voice, recorder, chance=0)
-    [recorded] = opened
-    _check_origin(found, recorded.vocoder, voice)
-    (language,) = speaker.languages
     progress(Progress(Stage.CHECKING, "the samples"))
-    if not list(speaker.speak(text, language)):
-        raise ConfigError("there is nothing to be spoken in the text; give --text with a sentence")
-
+    recorded, language = _recorded(voice, text, found)
     first, own = _compared(found, recorded, runtime, units, number_type)
     measured = [first]
     if number_type is NumberType.FLOAT16 and isinstance(runtime, ReferenceRuntime):
@@ -80,6 +68,23 @@ def verify_vocoder(
         text=texts[1],
         equal_words=equal_words(texts[1], texts[0]),
     )
+
+
+def _recorded(voice: Path, text: str, found: Description) -> "tuple[_Recorder, str]":
+    """Let a voice, which must be that of the package, say the text; return what it made, and its language."""
+    opened = list[_Recorder]()
+
+    def recorder(_: Path, parts: SplitVoice) -> AudioVocoder:
+        opened.append(_Recorder(parts))
+        return opened[0]
+
+    speaker = open_piper(voice, recorder, chance=0)
+    [recorded] = opened
+    _check_origin(found, recorded.vocoder, voice)
+    (language,) = speaker.languages
+    if not list(speaker.speak(text, language)):
+        raise ConfigError("there is nothing to be spoken in the text; give --text with a sentence")
+    return recorded, language
 
 
 class _Recorder:

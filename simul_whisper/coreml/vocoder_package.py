@@ -4,6 +4,7 @@ import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simul_whisper.coreml import writing
 from simul_whisper.coreml.conversion import Conversion
@@ -13,6 +14,9 @@ from simul_whisper.coreml.writing import Converted
 from simul_whisper.errors import BackendError, ConfigError, ModelNotFoundError
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.voices.catalog import list_voices
+
+if TYPE_CHECKING:
+    from simul_whisper.vocoders.hifigan import HifiGan
 
 _SUFFIX = ".onnx"
 _DESCRIPTION = "A voice's vocoder: frames of features in, samples out"
@@ -61,13 +65,6 @@ def convert_vocoder(
     start_s = time.perf_counter()
     vocoder = split_voice(voice).vocoder
     package = output_dir / package_name(voice.stem, "vocoder", name)
-    metadata = {
-        "part": "vocoder",
-        "vocoder_sha256": vocoder.digest(conversion.precision),
-        "sample_rate": str(vocoder.rate),
-        "precision": conversion.precision,
-        "target": conversion.target,
-    }
     # coremltools takes seconds to import, so only when it is going to be used.
     from simul_whisper.coreml import layers, vocoder_program
 
@@ -75,10 +72,20 @@ def convert_vocoder(
         model = vocoder_program.build(vocoder, conversion, progress)
         try:
             digest = hashlib.sha256(voice.read_bytes()).hexdigest()
-            writing.save(model, folder / package.name, _DESCRIPTION, metadata, voice.stem, digest)
+            writing.save(model, folder / package.name, _DESCRIPTION, _metadata(vocoder, conversion), voice.stem, digest)
         finally:
             layers.discard(model)
         writing.clear(package)
         (folder / package.name).rename(package)
         compiled = writing.compiled(package)
     return Converted(package, None, compiled, time.perf_counter() - start_s, describe(package).size_bytes)
+
+
+def _metadata(vocoder: "HifiGan", conversion: Conversion) -> dict[str, str]:
+    return {
+        "part": "vocoder",
+        "vocoder_sha256": vocoder.digest(conversion.precision),
+        "sample_rate": str(vocoder.rate),
+        "precision": conversion.precision,
+        "target": conversion.target,
+    }

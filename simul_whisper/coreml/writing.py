@@ -25,7 +25,7 @@ from simul_whisper.errors import BackendError, ConfigError
 from simul_whisper.foreign_files import one_line
 from simul_whisper.weights import Weights
 
-_LICENSE = "That of the weights it was made from; OpenAI's Whisper is MIT"
+_LICENSE = "That of the weights it was made from"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simul_whisper import as_s16
 from streaming.audio.pcm import Resampler
 from streaming.audio.wave_file import wave_header
 
@@ -42,7 +43,7 @@ class SoundEncoder:
         return rest + (self._encoder.end() if self._encoder else b"")
 
     def _written(self, samples: NDArray[np.float32]) -> bytes:
-        pcm = np.clip(np.round(samples * 32767), -32768, 32767).astype("<i2")
+        pcm = as_s16(samples)
         if self._encoder:
             return self._encoder.feed(pcm)
         head, self._head = self._head, b""

@@ -6,7 +6,7 @@ It knows bytes and nothing of where they come from; containers (webm, mp4, mp3 .
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, BackendError, as_samples
+from simul_whisper import SAMPLE_RATE, BackendError, as_s16, as_samples, from_s16
 from streaming.audio.mixing import Mixer, unnamed
 from streaming.settings import Encoding, PcmFormat
 
@@ -53,9 +53,7 @@ def resampled(pcm: bytes, rate: int, to_rate: int) -> bytes:
     """Return s16le mono of one rate at another one. It is the whole of a sound: nothing is held back."""
     if rate == to_rate:
         return pcm
-    samples = np.frombuffer(pcm, "<i2").astype(np.float32)
-    changed = Resampler(rate, to_rate).feed(samples, is_last=True)
-    return np.clip(np.round(changed), -32768, 32767).astype("<i2").tobytes()
+    return as_s16(Resampler(rate, to_rate).feed(from_s16(pcm), is_last=True)).tobytes()
 
 
 class PcmDecoder:
@@ -104,7 +102,7 @@ class PcmDecoder:
     def _channels(self, data: bytes) -> NDArray[np.float32]:
         """Return float32 (n_channels, n)."""
         if self._encoding is Encoding.S16LE:
-            flat = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+            flat = from_s16(data)
         elif self._encoding is Encoding.F32LE:
             flat = np.frombuffer(data, "<f4").astype(np.float32)
         else:

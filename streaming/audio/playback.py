@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import VoiceError
+from simul_whisper import VoiceError, as_s16, from_s16
 from streaming.audio.capture import FIRST_RETRY_S, LAST_RETRY_S, STALLED_S, DeviceBack, DeviceError, DeviceLost
 from streaming.audio.pcm import Resampler
 from streaming.audio.ring import RingBuffer
@@ -64,7 +64,7 @@ class Outbox:
             if n:
                 self._sounds_until_s = self._asked_at_s + delay_s + n / self.rate
         sound = np.zeros(n_samples, np.int16)
-        sound[:n] = np.rint(np.clip(heard, -1, 1) * 32767)
+        sound[:n] = as_s16(heard)
         return sound
 
     def cut(self, within_s: float = 0.0) -> None:
@@ -170,7 +170,7 @@ class Playback:
         outbox = self._device.outbox
         if self._resampler is None or (self._resampler.rate, self._resampler.to_rate) != (rate, outbox.rate):
             self._resampler = Resampler(rate, outbox.rate)
-        samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
+        samples = from_s16(pcm)
         n_left_out = outbox.put(self._resampler.feed(samples, is_last=is_last), is_last=is_last)
         if is_last:
             self._resampler = None

@@ -183,7 +183,7 @@ def _spoken(
     from streaming.evaluation.heard_again import HeardAgain, again_figures, hear_again
     from streaming.evaluation.speaking import speak, speech_figures
     from streaming.events import SpeechSkipped
-    from streaming.stages.metrics import speech_label
+    from streaming.stages.metrics import label_of
 
     skipped, again = list[SpeechSkipped](), dict[str, list[HeardAgain]]()
     for result in tqdm(results, desc="speech", leave=False):
@@ -198,7 +198,7 @@ def _spoken(
         _complain(f"{n} {'sentence was' if n == 1 else 'sentences were'} not spoken: {why}")
     figures = speech_figures(speaking.metrics)
     for target, heard in again.items():
-        figures.setdefault(speech_label(target), {}).update(again_figures(heard))
+        figures.setdefault(label_of(target), {}).update(again_figures(heard))
     return figures
 
 

@@ -11,6 +11,7 @@ from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.cli.live import (
     FAILED,
     INTERRUPTED,
+    add_caption_flags,
     captions_on,
     ctrl_c,
     is_ready,
@@ -22,7 +23,6 @@ from streaming.cli.live import (
 )
 from streaming.cli.options import Configs, add_settings, add_translation_settings, add_voice_settings, configs_from
 from streaming.cli.output_files import check_captions
-from streaming.cli.output_options import add_output_options
 from streaming.cli.recordings import SOURCES_HELP, add_audio_options, audio_from, opened_recording
 from streaming.cli.speech import (
     add_speech_settings,
@@ -69,9 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="without headphones: the microphone is not listened to while the voice sounds, and half a second after it",
     )
-    add_output_options(parser)
-    parser.add_argument("--output", metavar="FILE", help="also write the captions to FILE, after each passage")
-    parser.add_argument("--translate", action="store_true", help="translate into English; the same as --task translate")
+    add_caption_flags(parser)
     add_speech_settings(parser)
     add_audio_options(parser)
     add_voice_settings(parser)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from streaming.cli.live import (
     FAILED,
     INTERRUPTED,
+    add_caption_flags,
     captions_on,
     ctrl_c,
     is_ready,
@@ -18,16 +19,13 @@ from streaming.cli.live import (
 )
 from streaming.cli.options import add_settings, add_translation_settings, add_voice_settings, configs_from
 from streaming.cli.output_files import check_captions
-from streaming.cli.output_options import add_output_options
 from streaming.cli.translation import opened_translator, stages_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
     parser.add_argument("--list-devices", action="store_true", help="list the microphones, and exit")
-    add_output_options(parser)
-    parser.add_argument("--output", metavar="FILE", help="also write to FILE, safely on the disk after each passage")
-    parser.add_argument("--translate", action="store_true", help="translate into English; the same as --task translate")
+    add_caption_flags(parser)
     add_voice_settings(parser)
     add_translation_settings(parser)
     add_settings(parser)

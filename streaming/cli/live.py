@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from simul_whisper import AlignAttConfig, BackendError
 from streaming.cli.options import Configs, ProgressBar
 from streaming.cli.output_files import labelled_path
-from streaming.cli.output_options import format_from, texts_apart
+from streaming.cli.output_options import add_output_options, format_from, texts_apart
 from streaming.output.durable import DurableText
 from streaming.output.texts import TRANSCRIPT
 
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 FAILED = 2
 INTERRUPTED = 130
 _POLL_S = 0.2
+
+
+def add_caption_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of captions: how they are shown, where they are kept, and whether they are English."""
+    add_output_options(parser)
+    parser.add_argument(
+        "--output", metavar="FILE", help="also write the captions to FILE, safely on the disk after each passage"
+    )
+    parser.add_argument("--translate", action="store_true", help="translate into English; the same as --task translate")
 
 
 def show_devices(direction: "Direction") -> int:

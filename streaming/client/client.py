@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_samples
+from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_s16, as_samples
 from streaming.client.address import is_local, websocket_url
 from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
@@ -128,8 +128,7 @@ class Client:
         After the last event, audio is passed over.
         """
         assert not self._is_ended, "send after end"
-        whole = np.clip(np.round(as_samples(samples) * np.float32(32768)), -32768, 32767)
-        self._audio.write(whole.astype("<i2").tobytes())
+        self._audio.write(as_s16(as_samples(samples)).tobytes())
         if drop_oldest:
             self._shorten()
         self._changed.set()

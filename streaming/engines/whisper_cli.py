@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, BackendError
+from simul_whisper import SAMPLE_RATE, BackendError, as_s16
 from streaming.engines.whisper_json import read_transcription
 from streaming.events import Event, Language, Recognised, Words
 
@@ -51,7 +51,7 @@ def wav_file(path: Path) -> Iterator[Callable[[NDArray[np.float32]], None]]:
         n_samples += len(samples)
         if n_samples > _MOST_SAMPLES:
             raise BackendError(f"whisper.cpp takes at most {_MOST_SAMPLES // SAMPLE_RATE // 3600} hours of audio")
-        file.write(np.rint(samples * 32767).astype("<i2").tobytes())
+        file.write(as_s16(samples).tobytes())
 
     try:
         with path.open("wb") as file:

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, from_s16
 from streaming.audio.pcm import Resampler
 from streaming.evaluation.results import decoded_whole
 from streaming.evaluation.scoring import Edits, edits
 from streaming.events import Event, Spoken
 
-_FULL_SCALE = np.float32(32768)
 # A model that hears sound end in the middle of a breath invents what follows.
 _SILENCE = np.zeros(SAMPLE_RATE // 2, np.float32)
 
@@ -58,6 +57,6 @@ def _sound(spoken: Iterable[Spoken]) -> Iterator[NDArray[np.float32]]:
     for event in spoken:
         if resampler is None or resampler.rate != event.rate:
             resampler = Resampler(event.rate, SAMPLE_RATE)
-        yield resampler.feed(np.frombuffer(event.pcm, "<i2").astype(np.float32) / _FULL_SCALE, is_last=event.is_last)
+        yield resampler.feed(from_s16(event.pcm), is_last=event.is_last)
         if event.is_last:
             resampler = None

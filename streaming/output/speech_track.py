@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, ConfigError
+from simul_whisper import SAMPLE_RATE, ConfigError, as_s16, from_s16
 from streaming.audio.pcm import Resampler
 from streaming.audio.wave_file import WaveFile
 from streaming.events import Event, SpeechSkipped, Spoken
@@ -18,7 +18,6 @@ from streaming.output.durable import OutputError
 RATE = 24_000
 """Samples per second of the files: those of most voices."""
 
-_FULL_SCALE = 32767
 # The original underneath: 16 dB lower, so that both can be told apart.
 _UNDERNEATH = 10 ** (-16 / 20)
 
@@ -48,7 +47,7 @@ class SpeechTrack:
     def feed(self, event: Event, known_s: float) -> None:
         """Take an event that was known at this time of the recording; of this target's speech, its sound."""
         if isinstance(event, Spoken) and event.target == self.target:
-            sound = np.frombuffer(event.pcm, "<i2").astype(np.float32) / np.float32(_FULL_SCALE)
+            sound = from_s16(event.pcm)
             self._say(self._resampled(sound, event.rate, is_last=event.is_last), known_s)
         elif isinstance(event, SpeechSkipped) and event.target == self.target:
             self._end_sentence(known_s)
@@ -97,7 +96,7 @@ class SpeechTrack:
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         try:
-            self._file.write(np.rint(np.clip(samples, -1, 1) * _FULL_SCALE).astype("<i2").tobytes())
+            self._file.write(as_s16(samples).tobytes())
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
 

@@ -32,12 +32,15 @@ _USUAL = "en"
 
 @dataclass(frozen=True)
 class SpeechAsked:
-    """language: a code that has a voice. form: a key of CONTENT_TYPES. is_stream: told as events."""
+    """language: a code that has a voice. form: a key of CONTENT_TYPES. is_stream: told as events.
+
+    speed: None: as the server speaks.
+    """
 
     text: str
     language: str
     form: str = "mp3"
-    speed: float = 1.0
+    speed: float | None = None
     is_stream: bool = False
 
 
@@ -105,9 +108,9 @@ def _language(said: Mapping[str, Any], voices: Mapping[str, str]) -> str:
     return code
 
 
-def _speed(speed: Any) -> float:
+def _speed(speed: Any) -> float | None:
     if speed is None:
-        return 1.0
+        return None
     low, high = _SPEEDS
     if isinstance(speed, bool) or not isinstance(speed, int | float) or not low <= speed <= high:
         raise RequestError(f"got speed {shown(speed)}, expected {low:g} to {high:g}", "speed")

@@ -41,7 +41,7 @@ class _HungUp(Exception):  # noqa: N818
     """The dialect has closed the connection."""
 
 
-class _Spoken:
+class _Session:
     """A session of the connection, and how far it has been told."""
 
     def __init__(self, hosted: HostedSession, *, hears_speech: bool) -> None:
@@ -61,7 +61,7 @@ class Conversation:
     ) -> None:
         self._wire, self._dialect, self._registry, self._limits = wire, dialect, registry, registry.limits
         self._first_s, self._is_patient = first_s, is_patient
-        self._spoken: _Spoken | None = None
+        self._session: _Session | None = None
         self._opened = asyncio.Event()
         # Answers and events do not interrupt each other.
         self._turn = asyncio.Lock()
@@ -82,8 +82,8 @@ class Conversation:
             logger.exception("a connection has failed")
             await self.refuse(Refusal(Reason.INTERNAL, "the server has a bug; its log says more"))
         finally:
-            if self._spoken:
-                self._close(self._spoken)
+            if self._session:
+                self._close(self._session)
 
     async def refuse(self, error: Refusal) -> None:
         """Say why, and close."""
@@ -116,7 +116,7 @@ class Conversation:
                 message = await self._receive(timeout_s)
                 if message is None:
                     self._end_silence(timeout_s)
-                elif not (self._spoken and self._spoken.hosted.is_stopped):
+                elif not (self._session and self._session.hosted.is_stopped):
                     await self._hear(message)
                     # Whoever says much at once, and reads all answers, would leave others no turn.
                     await asyncio.sleep(0)
@@ -125,8 +125,8 @@ class Conversation:
             if not gone.still_reads:
                 raise
         await self._obey(self._dialect.hear_end())
-        if self._spoken:
-            await self._spoken.is_told.wait()
+        if self._session:
+            await self._session.is_told.wait()
         await self._wire.close(CLOSE_NORMAL, "")
 
     async def _receive(self, timeout_s: float | None) -> str | bytes | None:
@@ -137,17 +137,17 @@ class Conversation:
         message = await self._wire.receive(quiet_s)
         if message is not None:
             return message
-        if not (self._spoken and self._spoken.hosted.is_stopped):
+        if not (self._session and self._session.hosted.is_stopped):
             await self._obey(self._dialect.hear_quiet())
         return await self._wire.receive(None if timeout_s is None else timeout_s - quiet_s)
 
     def _end_silence(self, timeout_s: float) -> None:
         message = f"nothing came for {timeout_s:g} s, neither audio nor a message"
-        if self._spoken is None or self._spoken.hosted.log.is_over:
+        if self._session is None or self._session.hosted.log.is_over:
             if not self._is_patient:
                 raise Refusal(Reason.IDLE, message)
-        elif not self._spoken.hosted.has_end:
-            self._spoken.hosted.stop(Reason.IDLE, message)
+        elif not self._session.hosted.has_end:
+            self._session.hosted.stop(Reason.IDLE, message)
 
     async def _hear(self, message: str | bytes) -> None:
         if len(message) > self._dialect.served.most_message_bytes:
@@ -168,20 +168,20 @@ class Conversation:
                 await self._say(command.replies)
             elif isinstance(command, Open):
                 await self._open(command)
-            elif self._spoken:
-                await self._pass_on(command, self._spoken.hosted)
+            elif self._session:
+                await self._pass_on(command, self._session.hosted)
             else:
                 assert isinstance(command, End), "the dialect has opened no session"
 
     async def _open(self, command: Open) -> None:
-        if self._spoken:
-            await self._spoken.is_told.wait()
+        if self._session:
+            await self._session.is_told.wait()
         if not self._wire.caller.take_place():
             if self._wire.caller.is_gone:
                 raise Gone(is_for_good=False)
             raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
         hosted = self._registry.open(command.request, self._wire.caller.network)
-        self._spoken = _Spoken(hosted, hears_speech=self._dialect.speech_rate is not None)
+        self._session = _Session(hosted, hears_speech=self._dialect.speech_rate is not None)
         self._opened.set()
 
     async def _pass_on(self, command: Command, hosted: HostedSession) -> None:
@@ -209,14 +209,14 @@ class Conversation:
         while True:
             await self._opened.wait()
             self._opened.clear()
-            assert self._spoken
-            await self._tell_all(self._spoken)
+            assert self._session
+            await self._tell_all(self._session)
 
-    async def _tell_all(self, spoken: _Spoken) -> None:
+    async def _tell_all(self, session: _Session) -> None:
         """Tell all events of a session; return after the last."""
-        cursor = spoken.reader.cursor
+        cursor = session.reader.cursor
         while not cursor.is_done:
-            spoken.reader.news.clear()
+            session.reader.news.clear()
             try:
                 events = [self._at_its_rate(event) for event in cursor.read()]
             except LogGapError as error:
@@ -224,12 +224,12 @@ class Conversation:
             self._registry.errors.update(event.reason.value for event in events if isinstance(event, Failed))
             await self._say(self._dialect.tell_all(events, self._at_s))
             if not cursor.is_done:
-                await spoken.reader.news.wait()
-        last = spoken.hosted.log.last
-        self._close(spoken)
+                await session.reader.news.wait()
+        last = session.hosted.log.last
+        self._close(session)
         if isinstance(last, Failed):
             await self._say([Hangup(close_code(last.reason), last.reason.value)])
-        spoken.is_told.set()
+        session.is_told.set()
 
     def _at_its_rate(self, event: Event) -> Event:
         rate = self._dialect.speech_rate
@@ -252,7 +252,7 @@ class Conversation:
     def _at_s(self) -> float:
         return asyncio.get_running_loop().time() - self._began_at
 
-    def _close(self, spoken: _Spoken) -> None:
-        spoken.reader.close()
-        spoken.hosted.has_reader = False
-        self._registry.close(spoken.hosted)
+    def _close(self, session: _Session) -> None:
+        session.reader.close()
+        session.hosted.has_reader = False
+        self._registry.close(session.hosted)

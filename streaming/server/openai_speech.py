@@ -104,7 +104,8 @@ class SpeechMaker:
         try:
             voice, has_sound = self._speech.voices.voice(asked.language), False
             encoder = SoundEncoder(asked.form, voice.rate)
-            for sound in voice.speak(asked.text, asked.language, asked.speed * self._speech.config.speed):
+            speed = self._speech.config.speed if asked.speed is None else asked.speed
+            for sound in voice.speak(asked.text, asked.language, speed):
                 has_sound = True
                 if data := encoder.feed(sound):
                     yield data

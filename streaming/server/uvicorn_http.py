@@ -289,8 +289,8 @@ def _refusal(status: HTTPStatus, uploads: frozenset[bytes]) -> bytes:
 
 def _no_body_here(uploads: frozenset[bytes]) -> bytes:
     """Tell clients of services, which show this form of an error, what they may have meant."""
-    taken = " or ".join(path.decode() for path in sorted(uploads) if not path.endswith(b"/speech"))
-    where = f"; recordings go to {taken}" if uploads else ""
+    taken = ", ".join(path.decode() for path in sorted(uploads))
+    where = f"; it can be to {taken}" if uploads else ""
     error = {
         "message": f"nothing can be posted to this address{where}",
         "type": "invalid_request_error",

@@ -14,6 +14,8 @@ except ImportError as error:
 
 from streaming.sessions.metrics import DELAY_BOUNDS_S, NAMESPACE, families_of
 
+_LABELS = ["target"]
+
 
 class Waiting(Protocol):
     """What has sentences that wait."""
@@ -23,33 +25,16 @@ class Waiting(Protocol):
         ...
 
 
-class TranslationMetrics:
-    """Sums since it was made, in a registry of its own; shared by the sessions of a server. Any thread may use it."""
+class _StageMetrics:
+    """Sums since it was made, in a registry of its own; shared by the sessions of a server. Any thread may use it.
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+    what: all names begin with it. waiting: which sentences wait.
+    """
+
+    def __init__(self, what: str, waiting: str) -> None:
+        self._what, self._registry = what, CollectorRegistry()
         self._watched: weakref.WeakSet[Waiting] = weakref.WeakSet()
-        self._waiting = Gauge(
-            "translation_sentences_waiting",
-            "whole sentences that wait to be translated",
-            ["target"],
-            namespace=NAMESPACE,
-            registry=self._registry,
-        )
-        self.words = self._counter("words", "words of translations told")
-        self.tokens = self._counter("tokens", "tokens that translators returned, drafts included")
-        self.calls = self._counter("calls", "calls of translators, drafts included")
-        self.seconds = self._counter("seconds", "time that translators took")
-        self.failures = self._counter("failures", "calls that raised, or were not answered in time")
-        self.skipped = self._counter("skipped_sentences", "sentences that were not translated, or not to their end")
-        self.delay_s = Histogram(
-            "translation_delay_seconds",
-            "from the event with a word to its translation",
-            ["target"],
-            namespace=NAMESPACE,
-            registry=self._registry,
-            buckets=DELAY_BOUNDS_S,
-        )
+        self._waiting = Gauge(f"{what}_sentences_waiting", waiting, _LABELS, NAMESPACE, registry=self._registry)
 
     def watch(self, stage: Waiting) -> None:
         """Count the sentences that wait in this stage for as long as it lives."""
@@ -60,26 +45,36 @@ class TranslationMetrics:
         self._waiting.clear()
         for stage in list(self._watched):
             for target, n_waiting in stage.n_waiting().items():
-                self._waiting.labels(target).inc(n_waiting)
+                self._waiting.labels(label_of(target)).inc(n_waiting)
         return families_of(self._registry)
 
     def _counter(self, name: str, about: str) -> Counter:
-        return Counter(f"translation_{name}", about, ["target"], namespace=NAMESPACE, registry=self._registry)
+        return Counter(f"{self._what}_{name}", about, _LABELS, NAMESPACE, registry=self._registry)
+
+    def _histogram(self, name: str, about: str) -> Histogram:
+        name = f"{self._what}_{name}"
+        return Histogram(name, about, _LABELS, NAMESPACE, registry=self._registry, buckets=DELAY_BOUNDS_S)
 
 
-class SpeechMetrics:
-    """As `TranslationMetrics`, of what is spoken; the text that is no translation has the target `transcript`."""
+class TranslationMetrics(_StageMetrics):
+    """What is translated."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._watched: weakref.WeakSet[Waiting] = weakref.WeakSet()
-        self._waiting = Gauge(
-            "speech_sentences_waiting",
-            "sentences that wait to be spoken",
-            ["target"],
-            namespace=NAMESPACE,
-            registry=self._registry,
-        )
+        super().__init__("translation", "whole sentences that wait to be translated")
+        self.words = self._counter("words", "words of translations told")
+        self.tokens = self._counter("tokens", "tokens that translators returned, drafts included")
+        self.calls = self._counter("calls", "calls of translators, drafts included")
+        self.seconds = self._counter("seconds", "time that translators took")
+        self.failures = self._counter("failures", "calls that raised, or were not answered in time")
+        self.skipped = self._counter("skipped_sentences", "sentences that were not translated, or not to their end")
+        self.delay_s = self._histogram("delay_seconds", "from the event with a word to its translation")
+
+
+class SpeechMetrics(_StageMetrics):
+    """What is spoken."""
+
+    def __init__(self) -> None:
+        super().__init__("speech", "sentences that wait to be spoken")
         self.sentences = self._counter("sentences", "sentences that were spoken to their end")
         self.sound_s = self._counter("sound_seconds", "speech told, the silence between sentences included")
         self.seconds = self._counter("seconds", "time that voices took")
@@ -90,32 +85,7 @@ class SpeechMetrics:
         )
         self.delay_s = self._histogram("delay_seconds", "from a text to its sound, for who plays all as it comes")
 
-    def watch(self, stage: Waiting) -> None:
-        """Count the sentences that wait in this stage for as long as it lives."""
-        self._watched.add(stage)
 
-    def read(self) -> tuple[Metric, ...]:
-        """Return all families, without the times at which they were created."""
-        self._waiting.clear()
-        for stage in list(self._watched):
-            for target, n_waiting in stage.n_waiting().items():
-                self._waiting.labels(speech_label(target)).inc(n_waiting)
-        return families_of(self._registry)
-
-    def _counter(self, name: str, about: str) -> Counter:
-        return Counter(f"speech_{name}", about, ["target"], namespace=NAMESPACE, registry=self._registry)
-
-    def _histogram(self, name: str, about: str) -> Histogram:
-        return Histogram(
-            f"speech_{name}",
-            about,
-            ["target"],
-            namespace=NAMESPACE,
-            registry=self._registry,
-            buckets=DELAY_BOUNDS_S,
-        )
-
-
-def speech_label(target: str) -> str:
+def label_of(target: str) -> str:
     """Return what a target is called where text must not be empty."""
     return target or "transcript"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from simul_whisper import BackendStatus, SimulWhisperError, SpeechConfig
 from streaming.events import BackendChanged, Cleared, Event, Failed, Language
-from streaming.stages.metrics import SpeechMetrics, speech_label
+from streaming.stages.metrics import SpeechMetrics, label_of
 from streaming.stages.spoken_target import SpokenTarget, Waiting
 from streaming.stages.voice_calls import BYTES_PER_SAMPLE, VoiceCall, Voices, too_many_unanswered
 
@@ -203,13 +203,13 @@ class SpeechStage:
         return [target.spoken(phrase, text, silence + sound, rate, now_s)]
 
     def _count_first(self, asked: _Asked, heard_s: float) -> None:
-        label = speech_label(asked.target.target)
+        label = label_of(asked.target.target)
         self._metrics.delay_s.labels(label).observe(heard_s - asked.waiting.known_s)
         self._metrics.first_sound_s.labels(label).observe(asked.call.first_s or 0.0)
 
     def _taken(self, asked: _Asked) -> list[Event]:
         target, phrase, call = asked.target, asked.waiting.phrase, asked.call
-        self._metrics.seconds.labels(speech_label(target.target)).inc(call.took_s)
+        self._metrics.seconds.labels(label_of(target.target)).inc(call.took_s)
         if call.error and call.has_no_voice:
             language = phrase.language or "a language that is not known"
             why = f"{_reason(call.error)}; nothing in {language} after it is spoken either"
@@ -223,7 +223,7 @@ class SpeechStage:
         return target.ended(phrase)
 
     def _failed(self, asked: _Asked, why: str) -> list[Event]:
-        self._metrics.failures.labels(speech_label(asked.target.target)).inc()
+        self._metrics.failures.labels(label_of(asked.target.target)).inc()
         return asked.target.skipped([asked.waiting.phrase], why)
 
     # What is asked

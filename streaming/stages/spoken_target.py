@@ -15,7 +15,7 @@ from streaming.events import (
     Translation,
     Words,
 )
-from streaming.stages.metrics import SpeechMetrics, speech_label
+from streaming.stages.metrics import SpeechMetrics, label_of
 from streaming.stages.pace import Pace
 from streaming.stages.phrases import Phrase, PhraseCutter
 
@@ -41,7 +41,7 @@ class SpokenTarget:
     def __init__(self, target: str, config: SpeechConfig, metrics: SpeechMetrics) -> None:
         self.target, self.pace, self.waiting = target, Pace(config), deque[Waiting]()
         self._config, self._metrics, self._cutter = config, metrics, PhraseCutter()
-        self._label = speech_label(target)
+        self._label = label_of(target)
         # Languages without a voice, which was told.
         self._impossible = set[str]()
         # The sentence that was asked for last.

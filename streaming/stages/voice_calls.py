@@ -5,10 +5,7 @@ import time
 from collections import deque
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from simul_whisper import BackendStatus, Voice, VoiceError
+from simul_whisper import BackendStatus, Voice, VoiceError, as_s16
 
 BYTES_PER_SAMPLE = 2
 """Of s16le, mono."""
@@ -16,7 +13,6 @@ BYTES_PER_SAMPLE = 2
 _MOST_UNANSWERED = 16
 # No phrase is that long: the voice has gone wrong.
 _LONGEST_S = 120.0
-_FULL_SCALE = 32767
 # All calls of this process that run.
 _running = set["VoiceCall"]()
 
@@ -106,7 +102,7 @@ class VoiceCall:
                 raise VoiceError(f"the voice does not come to an end: it has spoken for {_LONGEST_S:g} s")
             self._alive_s = time.monotonic()
             self.first_s = self._alive_s - self._started_s if self.first_s is None else self.first_s
-            self._sounds.append(s16le(sound))
+            self._sounds.append(as_s16(sound).tobytes())
             self._woken.set()
 
     def _end(self, error: Exception | None = None) -> None:
@@ -121,9 +117,3 @@ class VoiceCall:
 def too_many_unanswered() -> bool:
     """Whether so many calls of this process are late, each with its thread, that no more should be made."""
     return sum(call.is_late for call in list(_running)) >= _MOST_UNANSWERED
-
-
-def s16le(sound: NDArray[np.float32]) -> bytes:
-    """Return float32 (n,) in [-1, 1] as bytes; what lies beyond is clipped, and what is no number is silence."""
-    loud = np.nan_to_num(np.clip(sound, -1, 1)) * _FULL_SCALE
-    return np.rint(loud).astype("<i2").tobytes()

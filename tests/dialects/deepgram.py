@@ -1,14 +1,25 @@
-"""Deepgram's live transcription, in a few lines of websockets."""
+"""Deepgram's live transcription, in a few lines of websockets; and its dialect without any."""
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from streaming.protocols.deepgram import PATH, Deepgram
-from streaming.protocols.dialect import Handshake, Message
+from streaming.protocols.dialect import Handshake, Message, Served
 from tests.dialects import Port, Speaker, ToldError, WebSocketCall
 
-QUERY = "model=nova-3&encoding=linear16&sample_rate=16000"
+LINEAR16 = "encoding=linear16&sample_rate=16000"
+QUERY = f"model=nova-3&{LINEAR16}"
+SERVED = Served("base", (), ("en", "de", "zh", "jw"), ("transcribe",), (), "1.0")
 _FOLLOWS_AT_ONCE = (",", ".", "!", "?", ":", ";", "'")
+
+
+def spoken(query: str = LINEAR16, **options: Any) -> Deepgram:
+    """A connection with a query, not yet begun."""
+    values: dict[str, list[str]] = {}
+    for name, _, value in (part.partition("=") for part in query.split("&") if part):
+        values.setdefault(name, []).append(value)
+    return Deepgram(Handshake("somebody", 1_700_000_000.0, PATH, values, **options), SERVED)
 
 
 class DeepgramCall(WebSocketCall):

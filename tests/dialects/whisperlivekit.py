@@ -1,6 +1,7 @@
 """WhisperLiveKit's protocol: raw audio in, and the state of the transcript out, whole or in differences."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,9 +16,12 @@ def joined(lines: Sequence[dict[str, Any]]) -> str:
 
 
 class WhisperLiveKitCall(WebSocketCall):
+    """seen: what a reader saw, lines and buffer, and when by the monotonic clock."""
+
     def __init__(self, port: int, path: str) -> None:
         super().__init__(port, path)
         self._lines = list[dict[str, Any]]()
+        self.seen = list[tuple[float, str]]()
 
     def send(self, data: bytes) -> None:
         # An empty message is the end.
@@ -38,6 +42,7 @@ class WhisperLiveKitCall(WebSocketCall):
                 is_over = True
             elif said.get("type") != "config":
                 text = joined(self._state(said))
+                self.seen.append((time.monotonic(), text + said["buffer_transcription"]))
                 assert text.startswith(told), "what was told has changed"
                 yield text[len(told) :]
                 told = text

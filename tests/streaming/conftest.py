@@ -6,8 +6,10 @@ import pytest
 
 from tests.streaming.serving import Served, serving
 
-# What it asserts is explained as in a test.
-pytest.register_assert_rewrite("tests.streaming.working")
+# What they assert is explained as in a test.
+pytest.register_assert_rewrite(
+    "tests.streaming.output.written", "tests.streaming.stages.translation_stage", "tests.streaming.working"
+)
 
 
 @pytest.fixture(scope="module")

@@ -100,9 +100,7 @@ def serving(
     registry = SessionRegistry(worker, config, voice, limits, translations=translations, speech=speech)
     listening = listening or bound_socket("127.0.0.1", 0)
     spoken = dialects or Dialects(NAMES)
-    has_port = {entry.name for entry in ENTRIES if entry.port}
-    given = dialect_ports or {}
-    ports = {name: given.get(name) or bound_socket("127.0.0.1", 0) for name in spoken.names if name in has_port}
+    ports = _ports_of_their_own(spoken, dialect_ports or {})
     server = Server(registry, access, tls, admin, dialects=spoken, dialect_ports=ports)
     served = Served(registry, server, listening, ports)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")
@@ -116,6 +114,12 @@ def serving(
         thread.join(PATIENCE_S)
         worker.stop()
         assert not thread.is_alive()
+
+
+def _ports_of_their_own(dialects: Dialects, given: Mapping[str, socket.socket]) -> dict[str, socket.socket]:
+    """Those that are given, and free ones where none is."""
+    has_port = {entry.name for entry in ENTRIES if entry.port}
+    return {name: given.get(name) or bound_socket("127.0.0.1", 0) for name in dialects.names if name in has_port}
 
 
 class Talker:

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 # Not what knows PortAudio, which would see the devices of the first process.
 _IMPORTED = (
-    "pytest tests.tone_voice streaming.cli.interpret streaming.output.aloud streaming.output.live_captions "
+    "pytest tests.speaking streaming.cli.interpret streaming.output.aloud streaming.output.live_captions "
     "streaming.stages.speech"
 ).split()
 
@@ -37,10 +37,11 @@ def _run_with(arguments: list[str], environment: dict[str, str], out: Path, err:
 def _main(arguments: list[str]) -> int:
     import simul_whisper
     from streaming.cli import main
-    from tests.tone_voice import ToneVoices
+    from tests.speaking import LoudVoice, ToneVoices
     from tests.tones import tone_model
 
-    vars(simul_whisper).update(load_model=lambda *_: tone_model(), open_voices=lambda *_: ToneVoices())
+    voices = ToneVoices(LoudVoice(), ("en", "es"))
+    vars(simul_whisper).update(load_model=lambda *_: tone_model(), open_voices=lambda *_: voices)
     return main(arguments)
 
 

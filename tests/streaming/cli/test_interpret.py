@@ -228,7 +228,8 @@ def test_without_a_voice_for_the_language_there_are_captions_and_one_line_says_w
     status, captions, said = ended([str(talk), "--language", "fr", "--speak", str(spoken)], os.environ, tmp_path)
     assert (status, captions) == (0, text_of(TWO))
     assert [line for line in said if "spoken" in line] == [
-        "simul-whisper: nothing is spoken: no voice speaks fr here; the captions go on"
+        "simul-whisper: nothing is spoken: no voice speaks French here, only English, Spanish; see `simul-whisper "
+        "voices`, or give the .onnx file of a voice; the captions go on"
     ]
     assert not spoken.exists()
 

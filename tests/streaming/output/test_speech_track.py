@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, ConfigError
+from simul_whisper import SAMPLE_RATE, ConfigError, as_s16
 from streaming.events import SpeechSkipped, Spoken
 from streaming.output.durable import OutputError
 from streaming.output.speech_track import RATE, SpeechTrack
-from streaming.stages.voice_calls import s16le
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def track(tmp_path: Path) -> Iterator[SpeechTrack]:
 
 
 def spoken(samples: NDArray[np.float32], rate: int = RATE, *, is_last: bool = True, target: str = "") -> Spoken:
-    return Spoken(target, "word", s16le(samples), rate, 0.0, 1.0, is_last)
+    return Spoken(target, "word", as_s16(samples).tobytes(), rate, 0.0, 1.0, is_last)
 
 
 def constant(duration_s: float, level: float = 0.5, rate: int = RATE) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,20 +11,10 @@ from streaming.events import Cleared, Ended, Event, Failed, Flushed, Reason, Spe
 from streaming.protocols.dialect import Audio, Clear, Command, End, Flush, Handshake, Open, Say, Served
 from streaming.protocols.openai_realtime import OpenAIRealtime
 from streaming.protocols.reading import ProtocolError
-from streaming.server.access import Access
-from streaming.server.tokens import Tokens
 from streaming.sessions.request import Refusal
 from streaming.settings import PcmFormat
-from tests.dialects import ToldError
-from tests.dialects import openai_realtime as driver
-from tests.dialects.openai_realtime import CLEAR, COMMIT, COMPLETED, DELTA, FAILED, MANUAL, PATH, append, update
-from tests.streaming.audio.test_pcm import encoded
-from tests.streaming.serving import Served as Running
-from tests.streaming.serving import s16, serving
-from tests.tones import random_words, speech_of
+from tests.dialects.openai_realtime import CLEAR, COMMIT, COMPLETED, DELTA, FAILED, MANUAL, append, update
 
-SPEAKER = driver.SPEAKER
-SPEECH = speech_of(random_words(8, 3))
 SECOND = append(bytes(48_000))
 
 
@@ -180,6 +169,15 @@ def test_what_cannot_be_obeyed_is_told_and_the_session_goes_on(message: str, par
     assert (error["type"], error["error"]["type"]) == ("error", "invalid_request_error")
     assert error["error"]["param"] == param
     assert "session.updated" in kinds(told(hear(spoken, MANUAL)))
+
+
+def test_base64_of_any_length_is_read_and_nothing_else() -> None:
+    for n in range(1, 9):
+        (_, audio) = hear(dialect(), append(bytes(range(n))))
+        assert audio == Audio(bytes(range(n)))
+    for bad in ("=", "A===", "AA=A", "AA\n==", "é", base64.b64encode(b"abc").decode() + "!"):
+        with pytest.raises(ProtocolError):
+            dialect().hear(json.dumps({"type": "input_audio_buffer.append", "audio": bad}), 0.0)
 
 
 def test_an_error_names_the_event_that_brought_it_and_no_other() -> None:
@@ -357,80 +355,3 @@ def test_what_was_begun_fails_with_the_session() -> None:
     events = tell(spoken, Failed(Reason.ENGINE, "broken"))
     assert [each["type"] for each in events] == [FAILED, "error"]
     assert events[0]["error"]["type"] == events[1]["error"]["type"] == "server_error"
-
-
-# Over a real connection
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Running]:
-    with serving() as running:
-        yield running
-
-
-def transcripts(events: list[dict[str, Any]]) -> list[str]:
-    return [each["transcript"] for each in events if each["type"] == COMPLETED]
-
-
-def test_item_after_item_has_its_words(served: Running) -> None:
-    data = SPEAKER.encoded(s16(SPEECH.samples))
-    with driver.RealtimeCall(served.port) as call:
-        for _ in range(3):
-            call.send(data)
-            call.end()
-        texts = [transcripts(call.until(COMPLETED)) for _ in range(3)]
-        call.send(data)
-        call.say(CLEAR)
-        call.until("input_audio_buffer.cleared")
-        call.send(data)
-        call.say(update(transcription={"language": "en", "prompt": "red"}))
-        call.send(data)
-        call.end()
-        texts.append(transcripts(call.until(COMPLETED)))
-    assert texts[:3] == [[SPEECH.text.strip()]] * 3
-    assert texts[3] == [(SPEECH.text * 2).strip()]
-
-
-def test_an_error_is_told_and_the_words_come_all_the_same(served: Running) -> None:
-    data = SPEAKER.encoded(s16(SPEECH.samples))
-    with driver.RealtimeCall(served.port) as call:
-        call.send(data[:10_001])
-        call.say("{}")
-        call.say(b"\0")
-        for _ in range(2):
-            with pytest.raises(ToldError):
-                call.until("error")
-        call.send(data[10_001:])
-        call.end()
-        assert transcripts(call.until(COMPLETED)) == [SPEECH.text.strip()]
-
-
-def test_a_wrong_key_is_refused_before_there_is_a_connection() -> None:
-    key = "k" * 16
-    with serving(access=Access(Tokens({"me": key}))) as running:
-        with pytest.raises(ToldError, match=r"401.*invalid_api_key"):
-            driver.RealtimeCall(running.port, "wrong")
-        with driver.RealtimeCall(running.port, key) as call:
-            call.until("session.updated")
-        offered: Any = ["realtime", f"openai-insecure-api-key.{key}"]
-        with driver.EventCall(running.port, PATH, subprotocols=offered) as call:
-            assert call.socket.subprotocol == "realtime"
-
-
-def test_base64_of_any_length_is_read_and_nothing_else() -> None:
-    for n in range(1, 9):
-        (_, audio) = hear(dialect(), append(bytes(range(n))))
-        assert audio == Audio(bytes(range(n)))
-    for bad in ("=", "A===", "AA=A", "AA\n==", "é", base64.b64encode(b"abc").decode() + "!"):
-        with pytest.raises(ProtocolError):
-            dialect().hear(json.dumps({"type": "input_audio_buffer.append", "audio": bad}), 0.0)
-
-
-@pytest.mark.parametrize(("kind", "law"), [("audio/pcmu", "mulaw"), ("audio/pcma", "alaw")])
-def test_telephones_are_heard(served: Running, kind: str, law: str) -> None:
-    speech = speech_of(range(5))
-    with driver.RealtimeCall(served.port) as call:
-        call.say(update(format={"type": kind}))
-        call.send(encoded([speech.samples[::2]], law))
-        call.end()
-        assert transcripts(call.until(COMPLETED)) == [speech.text.strip()]

@@ -22,11 +22,10 @@ from streaming.server.translations import Translations
 from tests.dialects import openai_translations as driver
 from tests.dialects.openai_realtime import append
 from tests.dialects.openai_translations import CLOSE, INPUT, OUTPUT, update
-from tests.speaking import heard_again
+from tests.speaking import LoudVoice, ToneVoices, heard_again
 from tests.streaming.serving import CONFIG, s16, serving
 from tests.streaming.serving import Served as Running
 from tests.streaming.shouting import Shouting
-from tests.streaming.tone_voice import LoudVoice, voices_of
 from tests.tones import english, random_words, speech_of, tone_model
 
 SECOND = append(bytes(48_000), "session.input_audio_buffer.append")
@@ -150,7 +149,7 @@ def test_a_translator_of_text_does_the_same() -> None:
 
 
 def test_what_is_translated_is_spoken_where_there_is_a_voice() -> None:
-    translations, voices = Translations(translator=Shouting()), voices_of(LoudVoice())
+    translations, voices = Translations(translator=Shouting()), ToneVoices(LoudVoice())
     with serving(translations=translations, speech=Speech(voices=voices)) as running:
         events = translated(running, "de")
     assert events[0]["session"]["output_modalities"] == ["text"]

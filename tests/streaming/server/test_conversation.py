@@ -118,9 +118,9 @@ def test_what_a_client_says_while_its_failed_session_is_closed_is_passed_over() 
         running = asyncio.create_task(conversation.run())
         for said in (update("en"), append(bytes(480), "session.input_audio_buffer.append")):
             wire.said.put_nowait(said)
-        while not conversation._spoken:
+        while not conversation._session:
             await asyncio.sleep(0)
-        conversation._spoken.hosted.log.append([Failed(Reason.ENGINE, "out of order")])
+        conversation._session.hosted.log.append([Failed(Reason.ENGINE, "out of order")])
         await wire.is_closing.wait()
         wire.said.put_nowait(update(None))
         # It is heard, and what comes of that is known.

@@ -9,20 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openai
 import pytest
 
-from simul_whisper import VoiceError
+from simul_whisper import SpeechConfig, VoiceError, from_s16
 from streaming.audio.files import read_audio
 from streaming.audio.pcm import resampled
 from streaming.protocols.openai_speech import CONTENT_TYPES, MOST_CHARS, VOICES
 from streaming.server.openai_speech import SpeechMaker
 from streaming.server.speech import Speech
-from tests.speaking import HeldVoice, heard_again
+from tests.speaking import HeldVoice, LoudVoice, ToneVoices, heard_again
 from tests.streaming.server.uploading import Uploader, head_of
 from tests.streaming.serving import PATIENCE_S, Served, serving, with_limits
-from tests.streaming.tone_voice import LoudVoice, voices_of
 from tests.tones import random_words, speech_of
 
 PATH = "/v1/audio/speech"
@@ -34,12 +32,11 @@ HANGING = """
 import http.client, json
 from streaming.server.openai_speech import SpeechMaker
 from streaming.server.speech import Speech
-from tests.speaking import HeldVoice
+from tests.speaking import HeldVoice, ToneVoices
 from tests.streaming.serving import serving
-from tests.streaming.tone_voice import voices_of
 
 voice = HeldVoice()
-with serving(speech=Speech(voices=voices_of(voice))) as served:
+with serving(speech=Speech(voices=ToneVoices(voice))) as served:
     client = http.client.HTTPConnection("127.0.0.1", served.port)
     client.request("POST", "/v1/audio/speech", json.dumps({"model": "tts-1", "voice": "alloy", "input": "one"}))
     assert voice.is_asked.wait(60)
@@ -58,7 +55,7 @@ def voice() -> LoudVoice:
 
 @pytest.fixture(scope="module")
 def served(voice: LoudVoice) -> Iterator[Served]:
-    with serving(speech=Speech(voices=voices_of(voice))) as served:
+    with serving(speech=Speech(voices=ToneVoices(voice))) as served:
         yield served
 
 
@@ -80,9 +77,17 @@ def test_what_is_said_is_heard_again(client: openai.OpenAI, tmp_path: Path, form
 
 def test_pcm_has_no_header_and_the_rate_of_the_service(client: openai.OpenAI, voice: LoudVoice) -> None:
     answer = client.audio.speech.create(model="tts-1-hd", voice="nova", input=TEXT, response_format="pcm", speed=1.25)
-    samples = np.frombuffer(resampled(answer.content, 24_000, 16_000), "<i2").astype(np.float32) / np.float32(32768)
+    samples = from_s16(resampled(answer.content, 24_000, 16_000))
     assert heard_again(samples) == TEXT.split()
     assert voice.asked[-1] == (TEXT.lower(), "en", 1.25)
+
+
+def test_a_speed_of_ones_own_takes_the_place_of_the_servers(voice: LoudVoice) -> None:
+    """The fastest of one times the fastest of the other would be faster than any voice speaks."""
+    with serving(speech=Speech(SpeechConfig(speed=2), ToneVoices(voice))) as served, asked(served) as client:
+        for speed, spoken in ((4.0, 4.0), (openai.omit, 2.0)):
+            client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT, response_format="pcm", speed=speed)
+            assert voice.asked[-1][2] == spoken
 
 
 def test_a_stream_of_events_holds_the_same_file(client: openai.OpenAI) -> None:
@@ -165,7 +170,7 @@ def test_it_is_told_while_it_is_made_and_breaks_off_with_the_voice() -> None:
     voice = HeldVoice(error=VoiceError("hoarse"), n_before_error=1)
     voice.may_speak.set()
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": TEXT, "response_format": "wav"}).encode()
-    with serving(speech=Speech(voices=voices_of(voice))) as served, Uploader(served.port) as uploader:
+    with serving(speech=Speech(voices=ToneVoices(voice))) as served, Uploader(served.port) as uploader:
         uploader.say(head_of(len(body), PATH), body)
         status, headers = uploader.head()
         assert (status, headers["content-type"]) == (200, "audio/wav")
@@ -177,7 +182,7 @@ def test_no_more_is_spoken_at_a_time_than_there_are_places() -> None:
     voice = HeldVoice()
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": TEXT}).encode()
     limits = with_limits(spoken_per_address=1)
-    with serving(limits, speech=Speech(voices=voices_of(voice))) as served, Uploader(served.port) as first:
+    with serving(limits, speech=Speech(voices=ToneVoices(voice))) as served, Uploader(served.port) as first:
         first.say(head_of(len(body), PATH), body)
         assert voice.is_asked.wait(60)
         with Uploader(served.port) as second:
@@ -191,7 +196,7 @@ def test_no_more_is_spoken_at_a_time_than_there_are_places() -> None:
 def test_a_voice_that_hangs_is_not_waited_for_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     voice = HeldVoice()
     monkeypatch.setattr(SpeechMaker.__init__, "__defaults__", (0.3,))
-    with serving(with_limits(max_spoken=1), speech=Speech(voices=voices_of(voice))) as served:
+    with serving(with_limits(max_spoken=1), speech=Speech(voices=ToneVoices(voice))) as served:
         for _ in range(2):
             with asked(served) as client, pytest.raises(openai.InternalServerError, match=r"said nothing for 0\.3 s"):
                 client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT)

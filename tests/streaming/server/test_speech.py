@@ -21,12 +21,11 @@ from streaming.protocols.native import Numbered, Refused, Resume, client_text
 from streaming.server.speech import Speech as ServerSpeech
 from streaming.server.translations import Translations
 from streaming.sessions.request import SessionRequest
-from tests.speaking import heard_again
+from tests.speaking import LoudVoice, ToneVoices, heard_again
 from tests.streaming.server.uploading import wav_of
 from tests.streaming.serving import Served, Talker, s16, serving
 from tests.streaming.shouting import Shouting
 from tests.streaming.talk import END, FLUSH, HELLO, get, told
-from tests.streaming.tone_voice import LoudVoice, voices_of
 from tests.tones import random_words, speech_of
 
 # Three seconds, which are spoken sooner than a listener hears them.
@@ -61,7 +60,7 @@ def voice() -> LoudVoice:
 @pytest.fixture
 def served(voice: LoudVoice) -> Iterator[Served]:
     translations = Translations(translator=Shouting(), first=["ar"])
-    with serving(translations=translations, speech=ServerSpeech(voices=voices_of(voice))) as served:
+    with serving(translations=translations, speech=ServerSpeech(voices=ToneVoices(voice))) as served:
         yield served
 
 

@@ -1,4 +1,4 @@
-"""How tests upload a recording, byte by byte, and what is answered."""
+"""How tests upload a recording, byte by byte, what is answered, and the recordings that they upload."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.streaming.serving import PATIENCE_S, Served, s16
-from tests.tones import Speech
+from tests.tones import Speech, random_words, speech_of
 
 PATH = "/v1/audio/transcriptions"
 BOUNDARY = "of-the-form"
@@ -140,3 +140,15 @@ def deltas_of(body: str) -> tuple[str, list[dict[str, Any]]]:
     assert lines.pop() == "[DONE]"
     events = [json.loads(line) for line in lines]
     return "".join(each.get("delta", "") for each in events), events
+
+
+def is_free(served: Served) -> bool:
+    """Whether nothing is left of any upload."""
+    return not served.count("sessions_open") and served.registry.n_connections == 0
+
+
+SPEECH = speech_of(random_words(20, 1))
+TEXT = SPEECH.text.strip()
+WAV = wav_of(SPEECH)
+LONG_SPEECH = speech_of(random_words(100, 2))
+LONG = wav_of(LONG_SPEECH)

@@ -12,9 +12,9 @@ from streaming.events import Spoken
 from streaming.protocols.sound import sound_bytes
 from streaming.server.speech import Speech
 from streaming.server.translations import Translations
+from tests.speaking import LoudVoice, ToneVoices
 from tests.streaming.serving import Served, serving
 from tests.streaming.shouting import Shouting
-from tests.streaming.tone_voice import LoudVoice, voices_of
 from tests.streaming.web.browser import browser
 from tests.streaming.web.test_page_translating import OUTSIDE
 from tests.tones import random_words, speech_of
@@ -41,7 +41,7 @@ UNTIL_PLAYING = """async () => {
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    speech = Speech(voices=voices_of(LoudVoice(), ("en", "es")))
+    speech = Speech(voices=ToneVoices(LoudVoice(), ("en", "es")))
     translations = Translations(translator=Shouting(), first=["es"])
     config = AlignAttConfig(language="en", padding_len=1.0)
     with serving(config=config, translations=translations, speech=speech) as served:
