@@ -95,8 +95,6 @@ class SpeechStage:
         self._follow_choice()
         for event in events:
             self._hear(event)
-        for target in self._targets:
-            target.settle(self._clock())
         return list(self._settled(math.inf) if self._waits else self._advance())
 
     def flush(self) -> Iterable[Event]:

@@ -11,6 +11,7 @@ from streaming.events import (
     Recognised,
     SpeechEnded,
     SpeechSkipped,
+    SpeechStarted,
     Spoken,
     Translation,
     Words,
@@ -23,8 +24,6 @@ TRANSCRIPT = ""
 """The name of the text that is no translation."""
 
 _MOST_WAITING = 1_000
-# A translation that has told nothing for so long after its utterance is not expected to finish its sentence.
-_SETTLED_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,30 +48,26 @@ class SpokenTarget:
         # The sentence of which sound was told whose end was not, and at which rate.
         self._sounding: int | None = None
         self._rate = 0
-        # Since when an utterance is over whose translation may be.
-        self._settling_s: float | None = None
+        # The newest utterance, and the newest of those that are over: what comes of it later is all that comes.
+        self._utterance = self._over = 0
 
     # What is heard
 
     def hear(self, event: Event, language: str | None, now_s: float) -> None:
         """Take an event. language: that of words that do not tell theirs."""
+        if isinstance(event, Words | Translation | SpeechStarted):
+            self._utterance = max(self._utterance, event.utterance)
         if isinstance(event, Words) and self.target == TRANSCRIPT and event.words:
             for word in event.words:
                 self._add(self._cutter.hear([word], language or "", event.utterance, word.start_s, word.end_s), now_s)
         elif isinstance(event, Translation) and event.target == self.target and event.words:
-            self._settling_s = now_s if self._settling_s is not None else None
             start_s, end_s = event.source_start_s, event.source_end_s
             self._add(self._cutter.hear(event.words, self.target, event.utterance, start_s, end_s), now_s)
-        elif isinstance(event, SpeechEnded | Flushed | Recognised):
-            if self.target == TRANSCRIPT:
+            # A translator tells the rest of a sentence at once.
+            if event.utterance <= self._over:
                 self.end(now_s)
-            else:
-                self._settling_s = now_s
-
-    def settle(self, now_s: float) -> None:
-        """End the sentence of an utterance that is over, once nothing more is expected."""
-        if self._settling_s is not None and now_s - self._settling_s >= _SETTLED_S:
-            self._settling_s = None
+        elif isinstance(event, SpeechEnded | Flushed | Recognised):
+            self._over = self._utterance
             self.end(now_s)
 
     def end(self, now_s: float) -> None:
@@ -91,7 +86,7 @@ class SpokenTarget:
         self._cutter.end()
         self.waiting.clear()
         self.pace.stop()
-        self._begun = self._sounding = self._settling_s = None
+        self._begun = self._sounding = None
 
     def _add(self, phrases: Iterable[Phrase], now_s: float) -> None:
         for phrase in phrases:

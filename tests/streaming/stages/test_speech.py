@@ -11,7 +11,6 @@ from simul_whisper import SpeechConfig, Word
 from streaming.events import Event, Flushed, Language, SpeechEnded, Spoken, Words
 from tests.speaking import ToneVoice, ToneVoices, heard_again, sound_of
 from tests.streaming.stages.speech_stage import SPOKEN_WORDS, run, said, skips, staged, text_of, translated
-from tests.streaming.working import HandClock
 from tests.tones import WORDS, random_words
 
 LONG_WAIT = SpeechConfig(most_behind=1e9)
@@ -133,11 +132,13 @@ def test_targets_are_chosen_while_the_session_goes_on() -> None:
     assert [text_of(told, target) for target in ("", "de", "fr")] == ["red.", "four five?", "green."]
 
 
-def test_a_translation_whose_sentence_does_not_end_is_spoken_once_nothing_more_comes() -> None:
-    clock = HandClock()
-    stage = staged(ToneVoices(), targets=("de",), clock=clock)
-    told = stage.feed([translated("one four"), SpeechEnded(1.0)])
-    clock.now_s = 0.9
-    assert (told, stage.feed([])) == ([], [])
-    clock.now_s = 1.1
-    assert text_of(stage.feed([]), "de") == "one four"
+def test_a_translation_whose_sentence_does_not_end_is_spoken_at_once_when_the_utterance_is_over() -> None:
+    stage = staged(ToneVoices(), targets=("de",))
+    assert stage.feed([translated("one four")]) == []
+    assert text_of(stage.feed([SpeechEnded(1.0)]), "de") == "one four"
+
+
+def test_what_a_translator_finishes_after_the_utterance_waits_for_nothing_either() -> None:
+    stage = staged(ToneVoices(), targets=("de",))
+    assert stage.feed([said("one four"), SpeechEnded(1.0)]) == []
+    assert text_of(stage.feed([translated("four five")]), "de") == "four five"
