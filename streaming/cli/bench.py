@@ -79,6 +79,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", metavar="DIR_OR_MANIFEST", help="manifest.jsonl, or the folder that holds it")
     parser.add_argument("--only-lang", metavar="CODES", help="clips of these languages only, such as en,de")
     parser.add_argument("--only-kind", metavar="KINDS", help="clips of these kinds only, such as short,long")
+    parser.add_argument(
+        "--part",
+        choices=("all", "tune", "kept"),
+        default="all",
+        help="tune: the two thirds to try settings on; kept: the third to look at once, at the end; the names of clips "
+        "decide (default: all)",
+    )
     parser.add_argument("--skip", metavar="IDS", default="", help="leave these clips out")
 
 
@@ -217,9 +224,11 @@ def selected_clips(options: argparse.Namespace) -> list[Clip]:
     languages = options.only_lang.split(",") if options.only_lang else {clip.lang for clip in clips}
     kinds = options.only_kind.split(",") if options.only_kind else {clip.kind for clip in clips}
     skipped = options.skip.split(",")
+    if options.part != "all":
+        clips = [clip for clip in clips if clip.is_kept == (options.part == "kept")]
     chosen = [clip for clip in clips if clip.lang in languages and clip.kind in kinds and clip.id not in skipped]
     if not chosen:
-        raise ConfigError(f"{options.manifest}: no clip has the languages and kinds that you asked for")
+        raise ConfigError(f"{options.manifest}: no clip is of the languages, kinds and part that you asked for")
     return chosen
 
 

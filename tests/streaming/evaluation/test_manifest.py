@@ -121,3 +121,11 @@ def test_the_shared_recordings_are_a_set() -> None:
     assert len(clips) > 100
     assert all(clip.path.is_file() for clip in clips)
     assert {clip.kind for clip in clips} == {"short", "long", "hard"}
+
+
+def test_a_third_is_kept_by_name_and_pieces_of_a_chapter_stay_together(tmp_path: Path) -> None:
+    names = [f"en_{speaker}-7-{piece:04}" for speaker in range(300) for piece in range(2)]
+    clips = load_manifest(write(tmp_path, *(json.dumps(ROW | {"id": name}) for name in names)))
+    assert [clip.is_kept for clip in clips[::2]] == [clip.is_kept for clip in clips[1::2]]
+    assert 80 < sum(clip.is_kept for clip in clips[::2]) < 120
+    assert [i // 2 for i, clip in enumerate(clips[:40]) if clip.is_kept] == [6, 6, 15, 15, 18, 18]
