@@ -18,6 +18,7 @@ from streaming.cli.options import (
     add_settings,
     add_translation_settings,
     add_voice_settings,
+    configs_from,
     session_configs_from,
 )
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_flags, speech_from, why_silent
@@ -39,7 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
     )
     parser.add_argument(
-        "--detect-language", action="store_true", help="detect the language instead of taking it from the manifest"
+        "--engine-alone",
+        action="store_true",
+        help="hear every sample, in the language of the manifest, without drafts; else as a listener gets it",
+    )
+    parser.add_argument(
+        "--detect-language",
+        action=argparse.BooleanOptionalAction,
+        help="whether to detect the language, or take it from the manifest (default: detect it, but for --engine-alone "
+        "and --language)",
     )
     parser.add_argument(
         "--foresight",
@@ -70,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_translation_settings(parser)
     add_speech_settings(parser)
-    add_voice_settings(parser, "With any of these, only speech is decoded, as for listeners; without, everything is.")
+    add_voice_settings(parser)
     parser.set_defaults(run=run)
 
 
@@ -93,12 +102,8 @@ def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
     from streaming.evaluation.figures import report
 
-    configs = session_configs_from(options)
+    configs = _configs(options)
     config, voice = configs.engine, configs.voice
-    if options.detect_language and config.language != "auto":
-        raise ConfigError(f"--detect-language and language = {config.language!r} exclude each other")
-    if options.foresight and voice.vad:
-        raise ConfigError("--foresight and flags of voice activity exclude each other")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
@@ -118,6 +123,21 @@ def run(options: argparse.Namespace) -> int:
         _write(Path(options.json), figures)
     print(table(figures, with_omnisteval=bool(options.log)))
     return status
+
+
+def _configs(options: argparse.Namespace) -> Configs:
+    """Return the settings; choose what is left open in the options. Raises ConfigError."""
+    configs = session_configs_from(options) if options.engine_alone else configs_from(options)
+    if options.engine_alone and configs.voice.vad:
+        raise ConfigError("--engine-alone and flags of voice activity exclude each other")
+    if options.foresight and configs.voice.vad:
+        raise ConfigError("--foresight needs --engine-alone")
+    language = configs.engine.language
+    if options.detect_language and language != "auto":
+        raise ConfigError(f"--detect-language and language = {language!r} exclude each other")
+    if options.detect_language is None:
+        options.detect_language = not options.engine_alone
+    return configs
 
 
 def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> "Model":
@@ -250,6 +270,7 @@ def _evaluated(
                     detect=options.detect_language,
                     foresight=options.foresight,
                     voice=configs.voice,
+                    drafts=not options.engine_alone,
                     translating=translating,
                 )
             )

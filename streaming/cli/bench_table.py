@@ -37,12 +37,14 @@ _TRANSLATION_QUALITY = {
 }
 _DELAYS = {
     "first_word_s": "first",
+    "first_word_ca_s": "first ca",
     "laal_s": "LAAL",
     "laal_ca_s": "LAAL ca",
     "final_word_s": "final",
     "final_word_max_s": "worst",
     "finish_s": "finish",
 }
+_DRAFTS = {"laal_shown_s": "shown", "drafts_right": "right %", "flicker": "flicker"}
 _COST = {"compute_per_audio_s": "cost"}
 _FORESIGHT = {"laal_end_s": "spoken", "laal_chunk_s": "chunk", "laal_earliest_s": "earliest"}
 _SPEECH = {
@@ -73,7 +75,7 @@ def table(figures: Mapping[str, Any], *, with_omnisteval: bool) -> str:
         [
             *_lines("quality", groups, _filled(_QUALITY, groups)),
             "",
-            *_lines("seconds", groups, _DELAYS | _COST | _filled(_FORESIGHT, groups) | found),
+            *_lines("seconds", groups, _DELAYS | _filled(_DRAFTS, groups) | _COST | _filled(_FORESIGHT, groups) | found),
             "",
             *(line for target, each in figures["translations"].items() for line in _translation(target, each, found)),
             *_speech(figures["speech"]),

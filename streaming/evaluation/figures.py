@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from simul_whisper import AlignAttConfig, Timing
+from streaming.evaluation.drafts import has_drafts, shown
 from streaming.evaluation.results import BY_WHISPER, ClipResult, Translating, timing_of
 from streaming.evaluation.scoring import (
     CHARACTER_LANGUAGES,
@@ -81,6 +82,7 @@ def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
         **quality,
         **_faults(results),
         **_delays([result for result in scored if result.delays_s]),
+        **_drafts([result for result in scored if result.delays_s and has_drafts(result.emissions)]),
         **_bounds(scored if all(result.foreseen is not None for result in scored) else []),
         **_costs(results),
     }
@@ -145,11 +147,28 @@ def _delays(spoken: Sequence[ClipResult]) -> dict[str, Any]:
     final_words = [result.final_word_s or 0.0 for result in spoken]
     return {
         "first_word_s": _mean(first_word_s(result.delays_s) for result in spoken),
+        "first_word_ca_s": _mean(first_word_s(result.delays_ca_s) for result in spoken),
         "laal_s": _mean(laal_s(r.delays_s, r.duration_s, _n_units(r)) for r in spoken),
         "laal_ca_s": _mean(laal_s(r.delays_ca_s, r.duration_s, _n_units(r)) for r in spoken),
         "final_word_s": _mean(final_words),
         "final_word_max_s": _rounded(max(final_words)) if final_words else None,
         "finish_s": _mean(result.finish_s for result in spoken),
+    }
+
+
+def _drafts(drafted: Sequence[ClipResult]) -> dict[str, Any]:
+    """drafted: clips with a reference, words and drafts. None: there are none.
+
+    Normalised erasure is that of 1912.03393: words taken back for each word of the text.
+    """
+    seen = [shown(result.emissions, result.text_lang) for result in drafted]
+    n_words, n_drafted = (sum(n) for n in (map(len, (each.delays_s for each in seen)), (s.n_drafted for s in seen)))
+    return {
+        "laal_shown_s": _mean(
+            laal_s(each.delays_s, r.duration_s, _n_units(r)) for each, r in zip(seen, drafted, strict=True)
+        ),
+        "drafts_right": round(100 * sum(each.n_right for each in seen) / n_drafted, 1) if n_drafted else None,
+        "flicker": _rounded(sum(each.n_taken_back for each in seen) / n_words) if n_words else None,
     }
 
 

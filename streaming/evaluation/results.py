@@ -138,6 +138,7 @@ def evaluate_clip(
     detect: bool = False,
     foresight: bool = False,
     voice: VoiceConfig = _EVERYTHING,
+    drafts: bool = False,
     translating: Translating = BY_WHISPER,
 ) -> ClipResult:
     """Stream a clip in chunks of `segment_length`, or, with voice activity, in small blocks.
@@ -161,7 +162,7 @@ def evaluate_clip(
         text_lang="en" if is_english else clip.lang,
         offline=text,
         is_detected=config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE,
-        emissions=_streamed(samples, model, config, voice, translating),
+        emissions=_streamed(samples, model, config, voice, translating, drafts=drafts),
         given_language=None if config.language == "auto" else config.language,
         foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
@@ -185,9 +186,11 @@ def _streamed(
     config: AlignAttConfig,
     voice: VoiceConfig,
     translating: Translating,
+    *,
+    drafts: bool,
 ) -> tuple[Emission, ...]:
     of_session = replace(config, targets=translating.config.by_whisper(config.targets))
-    session = Session(of_session, model, voice, drafts=False)
+    session = Session(of_session, model, voice, drafts=drafts)
     chunks = chunked([samples], chunk_samples(config, voice))
     return tuple(replay(session, chunks, coalesce=not voice.vad, stages=translating.stages(config.targets)))
 
