@@ -316,11 +316,11 @@ def _clips_before(path: str | None) -> list[dict[str, Any]]:
         return []
     try:
         clips = json.loads(Path(path).read_text(encoding="utf-8"))["clips"]
+        return [{"id": clip["id"], **clip} for clip in clips]
     except OSError as error:
         raise ConfigError(f"--before: {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"--before: {path}: expected figures that bench --json has written") from error
-    return list(clips)
 
 
 def _complain_of_translations(results: "list[ClipResult]", targets: Sequence[str]) -> None:

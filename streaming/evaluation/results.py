@@ -7,6 +7,7 @@ audio had come in real time.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from simul_whisper import (
     Word,
 )
 from streaming.audio.files import chunked, read_audio
+from streaming.evaluation.drafts import Shown, shown
 from streaming.evaluation.foresight import ForeseenWord, foreseen
 from streaming.evaluation.manifest import Clip, Segment
 from streaming.evaluation.replay import Emission, chunk_samples, replay
@@ -77,7 +79,7 @@ class Bound(Protocol):
 class ClipResult:
     """One clip, streamed and, in `offline`, decoded as a whole (None when that was not asked for).
 
-    bound: what another decoder hears of the whole; None when that was not asked for.
+    bound: what another decoder hears of the whole; None when that was not asked for. has_drafts: whether it tells them.
     text_lang: what is written, which differs from `lang` in translations. given_language: what the settings name; None
     when the engine had to find it out. is_detected: whether that can be right or wrong. segments: of the reference,
     where they are known. foreseen: how soon each word could have been told; None when that was not asked for, or the
@@ -95,6 +97,7 @@ class ClipResult:
     is_detected: bool
     emissions: tuple[Emission, ...]
     bound: str | None = None
+    has_drafts: bool = False
     given_language: str | None = None
     foreseen: tuple[ForeseenWord, ...] | None = None
     translations: Mapping[str, "ClipResult"] = field(default_factory=dict)
@@ -121,6 +124,11 @@ class ClipResult:
         """The time that had passed when each word (or character) came."""
         pieces = [(word.text, emission.ready_s) for emission in self.emissions for word in emission.words]
         return unit_delays(pieces, self.text_lang)
+
+    @cached_property
+    def shown(self) -> Shown | None:
+        """What a reader saw, drafts included, and when; None where no drafts were told."""
+        return shown(self.emissions, self.text_lang) if self.has_drafts else None
 
     @property
     def skipped(self) -> tuple[TranslationSkipped, ...]:
@@ -175,9 +183,10 @@ def evaluate_clip(
         segments=_segments_in(clip, "en") if is_english else clip.segments,
         text_lang="en" if is_english else clip.lang,
         offline=text,
-        is_detected=config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE,
+        is_detected=config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE and len(model.info.languages) > 1,
         emissions=_streamed(samples, model, config, voice, translating, drafts=drafts),
         bound=bound.text(samples, None if told.language == "auto" else told.language) if bound else None,
+        has_drafts=drafts,
         given_language=None if config.language == "auto" else config.language,
         foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
@@ -224,6 +233,7 @@ def translation_of(
         text_lang=target,
         offline=offline,
         bound=None,
+        has_drafts=False,
         is_detected=False,
         emissions=tuple(_told(emission, target, by_translator=by_translator) for emission in result.emissions),
         foreseen=None,
