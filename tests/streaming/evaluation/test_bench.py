@@ -123,12 +123,12 @@ def test_what_does_not_go_together_is_refused_before_anything_is_loaded(
 def test_a_run_is_compared_with_the_one_before(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--only-kind", "short", "--no-offline"]
+    flags = ["--only-kind", "short", "--skip", "kettle", "--no-offline"]
     bench(manifest, tmp_path, *flags)
     figures = bench(manifest, tmp_path, *flags, "--before", str(tmp_path / "bench.json"))
     same = {name: figures["differences"]["en"][name] for name in ("errors", "drafts_right", "flicker")}
     assert all(each == {"value": 0} for each in same.values())
-    assert figures["intervals"]["en"]["errors"]["value"] == figures["overall"]["wer"]
+    assert figures["intervals"]["en"]["errors"]["value"] == pytest.approx(figures["overall"]["wer"], abs=0.01)
     assert "minus before" in capsys.readouterr().out
 
 
