@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from simul_whisper import SAMPLE_RATE
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, BackendError
 from streaming.cli import main
 from streaming.evaluation.evaluation_log import NAMES, has_omnisteval
 from tests.sounds import NOT_SPEECH
@@ -139,6 +139,18 @@ def test_the_bound_is_heard_where_faster_whisper_is_installed(manifest: Path, tm
     assert figures["groups"]["en/short"]["wer_bound"] <= 8
     assert all(clip["bound"] for clip in figures["clips"])
     assert figures["intervals"]["en"]["errors_above_bound"] is not None
+
+
+def test_weights_in_another_layout_have_no_bound(tmp_path: Path) -> None:
+    pytest.importorskip("faster_whisper")
+    from streaming.evaluation.bound import FasterWhisper
+
+    for name in ("model.bin", "tokenizer.json"):
+        with pytest.raises(BackendError, match=f"it has no {name}"):
+            FasterWhisper(AlignAttConfig(model_path=str(tmp_path)))
+        (tmp_path / name).write_text("no weights")
+    with pytest.raises(BackendError, match="faster-whisper does not load"):
+        FasterWhisper(AlignAttConfig(model_path=str(tmp_path)))
 
 
 def test_without_faster_whisper_the_bound_is_left_out(
