@@ -49,10 +49,8 @@ class Stream:
 
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
         self._model, self._config, self._tokenizer = model, config, model.tokenizer
-        only_language = None if model.tokenizer.multilingual else "en"
-        given = only_language if config.language == "auto" else config.language
-        self._detector = LanguageDetector(model.decoder, model.tokenizer, given, config.language_min_len)
-        self._tokenizer.sot_sequence(self.language or "en", config.task)
+        languages = _spoken(model, config)
+        self._detector = LanguageDetector(model.decoder, model.tokenizer, languages, config.language_min_len)
         self._text = Decoding(model, config)
         # Kept while it is not wanted, so that nothing is translated twice.
         self._translation: Decoding | None = None
@@ -177,6 +175,15 @@ class Stream:
         for decoding in self._decodings:
             decoding.cut(keep_from)
         return keep_from
+
+
+def _spoken(model: Model, config: AlignAttConfig) -> tuple[str, ...]:
+    """Return the languages that may be spoken. Raises ConfigError for one that the model cannot write down."""
+    asked = config.languages if config.language == "auto" else (config.language,)
+    languages = tuple(asked) or model.info.languages
+    for language in languages:
+        model.tokenizer.sot_sequence(language, config.task)
+    return languages
 
 
 def _of_translation(config: AlignAttConfig) -> AlignAttConfig:
