@@ -60,15 +60,19 @@ _TITLES = f"{'minute':>6}" + "".join(
 
 @dataclass
 class Delays:
-    """Of what is spoken, from when its last letter or mark was told. target: "" for the transcript. All times on one clock."""
+    """Of what is spoken, from when its last letter or mark was told. All times on one clock.
+
+    target: "" for the transcript.
+    """
 
     target: str
     heard_s: list[float] = field(default_factory=list)
     alone_s: list[float] = field(default_factory=list)
     sound_s: float = 0.0
     n_skipped: int = 0
-    # Letters and marks that were told and not yet spoken, with when each was; and when all that was told will have been heard.
+    # Letters and marks that were told and not yet spoken, with when each was.
     _known: deque[tuple[str, float]] = field(default_factory=deque)
+    # When all that was told will have been heard.
     _until_s: float = 0.0
     _begins: bool = True
 
