@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,14 +40,17 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imports(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def imports(path: Path) -> tuple[tuple[str, str], ...]:
     """Module and member of every import, wherever it stands; the member of `import x` is empty."""
+    found = list[tuple[str, str]]()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((each.name, "") for each in node.names)
+            found += ((each.name, "") for each in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
-            yield from ((node.module or "", each.name) for each in node.names)
+            found += ((node.module or "", each.name) for each in node.names)
+    return tuple(found)
 
 
 def importers(package: str) -> set[str]:
