@@ -14,8 +14,7 @@ from streaming.evaluation.results import decoded_whole
 from streaming.evaluation.scoring import Edits, edits, normalised
 from streaming.events import Event, Spoken
 
-# Around sentences, as for a listener. Of sound that begins at once a model misses the first word, and where it ends in
-# the middle of a breath it invents what follows.
+# Around sentences, as for a listener. A model that hears sound end in the middle of a breath invents what follows.
 _SILENCE = np.zeros(SAMPLE_RATE // 2, np.float32)
 # The normaliser writes the numerals of English as figures, but for this one, which may be a pronoun. Both sound alike.
 _ONE = re.compile(r"\bone\b")
