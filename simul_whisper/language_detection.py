@@ -23,13 +23,17 @@ from simul_whisper.search import BeamSearch, EncodedWindow, Prompt, SearchResult
 from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
+# From this much speech on, less is clear enough.
+_LONG_S, _CLEAR_LONG = 1.5, 0.8
 _LIKELY = 0.5
 _LIKELY_IN_FULL = 0.4
 # Below this, the language known so far is not written until more has been heard.
 _DOUBTFUL = 0.1
 _SILENT = 0.7
 _SPEECH_PART = 0.5
-_DECIDES_S = 5.0
+_DECIDES_S = 2.5
+# How much rarer a language is expected for each one that Whisper had more speech of: of little speech it hears too many.
+_RARER = 0.1
 _SETTLES_S = 8.0
 # In an utterance after others: the least speech that confirms their language, that changes it, that need not wait.
 _CONFIRMS_S, _CHANGES_S, _WAITS_S = 0.5, 1.5, 3.0
@@ -74,6 +78,7 @@ class LanguageRule:
         given = languages[0] if len(languages) == 1 else None
         self._stage = _Stage.OPEN if given is None else _Stage.GIVEN
         self._mean: NDArray[np.float32] | None = None
+        self._mean_speech_s = 0.0
         self._before = np.zeros(len(languages), np.float32)
         self._is_guess = False
         self._guess: str | None = None
@@ -129,7 +134,8 @@ class LanguageRule:
         if not is_enough and (self.language is not None or not must_decide):
             return []
         self._add(heard)
-        is_clear = is_enough and self._likeliest_probability >= _CLEAR
+        clear = _CLEAR if heard.speech_s < _LONG_S else _CLEAR_LONG
+        is_clear = is_enough and self._likeliest_probability >= clear
         self._is_guess = not is_clear and heard.speech_s < _DECIDES_S
         if is_clear:
             self.choose(self._likeliest)
@@ -176,9 +182,12 @@ class LanguageRule:
         self.is_doubtful = may_wait and np.exp(self.logprob(self.language)) < _DOUBTFUL
 
     def _add(self, heard: Heard) -> None:
-        """A window holds those before it, so the newest counts as much as all of them."""
+        """A window holds those before it, so the newest counts as much as all of them, and more if it has more speech."""
+        part = (
+            np.float32(heard.speech_s / (self._mean_speech_s + heard.speech_s)) if heard.speech_s else np.float32(0.5)
+        )
         earlier = heard.logprobs if self._mean is None else self._mean
-        self._mean = log_softmax((earlier + heard.logprobs) * np.float32(0.5))
+        self._mean, self._mean_speech_s = log_softmax(earlier + (heard.logprobs - earlier) * part), heard.speech_s
 
     def _candidates(self) -> list[str]:
         return [self._languages[n] for n in np.argsort(-self._found)[:_N_CANDIDATES]]
@@ -203,6 +212,7 @@ class LanguageDetector:
     def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, languages: Sequence[str], min_len_s: float) -> None:
         self._decoder, self._tokenizer = decoder, tokenizer
         self._tokens = [tokenizer.language_tokens[tokenizer.languages.index(language)] for language in languages]
+        self._expected = _expected(tokenizer, languages)
         self._rule = LanguageRule(languages, min_len_s)
         self._search = BeamSearch(decoder, tokenizer, 1)
 
@@ -230,7 +240,7 @@ class LanguageDetector:
         logits = self._decoder.step(window.begin(), [[self._tokenizer.sot]]).logits[0, -1]
         is_silent = np.exp(log_softmax(logits)[self._tokenizer.no_speech]) > _SILENT
         speech_s = 0.0 if is_silent else loud_s(samples)
-        return Heard(log_softmax(logits[self._tokens]), len(samples) / SAMPLE_RATE, speech_s, is_full)
+        return Heard(log_softmax(logits[self._tokens] + self._expected), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
     def _choose(self, candidates: list[str], window: EncodedWindow) -> Pieces[None]:
         """Choose where text is likely, nonsense being unlikely. A sound that would be described is no language's.
@@ -253,6 +263,12 @@ class LanguageDetector:
     def _read(self, language: str, window: EncodedWindow) -> Pieces[SearchResult]:
         prompt = Prompt(self._tokenizer.sot_sequence(language, "transcribe"), 0, False)
         return self._search.run(window, prompt, _at_most)
+
+
+def _expected(tokenizer: Tokenizer, languages: Sequence[str]) -> NDArray[np.float32]:
+    """Return the log-probability, but for a constant, of each before anything is heard."""
+    ranks = [tokenizer.languages.index(language) for language in languages]
+    return -np.log1p(_RARER * np.array(ranks, np.float32))
 
 
 def _at_most(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:  # noqa: ARG001
