@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignedToken, StopReason
-from simul_whisper.audio import SAMPLE_RATE, Samples
+from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, Samples
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.pieces import Pieces
 from simul_whisper.search import BeamSearch, EncodedWindow, Prompt, SearchResult, log_softmax
@@ -32,11 +32,13 @@ _DOUBTFUL = 0.1
 _SILENT = 0.7
 _SPEECH_PART = 0.5
 _DECIDES_S = 2.5
-# How much rarer a language is expected for each one that Whisper had more speech of: of little speech it hears too many.
+# How much rarer a language is expected for each that Whisper had more speech of: in a second it hears the rarest.
 _RARER = 0.1
 _SETTLES_S = 8.0
 # In an utterance after others: the least speech that confirms their language, that changes it, that need not wait.
 _CONFIRMS_S, _CHANGES_S, _WAITS_S = 0.5, 1.5, 3.0
+# Inside an utterance: how much of its end is heard by itself, and what changes the language, twice running.
+_NEWEST_S, _NEWEST_SPEECH_S, _CHANGED = 3.0, 2.0, 0.95
 _BLOCK_SAMPLES = SAMPLE_RATE // 4
 _LOUD_PART = 0.1
 _OF_EARLIER = np.float32(0.5)
@@ -82,8 +84,20 @@ class LanguageRule:
         self._before = np.zeros(len(languages), np.float32)
         self._is_guess = False
         self._guess: str | None = None
+        # Another language, in which the newest audio seems to be.
+        self._suspected: str | None = None
         self.language = given
         self.is_doubtful = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the language is known, and may yet change inside the utterance."""
+        return self._stage is _Stage.SETTLED
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the newest audio seemed to be in another language."""
+        return self._suspected is not None
 
     @property
     def is_listening(self) -> bool:
@@ -103,6 +117,16 @@ class LanguageRule:
             self._hear_again(heard, final=final)
         return []
 
+    def hear_newest(self, heard: Heard) -> bool:
+        """Take the end of the audio, once the language is settled; whether it has changed."""
+        likeliest, before = self._languages[int(heard.logprobs.argmax())], self._suspected
+        is_sure = np.exp(heard.logprobs.max()) >= _CHANGED and heard.speech_s >= _NEWEST_SPEECH_S
+        self._suspected = likeliest if is_sure and likeliest != self.language else None
+        if self._suspected is None or self._suspected != before:
+            return False
+        self.language, self._suspected = likeliest, None
+        return True
+
     def choose(self, language: str) -> None:
         """Decide what no probability was clear about."""
         self.language = language
@@ -119,7 +143,7 @@ class LanguageRule:
         else:
             self._stage = _Stage.INHERITED
             self._before = np.zeros_like(self._before)
-        self._mean, self.is_doubtful = None, False
+        self._mean, self._suspected, self.is_doubtful = None, None, False
 
     def logprob(self, language: str) -> float:
         """Return the mean log-probability of a language over what was heard."""
@@ -182,10 +206,9 @@ class LanguageRule:
         self.is_doubtful = may_wait and np.exp(self.logprob(self.language)) < _DOUBTFUL
 
     def _add(self, heard: Heard) -> None:
-        """A window holds those before it, so the newest counts as much as all of them, and more if it has more speech."""
-        part = (
-            np.float32(heard.speech_s / (self._mean_speech_s + heard.speech_s)) if heard.speech_s else np.float32(0.5)
-        )
+        """A window holds those before it: the newest counts as much as all of them, and more if it has more speech."""
+        both_s = self._mean_speech_s + heard.speech_s
+        part = np.float32(heard.speech_s / both_s if both_s else 0.5)
         earlier = heard.logprobs if self._mean is None else self._mean
         self._mean, self._mean_speech_s = log_softmax(earlier + (heard.logprobs - earlier) * part), heard.speech_s
 
@@ -215,6 +238,8 @@ class LanguageDetector:
         self._expected = _expected(tokenizer, languages)
         self._rule = LanguageRule(languages, min_len_s)
         self._search = BeamSearch(decoder, tokenizer, 1)
+        # The newest audio is heard in every other pass.
+        self._is_turn = False
 
     @property
     def language(self) -> str | None:
@@ -235,6 +260,22 @@ class LanguageDetector:
             if candidates:
                 yield from self._choose(candidates, window)
         return self.language is not None and not self._rule.is_doubtful
+
+    def has_changed(self, window: EncodedWindow, samples: Samples) -> bool:
+        """Whether the newest audio of a window, which `decides`, is in another language: `language` from now on.
+
+        Its features are heard by themselves: they tell as well as audio that nothing came before. Not so of a decoder
+        that takes nothing but whole windows.
+        """
+        n_frames = round(_NEWEST_S * SAMPLE_RATE / SAMPLES_PER_FRAME)
+        if not self._rule.is_settled or window.limits.whole_windows or window.content_frames <= n_frames:
+            return False
+        self._is_turn = not self._is_turn or self._rule.is_suspicious
+        if not self._is_turn:
+            return False
+        newest = EncodedWindow(self._decoder, window.features[window.content_frames - n_frames :], n_frames)
+        n_samples = n_frames * SAMPLES_PER_FRAME
+        return self._rule.hear_newest(self._hear(newest, samples[len(samples) - n_samples :], is_full=False))
 
     def _hear(self, window: EncodedWindow, samples: Samples, *, is_full: bool) -> Heard:
         logits = self._decoder.step(window.begin(), [[self._tokenizer.sot]]).logits[0, -1]
@@ -268,7 +309,8 @@ class LanguageDetector:
 def _expected(tokenizer: Tokenizer, languages: Sequence[str]) -> NDArray[np.float32]:
     """Return the log-probability, but for a constant, of each before anything is heard."""
     ranks = [tokenizer.languages.index(language) for language in languages]
-    return -np.log1p(_RARER * np.array(ranks, np.float32))
+    expected: NDArray[np.float32] = -np.log1p(_RARER * np.array(ranks, np.float32))
+    return expected
 
 
 def _at_most(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:  # noqa: ARG001

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # The sound of a token goes on after where it was read.
 _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
+# Of another language, at least this much is heard.
+_SAMPLES_AFTER_CHANGE = SAMPLE_RATE
 # After a shorter pause, the translation waits for what is said next, on which it may depend.
 _PAUSE_SAMPLES = 2 * SAMPLE_RATE
 _AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
@@ -83,8 +85,11 @@ class Stream:
         with watch.paused():
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
+        has_changed = may_write and not final and self._detector.has_changed(encoded, window.samples)
         timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
         text, translation = _WAITING, _WAITING if self._is_translating else None
+        if has_changed:
+            return _timed(PassUpdate(text, translation, self._begin_anew(window), timing), watch)
         if may_write:
             assert self.language is not None
             reading = self._text.run(window, encoded, self.language, final=final, at_pause=at_pause)
@@ -140,6 +145,16 @@ class Stream:
                     decoding.forget_context()
             self._written_language = self.language
         return may_write
+
+    def _begin_anew(self, window: AudioChunk) -> int:
+        """Let go of the text in another language, and of its audio; return where what follows begins."""
+        decided = (self._text.last_sample or window.start_sample) + _SAMPLES_AFTER_DECIDED
+        keep_from = max(window.start_sample, min(decided, window.end_sample - _SAMPLES_AFTER_CHANGE))
+        for decoding in self._decodings:
+            decoding.restart()
+            decoding.forget_context()
+        self._written_language = self.language
+        return keep_from
 
     def _concluded(self, window: AudioChunk) -> PassUpdate:
         """End an utterance after which nothing was said since the last pass: another would read the same."""
