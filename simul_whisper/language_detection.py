@@ -23,8 +23,8 @@ from simul_whisper.search import BeamSearch, EncodedWindow, Prompt, SearchResult
 from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
-# From this much speech on, less is clear enough.
-_LONG_S, _CLEAR_LONG = 1.5, 0.8
+# At first: the seconds of speech, and what is clear enough after so many.
+_FIRST_CLEAR = (1.0, 2.0), (0.95, 0.8)
 _LIKELY = 0.5
 _LIKELY_IN_FULL = 0.4
 # Below this, the language known so far is not written until more has been heard.
@@ -158,8 +158,7 @@ class LanguageRule:
         if not is_enough and (self.language is not None or not must_decide):
             return []
         self._add(heard)
-        clear = _CLEAR if heard.speech_s < _LONG_S else _CLEAR_LONG
-        is_clear = is_enough and self._likeliest_probability >= clear
+        is_clear = is_enough and self._likeliest_probability >= np.interp(heard.speech_s, *_FIRST_CLEAR)
         self._is_guess = not is_clear and heard.speech_s < _DECIDES_S
         if is_clear:
             self.choose(self._likeliest)
@@ -169,7 +168,8 @@ class LanguageRule:
     def _hear_more(self, heard: Heard, *, final: bool) -> list[str]:
         """Revise an early decision: what more speech makes clear counts, and of much speech what it makes likely.
 
-        No window will hold more than one that is full of speech: there less is enough.
+        No window will hold more than one that is full of speech: there less is enough. What is contradicted before
+        anything else is clear is open again.
         """
         if heard.speech_s < _CONFIRMS_S:
             self._stage = _Stage.SETTLED if final else self._stage
@@ -184,6 +184,9 @@ class LanguageRule:
             self.language, self._is_guess = self._likeliest, False
         if is_enough or final:
             self._stage = _Stage.SETTLED
+        elif not is_sure and self._is_contradicted:
+            self.language, self._stage = None, _Stage.OPEN
+            return self._candidates() if heard.speech_s >= _DECIDES_S else []
         return [] if is_sure or not final else self._candidates()
 
     def _hear_again(self, heard: Heard, *, final: bool) -> None:
@@ -203,7 +206,7 @@ class LanguageRule:
         elif heard.speech_s >= _SETTLES_S:
             self._stage = _Stage.SETTLED
         may_wait = self.is_listening and heard.speech_s < _WAITS_S and not heard.is_full
-        self.is_doubtful = may_wait and np.exp(self.logprob(self.language)) < _DOUBTFUL
+        self.is_doubtful = may_wait and self._is_contradicted
 
     def _add(self, heard: Heard) -> None:
         """A window holds those before it: the newest counts as much as all of them, and more if it has more speech."""
@@ -214,6 +217,11 @@ class LanguageRule:
 
     def _candidates(self) -> list[str]:
         return [self._languages[n] for n in np.argsort(-self._found)[:_N_CANDIDATES]]
+
+    @property
+    def _is_contradicted(self) -> bool:
+        assert self.language is not None
+        return bool(np.exp(self.logprob(self.language)) < _DOUBTFUL)
 
     @property
     def _found(self) -> NDArray[np.float32]:

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 # The sound of a token goes on after where it was read.
 _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
-# Of another language, at least this much is heard.
-_SAMPLES_AFTER_CHANGE = SAMPLE_RATE
+# Where the language changes, the last word may go on for this long, and of what follows at least so much is heard.
+_SAMPLES_OF_LAST_WORD, _SAMPLES_AFTER_CHANGE = 25 * SAMPLES_PER_FRAME, SAMPLE_RATE
 # After a shorter pause, the translation waits for what is said next, on which it may depend.
 _PAUSE_SAMPLES = 2 * SAMPLE_RATE
 _AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
@@ -148,7 +148,7 @@ class Stream:
 
     def _begin_anew(self, window: AudioChunk) -> int:
         """Let go of the text in another language, and of its audio; return where what follows begins."""
-        decided = (self._text.last_sample or window.start_sample) + _SAMPLES_AFTER_DECIDED
+        decided = (self._text.last_sample or window.start_sample) + _SAMPLES_OF_LAST_WORD
         keep_from = max(window.start_sample, min(decided, window.end_sample - _SAMPLES_AFTER_CHANGE))
         for decoding in self._decodings:
             decoding.restart()

@@ -43,11 +43,11 @@ def english() -> LanguageRule:
 
 
 def test_a_clear_language_is_decided_after_a_second() -> None:
-    assert decided(rule(), heard({"de": 0.95}, 0.9), heard({"de": 0.92}, 1.0)) == [None, "de"]
+    assert decided(rule(), heard({"de": 0.97}, 0.9), heard({"de": 0.96}, 1.0)) == [None, "de"]
 
 
 def test_the_more_is_heard_the_less_is_clear_enough() -> None:
-    assert decided(rule(), heard({"de": 0.85}, 1.0), heard({"de": 0.85}, 1.5)) == [None, "de"]
+    assert decided(rule(), heard({"de": 0.85}, 1.0), heard({"de": 0.85}, 2.0)) == [None, "de"]
 
 
 def test_silence_does_not_count() -> None:
@@ -79,7 +79,14 @@ def test_a_guess_at_the_end_of_a_short_utterance_is_open_again_in_the_next() -> 
 
 def test_an_early_decision_is_revised_when_more_is_heard() -> None:
     passes = [heard({"es": 0.95, "ca": 0.03}, 2.0), *(heard({"ca": 0.96, "es": 0.03}, s) for s in (3.0, 4.0, 5.0))]
-    assert decided(rule(), *passes) == ["es", "es", "es", "ca"]
+    assert decided(rule(), *passes) == ["es", "es", "ca", "ca"]
+
+
+def test_an_early_decision_that_is_contradicted_is_open_again() -> None:
+    passes = [heard({"es": 0.97, "ca": 0.01}, 1.0), heard({"ca": 0.5, "en": 0.49}, 2.0)]
+    early = rule()
+    assert decided(early, *passes) == ["es", None]
+    assert early.hear(heard({"ca": 0.5, "en": 0.49}, 3.0), final=False)[:2] == ["ca", "en"]
 
 
 def test_an_early_decision_that_gets_unclear_is_taken_again_in_the_end() -> None:
