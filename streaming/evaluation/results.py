@@ -37,7 +37,6 @@ from streaming.stages.translation import TranslationStage
 _WHOLE_WINDOW_S = 30.0
 # What stands in manifests for no language and for several.
 NOT_ONE_LANGUAGE = ("none", "multi")
-_EVERYTHING = VoiceConfig(vad=False)
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,26 @@ BY_WHISPER = Translating()
 """English by Whisper, and nothing else."""
 
 
+@dataclass(frozen=True)
+class Listener:
+    """What stands between the engine and who reads along: which audio is decoded, and whether the language has to be
+    found out and text that may still change is told, too.
+    """
+
+    voice: VoiceConfig
+    detects: bool
+    drafts: bool
+
+
+ENGINE_ALONE = Listener(VoiceConfig(vad=False), detects=False, drafts=False)
+"""Every sample is decoded, in a language that is known."""
+
+
 class Bound(Protocol):
     """What decodes a recording whole, besides our engine."""
 
-    def text(self, samples: NDArray[np.float32], language: str | None) -> str:
-        """samples: float32 (n,) mono 16 kHz. language: None to detect it."""
+    def text(self, samples: NDArray[np.float32], language: str) -> str:
+        """samples: float32 (n,) mono 16 kHz. language: "auto" to detect it."""
         ...
 
 
@@ -154,26 +168,22 @@ def evaluate_clip(
     config: AlignAttConfig,
     *,
     offline: bool,
-    detect: bool = False,
-    foresight: bool = False,
-    voice: VoiceConfig = _EVERYTHING,
-    drafts: bool = False,
     bound: Bound | None = None,
+    foresight: bool = False,
+    listener: Listener = ENGINE_ALONE,
     translating: Translating = BY_WHISPER,
 ) -> ClipResult:
     """Stream a clip in chunks of `segment_length`, or, with voice activity, in small blocks.
 
-    Where the config names no language, the clip's own is used, unless it is to be detected. It is translated, on the
-    way, into the targets of the config but for its own language. What is decoded whole is always told its language.
+    Where the config names no language, the clip's own is used, unless it is to be detected; what is decoded whole is
+    always told it. The clip is translated, on the way, into the targets of the config but for its own language.
     """
     samples = read_audio(clip.path)
     config = replace(config, targets=tuple(target for target in config.targets if target != clip.lang))
-    told = config
-    if config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE:
-        told = replace(config, language=clip.lang)
-    config = config if detect else told
+    told = _told_language(config, clip)
     text, texts = _known_whole(samples, model, told, translating) if offline else (None, {})
-    is_english = config.task == "translate"
+    config = config if listener.detects else told
+    is_english, is_auto = config.task == "translate", config.language == "auto"
     result = ClipResult(
         id=clip.id,
         lang=clip.lang,
@@ -183,14 +193,20 @@ def evaluate_clip(
         segments=_segments_in(clip, "en") if is_english else clip.segments,
         text_lang="en" if is_english else clip.lang,
         offline=text,
-        is_detected=config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE and len(model.info.languages) > 1,
-        emissions=_streamed(samples, model, config, voice, translating, drafts=drafts),
-        bound=bound.text(samples, None if told.language == "auto" else told.language) if bound else None,
-        has_drafts=drafts,
-        given_language=None if config.language == "auto" else config.language,
+        bound=bound.text(samples, told.language) if bound else None,
+        has_drafts=listener.drafts,
+        is_detected=is_auto and clip.lang not in NOT_ONE_LANGUAGE and len(model.info.languages) > 1,
+        emissions=_streamed(samples, model, config, listener, translating),
+        given_language=None if is_auto else config.language,
         foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
     return replace(result, translations=_by_target(result, clip, config, translating, texts))
+
+
+def _told_language(config: AlignAttConfig, clip: Clip) -> AlignAttConfig:
+    """Return the settings with the clip's language, where they name none and it has one."""
+    is_open = config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE
+    return replace(config, language=clip.lang) if is_open else config
 
 
 def _by_target(
@@ -208,15 +224,13 @@ def _streamed(
     samples: NDArray[np.float32],
     model: Model,
     config: AlignAttConfig,
-    voice: VoiceConfig,
+    listener: Listener,
     translating: Translating,
-    *,
-    drafts: bool,
 ) -> tuple[Emission, ...]:
     of_session = replace(config, targets=translating.config.by_whisper(config.targets))
-    session = Session(of_session, model, voice, drafts=drafts)
-    chunks = chunked([samples], chunk_samples(config, voice))
-    return tuple(replay(session, chunks, coalesce=not voice.vad, stages=translating.stages(config.targets)))
+    session = Session(of_session, model, listener.voice, drafts=listener.drafts)
+    chunks = chunked([samples], chunk_samples(config, listener.voice))
+    return tuple(replay(session, chunks, coalesce=not listener.voice.vad, stages=translating.stages(config.targets)))
 
 
 def translation_of(
