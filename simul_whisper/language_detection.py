@@ -1,11 +1,14 @@
 """Which language is spoken, from the decoder's own prediction of the language token.
 
-Measured with `base` on 110 recordings of more than 5 s in 13 languages, in windows padded by 10 s: after 2 s the
-likeliest language is right for 97 (padded by 3 s: 91), and for 65 its probability is above 0.9; names and pauses
-mislead single passes, up to 0.95. So passes are averaged until one language is clear, the text decides where none
-becomes so, and later speech may revise an early decision: all 110 end in their own language. In 264 later utterances
-the language was never changed by mistake, and words waited in 31; eight of ten utterances that followed another
-language changed it.
+Measured with `base` at the beginning of 107 recordings in 11 languages, as the rule below asks for it: after 1.0 s of
+audio a language is clear for 48, after 1.3 s for 60 of 105, after 1.6 s for 75 of 102, and after 2.0 s for 82 of 98,
+of which one is wrong. Names and pauses mislead single passes, up to 0.96. So passes are averaged until one language is
+clear, the text decides where none becomes so, and later speech may revise an early decision. With an earlier form of
+this rule, the language was never changed by mistake in 264 later utterances, and words waited in 31; eight of ten
+utterances that followed another language changed it.
+
+Inside an utterance a change is heard in the newest features alone: in 24 joined pairs of clips the newest three seconds
+of a window told the language of the second clip for all, the whole window for nine.
 """
 
 from collections.abc import Sequence
