@@ -197,7 +197,7 @@ class AlignAttConfig(SimulWhisperConfig):
     max_tokens_per_second: float = option(
         12.0, "tokens per second of new audio above which text is taken for a loop", low=1, high=100
     )
-    language_min_len: float = option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
+    language_min_len: float = option(1.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
     padding_len: float = option(
         2.0, "seconds of silence that the decoder sees after the audio", low=0, high=MAX_WINDOW_S
     )
