@@ -13,7 +13,7 @@ from simul_whisper.cif import WordBoundary
 from simul_whisper.config import AlignAttConfig, LastWord
 from simul_whisper.encoders import Features
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
-from simul_whisper.numbers import is_of_number, may_go_on
+from simul_whisper.numbers import continues_number, may_go_on
 from simul_whisper.tokenizer import Tokenizer
 
 # A token that two passes agree on may be this much less likely.
@@ -89,7 +89,7 @@ class CommitRule:
 
         It is over once another word is read before the edge, or when it has waited long enough.
         """
-        begins = [i for i in range(1, len(read)) if self._parts_words(read[i - 1], read[i], language)]
+        begins = [i for i in range(1, len(read)) if self._begins_word(read, i, language)]
         begins = [0, *begins, len(read), len(read)]
         while n > 0:
             at = max(i for i, begin in enumerate(begins) if begin < n)
@@ -104,10 +104,11 @@ class CommitRule:
             n = start
         return n
 
-    def _parts_words(self, before: AlignedToken, token: AlignedToken, language: str | None) -> bool:
+    def _begins_word(self, read: Sequence[AlignedToken], i: int, language: str | None) -> bool:
+        """Whether a written word begins with this token; of those without spaces, numbers alone are kept together."""
         if language in LANGUAGES_WITHOUT_SPACES:
-            return not (is_of_number(self._text([before])) and is_of_number(self._text([token])))
-        return self._tokenizer.starts_word(token.token)
+            return not continues_number(self._text(read[:i]), self._text(read[i : i + 1]))
+        return self._tokenizer.starts_word(read[i].token)
 
     def _text(self, tokens: Sequence[AlignedToken]) -> str:
         return self._tokenizer.decode([token.token for token in tokens])

@@ -4,8 +4,8 @@ import re
 
 # Single letters with hyphens or full stops: L-Y-V, U.S., p.m., z.B.
 _SPELLED = re.compile(r"\W*(?:[^\W\d_][-.])+[^\W\d_]?[,;:?!]?")
-
-_OF_NUMBER = re.compile(r" ?[\d.,:%]+")
+_NUMBER_AT_END = re.compile(r"\d[.,:]?\Z")
+_OF_NUMBER = re.compile(r"[.,:]?\d|[.,:%]")
 
 
 def may_go_on(word: str) -> bool:
@@ -16,6 +16,6 @@ def may_go_on(word: str) -> bool:
     return any(map(str.isdigit, word)) or bool(_SPELLED.fullmatch(word))
 
 
-def is_of_number(text: str) -> bool:
-    """Whether it is digits, or a mark that may stand among them; so that numbers are found where no spaces are written."""
-    return bool(_OF_NUMBER.fullmatch(text))
+def continues_number(before: str, text: str) -> bool:
+    """Whether a number at the end of one text goes on in the next, which tells where no spaces are written."""
+    return bool(_NUMBER_AT_END.search(before) and _OF_NUMBER.match(text))

@@ -11,6 +11,7 @@ from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from simul_whisper.committed_tokens import CommittedToken
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
+from simul_whisper.numbers import continues_number
 from simul_whisper.timing import Timing
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.word import Word
@@ -135,6 +136,7 @@ class Transcript:
             return False
         # Letters of another script, as in a name, are one word; punctuation belongs to the word before it.
         continues = text.isascii() and before[-1:].isascii() and text[:1].isalnum() and before[-1:].isalnum()
+        continues = continues or continues_number(before, text)
         return not continues and (text[:1].isalnum() or "\ufffd" in text)
 
 

@@ -50,5 +50,5 @@ def is_closing_mark(character: str) -> bool:
 
 
 def _is_of_word(character: str) -> bool:
-    """Whether words of it are written with spaces between: a letter with two cases, a digit, a currency; not nothing."""
+    """Whether it is of a script that parts words by spaces: a letter of two cases, a digit, a currency; "" is not."""
     return character != "" and unicodedata.category(character) in ("Lu", "Ll", "Lt", "Nd", "Sc")

@@ -50,7 +50,10 @@ class Cue:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A word with the punctuation that came after it, or a number with its unit: what no line and no cue parts. text: as words have it."""
+    """A word with the punctuation that came after it, or a number with its unit: what no line and no cue parts.
+
+    text: as words have it.
+    """
 
     text: str
     start_ms: int

@@ -203,3 +203,9 @@ def test_a_word_keeps_the_language_it_began_in() -> None:
         (" schön", "de"),
         (" und", "de"),
     ]
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+@pytest.mark.parametrize("number", ["1,250", "3.75", "10:45", "50%", "2024"])
+def test_a_number_is_one_word_where_no_spaces_are_written(language: str, number: str) -> None:
+    assert number in words_of(f"全部で{number}です", language)
