@@ -25,8 +25,8 @@ PUBLIC = (
     "TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry UnsupportedSampleRateError "
     "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_s16 as_samples "
     "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
-    "language_code language_names list_models list_translators list_voices load_model open_translator open_voices "
-    "option option_of read_toml release_thread speakable"
+    "language_code language_names list_models list_translators list_voices load_model model_directory open_translator "
+    "open_voices option option_of read_toml release_thread speakable"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer prompt alignatt loops "
@@ -190,8 +190,8 @@ LAYERS = {
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
-    "evaluation": "manifest scoring foresight replay speaking results heard_again figures metrics_log evaluation_log "
-    "load",
+    "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
+    "metrics_log evaluation_log load",
 }
 
 
