@@ -14,6 +14,7 @@ _MARKS_IN_NUMBER, _MARKS_IN_WORD = ".,:'’-–/", "-'’"
 _THOUSANDS = re.compile(r"\W*\d{1,3}(?: \d{3}){0,2}")
 _GROUP = re.compile(r" \d{3}(?!\d)")
 _UNIT = re.compile(r" [%‰€$£¥°]")
+_SPACED = re.compile(r"(?<![\w.,])\d{1,3}(?: \d{3}){1,3}(?!\d)(?: [%‰€$£¥°])?|\d [%‰€$£¥°]")
 # "3. Oktober": where these languages are written, such a number need not end the sentence.
 _ORDINAL = re.compile(r"(?:^|\s)\d{1,2}\.\s*$")
 _WITH_ORDINALS = frozenset("bs cs da de et fi fo hr hu is lb lv nn no pl sk sl sr tr".split())
@@ -42,6 +43,11 @@ def continues_number(text: str, before: str) -> bool:
     """Whether it is, after a space, more of the number before it: `135 000`, `50 %`. Somebody may count so, slowly."""
     is_group = _GROUP.match(text) and _THOUSANDS.fullmatch(before)
     return bool(is_group or (_UNIT.match(text) and before[-1:].isdecimal()))
+
+
+def with_unbroken_numbers(text: str, space: str) -> str:
+    """Return the text with `space` for the spaces inside its numbers."""
+    return _SPACED.sub(lambda number: number[0].replace(" ", space), text)
 
 
 def is_closing_mark(character: str) -> bool:
