@@ -180,7 +180,12 @@ class AlignAttConfig(SimulWhisperConfig):
     hold_probability: float = option(
         0.6, "probability below which a new token waits until a second pass reads it too; 0: never", low=0, high=1
     )
-    hold_len: float = option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
+    hold_len: float = option(
+        1.2,
+        "seconds after which an unlikely token, or a number that may go on, no longer waits",
+        low=0,
+        high=MAX_WINDOW_S,
+    )
     english_beam_size: int = option(
         3,
         "hypotheses kept for the English translation beside a transcript; 1: greedy, which costs less",

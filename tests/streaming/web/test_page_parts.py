@@ -151,6 +151,24 @@ def test_captions_say_their_language(page: Any) -> None:
     assert page.evaluate(SPOKEN_LANGUAGES) == [["Hello", "en"], [" schön", "de"], [" there", None]]
 
 
+UNBROKEN = """async () => {
+  const { Captions } = await import("/captions.js");
+  const [frame, text, button] = ["captions", "text", "to-latest"].map((id) => document.getElementById(id));
+  const captions = new Captions(frame, text, button);
+  captions.commit(" $1,250.50, 135 000 € or 50 % at 10:45; call 555-1234, L-Y-V, a well-known 12月25日.", false);
+  const found = [text.textContent, ...[...text.querySelectorAll(".whole")].map((each) => each.textContent)];
+  captions.clear();
+  return found;
+}"""
+
+
+def test_no_row_ends_inside_a_number(page: Any) -> None:
+    assert page.evaluate(UNBROKEN) == [
+        "$1,250.50, 135 000 € or 50 % at 10:45; call 555-1234, L-Y-V, a well-known 12月25日.",
+        *("$1,250.50", "135 000 €", "50 %", "10:45", "555-1234", "L-Y-V", "12", "25"),
+    ]
+
+
 def test_it_asks_nobody_else() -> None:
     for path in WEB.iterdir():
         outside = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
