@@ -87,7 +87,8 @@ class CommitRule:
     ) -> int:
         """Return how many of the first n tokens come before a number that may go on, or is not read as a whole.
 
-        It is over once another word is read before the edge, or when it has waited long enough.
+        It is over once another word is read before the edge, or when it has waited long enough: twice as long where a
+        mark follows, of which nothing tells yet whether more digits come behind it.
         """
         begins = [i for i in range(1, len(read)) if self._begins_word(read, i, language)]
         begins = [0, *begins, len(read), len(read)]
@@ -97,7 +98,8 @@ class CommitRule:
             if not may_go_on(self._text(read[start:end])):
                 break
             n_whole = end - self._n_marks_at_end(read[:end])
-            has_waited = content_frames - read[n_whole - 1].frame > self._hold_frames
+            longest = self._hold_frames * (2 if n_whole < end == len(read) else 1)
+            has_waited = content_frames - read[n_whole - 1].frame > longest
             is_over = end < n_accepted and not may_go_on(self._text(read[end:next_end]))
             if n >= n_whole and (has_waited or is_over):
                 break

@@ -206,8 +206,10 @@ def test_the_mark_behind_a_number_that_is_over_may_wait_alone() -> None:
 
 
 def test_no_number_waits_for_ever() -> None:
-    for frame, expected in ((350, " about"), (349, " about 1,200")):
-        assert committed(rule(), read(" about") + read(" 1,200", frame=frame), read(".")) == expected
+    for following, last in ((" people", 350), (".", 200)):
+        for frame, expected in ((last, " about"), (last - 1, " about 1,200")):
+            accepted = read(" about") + read(" 1,200", frame=frame)
+            assert committed(rule(), accepted, read(following, frame=AT_EDGE)) == expected
 
 
 def test_a_number_waits_at_a_pause_and_its_last_word_does_not() -> None:
