@@ -2,8 +2,8 @@
 
 Taking audio and decoding it are apart, so that one thread can take turns among many sessions: `take` and `finish` only
 plan, `turn` runs at most one inference, in pieces. `feed` and `end` do both. Decoding is planned by the samples alone,
-`segment_length` after the last pass of an utterance and where the speaker pauses, so how the audio was cut never
-changes the events.
+so how the audio was cut never changes the events: soon after the onset, where the speaker pauses, and else
+`segment_length` after the pass before.
 """
 
 from collections import deque
@@ -48,7 +48,8 @@ from streaming.events import (
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
-_STARTS = (1.6,)
+# With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
+_FIRST_PASSES_S = (1.4, 0.5)
 
 
 class SessionEndedError(SimulWhisperError):
@@ -268,7 +269,7 @@ class Session:
                 self._plan.append(SpeechEnded(event.sample / SAMPLE_RATE, self._planned_utterance))
 
     def _plan_segments(self, speech: Speech) -> None:
-        """Plan to decode each whole segment; hold what is left."""
+        """Plan to decode whatever is long enough; hold what is left."""
         if self._held is None:
             self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
             self._planned_utterance += 1
@@ -279,8 +280,9 @@ class Session:
         self._held = joined[start:].copy()
 
     def _next_samples(self) -> int:
-        if self._voice.vad and self._n_passes < len(_STARTS):
-            return round(_STARTS[self._n_passes] * SAMPLE_RATE)
+        """Return how much audio the next pass waits for."""
+        if self._voice.vad and self._n_passes < len(_FIRST_PASSES_S):
+            return round(_FIRST_PASSES_S[self._n_passes] * SAMPLE_RATE)
         return self._segment_samples
 
     def _plan_pause(self) -> None:
