@@ -105,6 +105,8 @@ class Session:
         self._held_start = 0
         # How many passes over it were planned.
         self._n_passes = 0
+        # Whether a pause is the latest that was heard of it, and how much of what is held was silence after one.
+        self._has_paused, self._uncounted_samples = False, 0
         # The number of the utterance that was planned last, and of the one that was decoded last.
         self._planned_utterance = self._utterance = 0
         # Whether the latter was begun and not decoded to its end.
@@ -272,7 +274,12 @@ class Session:
         """Plan to decode whatever is long enough; hold what is left."""
         if self._held is None:
             self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
+            self._has_paused, self._uncounted_samples = False, 0
             self._planned_utterance += 1
+        if self._has_paused:
+            # Silence alone is nothing to decode.
+            self._has_paused = False
+            self._uncounted_samples = max(0, len(speech.samples) - self._segment_samples // 2)
         joined, start = np.concatenate([self._held, speech.samples]), 0
         while start + (n := self._next_samples()) <= len(joined):
             self._plan_decode(joined[start : start + n], is_last=False)
@@ -282,20 +289,20 @@ class Session:
     def _next_samples(self) -> int:
         """Return how much audio the next pass waits for."""
         if self._voice.vad and self._n_passes < len(_FIRST_PASSES_S):
-            return round(_FIRST_PASSES_S[self._n_passes] * SAMPLE_RATE)
-        return self._segment_samples
+            return self._uncounted_samples + round(_FIRST_PASSES_S[self._n_passes] * SAMPLE_RATE)
+        return self._uncounted_samples + self._segment_samples
 
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
         if self._held is not None and len(self._held):
             self._plan_decode(self._held, is_last=False, at_pause=True)
-            self._held = self._held[:0]
+            self._held, self._has_paused = self._held[:0], True
 
     def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False) -> None:
         number, is_first = self._planned_utterance, self._n_passes == 0
         self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause))
         self._held_start += len(samples)
-        self._n_passes += 1
+        self._n_passes, self._uncounted_samples = self._n_passes + 1, 0
 
     def _close(self) -> None:
         """End the utterance, if one is open."""
