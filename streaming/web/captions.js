@@ -5,7 +5,7 @@
 
 const NEAR_END_LINES = 2;
 // Numbers with what belongs to them, and spelled names: browsers would break them at spaces and hyphens.
-const WHOLE = /(\p{Sc}?\p{Nd}(?:[\p{Nd}.,:'’/–-]{0,20}\p{Nd})?(?: \p{Nd}{3}(?!\p{Nd})){0,3}(?: ?[%‰°\p{Sc}])?|(?<![\p{L}\p{N}])\p{L}(?:-\p{L}){1,9}(?![\p{L}\p{N}]))/u;
+const WHOLE = /(\p{Sc}?\p{Nd}(?:[\p{Nd}.,:'’/–-]{0,20}\p{Nd})?(?: \p{Nd}{3}(?!\p{Nd})){0,3}(?: ?[%‰°\p{Sc}])?|\p{L}(?:-\p{L}){1,9}(?![\p{L}\p{N}]))/u;
 
 export class Captions {
   #frame;
