@@ -59,6 +59,8 @@ class Stream:
         self._is_translating = False
         # Whether text was written down that has not been read to its end for the translation.
         self._is_behind = False
+        # Where the window ended that the last pass, at a pause, has read to its end; None if it has not.
+        self._read_until: int | None = None
         self._longest_samples = config.max_samples - round(config.segment_length * SAMPLE_RATE)
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
@@ -68,6 +70,8 @@ class Stream:
 
         `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
         """
+        if final and window.end_sample == self._read_until and not self._is_translating:
+            return self._concluded(window)
         watch = Stopwatch()
         is_whole = limits_of(self._model.decoder).whole_windows
         padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
@@ -93,6 +97,7 @@ class Stream:
                 translating = self._translated(self._translation, text, window, encoded, final=final)
                 translation = yield from watch.without_pauses(translating)
                 timing = replace(timing, translation_s=watch.lap())
+        self._read_until = window.end_sample if at_pause and text.stop in _AT_THE_END else None
         return _timed(PassUpdate(text, translation, self._keep_from(window), timing), watch)
 
     @property
@@ -137,6 +142,10 @@ class Stream:
                     decoding.forget_context()
             self._written_language = self.language
         return may_write
+
+    def _concluded(self, window: AudioChunk) -> PassUpdate:
+        """End an utterance after which nothing was said since the last pass: another would read the same."""
+        return PassUpdate(self._text.conclude(), None, window.start_sample, Timing())
 
     def _translated(
         self, translation: Decoding, text: TextUpdate, window: AudioChunk, encoded: EncodedWindow, *, final: bool
