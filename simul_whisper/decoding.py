@@ -1,7 +1,7 @@
 """One text of a listener, the transcript or its translation: what was committed, and what a pass over a window adds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
@@ -51,12 +51,13 @@ class _StopRule:
     policy: AlignAttPolicy
     earlier: Sequence[AlignedToken]
     max_tokens: int
+    is_mark: Callable[[int], bool]
 
     def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
         if len(tokens) >= self.max_tokens:
             return StopReason.LENGTH
         following = AlignedToken(token, frame, 0.0)
-        if looped_tail([*self.earlier, *tokens, following]):
+        if looped_tail([*self.earlier, *tokens, following], self.is_mark):
             return StopReason.LOOP
         if tokens and self._says_again(tokens, following):
             return StopReason.REWIND
@@ -196,7 +197,7 @@ class Decoding:
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
-        return _StopRule(policy, self._earlier(window.start_sample), min(max_tokens, room))
+        return _StopRule(policy, self._earlier(window.start_sample), min(max_tokens, room), self._tokenizer.is_mark)
 
     def _earlier(self, start_sample: int) -> list[AlignedToken]:
         """Return the text up to now, as read in a window that starts there."""
@@ -254,21 +255,20 @@ class Decoding:
             return best.tokens[: max(0, len(best.tokens) - n_dropped)], best.stop
         if best.stop is StopReason.LOOP:
             self._context.forget()
-            return _without_loop(best, earlier), best.stop
+            return self._without_loop(best, earlier), best.stop
         return best.tokens, best.stop
+
+    def _without_loop(self, best: Hypothesis, earlier: Sequence[AlignedToken]) -> tuple[AlignedToken, ...]:
+        """Return the tokens before the first repetition that is not heard."""
+        assert best.next_token is not None
+        n_repeated = looped_tail([*earlier, *best.tokens, best.next_token], self._tokenizer.is_mark)
+        return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
 
     def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
         """Return the sample where the last committed word ends, if the token that follows it tells."""
         if following is None or self._tokenizer.continues_word(following.token):
             return None
         return window.start_sample + following.frame * SAMPLES_PER_FRAME
-
-
-def _without_loop(best: Hypothesis, earlier: Sequence[AlignedToken]) -> tuple[AlignedToken, ...]:
-    """Return the tokens before the first repetition that is not heard."""
-    assert best.next_token is not None
-    n_repeated = looped_tail([*earlier, *best.tokens, best.next_token])
-    return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
 
 
 def _n_restated(best: Hypothesis, earlier: Sequence[AlignedToken]) -> int:

@@ -4,7 +4,9 @@ People repeat themselves too: no, no, no; a refrain; an announcement. What they 
 a decoder writes again from audio that it has read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from simul_whisper.alignatt import AlignedToken
 
@@ -17,6 +19,9 @@ _LONGEST_PERIOD = 32
 # Nobody says a word again sooner, or more tokens in a second.
 _MIN_FRAMES_OF_PHRASE = 8
 _MIN_FRAMES_OF_TOKEN = 3
+# Of the time that the speaker takes for the phrase when hurrying.
+_PART_OF_PACE = 0.55
+_TIMES_TOGETHER = 3
 # A token is read from somewhere in its sound.
 _SAME_PLACE_FRAMES = 10
 
@@ -29,18 +34,27 @@ def repeated_tail(tokens: Sequence[int]) -> int:
     return _repetition(tokens)[1]
 
 
-def looped_tail(text: Sequence[AlignedToken]) -> int:
-    """Return how many tokens at the end repeat the ones before them without being heard again; 0 without a loop."""
+def looped_tail(text: Sequence[AlignedToken], is_mark: Callable[[int], bool]) -> int:
+    """Return how many tokens at the end repeat the ones before them without being heard again; 0 without a loop.
+
+    is_mark: whether a token is punctuation, which is read from anywhere in the silence.
+    """
     period, n_repeated = _repetition([each.token for each in text])
-    first = len(text) - n_repeated
-    spare = [_spare_frames(text, first - period, period, n) for n in range(first, len(text))]
+    if not n_repeated:
+        return 0
+    text = _marks_at_their_words(text, is_mark)
+    needed = max(_MIN_FRAMES_OF_PHRASE, period * _MIN_FRAMES_OF_TOKEN)
+    start = len(text) - n_repeated - period
+    spare = [_spare_frames(text, range(n, start - 1, -period), needed) for n in range(start + period, len(text))]
     n = n_repeated
     # Attention to a single token may be anywhere, so half of a phrase has to be later.
-    while n and _upper_median(spare[max(0, n - period) : n]) < 0:
+    while n and _upper_median([each for each in spare[max(0, n - period) : n] if each is not None]) < 0:
         n -= 1
-    if n < n_repeated:
-        while n and _upper_median(spare[n - 1 : n]) < 0:
-            n -= 1
+    if n == n_repeated:
+        return 0
+    first = start + period - 1
+    while n and (each := spare[n - 1]) is not None and min(each, _later(text, first + n, period) - needed) < 0:
+        n -= 1
     if n_repeated - n >= period:
         # What led into it was most likely a part of it.
         while n and spare[n - 1] is None:
@@ -65,21 +79,36 @@ def said_before(text: Sequence[AlignedToken], following: AlignedToken) -> int:
     return n
 
 
-def _spare_frames(text: Sequence[AlignedToken], start: int, period: int, n: int) -> int | None:
-    """Return how many frames later token `n` was read than the fastest speaker says it again.
+def _marks_at_their_words(text: Sequence[AlignedToken], is_mark: Callable[[int], bool]) -> list[AlignedToken]:
+    placed = list[AlignedToken]()
+    for each in text:
+        placed.append(replace(each, frame=placed[-1].frame) if placed and is_mark(each.token) else each)
+    return placed
 
-    start: where the phrase is said first. None when the window has lost where it was read before.
+
+def _spare_frames(text: Sequence[AlignedToken], times: Sequence[int], needed: int) -> float | None:
+    """Return how many frames later a token was read than it has to be, if it was said again.
+
+    times: where it stands, and where it stood before, the latest first. None when the window has lost where that was.
     """
-    needed = max(_MIN_FRAMES_OF_PHRASE, period * _MIN_FRAMES_OF_TOKEN)
-    known = [at for at in range(n - period, start - 1, -period) if text[at].frame != BEFORE_WINDOW]
-    # Since it was said first, and since the last time but one: a single time may be misread.
-    compared = {known[-1], known[min(1, len(known) - 1)]} if known else ()
-    return min((text[n].frame - text[at].frame - (n - at) // period * needed for at in compared), default=None)
+    frame, *before = (text[at].frame for at in times)
+    before = [each for each in before if each != BEFORE_WINDOW]
+    if not before:
+        return None
+    steps = sorted(later - earlier for later, earlier in pairwise(before)) or [0]
+    pace = max(needed, _PART_OF_PACE * steps[len(steps) // 4])
+    # A single time may be misread from the place of that before or after it, so a few times together count.
+    lately = before[:_TIMES_TOGETHER]
+    spare = min(frame - before[-1] - len(before) * needed, frame - lately[-1] - len(lately) * pace)
+    return min(spare, frame - before[1] - needed) if len(before) > 1 else spare
 
 
-def _upper_median(spare: Sequence[int | None]) -> int:
-    known = sorted(each for each in spare if each is not None)
-    return known[len(known) // 2] if known else 0
+def _later(text: Sequence[AlignedToken], n: int, period: int) -> int:
+    return text[n].frame - text[n - period].frame
+
+
+def _upper_median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0
 
 
 def _repetition(tokens: Sequence[int]) -> tuple[int, int]:

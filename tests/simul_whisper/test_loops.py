@@ -48,6 +48,9 @@ def test_a_loop_that_has_ended_is_none() -> None:
     assert repeated_tail([*[1, 2, 3] * 5, 4]) == 0
 
 
+NO_MARKS = frozenset[int]().__contains__
+
+
 def read(tokens: Sequence[int], frames: Iterable[int]) -> list[AlignedToken]:
     return [AlignedToken(token, frame, -0.1) for token, frame in zip(tokens, frames, strict=True)]
 
@@ -59,7 +62,7 @@ def test_who_repeats_themselves_is_heard(phrase: list[int], n_times: int, data: 
     frames = [SPOKEN * n for n in range(len(text))]
     n_gone = data.draw(st.integers(0, len(text) - 1))
     frames[:n_gone] = [BEFORE_WINDOW] * n_gone
-    assert looped_tail(read(text, frames)) == 0
+    assert looped_tail(read(text, frames), NO_MARKS) == 0
 
 
 @settings(deadline=None)
@@ -70,20 +73,26 @@ def test_what_is_read_from_where_the_attention_stands_is_a_loop(phrase: list[int
     said = read(phrase * n_said, range(0, SPOKEN * len(phrase) * n_said, SPOKEN))
     last = said[-1].frame if said else 0
     text = [*said, *read(phrase * n_stuck, [last] * len(phrase) * n_stuck)]
-    n_kept = (len(text) - looped_tail(text)) / len(phrase)
+    n_kept = (len(text) - looped_tail(text, NO_MARKS)) / len(phrase)
     assert max(1, n_said) <= n_kept < n_said + 2
 
 
 def test_a_time_that_is_misread_is_no_loop() -> None:
     """As Whisper reads "no, no, no": one of them, and the commas, from somewhere else."""
     frames = [6, 38, 28, 64, 70, 83, 73, 107, 96, 126, 119, 154, 145, 154, 166, 187, 189, 209]
-    assert looped_tail(read([1, 2] * 9, frames)) == 0
+    assert looped_tail(read([1, 2] * 9, frames), {2}.__contains__) == 0
+
+
+def test_a_mark_that_is_read_later_is_no_word_that_is_said_again() -> None:
+    text = read([1, 2] * 6, [10, 44, 21, 43, 52, 60, 52, 80, 52, 100, 52, 120])
+    assert looped_tail(text, {2}.__contains__) == 6
+    assert looped_tail(text, NO_MARKS) == 0
 
 
 def test_what_led_into_a_loop_is_a_part_of_it() -> None:
     before = read([5] * 4, [BEFORE_WINDOW] * 4)
-    assert looped_tail([*before, *read([5] * 4, [8, 14, 8, 16])]) == 7
-    assert looped_tail([*before, *read([5] * 3, [8, 8, 8])]) == 0
+    assert looped_tail([*before, *read([5] * 4, [8, 14, 8, 16])], NO_MARKS) == 7
+    assert looped_tail([*before, *read([5] * 3, [8, 8, 8])], NO_MARKS) == 0
 
 
 @pytest.mark.parametrize(
