@@ -23,7 +23,7 @@ _LOOP_SLACK_TOKENS = 12
 _LONGEST_GUESS = 24
 _SAME_PLACE_FRAMES = 10
 # Tokens that a decoder, having said all, says again before its attention jumps back.
-_LONGEST_FALSE_START = 4
+_LONGEST_FALSE_START = 2
 _LOOP_LOOKBACK_TOKENS = 96
 _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 
