@@ -25,13 +25,13 @@ PUBLIC = (
     "TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry UnsupportedSampleRateError "
     "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_s16 as_samples "
     "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
-    "language_code language_names list_models list_translators list_voices load_model open_translator open_voices "
-    "option option_of read_toml release_thread speakable"
+    "language_code language_names list_models list_translators list_voices load_model model_directory open_translator "
+    "open_voices option option_of read_toml release_thread speakable"
 ).split()
 PURE = (
-    "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
-    "transcript config word translators/address translators/agreement translators/answers translators/glossary "
-    "translators/sentences translators/source translators/reading translators/simultaneous".split()
+    "audio errors languages numbers options pieces progress timing mel tokenizer prompt alignatt loops "
+    "committed_tokens transcript config word translators/address translators/agreement translators/answers "
+    "translators/glossary translators/sentences translators/source translators/reading translators/simultaneous".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 
@@ -161,7 +161,7 @@ ROOMS = {
     "sessions": "events settings audio",
     "stages": "events settings sessions/event_log sessions/metrics",
     "engines": "events",
-    "protocols": "events settings sessions/request output/cues output/texts output/formats",
+    "protocols": "events settings sessions/request output/breaks output/texts output/formats",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
@@ -189,9 +189,9 @@ LAYERS = {
         "exchange uploads openai_speech openai_rest prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
-    "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
-    "evaluation": "manifest scoring foresight replay speaking results heard_again figures metrics_log evaluation_log "
-    "load",
+    "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
+    "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
+    "metrics_log evaluation_log load",
 }
 
 
