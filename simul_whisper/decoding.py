@@ -91,7 +91,7 @@ class Decoding:
             min(MAX_PROMPT_TOKENS, self._positions(limits_of(model.decoder)) // 2 - 1),
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
-        self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
+        self._commit_rule = CommitRule(config, model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
         self._waiting: tuple[CommittedToken, ...] = ()
@@ -228,7 +228,6 @@ class Decoding:
             accepted,
             following,
             self.language_of(language),
-            encoded.features,
             encoded.content_frames,
             at_pause=at_pause and stop is StopReason.END_OF_TEXT,
         )

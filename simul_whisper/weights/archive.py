@@ -1,4 +1,4 @@
-"""Read the members of a zip file, as .npz and PyTorch's .pt are, without letting it take more memory than it may.
+"""Read the members of a zip file, as .npz is, without letting it take more memory than it may.
 
 What an archive claims is checked before anything is unpacked: how long its list of members is, and what they become.
 """
