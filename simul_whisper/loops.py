@@ -55,6 +55,8 @@ def looped_tail(text: Sequence[AlignedToken], is_mark: Callable[[int], bool]) ->
     first = start + period - 1
     while n and (each := spare[n - 1]) is not None and min(each, _later(text, first + n, period) - needed) < 0:
         n -= 1
+    # A phrase of which a part is not heard again is not.
+    n -= n % period
     if n_repeated - n >= period:
         # What led into it was most likely a part of it.
         while n and spare[n - 1] is None:

@@ -89,6 +89,11 @@ def test_a_mark_that_is_read_later_is_no_word_that_is_said_again() -> None:
     assert looped_tail(text, NO_MARKS) == 0
 
 
+def test_a_phrase_that_is_heard_again_in_part_belongs_to_the_loop() -> None:
+    """As Whisper loops over "replied he"."""
+    assert looped_tail(read([1, 2] * 4, [18, 43, 65, 42, 54, 41, 54, 41]), NO_MARKS) == 6
+
+
 def test_what_led_into_a_loop_is_a_part_of_it() -> None:
     before = read([5] * 4, [BEFORE_WINDOW] * 4)
     assert looped_tail([*before, *read([5] * 4, [8, 14, 8, 16])], NO_MARKS) == 7
