@@ -70,7 +70,7 @@ class _StopRule:
             return said_before([*self.earlier, *tokens], following) > 0
         same_place = range(following.frame - _SAME_PLACE_FRAMES, following.frame + _SAME_PLACE_FRAMES + 1)
         return tokens[-1].frame - following.frame > WANDERING_FRAMES and any(
-            each.token == following.token and each.frame in same_place for each in tokens
+            each.token == following.token and each.frame in same_place for each in [*self.earlier, *tokens]
         )
 
 
