@@ -9,9 +9,7 @@ from collections.abc import Sequence
 
 from simul_whisper.alignatt import AlignedToken
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
-from simul_whisper.cif import WordBoundary
 from simul_whisper.config import AlignAttConfig, LastWord
-from simul_whisper.encoders import Features
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.numbers import continues_number, may_go_on
 from simul_whisper.tokenizer import Tokenizer
@@ -25,12 +23,11 @@ _WORD_ENDED = 0.98
 class CommitRule:
     """The rule of one listener. held: the tokens that the last pass read and did not commit."""
 
-    def __init__(self, config: AlignAttConfig, tokenizer: Tokenizer, n_audio_state: int) -> None:
+    def __init__(self, config: AlignAttConfig, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._last_word = LastWord(config.last_word)
         self._likely = math.log(max(config.hold_probability, 1e-9))
         self._hold_frames = config.hold_len * SAMPLE_RATE / SAMPLES_PER_FRAME
-        self._boundary = WordBoundary(config.cif_ckpt_path, n_audio_state) if self._last_word is LastWord.CIF else None
         self.held: tuple[int, ...] = ()
 
     def n_committed(
@@ -38,7 +35,6 @@ class CommitRule:
         accepted: Sequence[AlignedToken],
         following: AlignedToken | None,
         language: str | None,
-        features: Features,
         content_frames: int,
         *,
         at_pause: bool = False,
@@ -54,9 +50,7 @@ class CommitRule:
         if at_pause and n == len(accepted):
             n -= self._n_marks_at_end(accepted)
         elif self._last_word is not LastWord.KEEP and language not in LANGUAGES_WITHOUT_SPACES:
-            ends_word = self._boundary is not None and self._boundary.fires_at_end(features, content_frames)
-            if n < len(accepted) or not ends_word:
-                n = self._n_in_whole_words(read, n)
+            n = self._n_in_whole_words(read, n)
         if self._last_word is not LastWord.KEEP:
             n = self._n_before_open_number(read, n, len(accepted), language, content_frames)
         self.held = tuple(token.token for token in read[n:])

@@ -1,6 +1,6 @@
 """The tokens read from the audio that is still in the window, each with the sample it was read from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -29,6 +29,9 @@ class CommittedTokens:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[CommittedToken]:
+        return iter(self._entries)
 
     @property
     def tokens(self) -> list[int]:

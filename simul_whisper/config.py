@@ -54,7 +54,6 @@ class LastWord(Enum):
 
     KEEP = "keep"
     DROP = "drop"
-    CIF = "cif"
 
 
 @dataclass
@@ -176,13 +175,11 @@ class AlignAttConfig(SimulWhisperConfig):
     )
     last_word: str = option(
         "drop",
-        "what becomes of an unfinished last word: keep it, drop it, or let CIF weights decide",
+        "what becomes of an unfinished last word: keep it, or drop it until more is heard",
         [e.value for e in LastWord],
     )
-    cif_ckpt_path: str = option("", "end-of-word (CIF) weights for last_word = cif: .npz, .safetensors or .pt")
-    never_fire: bool | None = option(
-        None, "older way to write last_word: true is keep; false is cif with weights, else drop"
-    )
+    cif_ckpt_path: str = option("", "older setting, accepted and not read: end-of-word (CIF) weights gained nothing")
+    never_fire: bool | None = option(None, "older way to write last_word: true is keep, false is drop")
     hold_probability: float = option(
         0.6, "probability below which a new token waits until a second pass reads it too; 0: never", low=0, high=1
     )
@@ -225,13 +222,8 @@ class AlignAttConfig(SimulWhisperConfig):
     def validated(self) -> "AlignAttConfig":
         snapshot = super().validated()
         if snapshot.never_fire is not None:
-            otherwise = LastWord.CIF if snapshot.cif_ckpt_path else LastWord.DROP
-            snapshot.last_word = (LastWord.KEEP if snapshot.never_fire else otherwise).value
+            snapshot.last_word = (LastWord.KEEP if snapshot.never_fire else LastWord.DROP).value
             snapshot.never_fire = None
-        if snapshot.last_word == LastWord.CIF.value and not snapshot.cif_ckpt_path:
-            raise ConfigError(
-                "last_word = cif needs cif_ckpt_path, a file of CIF weights; large-v3 and turbo have none in public"
-            )
         if snapshot.audio_min_len > snapshot.audio_max_len:
             raise ConfigError(
                 f"got audio_min_len {snapshot.audio_min_len:g} s, expected at most audio_max_len, "

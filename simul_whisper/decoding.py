@@ -1,7 +1,7 @@
 """One text of a listener, the transcript or its translation: what was committed, and what a pass over a window adds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
@@ -10,7 +10,7 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
-from simul_whisper.loops import repeated_tail, said_before
+from simul_whisper.loops import BEFORE_WINDOW, looped_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
 from simul_whisper.prompt import MAX_PROMPT_TOKENS, Context
@@ -22,6 +22,8 @@ _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
 _LONGEST_GUESS = 24
 _SAME_PLACE_FRAMES = 10
+# Tokens that a decoder, having said all, says again before its attention jumps back.
+_LONGEST_FALSE_START = 2
 _LOOP_LOOKBACK_TOKENS = 96
 _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 
@@ -47,25 +49,29 @@ class _StopRule:
     """AlignAtt, and the guards against text that does not come from the audio."""
 
     policy: AlignAttPolicy
-    earlier: Sequence[int]
+    earlier: Sequence[AlignedToken]
     max_tokens: int
+    is_mark: Callable[[int], bool]
 
     def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
         if len(tokens) >= self.max_tokens:
             return StopReason.LENGTH
-        if repeated_tail([*self.earlier, *(each.token for each in tokens), token]):
+        following = AlignedToken(token, frame, 0.0)
+        if looped_tail([*self.earlier, *tokens, following], self.is_mark):
             return StopReason.LOOP
-        if tokens and self._says_again(tokens, token, frame):
+        if tokens and self._says_again(tokens, following):
             return StopReason.REWIND
         return self.policy.stop(tokens, frame)
 
-    def _says_again(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> bool:
+    def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
         """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
-        n_back = tokens[-1].frame - frame
-        if n_back > 2 * WANDERING_FRAMES:
-            return said_before([*self.earlier, *(each.token for each in tokens)], token) > 0
-        same_place = range(frame - _SAME_PLACE_FRAMES, frame + _SAME_PLACE_FRAMES + 1)
-        return n_back > WANDERING_FRAMES and any(each.token == token and each.frame in same_place for each in tokens)
+        # One token may be misread from far ahead; two may not.
+        if min(each.frame for each in tokens[-2:]) - following.frame > 2 * WANDERING_FRAMES:
+            return said_before([*self.earlier, *tokens], following) > 0
+        same_place = range(following.frame - _SAME_PLACE_FRAMES, following.frame + _SAME_PLACE_FRAMES + 1)
+        return tokens[-1].frame - following.frame > WANDERING_FRAMES and any(
+            each.token == following.token and each.frame in same_place for each in [*self.earlier, *tokens]
+        )
 
 
 class Decoding:
@@ -85,7 +91,7 @@ class Decoding:
             min(MAX_PROMPT_TOKENS, self._positions(limits_of(model.decoder)) // 2 - 1),
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
-        self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
+        self._commit_rule = CommitRule(config, model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
         self._waiting: tuple[CommittedToken, ...] = ()
@@ -193,12 +199,17 @@ class Decoding:
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
-        earlier = [*self._context.scrolled, *self._committed.tokens]
-        return _StopRule(
-            policy,
-            earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :],
-            min(max_tokens, room),
-        )
+        return _StopRule(policy, self._earlier(window.start_sample), min(max_tokens, room), self._tokenizer.is_mark)
+
+    def _earlier(self, start_sample: int) -> list[AlignedToken]:
+        """Return the text up to now, as read in a window that starts there."""
+        scrolled = [AlignedToken(token, BEFORE_WINDOW, 0.0) for token in self._context.scrolled]
+        committed = [
+            AlignedToken(each.token, (each.sample - start_sample) // SAMPLES_PER_FRAME, each.logprob)
+            for each in self._committed
+        ]
+        earlier = [*scrolled, *committed]
+        return earlier[max(0, len(earlier) - _LOOP_LOOKBACK_TOKENS) :]
 
     def _taken(
         self,
@@ -211,13 +222,12 @@ class Decoding:
         at_pause: bool,
     ) -> TextUpdate:
         """Commit what is sure of what was found, keep the rest as the draft, and return both."""
-        accepted, stop = self._accepted(found, final=final)
+        accepted, stop = self._accepted(found, self._earlier(window.start_sample), final=final)
         following = None if stop in _DISCARDING else found.best.next_token
         n = self._commit_rule.n_committed(
             accepted,
             following,
             self.language_of(language),
-            encoded.features,
             encoded.content_frames,
             at_pause=at_pause and stop is StopReason.END_OF_TEXT,
         )
@@ -228,7 +238,9 @@ class Decoding:
         self.draft = self._waiting = _on_the_clock(accepted[n:], window.start_sample)
         return TextUpdate(tokens, stop, self.draft, word_end_sample=self._word_end(next_token, window))
 
-    def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:
+    def _accepted(
+        self, found: SearchResult, earlier: Sequence[AlignedToken], *, final: bool
+    ) -> tuple[tuple[AlignedToken, ...], StopReason]:
         """Return the tokens that stand, and why the pass ended."""
         best = found.best
         assert best.stop is not None
@@ -236,34 +248,35 @@ class Decoding:
         if max(found.no_speech, found.described) > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
             return (), StopReason.NO_SPEECH
         if best.stop is StopReason.REWIND:
-            n_restated = self._n_restated(best)
-            keeps = final or n_restated > 0
-            return best.tokens[: max(0, len(best.tokens) - n_restated)] if keeps else (), best.stop
+            n_restated = _n_restated(best, earlier)
+            if n_restated == 0 and not final:
+                return (), best.stop
+            # Who says more than that again before it shows is the speaker.
+            n_dropped = n_restated if n_restated <= _LONGEST_FALSE_START else 0
+            return best.tokens[: max(0, len(best.tokens) - n_dropped)], best.stop
         if best.stop is StopReason.LOOP:
-            kept = self._without_loop(best)
             self._context.forget()
-            return kept, best.stop
+            return self._without_loop(best, earlier), best.stop
         return best.tokens, best.stop
 
-    def _without_loop(self, best: Hypothesis) -> tuple[AlignedToken, ...]:
-        """Return the tokens before the first repetition."""
+    def _without_loop(self, best: Hypothesis, earlier: Sequence[AlignedToken]) -> tuple[AlignedToken, ...]:
+        """Return the tokens before the first repetition that is not heard."""
         assert best.next_token is not None
-        earlier = [*self._context.scrolled, *self._committed.tokens]
-        text = [*earlier, *(token.token for token in best.tokens), best.next_token.token]
-        n_repeated = repeated_tail(text[max(0, len(text) - _LOOP_LOOKBACK_TOKENS) :])
+        n_repeated = looped_tail([*earlier, *best.tokens, best.next_token], self._tokenizer.is_mark)
         return best.tokens[: max(0, len(best.tokens) + 1 - n_repeated)]
-
-    def _n_restated(self, best: Hypothesis) -> int:
-        """Return how many tokens, before attention jumped back to it, began the text again."""
-        assert best.next_token is not None
-        text = [*self._committed.tokens, *(token.token for token in best.tokens)]
-        return said_before(text, best.next_token.token)
 
     def _word_end(self, following: AlignedToken | None, window: AudioChunk) -> int | None:
         """Return the sample where the last committed word ends, if the token that follows it tells."""
         if following is None or self._tokenizer.continues_word(following.token):
             return None
         return window.start_sample + following.frame * SAMPLES_PER_FRAME
+
+
+def _n_restated(best: Hypothesis, earlier: Sequence[AlignedToken]) -> int:
+    """Return how many tokens, before attention jumped back to it, began the text again."""
+    assert best.next_token is not None
+    in_window = [each for each in earlier if each.frame != BEFORE_WINDOW]
+    return said_before([*in_window, *best.tokens], best.next_token)
 
 
 def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:

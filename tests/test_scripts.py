@@ -67,6 +67,18 @@ def test_a_voice_is_timed() -> None:
     assert first.startswith("first phrase after ")
 
 
+def test_guards_are_tried_on_sounds_that_mislead() -> None:
+    if not any(each.name == "joe" and each.is_installed for each in list_voices()) or not shutil.which("espeak-ng"):
+        pytest.skip("the voice or espeak-ng is not installed")
+    command = [sys.executable, "-m", "scripts.guards", "--only", "his", "--model", "tiny.en"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    _, _, whispered, hiss = (line.split(" | ") for line in ran.stdout.splitlines())
+    assert whispered[:2] == ["| whispered", "30"]
+    assert int(whispered[2]) >= 27
+    assert hiss == ["| hiss", *"00000", " |"]
+
+
 @dataclass
 class Reader:
     """Transcribes as if it read the words of a text aloud every half second; the last of them it hears wrongly."""

@@ -1,4 +1,4 @@
-"""Read the members of a zip file, as .npz and PyTorch's .pt are, without letting it take more memory than it may.
+"""Read the members of a zip file, as .npz is, without letting it take more memory than it may.
 
 What an archive claims is checked before anything is unpacked: how long its list of members is, and what they become.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from simul_whisper.foreign_files import MOST_JSON_BYTES, MOST_WEIGHTS_BYTES, one_line, open_regular, shown
+from simul_whisper.foreign_files import MOST_JSON_BYTES, one_line, open_regular, shown
 
 # Weights are noise, and hardly become smaller.
 _MOST_EXPANSION = 8
@@ -27,9 +27,9 @@ _DAMAGES = (
 class Archive:
     """An open zip file. Raises OSError or ValueError, as its methods do."""
 
-    def __init__(self, path: Path, most_bytes: int = MOST_WEIGHTS_BYTES) -> None:
+    def __init__(self, path: Path) -> None:
         with _damages():
-            self._stream = _Limited(open_regular(path, most_bytes).detach())
+            self._stream = _Limited(open_regular(path).detach())
             try:
                 self._zip = zipfile.ZipFile(self._stream)
                 self._check_sizes()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper.foreign_files import MOST_WEIGHTS_BYTES, shown
+from simul_whisper.foreign_files import shown
 from simul_whisper.weights.archive import Archive
 from simul_whisper.weights.safetensors import checked_shape, widened
 
@@ -23,9 +23,9 @@ _BFLOAT16 = ("<V2", "|V2")
 _TYPES = frozenset("<f2 <f4 <f8 <i2 <i4 <i8 <u2 <u4 <u8 |i1 |u1 |b1".split())
 
 
-def read_npz(file: Path, most_bytes: int = MOST_WEIGHTS_BYTES) -> dict[str, NDArray[Any]]:
+def read_npz(file: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a file; bfloat16, which NumPy has not, as float32. Raises OSError or ValueError."""
-    with Archive(file, most_bytes) as archive:
+    with Archive(file) as archive:
         return {name.removesuffix(".npy"): _array(name, archive.read(name)) for name in archive.names}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper.foreign_files import MOST_JSON_BYTES, MOST_WEIGHTS_BYTES, open_regular, parse_json, shown
+from simul_whisper.foreign_files import MOST_JSON_BYTES, open_regular, parse_json, shown
 
 _LENGTH_BYTES = 8
 _MOST_DIMENSIONS = 4
@@ -34,9 +34,9 @@ _DTYPES = {
 }
 
 
-def read_safetensors(file: Path, most_bytes: int = MOST_WEIGHTS_BYTES) -> dict[str, NDArray[Any]]:
+def read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     """Return the tensors of a file; bfloat16, which NumPy has not, as float32. Raises OSError or ValueError."""
-    with open_regular(file, most_bytes) as stream:
+    with open_regular(file) as stream:
         data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + length

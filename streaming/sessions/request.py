@@ -16,8 +16,6 @@ ENGINE_OPTIONS = (
 VOICE_OPTIONS = [each.name for each in fields(VoiceConfig)]
 # The target of what is said itself, as events have it.
 TRANSCRIPT = ""
-# CIF needs a file, and clients name no files of the server.
-_LAST_WORDS = ("keep", "drop")
 
 
 class Refusal(SimulWhisperError):  # noqa: N818
@@ -50,11 +48,8 @@ class SessionRequest:
         Raises Refusal when they do not go together, or are beyond the limits.
         """
         _check_names("engine", self.engine, ENGINE_OPTIONS)
-        last_word = self.engine.get("last_word")
         try:
             config = replace(defaults, **self.engine).validated()
-            if last_word is not None and last_word not in _LAST_WORDS:
-                raise ConfigError(f"got last_word = {last_word!r}, expected {' or '.join(_LAST_WORDS)}")
             if limits:
                 _check_limits(config, defaults, limits)
         except ConfigError as error:

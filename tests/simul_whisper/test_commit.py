@@ -2,10 +2,8 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,14 +14,13 @@ from simul_whisper.config import AlignAttConfig
 from tests.fakes import tokenizer_of
 
 TOKENIZER = tokenizer_of("base")
-FEATURES = np.zeros((500, 4), np.float32)
 CONTENT_FRAMES = 500
 SURE, UNSURE, GUESS = math.log(0.99), math.log(0.5), math.log(0.05)
 
 
 def rule(**settings: Any) -> CommitRule:
     config = AlignAttConfig(**{"hold_probability": 0.7, "hold_len": 3.0, **settings}).validated()
-    return CommitRule(config, TOKENIZER, FEATURES.shape[1])
+    return CommitRule(config, TOKENIZER)
 
 
 def read(text: str, logprob: float = SURE, frame: int = 450) -> list[AlignedToken]:
@@ -43,9 +40,7 @@ def committed(
     *,
     at_pause: bool = False,
 ) -> str:
-    n = commit.n_committed(
-        accepted, following[0] if following else None, language, FEATURES, CONTENT_FRAMES, at_pause=at_pause
-    )
+    n = commit.n_committed(accepted, following[0] if following else None, language, CONTENT_FRAMES, at_pause=at_pause)
     return TOKENIZER.decode([token.token for token in accepted[:n]])
 
 
@@ -155,7 +150,7 @@ def test_whole_words_are_committed_up_to_the_first_that_waits(
     accepted = [aligned(token, logprob) for token, logprob in zip(tokens, logprobs, strict=False)]
     following_tokens = read(following)
     n = rule(last_word=last_word).n_committed(
-        accepted, following_tokens[0] if following else None, "en", FEATURES, CONTENT_FRAMES
+        accepted, following_tokens[0] if following else None, "en", CONTENT_FRAMES
     )
     n_sure = next((i for i, each in enumerate(accepted) if each.logprob < math.log(0.7)), len(accepted))
     assert 0 <= n <= n_sure
@@ -163,17 +158,6 @@ def test_whole_words_are_committed_up_to_the_first_that_waits(
         assert n == 0 or TOKENIZER.starts_word(accepted[n].token)
     if n_sure == len(accepted) and following == " house":
         assert n == n_sure
-
-
-@pytest.mark.parametrize(("ends_at", "expected"), [(499, " blue house"), (400, " blue")])
-def test_cif_decides_about_the_last_word(ends_at: int, expected: str, tmp_path: Path) -> None:
-    np.savez(tmp_path / "cif.npz", weight=np.array([[1, 0, 0, 0]], np.float32), bias=np.zeros(1, np.float32))
-    features = np.full((500, 4), -30.0, np.float32)
-    features[[100, ends_at - 1, ends_at], 0] = np.log([9, 9, 0.25])
-    commit = rule(last_word="cif", cif_ckpt_path=str(tmp_path / "cif.npz"))
-    accepted = read(" blue house")
-    n = commit.n_committed(accepted, None, "en", features, CONTENT_FRAMES)
-    assert TOKENIZER.decode([token.token for token in accepted[:n]]) == expected
 
 
 # Behind it the audio goes on for 0.4 s or for 1 s, which is before the edge where AlignAtt stops.
@@ -216,9 +200,7 @@ def test_a_number_waits_at_a_pause_and_its_last_word_does_not() -> None:
     end = AlignedToken(TOKENIZER.eot, 499, SURE)
     for text, expected in ((" about 1,200", " about"), (" about fifty", " about fifty")):
         accepted = read(text)
-        assert rule().n_committed(accepted, end, "en", FEATURES, CONTENT_FRAMES, at_pause=True) == len(
-            TOKENIZER.encode(expected)
-        )
+        assert rule().n_committed(accepted, end, "en", CONTENT_FRAMES, at_pause=True) == len(TOKENIZER.encode(expected))
 
 
 def test_nothing_waits_where_unfinished_words_are_kept() -> None:

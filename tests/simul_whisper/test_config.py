@@ -143,8 +143,7 @@ def test_a_minimum_above_the_maximum_is_refused() -> None:
         ({"never_fire": True}, LastWord.KEEP),
         ({"never_fire": True, "cif_ckpt_path": "cif.npz"}, LastWord.KEEP),
         ({"never_fire": False}, LastWord.DROP),
-        ({"never_fire": False, "cif_ckpt_path": "cif.npz"}, LastWord.CIF),
-        ({"last_word": "cif", "cif_ckpt_path": "cif.npz"}, LastWord.CIF),
+        ({"never_fire": False, "cif_ckpt_path": "cif.npz"}, LastWord.DROP),
         ({}, LastWord.DROP),
     ],
 )
@@ -153,11 +152,6 @@ def test_never_fire_is_an_older_name_of_last_word(given: dict[str, Any], expecte
     assert LastWord(snapshot.last_word) is expected
     assert snapshot.never_fire is None
     assert snapshot.validated() == snapshot
-
-
-def test_cif_needs_weights() -> None:
-    with pytest.raises(ConfigError, match="last_word = cif needs cif_ckpt_path"):
-        changed(last_word="cif")
 
 
 def test_use_coreml_encoder_is_an_older_name_of_a_backend() -> None:

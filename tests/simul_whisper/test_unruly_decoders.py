@@ -38,6 +38,14 @@ def test_a_loop_that_began_in_the_text_before_is_not_written_again() -> None:
     assert text_of(updates).split().count(WORDS[stuck].strip()) <= 1
 
 
+@pytest.mark.parametrize("phrase", [[5], [5, 7], [1, 2, 3, 4, 5, 6]], ids=len)
+def test_who_says_the_same_again_and_again_is_written_down(phrase: list[int]) -> None:
+    speech = speech_of([1, 2, *phrase * 8, 4, 6, 7])
+    updates = listen(listener(), every(1, speech.samples))
+    assert text_of(updates) == speech.text
+    assert StopReason.LOOP not in {update.stop for update in updates}
+
+
 class _Describing(ToneDecoder):
     """Would rather describe one sound, as in "[music]", than take it for a word, and hardly knows for which."""
 
