@@ -229,7 +229,7 @@ def test_a_system_that_fails_leaves_the_others(
     [
         (["--peers", "whisper.cpp"], "--peers: got 'whisper.cpp'"),
         (["--chunk", "0"], "got segment_length = 0.0"),
-        (["--only-lang", "tlh"], "no clip has"),
+        (["--only-lang", "tlh"], "no clip is of"),
     ],
 )
 def test_bad_flags_are_refused(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

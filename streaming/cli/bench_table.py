@@ -58,9 +58,10 @@ _INTERVALS = {
     "drafts_right": "right %",
     "flicker": "flicker",
     "compute_per_audio_s": "cost",
+    "cpu_per_audio_s": "CPU",
 }
 _PERCENT = ("errors", "errors_above_bound", "drafts_right")
-_COST = {"compute_per_audio_s": "cost"}
+_COST = {"compute_per_audio_s": "cost", "cpu_per_audio_s": "CPU"}
 _FORESIGHT = {"laal_end_s": "spoken", "laal_chunk_s": "chunk", "laal_earliest_s": "earliest"}
 _SPEECH = {
     "sentences": "sentences",

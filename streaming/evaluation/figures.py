@@ -220,9 +220,11 @@ def _costs(results: Sequence[ClipResult]) -> dict[str, Any]:
     timing = timing_of(results)
     heard_s = sum(emission.compute_s for result in results for emission in result.emissions)
     text_s = sum(emission.stage_s for result in results for emission in result.emissions)
+    cpus_s = [result.cpu_s for result in results if result.cpu_s is not None]
     stages = _stages(timing, heard_s) | {"text": text_s}
     return {
         "compute_per_audio_s": _rounded((heard_s + text_s) / audio_s),
+        "cpu_per_audio_s": _rounded(sum(cpus_s) / audio_s) if len(cpus_s) == len(results) else None,
         "stages": {name: _rounded(seconds / audio_s) for name, seconds in stages.items()},
         "decode_step_ms": _step_ms(timing),
         "peak_memory_mb": _peak_memory_mb(),
@@ -284,7 +286,7 @@ def _row(result: ClipResult) -> dict[str, Any]:
     is_scored = bool(result.reference) and result.text_lang == result.lang
     counted, of_bound = (_edits_of(result, text) if is_scored else None for text in ("text", "bound"))
     return {
-        **{name: getattr(result, name) for name in ("id", "lang", "kind", "duration_s", "bound")},
+        **{name: getattr(result, name) for name in ("id", "lang", "kind", "duration_s", "bound", "cpu_s")},
         "language": result.language,
         "errors": counted and counted.errors,
         "errors_bound": of_bound and of_bound.errors,

@@ -54,6 +54,7 @@ FIGURES = {
     "drafts_right": _Figure("n_right", "n_drafted", percent=True),
     "flicker": _Figure("n_taken_back", "n_shown"),
     "compute_per_audio_s": _Figure("compute_s", "duration_s"),
+    "cpu_per_audio_s": _Figure("cpu_s", "duration_s"),
 }
 """Those that there are intervals of. Errors and drafts_right in per cent."""
 

@@ -5,6 +5,7 @@ audio had come in real time.
 """
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -94,6 +95,7 @@ class ClipResult:
     """One clip, streamed and, in `offline`, decoded as a whole (None when that was not asked for).
 
     bound: what another decoder hears of the whole; None when that was not asked for. has_drafts: whether it tells them.
+    cpu_s: CPU seconds of all threads that streaming took, which others at work on the machine hardly change.
     text_lang: what is written, which differs from `lang` in translations. given_language: what the settings name; None
     when the engine had to find it out. is_detected: whether that can be right or wrong. segments: of the reference,
     where they are known. foreseen: how soon each word could have been told; None when that was not asked for, or the
@@ -112,6 +114,7 @@ class ClipResult:
     emissions: tuple[Emission, ...]
     bound: str | None = None
     has_drafts: bool = False
+    cpu_s: float | None = None
     given_language: str | None = None
     foreseen: tuple[ForeseenWord, ...] | None = None
     translations: Mapping[str, "ClipResult"] = field(default_factory=dict)
@@ -179,11 +182,11 @@ def evaluate_clip(
     always told it. The clip is translated, on the way, into the targets of the config but for its own language.
     """
     samples = read_audio(clip.path)
-    config = replace(config, targets=tuple(target for target in config.targets if target != clip.lang))
     told = _told_language(config, clip)
+    config = replace(config, targets=told.targets) if listener.detects else told
     text, texts = _known_whole(samples, model, told, translating) if offline else (None, {})
-    config = config if listener.detects else told
-    is_english, is_auto = config.task == "translate", config.language == "auto"
+    is_english, is_open = config.task == "translate", config.language == "auto"
+    emissions, cpu_s = _streamed(samples, model, config, listener, translating)
     result = ClipResult(
         id=clip.id,
         lang=clip.lang,
@@ -195,18 +198,20 @@ def evaluate_clip(
         offline=text,
         bound=bound.text(samples, told.language) if bound else None,
         has_drafts=listener.drafts,
-        is_detected=is_auto and clip.lang not in NOT_ONE_LANGUAGE and len(model.info.languages) > 1,
-        emissions=_streamed(samples, model, config, listener, translating),
-        given_language=None if is_auto else config.language,
+        is_detected=is_open and clip.lang not in NOT_ONE_LANGUAGE and len(model.info.languages) > 1,
+        emissions=emissions,
+        cpu_s=cpu_s,
+        given_language=None if is_open else config.language,
         foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
     return replace(result, translations=_by_target(result, clip, config, translating, texts))
 
 
 def _told_language(config: AlignAttConfig, clip: Clip) -> AlignAttConfig:
-    """Return the settings with the clip's language, where they name none and it has one."""
+    """Return the settings with the clip's language, where they name none and it has one, and without it as a target."""
     is_open = config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE
-    return replace(config, language=clip.lang) if is_open else config
+    targets = tuple(target for target in config.targets if target != clip.lang)
+    return replace(config, targets=targets, language=clip.lang if is_open else config.language)
 
 
 def _by_target(
@@ -226,11 +231,14 @@ def _streamed(
     config: AlignAttConfig,
     listener: Listener,
     translating: Translating,
-) -> tuple[Emission, ...]:
+) -> tuple[tuple[Emission, ...], float]:
+    """Return what a session told, and the CPU seconds that this took."""
     of_session = replace(config, targets=translating.config.by_whisper(config.targets))
     session = Session(of_session, model, listener.voice, drafts=listener.drafts)
     chunks = chunked([samples], chunk_samples(config, listener.voice))
-    return tuple(replay(session, chunks, coalesce=not listener.voice.vad, stages=translating.stages(config.targets)))
+    stages, started = translating.stages(config.targets), time.process_time()
+    emissions = tuple(replay(session, chunks, coalesce=not listener.voice.vad, stages=stages))
+    return emissions, time.process_time() - started
 
 
 def translation_of(

@@ -130,6 +130,7 @@ def test_a_run_is_compared_with_the_one_before(
     same = {name: figures["differences"]["en"][name] for name in ("errors", "drafts_right", "flicker")}
     assert all(each == {"value": 0} for each in same.values())
     assert figures["intervals"]["en"]["errors"]["value"] == pytest.approx(figures["overall"]["wer"], abs=0.01)
+    assert figures["overall"]["cpu_per_audio_s"] > 0
     assert "minus before" in capsys.readouterr().out
 
 

@@ -124,6 +124,12 @@ def test_all_computing_counts_also_what_no_stage_accounts_for() -> None:
     assert sum(found["stages"].values()) == pytest.approx(0.5)
 
 
+def test_cpu_seconds_are_those_of_all_clips_or_none() -> None:
+    found = figures(said("x", cpu_s=1.0), said("x", cpu_s=3.0))
+    assert found["cpu_per_audio_s"] == 0.5
+    assert figures(said("x", cpu_s=1.0), said("x"))["cpu_per_audio_s"] is None
+
+
 def test_a_report_has_every_group_and_clip_and_is_json() -> None:
     clips = [said("The tide turns."), said("x", id="b", kind="long"), said("", id="c", lang="none", reference="")]
     found = json.loads(json.dumps(report(clips, AlignAttConfig())))
