@@ -49,7 +49,7 @@ from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
 # With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
-_FIRST_PASSES_S = (1.4, 0.6)
+_FIRST_PASSES_S = (1.6, 0.9)
 
 
 class SessionEndedError(SimulWhisperError):
