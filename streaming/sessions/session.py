@@ -49,7 +49,7 @@ from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
 # With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
-_FIRST_PASSES_S = (1.4, 0.5)
+_FIRST_PASSES_S = (1.6, 0.9)
 
 
 class SessionEndedError(SimulWhisperError):
@@ -277,7 +277,7 @@ class Session:
             self._has_paused, self._uncounted_samples = False, 0
             self._planned_utterance += 1
         if self._has_paused:
-            # Silence alone is nothing to decode.
+            # Of a silence that speech has ended, what is longer than between two words is nothing to decode.
             self._has_paused = False
             self._uncounted_samples = max(0, len(speech.samples) - self._segment_samples // 2)
         joined, start = np.concatenate([self._held, speech.samples]), 0
