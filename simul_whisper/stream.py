@@ -63,10 +63,10 @@ class Stream:
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
 
-    def process(self, window: AudioChunk, *, final: bool) -> Pieces[PassUpdate]:
+    def process(self, window: AudioChunk, *, final: bool, at_pause: bool = False) -> Pieces[PassUpdate]:
         """Decode a window, contiguous audio of at most `audio_max_len` from at most the last `keep_from_sample` on.
 
-        `final`: nothing follows, so everything is committed.
+        `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
         """
         watch = Stopwatch()
         is_whole = limits_of(self._model.decoder).whole_windows
@@ -85,7 +85,7 @@ class Stream:
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if may_write:
             assert self.language is not None
-            reading = self._text.run(window, encoded, self.language, final=final)
+            reading = self._text.run(window, encoded, self.language, final=final, at_pause=at_pause)
             text = yield from watch.without_pauses(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()

