@@ -25,8 +25,8 @@ PUBLIC = (
     "TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry UnsupportedSampleRateError "
     "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_s16 as_samples "
     "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
-    "language_code language_names list_models list_translators list_voices load_model open_translator open_voices "
-    "option option_of read_toml release_thread speakable"
+    "language_code language_names list_models list_translators list_voices load_model model_directory open_translator "
+    "open_voices option option_of read_toml release_thread speakable"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from simul_whisper import AlignAttConfig, BackendError, ConfigError, SimulWhisperError
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, ModelError, SimulWhisperError
 from streaming.cli.bench_table import table
 from streaming.cli.options import (
     Configs,
@@ -28,7 +28,7 @@ from streaming.output.texts import TRANSCRIPT
 
 if TYPE_CHECKING:
     from simul_whisper import Model, ModelInfo
-    from streaming.evaluation.results import ClipResult, Translating
+    from streaming.evaluation.results import Bound, ClipResult, Translating
     from streaming.evaluation.speaking import Speaking
 
 _BAD_INPUT = 2
@@ -37,7 +37,10 @@ _BAD_INPUT = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument(
-        "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
+        "--offline",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also decode clips whole, and with faster-whisper, where it is installed",
     )
     parser.add_argument(
         "--engine-alone",
@@ -55,12 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also read clips of up to 30 s anew after every chunk: how soon could each word have been told?",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all figures and every clip's text to FILE")
-    parser.add_argument(
-        "--log",
-        metavar="DIR",
-        help="write the logs that omnisteval and simulstream read, and score them with omnisteval",
-    )
     parser.add_argument(
         "--coreml-reference",
         action="store_true",
@@ -76,11 +73,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hear-again", action="store_true", help="with --speech: decode what was spoken, and compare it with its text"
     )
+    _add_reports(parser)
     add_settings(parser)
     add_translation_settings(parser)
     add_speech_settings(parser)
     add_voice_settings(parser)
     parser.set_defaults(run=run)
+
+
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help="write all figures and every clip's text to FILE")
+    parser.add_argument(
+        "--before", metavar="FILE", help="compare, clip by clip, with the figures that another run has written to FILE"
+    )
+    parser.add_argument(
+        "--log",
+        metavar="DIR",
+        help="write the logs that omnisteval and simulstream read, and score them with omnisteval",
+    )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -101,12 +111,14 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
     from streaming.evaluation.figures import report
+    from streaming.evaluation.intervals import intervals
 
     configs = _configs(options)
     config, voice = configs.engine, configs.voice
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
+    before = _clips_before(options.before)
     translating, speaking = _translating(configs, clips, options), _speaking(configs, clips, options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
@@ -114,8 +126,11 @@ def run(options: argparse.Namespace) -> int:
         "model": {"pipeline": model.info.pipeline, **vars(model.info)},
         "voice": vars(voice) if voice.vad else None,
         **report(results, config, translating),
+        "differences": {},
         "speech": _spoken(results, speaking, (model, config) if options.hear_again else None) if speaking else {},
     }
+    if before:
+        figures["differences"] = intervals(figures["clips"], before)
     _complain_of_translations(results, config.targets)
     if options.log:
         _log(Path(options.log), results, figures)
@@ -258,6 +273,7 @@ def _evaluated(
     """Return the results of the clips that could be read, and the exit status."""
     from streaming.evaluation.results import evaluate_clip
 
+    bound = _bound(configs.engine) if options.offline else None
     results, status = [], 0
     for clip in tqdm(clips, desc="clips", leave=False):
         try:
@@ -271,6 +287,7 @@ def _evaluated(
                     foresight=options.foresight,
                     voice=configs.voice,
                     drafts=not options.engine_alone,
+                    bound=bound,
                     translating=translating,
                 )
             )
@@ -280,6 +297,30 @@ def _evaluated(
     if not results:
         raise ConfigError("no clip could be read")
     return results, status
+
+
+def _bound(config: AlignAttConfig) -> "Bound | None":
+    """Return what decodes clips whole besides ours; say why nothing does."""
+    try:
+        from streaming.evaluation.bound import FasterWhisper
+
+        return FasterWhisper(config)
+    except (BackendError, ModelError) as error:
+        _complain(f"the bound is left out: {error}")
+        return None
+
+
+def _clips_before(path: str | None) -> list[dict[str, Any]]:
+    """Return the clips of figures that bench has written. Raises ConfigError."""
+    if path is None:
+        return []
+    try:
+        clips = json.loads(Path(path).read_text(encoding="utf-8"))["clips"]
+    except OSError as error:
+        raise ConfigError(f"--before: {path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"--before: {path}: expected figures that bench --json has written") from error
+    return list(clips)
 
 
 def _complain_of_translations(results: "list[ClipResult]", targets: Sequence[str]) -> None:

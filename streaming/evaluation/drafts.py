@@ -88,8 +88,7 @@ def _kept(drafted: Sequence[str], following: Sequence[str]) -> list[int]:
     Of several ways that which keeps most words.
     """
     # For each beginning of what followed: edits, minus the number of words kept, and which.
-    row = [(j, 0, ()) for j in range(len(following) + 1)]
-    best: list[tuple[int, int, tuple[int, ...]]] = [*row]
+    best: list[tuple[int, int, tuple[int, ...]]] = [(j, 0, ()) for j in range(len(following) + 1)]
     for word in drafted:
         row, best = best, [(best[0][0] + 1, best[0][1], best[0][2])]
         for j, other in enumerate(following):

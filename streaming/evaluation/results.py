@@ -7,6 +7,7 @@ audio had come in real time.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,10 +65,19 @@ BY_WHISPER = Translating()
 """English by Whisper, and nothing else."""
 
 
+class Bound(Protocol):
+    """What decodes a recording whole, besides our engine."""
+
+    def text(self, samples: NDArray[np.float32], language: str | None) -> str:
+        """samples: float32 (n,) mono 16 kHz. language: None to detect it."""
+        ...
+
+
 @dataclass(frozen=True)
 class ClipResult:
     """One clip, streamed and, in `offline`, decoded as a whole (None when that was not asked for).
 
+    bound: what another decoder hears of the whole; None when that was not asked for.
     text_lang: what is written, which differs from `lang` in translations. given_language: what the settings name; None
     when the engine had to find it out. is_detected: whether that can be right or wrong. segments: of the reference,
     where they are known. foreseen: how soon each word could have been told; None when that was not asked for, or the
@@ -84,6 +94,7 @@ class ClipResult:
     offline: str | None
     is_detected: bool
     emissions: tuple[Emission, ...]
+    bound: str | None = None
     given_language: str | None = None
     foreseen: tuple[ForeseenWord, ...] | None = None
     translations: Mapping[str, "ClipResult"] = field(default_factory=dict)
@@ -139,18 +150,21 @@ def evaluate_clip(
     foresight: bool = False,
     voice: VoiceConfig = _EVERYTHING,
     drafts: bool = False,
+    bound: Bound | None = None,
     translating: Translating = BY_WHISPER,
 ) -> ClipResult:
     """Stream a clip in chunks of `segment_length`, or, with voice activity, in small blocks.
 
     Where the config names no language, the clip's own is used, unless it is to be detected. It is translated, on the
-    way, into the targets of the config but for its own language.
+    way, into the targets of the config but for its own language. What is decoded whole is always told its language.
     """
     samples = read_audio(clip.path)
     config = replace(config, targets=tuple(target for target in config.targets if target != clip.lang))
-    if config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE and not detect:
-        config = replace(config, language=clip.lang)
-    text, texts = _known_whole(samples, model, config, translating) if offline else (None, {})
+    told = config
+    if config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE:
+        told = replace(config, language=clip.lang)
+    config = config if detect else told
+    text, texts = _known_whole(samples, model, told, translating) if offline else (None, {})
     is_english = config.task == "translate"
     result = ClipResult(
         id=clip.id,
@@ -163,6 +177,7 @@ def evaluate_clip(
         offline=text,
         is_detected=config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE,
         emissions=_streamed(samples, model, config, voice, translating, drafts=drafts),
+        bound=bound.text(samples, None if told.language == "auto" else told.language) if bound else None,
         given_language=None if config.language == "auto" else config.language,
         foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
@@ -208,6 +223,7 @@ def translation_of(
         segments=_segments_in(clip, target),
         text_lang=target,
         offline=offline,
+        bound=None,
         is_detected=False,
         emissions=tuple(_told(emission, target, by_translator=by_translator) for emission in result.emissions),
         foreseen=None,
