@@ -10,12 +10,14 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
+from simul_whisper.draft import PastTheEdge, n_worth_showing
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
 from simul_whisper.prompt import MAX_PROMPT_TOKENS, Context
 from simul_whisper.search import BeamSearch, EncodedWindow, Hypothesis, Prompt, SearchResult
 from simul_whisper.timing import Stopwatch
+from simul_whisper.tokenizer import Tokenizer
 
 # Positions of the decoder, mostly 448, that are kept for new tokens, and then for text before the window.
 _ROOM_FOR_NEW_TOKENS = 96
@@ -30,13 +32,14 @@ _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 class TextUpdate:
     """What one pass decided of a text.
 
-    tokens: committed now. draft: tokens that would be next, but are held back. word_end_sample: where the last word
-    ends; None while a later token may extend it. prefill_s, step_s: as in `Timing`.
+    tokens: committed now. draft: tokens that are likely to be next. n_held: how many tokens were read and held back.
+    word_end_sample: where the last word ends; None while a later token may extend it. prefill_s, step_s: as in `Timing`.
     """
 
     tokens: tuple[CommittedToken, ...]
     stop: StopReason
     draft: tuple[CommittedToken, ...] = ()
+    n_held: int = 0
     word_end_sample: int | None = None
     prefill_s: float = 0.0
     step_s: tuple[float, ...] = ()
@@ -71,7 +74,7 @@ class _StopRule:
 class Decoding:
     """Committed tokens read from the window, and the text before it. Raises ConfigError when the prompt is too long.
 
-    draft: what the last pass held back.
+    draft: what the last pass showed beyond what it committed.
     """
 
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
@@ -97,11 +100,13 @@ class Decoding:
         *,
         final: bool,
         at_pause: bool = False,
+        drafts: bool = False,
     ) -> Pieces[TextUpdate]:
         """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows.
 
         at_pause: the speaker has paused where the window ends, so the last word has ended.
         until_sample: where the audio is taken to end before that, because no more of it is understood.
+        drafts: greedy search reads on to the end of the audio, for the draft.
         """
         watch = Stopwatch()
         content_frames = encoded.content_frames
@@ -113,9 +118,33 @@ class Decoding:
             # Written by a decoder with more positions; it is cut before the next pass.
             return TextUpdate((), StopReason.LENGTH, self.draft)
         rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=final or at_pause)
-        found = yield from watch.without_pauses(self._search.run(encoded, prompt, rule))
-        update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
+        found, past = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
+        update = self._taken(found, past, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
+
+    def glimpse(self, window: AudioChunk, encoded: EncodedWindow, language: str) -> Pieces[TextUpdate]:
+        """Read a draft in a language that may prove to be another. Nothing is committed, and nothing remembered."""
+        watch = Stopwatch()
+        n_positions = self._positions(encoded.limits)
+        prompt = replace(self._prompt(language, n_positions), guess=())
+        rule = self._stop_rule(window, encoded.content_frames, n_positions - len(prompt.tokens), reads_all=False)
+        found, past = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
+        is_silent = self._is_silent(found)
+        draft = () if is_silent else _draft(found.best.tokens, past, found.best.next_token, encoded, self._tokenizer)
+        update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
+        return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
+
+    def _read(
+        self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool
+    ) -> Pieces[tuple[SearchResult, tuple[AlignedToken, ...]]]:
+        """Return what was found and, with `drafts`, the tokens past the edge; the last one ended the reading."""
+        if not drafts or self._config.n_beams > 1:
+            return (yield from self._search.run(encoded, prompt, rule)), ()
+        beyond = replace(rule, policy=replace(rule.policy, frame_threshold=1))
+        past_the_edge = PastTheEdge(rule, beyond)
+        found = yield from self._search.run(encoded, prompt, past_the_edge)
+        best, past = past_the_edge.parted(found.best)
+        return replace(found, best=best), past
 
     def language_of(self, spoken: str | None) -> str | None:
         """Return the language of the text, which decides where words part."""
@@ -194,6 +223,7 @@ class Decoding:
     def _taken(
         self,
         found: SearchResult,
+        past: tuple[AlignedToken, ...],
         window: AudioChunk,
         encoded: EncodedWindow,
         language: str,
@@ -201,7 +231,7 @@ class Decoding:
         final: bool,
         at_pause: bool,
     ) -> TextUpdate:
-        """Commit what is sure of what was found, keep the rest as the draft, and return both."""
+        """Commit what is sure of what was found, keep what is likely of the rest, and of what is past it, as the draft."""
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
         n = self._commit_rule.n_committed(
@@ -216,15 +246,22 @@ class Decoding:
         next_token = accepted[n] if n < len(accepted) else following
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
-        self.draft = _on_the_clock(accepted[n:], window.start_sample)
-        return TextUpdate(tokens, stop, self.draft, word_end_sample=self._word_end(next_token, window))
+        draft = _draft(accepted[n:], past if stop is StopReason.EDGE else (), following, encoded, self._tokenizer)
+        self.draft = _on_the_clock(draft, window.start_sample)
+        return TextUpdate(
+            tokens, stop, self.draft, len(accepted) - n, word_end_sample=self._word_end(next_token, window)
+        )
+
+    def _is_silent(self, found: SearchResult) -> bool:
+        """Whether silence, or a description of its sound, is likelier than a mean token of the window's text."""
+        likely = max(self._config.nonspeech_prob, math.exp(found.best.mean_logprob))
+        return max(found.no_speech, found.described) > likely
 
     def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:
         """Return the tokens that stand, and why the pass ended."""
         best = found.best
         assert best.stop is not None
-        # A window is silent when that, or a description of its sound, is likelier than a mean token of its text.
-        if max(found.no_speech, found.described) > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
+        if self._is_silent(found):
             return (), StopReason.NO_SPEECH
         if best.stop is StopReason.REWIND:
             n_restated = self._n_restated(best)
@@ -255,6 +292,19 @@ class Decoding:
         if following is None or self._tokenizer.continues_word(following.token):
             return None
         return window.start_sample + following.frame * SAMPLES_PER_FRAME
+
+
+def _draft(
+    held: tuple[AlignedToken, ...],
+    past: tuple[AlignedToken, ...],
+    following: AlignedToken | None,
+    encoded: EncodedWindow,
+    tokenizer: Tokenizer,
+) -> tuple[AlignedToken, ...]:
+    """Return what to show of the tokens held back and of those past the edge. following: the token after them all."""
+    read = (*held, *past) if past or following is None else (*held, following)
+    n_shown = n_worth_showing(read, len(held) + max(0, len(past) - 1), encoded.content_frames, tokenizer)
+    return read[:n_shown]
 
 
 def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:

@@ -203,6 +203,14 @@ class LanguageDetector:
         self._decoder, self._tokenizer = decoder, tokenizer
         self._rule = LanguageRule(tokenizer.languages, given, min_len_s)
         self._search = BeamSearch(decoder, tokenizer, 1)
+        self._heard: Heard | None = None
+
+    @property
+    def likeliest(self) -> str | None:
+        """The language that the last pass heard, if that is more likely than not; nothing is decided by it."""
+        if self._heard is None:
+            return None
+        return self._tokenizer.languages[int(self._heard.logprobs.argmax())]
 
     @property
     def language(self) -> str | None:
@@ -219,7 +227,8 @@ class LanguageDetector:
         in this utterance.
         """
         if self._rule.is_listening:
-            candidates = self._rule.hear(self._hear(window, samples, is_full=is_full), final=final)
+            self._heard = self._hear(window, samples, is_full=is_full)
+            candidates = self._rule.hear(self._heard, final=final)
             if candidates:
                 yield from self._choose(candidates, window)
         return self.language is not None and not self._rule.is_doubtful

@@ -35,13 +35,15 @@ class PassUpdate:
     """What one pass decided.
 
     text: of the transcript, or of what else the task is; translation: of the English one beside it, None when none is
-    wanted. keep_from_sample: where the next window may start.
+    wanted. keep_from_sample: where the next window may start. draft_language: of the draft of the text, which may be read
+    before the language is known.
     """
 
     text: TextUpdate
     translation: TextUpdate | None
     keep_from_sample: int
     timing: Timing
+    draft_language: str | None = None
 
 
 class Stream:
@@ -63,10 +65,13 @@ class Stream:
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
 
-    def process(self, window: AudioChunk, *, final: bool, at_pause: bool = False) -> Pieces[PassUpdate]:
+    def process(
+        self, window: AudioChunk, *, final: bool, at_pause: bool = False, drafts: bool = False
+    ) -> Pieces[PassUpdate]:
         """Decode a window, contiguous audio of at most `audio_max_len` from at most the last `keep_from_sample` on.
 
         `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
+        `drafts`: also read what may not be committed yet, in the likeliest language before that is decided.
         """
         watch = Stopwatch()
         is_whole = limits_of(self._model.decoder).whole_windows
@@ -82,10 +87,13 @@ class Stream:
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
         timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
+        heard = self.language
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if may_write:
             assert self.language is not None
-            reading = self._text.run(window, encoded, self.language, final=final, at_pause=at_pause)
+            reading = self._text.run(
+                window, encoded, self.language, final=final, at_pause=at_pause, drafts=drafts
+            )
             text = yield from watch.without_pauses(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
@@ -93,7 +101,13 @@ class Stream:
                 translating = self._translated(self._translation, text, window, encoded, final=final)
                 translation = yield from watch.without_pauses(translating)
                 timing = replace(timing, translation_s=watch.lap())
-        return _timed(PassUpdate(text, translation, self._keep_from(window), timing), watch)
+        elif drafts and self._detector.likeliest:
+            heard = self._detector.likeliest
+            text = yield from watch.without_pauses(self._text.glimpse(window, encoded, heard))
+            timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
+            watch.lap()
+        draft_language = self._text.language_of(heard)
+        return _timed(PassUpdate(text, translation, self._keep_from(window), timing, draft_language), watch)
 
     @property
     def language(self) -> str | None:
@@ -149,13 +163,13 @@ class Stream:
         self._is_behind = self._is_behind or bool(text.tokens)
         decided = self._text.last_sample or window.start_sample
         has_paused = (
-            text.stop is StopReason.END_OF_TEXT and not text.draft and window.end_sample > decided + _PAUSE_SAMPLES
+            text.stop is StopReason.END_OF_TEXT and not text.n_held and window.end_sample > decided + _PAUSE_SAMPLES
         )
         if not (text.tokens or final or (self._is_behind and (has_paused or self._is_full(window)))):
             return TextUpdate((), StopReason.WAITING, translation.draft)
         until_sample = decided + _SAMPLES_AFTER_DECIDED if text.tokens else None
         update = yield from translation.run(window, encoded, self.language, until_sample, final=final)
-        self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or bool(update.draft)
+        self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or update.n_held > 0
         return update
 
     def _is_full(self, window: AudioChunk) -> bool:

@@ -92,7 +92,7 @@ class Session:
     def __init__(
         self, config: AlignAttConfig, model: Model, voice: VoiceConfig | None = None, *, drafts: bool = True
     ) -> None:
-        self._whisper = PaddedAlignAttWhisper(config, model)
+        self._whisper = PaddedAlignAttWhisper(config, model, drafts=drafts)
         self._voice, self._drafts = voice or VoiceConfig(), drafts
         self._gate = open_gate(self._voice)
         self._segment_samples = round(config.segment_length * SAMPLE_RATE)
@@ -330,7 +330,8 @@ class Session:
             events.append(Language(update.language, self._utterance))
             self._language = update.language
         self._heard_s = update.audio_end_s
-        events += [*self._told_words(update.words, self._heard_s), *self._told_draft(update.draft_words)]
+        told = self._told_words(update.words, self._heard_s)
+        events += [*told, *self._told_draft(update.draft_words, follows_words=bool(told))]
         events += self._told_translation(update.translation, update.draft_translation)
         if update.stop is StopReason.CUT_SHORT:
             events.append(CutShort(self._heard_s, self._utterance))
@@ -339,9 +340,10 @@ class Session:
     def _told_words(self, words: tuple[Word, ...], heard_s: float) -> list[Event]:
         return [Words(words, heard_s, self._utterance)] if words else []
 
-    def _told_draft(self, words: tuple[Word, ...]) -> list[Event]:
-        """Times alone that have changed are no news."""
-        if not self._drafts or _text(words) == _text(self._draft):
+    def _told_draft(self, words: tuple[Word, ...], *, follows_words: bool) -> list[Event]:
+        """Times alone that have changed are no news, but the same word may be said once more after what was committed."""
+        is_same = _text(words) == _text(self._draft) and not (follows_words and words)
+        if not self._drafts or is_same:
             return []
         self._draft = words
         return [Draft(words, self._utterance)]

@@ -41,7 +41,9 @@ export class Captions {
     if (lang) committed.lang = lang;
     committed.textContent = this.#text.lastElementChild.firstChild === this.#seam ? text.trimStart() : text;
     this.#seam.before(committed);
-    this.#write("");
+    // What else was drafted stays until the next draft comes.
+    const draft = this.#seam.textContent + this.#draft.textContent;
+    this.#write(draft.startsWith(text) ? draft.slice(text.length) : "");
     this.#scroll("smooth");
   }
 
