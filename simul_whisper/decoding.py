@@ -150,6 +150,13 @@ class Decoding:
         """Return the language of the text, which decides where words part."""
         return "en" if self._config.task == "translate" else spoken
 
+    def conclude(self) -> TextUpdate:
+        """Commit what the last pass held back."""
+        tokens, self.draft = self.draft, ()
+        self._committed.commit(tokens)
+        self._commit_rule.forget()
+        return TextUpdate(tokens, StopReason.END_OF_TEXT)
+
     def adopt(self, update: TextUpdate) -> None:
         """Take what a pass decided for its own: another text is, here, what this one would be."""
         self._committed.commit(update.tokens)

@@ -61,6 +61,8 @@ class Stream:
         self._is_translating = False
         # Whether text was written down that has not been read to its end for the translation.
         self._is_behind = False
+        # Where the window ended that the last pass, at a pause, has read to its end; None if it has not.
+        self._read_until: int | None = None
         self._longest_samples = config.max_samples - round(config.segment_length * SAMPLE_RATE)
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
@@ -73,6 +75,8 @@ class Stream:
         `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
         `drafts`: also read what may not be committed yet, in the likeliest language before that is decided.
         """
+        if final and window.end_sample == self._read_until and not self._is_translating:
+            return self._concluded(window)
         watch = Stopwatch()
         is_whole = limits_of(self._model.decoder).whole_windows
         padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
@@ -106,6 +110,7 @@ class Stream:
             text = yield from watch.without_pauses(self._text.glimpse(window, encoded, heard))
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
+        self._read_until = window.end_sample if at_pause and text.stop in _AT_THE_END else None
         draft_language = self._text.language_of(heard)
         return _timed(PassUpdate(text, translation, self._keep_from(window), timing, draft_language), watch)
 
@@ -151,6 +156,10 @@ class Stream:
                     decoding.forget_context()
             self._written_language = self.language
         return may_write
+
+    def _concluded(self, window: AudioChunk) -> PassUpdate:
+        """End an utterance after which nothing was said since the last pass: another would read the same."""
+        return PassUpdate(self._text.conclude(), None, window.start_sample, Timing())
 
     def _translated(
         self, translation: Decoding, text: TextUpdate, window: AudioChunk, encoded: EncodedWindow, *, final: bool

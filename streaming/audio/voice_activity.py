@@ -51,9 +51,9 @@ class VoiceGate:
     """Lets speech through, with the audio before it that the lead-in asks for.
 
     It decides chunk by chunk (32 ms), counted from `start_sample`; how the audio is cut never matters. An utterance
-    begins where the probability stays up for `vad_min_speech`, and ends after `vad_silence` without speech, which is
-    passed on as well: the decoder reads the last word from it. After `vad_pause` without speech, a pause is told, and
-    what follows is held back until speech goes on or the utterance ends.
+    begins where the probability stays up for `vad_min_speech`, and ends after `vad_silence` without speech. What is
+    quiet waits, so that nothing is decoded in the middle of it. After `vad_pause`, a pause is told, with the silence so
+    far, from which the decoder reads the last word; the rest follows if speech goes on.
     """
 
     def __init__(self, config: VoiceConfig, start_sample: int = 0) -> None:
@@ -67,8 +67,9 @@ class VoiceGate:
         self._chunk = np.zeros(0, np.float32)
         self._onset: int | None = None
         self._voice_end: int | None = None
-        # After a pause: what has been heard since.
-        self._held: list[NDArray[np.float32]] | None = None
+        # What was heard since the last sound of speech and is not passed on yet.
+        self._quiet: list[NDArray[np.float32]] = []
+        self._has_paused = False
 
     @property
     def _is_open(self) -> bool:
@@ -114,35 +115,30 @@ class VoiceGate:
     def _go_on(self, chunk: NDArray[np.float32], probability: float, end: int) -> list[GateEvent]:
         assert self._voice_end is not None
         self._history.release(end)
-        is_voice = probability >= self._limit(True)
-        if is_voice:
-            self._voice_end = end
-        if self._held is not None:
-            self._held.append(chunk)
-            events = self._released() if is_voice else []
-        else:
-            events = [Speech(chunk, end - len(chunk))]
+        self._quiet.append(chunk)
+        if probability >= self._limit(True):
+            self._voice_end, self._has_paused = end, False
+            return self._passed_on()
         quiet_samples = end - self._voice_end
         if quiet_samples >= self._silence_samples:
-            return [*events, *self._close()]
-        if quiet_samples >= self._pause_samples and self._held is None:
-            self._held = []
-            events.append(Pause(self._voice_end))
-        return events
+            return self._close()
+        if quiet_samples >= self._pause_samples and not self._has_paused:
+            self._has_paused = True
+            return [*self._passed_on(), Pause(self._voice_end)]
+        return []
 
-    def _released(self) -> list[GateEvent]:
-        """Return what was held back since a pause, and hold nothing back any more."""
-        held, self._held = self._held, None
-        if not held:
-            return []
-        samples = np.concatenate(held)
-        return [Speech(samples, self._history.end_sample - len(samples))]
+    def _passed_on(self) -> list[GateEvent]:
+        """Return what was held back."""
+        samples, self._quiet = np.concatenate([np.zeros(0, np.float32), *self._quiet]), []
+        return [Speech(samples, self._history.end_sample - len(samples))] if len(samples) else []
 
     def _close(self) -> list[GateEvent]:
-        """End the utterance."""
+        """End the utterance; after a pause, without the silence that followed."""
         assert self._voice_end is not None
-        voice_end, self._voice_end = self._voice_end, None
-        return [*self._released(), Offset(voice_end)]
+        rest = [] if self._has_paused else self._passed_on()
+        offset = Offset(self._voice_end)
+        self._voice_end, self._quiet, self._has_paused = None, [], False
+        return [*rest, offset]
 
     def _limit(self, speaking: bool) -> float:
         return self._config.vad_threshold - _HYSTERESIS * speaking

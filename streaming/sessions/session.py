@@ -48,6 +48,7 @@ from streaming.events import (
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
+_FIRST = 1.0
 
 
 class SessionEndedError(SimulWhisperError):
@@ -270,11 +271,14 @@ class Session:
         if self._held is None:
             self._held, self._held_start, self._is_first = np.zeros(0, np.float32), speech.start_sample, True
             self._planned_utterance += 1
-        joined, n = np.concatenate([self._held, speech.samples]), self._segment_samples
-        n_whole = len(joined) - len(joined) % n
-        for start in range(0, n_whole, n):
+        joined, start = np.concatenate([self._held, speech.samples]), 0
+        n = self._segment_samples
+        if self._is_first and self._voice.vad:
+            n = round(_FIRST * SAMPLE_RATE)
+        while start + n <= len(joined):
             self._plan_decode(joined[start : start + n], is_last=False)
-        self._held = joined[n_whole:].copy()
+            start, n = start + n, self._segment_samples
+        self._held = joined[start:].copy()
 
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
