@@ -42,17 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="also decode clips whole, and with faster-whisper, where it is installed",
     )
-    parser.add_argument(
-        "--engine-alone",
-        action="store_true",
-        help="hear every sample, in the language of the manifest, without drafts; else as a listener gets it",
-    )
-    parser.add_argument(
-        "--detect-language",
-        action=argparse.BooleanOptionalAction,
-        help="whether to detect the language, or take it from the manifest (default: detect it, but for --engine-alone "
-        "and --language)",
-    )
+    _add_hearing(parser)
     parser.add_argument(
         "--foresight",
         action="store_true",
@@ -79,6 +69,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_speech_settings(parser)
     add_voice_settings(parser)
     parser.set_defaults(run=run)
+
+
+def _add_hearing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine-alone",
+        action="store_true",
+        help="hear every sample, in the language of the manifest, without drafts; else as a listener gets it",
+    )
+    parser.add_argument(
+        "--detect-language",
+        action=argparse.BooleanOptionalAction,
+        help="whether to detect the language, or take it from the manifest (default: detect it, but for --engine-alone "
+        "and --language)",
+    )
 
 
 def _add_reports(parser: argparse.ArgumentParser) -> None:
@@ -125,12 +129,10 @@ def run(options: argparse.Namespace) -> int:
     figures = {
         "model": {"pipeline": model.info.pipeline, **vars(model.info)},
         "voice": vars(voice) if voice.vad else None,
-        **report(results, config, translating),
-        "differences": {},
+        **(found := report(results, config, translating)),
+        "differences": intervals(found["clips"], before) if before else {},
         "speech": _spoken(results, speaking, (model, config) if options.hear_again else None) if speaking else {},
     }
-    if before:
-        figures["differences"] = intervals(figures["clips"], before)
     _complain_of_translations(results, config.targets)
     if options.log:
         _log(Path(options.log), results, figures)
@@ -141,17 +143,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _configs(options: argparse.Namespace) -> Configs:
-    """Return the settings; choose what is left open in the options. Raises ConfigError."""
+    """Return the settings. Raises ConfigError for flags that do not go together."""
     configs = session_configs_from(options) if options.engine_alone else configs_from(options)
     if options.engine_alone and configs.voice.vad:
         raise ConfigError("--engine-alone and flags of voice activity exclude each other")
-    if options.foresight and configs.voice.vad:
+    if options.foresight and not options.engine_alone:
         raise ConfigError("--foresight needs --engine-alone")
     language = configs.engine.language
     if options.detect_language and language != "auto":
         raise ConfigError(f"--detect-language and language = {language!r} exclude each other")
-    if options.detect_language is None:
-        options.detect_language = not options.engine_alone
     return configs
 
 
@@ -271,8 +271,10 @@ def _evaluated(
     clips: list[Clip], model: "Model", configs: Configs, translating: "Translating", options: argparse.Namespace
 ) -> "tuple[list[ClipResult], int]":
     """Return the results of the clips that could be read, and the exit status."""
-    from streaming.evaluation.results import evaluate_clip
+    from streaming.evaluation.results import Listener, evaluate_clip
 
+    detects = not options.engine_alone if options.detect_language is None else options.detect_language
+    listener = Listener(configs.voice, detects=detects, drafts=not options.engine_alone)
     bound = _bound(configs.engine) if options.offline else None
     results, status = [], 0
     for clip in tqdm(clips, desc="clips", leave=False):
@@ -283,11 +285,9 @@ def _evaluated(
                     model,
                     configs.engine,
                     offline=options.offline,
-                    detect=options.detect_language,
-                    foresight=options.foresight,
-                    voice=configs.voice,
-                    drafts=not options.engine_alone,
                     bound=bound,
+                    foresight=options.foresight,
+                    listener=listener,
                     translating=translating,
                 )
             )
@@ -316,11 +316,11 @@ def _clips_before(path: str | None) -> list[dict[str, Any]]:
         return []
     try:
         clips = json.loads(Path(path).read_text(encoding="utf-8"))["clips"]
+        return [{"id": clip["id"], **clip} for clip in clips]
     except OSError as error:
         raise ConfigError(f"--before: {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"--before: {path}: expected figures that bench --json has written") from error
-    return list(clips)
 
 
 def _complain_of_translations(results: "list[ClipResult]", targets: Sequence[str]) -> None:

@@ -27,7 +27,8 @@ class FasterWhisper:
         self._model = WhisperModel(str(directory), device="cpu", compute_type="int8")
         self._task = config.task
 
-    def text(self, samples: NDArray[np.float32], language: str | None) -> str:
-        """Return the text of float32 (n,) mono 16 kHz; language: None to detect it."""
-        segments, _ = self._model.transcribe(samples, language=language, task=self._task, **_GREEDY)
+    def text(self, samples: NDArray[np.float32], language: str) -> str:
+        """Return the text of float32 (n,) mono 16 kHz; language: "auto" to detect it."""
+        known = None if language == "auto" else language
+        segments, _ = self._model.transcribe(samples, language=known, task=self._task, **_GREEDY)
         return "".join(segment.text for segment in segments).strip()

@@ -30,32 +30,36 @@ class Shown:
 
 @dataclass(frozen=True)
 class _Screen:
-    """What was shown from a time on: the words, of which the first `n_committed` never change."""
+    """What was shown from a time on: all words, and those that are committed, of which the last may go on."""
 
     ready_s: float
     words: list[str]
-    n_committed: int
+    committed: list[str]
     is_new_draft: bool
 
+    @property
+    def drafted(self) -> list[str]:
+        return self.words[len(self.committed) :]
 
-def has_drafts(emissions: Iterable[Emission]) -> bool:
-    return any(isinstance(event, Draft) for emission in emissions for event in emission.events)
+    def has(self, i: int, word: str) -> bool:
+        """Whether a word that is not drafted is there, at least with what is drafted of it."""
+        return i < len(self.committed) and word in (self.committed[i], self.words[i])
 
 
-def shown(emissions: Sequence[Emission], language: str) -> Shown:
+def shown(emissions: Iterable[Emission], language: str) -> Shown:
     """Return what a reader saw of all that a session told, in this language."""
     screens = list(_screens(emissions, language))
-    text = screens[-1].words[: screens[-1].n_committed] if screens else []
+    text = screens[-1].committed if screens else []
     since: list[float | None] = [None] * len(text)
     n_drafted = n_right = n_taken_back = 0
     before = list[str]()
     for screen in screens:
-        drafted = screen.words[screen.n_committed :]
-        kept = _kept(drafted, text[screen.n_committed :])
-        there = {*range(screen.n_committed), *(screen.n_committed + i for i in kept)}
+        n = len(screen.committed)
+        kept = [n + i for i in _kept(screen.drafted, text[n:])]
+        there = {*kept, *(i for i, word in enumerate(text[:n]) if screen.has(i, word))}
         since = [(screen.ready_s if at is None else at) if i in there else None for i, at in enumerate(since)]
         if screen.is_new_draft:
-            n_drafted, n_right = n_drafted + len(drafted), n_right + len(kept)
+            n_drafted, n_right = n_drafted + len(screen.drafted), n_right + len(kept)
         n_taken_back += len(before) - _n_common(before, screen.words)
         before = screen.words
     return Shown([at for at in since if at is not None], n_drafted, n_right, n_taken_back)
@@ -65,10 +69,11 @@ def _screens(emissions: Iterable[Emission], language: str) -> Iterator[_Screen]:
     committed = draft = ""
     for emission in emissions:
         drafts = [event.text for event in emission.events if isinstance(event, Draft)]
-        committed += "".join(event.text for event in emission.events if isinstance(event, Words))
-        draft = drafts[-1] if drafts else draft
-        words, n_committed = _heard(committed + draft, language), len(_heard(committed, language))
-        yield _Screen(emission.ready_s, words, n_committed, bool(drafts))
+        words = [event.text for event in emission.events if isinstance(event, Words)]
+        if drafts or words:
+            committed, draft = committed + "".join(words), (drafts or [draft])[-1]
+            on_screen, sure = _heard(committed + draft, language), _heard(committed, language)
+            yield _Screen(emission.ready_s, on_screen, sure, bool(drafts))
 
 
 def _heard(text: str, language: str) -> list[str]:
@@ -87,6 +92,8 @@ def _kept(drafted: Sequence[str], following: Sequence[str]) -> list[int]:
 
     Of several ways that which keeps most words.
     """
+    # To leave out the draft takes one edit a word, so a beginning twice as long is never the nearest.
+    following = following[: 2 * len(drafted)]
     # For each beginning of what followed: edits, minus the number of words kept, and which.
     best: list[tuple[int, int, tuple[int, ...]]] = [(j, 0, ()) for j in range(len(following) + 1)]
     for word in drafted:

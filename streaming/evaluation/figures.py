@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from simul_whisper import AlignAttConfig, Timing
-from streaming.evaluation.drafts import has_drafts, shown
 from streaming.evaluation.intervals import intervals
 from streaming.evaluation.results import BY_WHISPER, ClipResult, Translating, timing_of
 from streaming.evaluation.scoring import (
@@ -90,7 +89,7 @@ def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
         **quality,
         **_faults(results),
         **_delays([result for result in scored if result.delays_s]),
-        **_drafts([result for result in scored if result.delays_s and has_drafts(result.emissions)]),
+        **_drafts([result for result in scored if result.delays_s]),
         **_bounds(scored if all(result.foreseen is not None for result in scored) else []),
         **_costs(results),
     }
@@ -162,31 +161,29 @@ def _delays(spoken: Sequence[ClipResult]) -> dict[str, Any]:
     }
 
 
-def _drafts(drafted: Sequence[ClipResult]) -> dict[str, Any]:
-    """drafted: clips with a reference, words and drafts. Normalised erasure, of 1912.03393, is the flicker."""
-    seen = [shown(result.emissions, result.text_lang) for result in drafted]
-    n_words, n_drafted = sum(len(each.delays_s) for each in seen), sum(each.n_drafted for each in seen)
+def _drafts(spoken: Sequence[ClipResult]) -> dict[str, Any]:
+    """Delay (s) and quality of drafts. Flicker is normalised erasure, of 1912.03393."""
+    drafted = [(result, result.shown) for result in spoken if result.shown]
+    n_words, n_drafted = sum(len(seen.delays_s) for _, seen in drafted), sum(seen.n_drafted for _, seen in drafted)
     return {
-        "laal_shown_s": _mean(_laal_s(r, each.delays_s) for r, each in zip(drafted, seen, strict=True)),
-        "drafts_right": round(100 * sum(each.n_right for each in seen) / n_drafted, 1) if n_drafted else None,
-        "flicker": _rounded(sum(each.n_taken_back for each in seen) / n_words) if n_words else None,
+        "laal_shown_s": _mean(_laal_s(result, seen.delays_s) for result, seen in drafted),
+        "drafts_right": round(100 * sum(seen.n_right for _, seen in drafted) / n_drafted, 1) if n_drafted else None,
+        "flicker": _rounded(sum(seen.n_taken_back for _, seen in drafted) / n_words) if n_words else None,
     }
 
 
 def _lags(result: ClipResult) -> dict[str, Any]:
     """Return what intervals need to know of a clip with a reference and with words."""
     lags = {"first_word_ca_s": first_word_s(result.delays_ca_s), "laal_ca_s": _laal_s(result, result.delays_ca_s)}
-    if not has_drafts(result.emissions):
+    if not result.shown:
         return lags
-    seen = shown(result.emissions, result.text_lang)
+    delays_s, counts = result.shown.delays_s, ("n_drafted", "n_right", "n_taken_back")
     return {
         **lags,
-        "laal_shown_s": _laal_s(result, seen.delays_s),
-        "shown_s": seen.delays_s,
-        "n_shown": len(seen.delays_s),
-        "n_drafted": seen.n_drafted,
-        "n_right": seen.n_right,
-        "n_taken_back": seen.n_taken_back,
+        "laal_shown_s": _laal_s(result, delays_s),
+        "shown_s": delays_s,
+        "n_shown": len(delays_s),
+        **{name: getattr(result.shown, name) for name in counts},
     }
 
 
