@@ -17,7 +17,6 @@ from simul_whisper.pieces import Pieces
 from simul_whisper.prompt import MAX_PROMPT_TOKENS, Context
 from simul_whisper.search import BeamSearch, EncodedWindow, Hypothesis, Prompt, SearchResult
 from simul_whisper.timing import Stopwatch
-from simul_whisper.tokenizer import Tokenizer
 
 # Positions of the decoder, mostly 448, that are kept for new tokens, and then for text before the window.
 _ROOM_FOR_NEW_TOKENS = 96
@@ -32,8 +31,9 @@ _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 class TextUpdate:
     """What one pass decided of a text.
 
-    tokens: committed now. draft: tokens that are likely to be next. n_held: how many tokens were read and held back.
-    word_end_sample: where the last word ends; None while a later token may extend it. prefill_s, step_s: as in `Timing`.
+    tokens: committed now. draft: tokens that are likely to be next. n_held: how many were read and held back.
+    word_end_sample: where the last word ends; None while a later token may extend it.
+    prefill_s, step_s: as in `Timing`.
     """
 
     tokens: tuple[CommittedToken, ...]
@@ -89,6 +89,7 @@ class Decoding:
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
+        self._held: tuple[CommittedToken, ...] = ()
         self.draft: tuple[CommittedToken, ...] = ()
 
     def run(
@@ -118,8 +119,8 @@ class Decoding:
             # Written by a decoder with more positions; it is cut before the next pass.
             return TextUpdate((), StopReason.LENGTH, self.draft)
         rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=final or at_pause)
-        found, past = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
-        update = self._taken(found, past, window, encoded, language, final=final, at_pause=at_pause)
+        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
+        update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def glimpse(self, window: AudioChunk, encoded: EncodedWindow, language: str) -> Pieces[TextUpdate]:
@@ -128,23 +129,26 @@ class Decoding:
         n_positions = self._positions(encoded.limits)
         prompt = replace(self._prompt(language, n_positions), guess=())
         rule = self._stop_rule(window, encoded.content_frames, n_positions - len(prompt.tokens), reads_all=False)
-        found, past = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
-        is_silent = self._is_silent(found)
-        draft = () if is_silent else _draft(found.best.tokens, past, found.best.next_token, encoded, self._tokenizer)
+        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
+        draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, encoded, language)
         update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
-    def _read(
-        self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool
-    ) -> Pieces[tuple[SearchResult, tuple[AlignedToken, ...]]]:
-        """Return what was found and, with `drafts`, the tokens past the edge; the last one ended the reading."""
+    def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
         if not drafts or self._config.n_beams > 1:
-            return (yield from self._search.run(encoded, prompt, rule)), ()
-        beyond = replace(rule, policy=replace(rule.policy, frame_threshold=1))
-        past_the_edge = PastTheEdge(rule, beyond)
-        found = yield from self._search.run(encoded, prompt, past_the_edge)
-        best, past = past_the_edge.parted(found.best)
-        return replace(found, best=best), past
+            return (yield from self._search.run(encoded, prompt, rule))
+        past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=1)))
+        return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
+
+    def _shown(
+        self, held: tuple[AlignedToken, ...], found: SearchResult, encoded: EncodedWindow, language: str
+    ) -> tuple[AlignedToken, ...]:
+        """Return what to show of the tokens that are held back, and of those past the edge."""
+        ended = found.best.next_token
+        read = (*held, *found.past) if found.past or ended is None else (*held, ended)
+        n_read = len(held) + max(0, len(found.past) - 1)
+        text_language = self.language_of(language)
+        return read[: n_worth_showing(read, n_read, encoded.content_frames, text_language, self._tokenizer)]
 
     def language_of(self, spoken: str | None) -> str | None:
         """Return the language of the text, which decides where words part."""
@@ -152,7 +156,7 @@ class Decoding:
 
     def conclude(self) -> TextUpdate:
         """Commit what the last pass held back."""
-        tokens, self.draft = self.draft, ()
+        tokens, self._held, self.draft = self._held, (), ()
         self._committed.commit(tokens)
         self._commit_rule.forget()
         return TextUpdate(tokens, StopReason.END_OF_TEXT)
@@ -160,14 +164,14 @@ class Decoding:
     def adopt(self, update: TextUpdate) -> None:
         """Take what a pass decided for its own: another text is, here, what this one would be."""
         self._committed.commit(update.tokens)
-        self.draft = update.draft
+        self._held, self.draft = (), update.draft
         self._commit_rule.forget()
 
     def restart(self) -> None:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
-        self.draft = ()
+        self._held, self.draft = (), ()
 
     def forget_context(self) -> None:
         """Forget text in another language, in which the decoder would go on."""
@@ -230,7 +234,6 @@ class Decoding:
     def _taken(
         self,
         found: SearchResult,
-        past: tuple[AlignedToken, ...],
         window: AudioChunk,
         encoded: EncodedWindow,
         language: str,
@@ -238,7 +241,7 @@ class Decoding:
         final: bool,
         at_pause: bool,
     ) -> TextUpdate:
-        """Commit what is sure of what was found, keep what is likely of the rest, and of what is past it, as the draft."""
+        """Commit what is sure of what was found, show what is likely of the rest, and return both."""
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
         n = self._commit_rule.n_committed(
@@ -253,11 +256,10 @@ class Decoding:
         next_token = accepted[n] if n < len(accepted) else following
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
-        draft = _draft(accepted[n:], past if stop is StopReason.EDGE else (), following, encoded, self._tokenizer)
+        self._held = _on_the_clock(accepted[n:], window.start_sample)
+        draft = () if following is None else self._shown(accepted[n:], found, encoded, language)
         self.draft = _on_the_clock(draft, window.start_sample)
-        return TextUpdate(
-            tokens, stop, self.draft, len(accepted) - n, word_end_sample=self._word_end(next_token, window)
-        )
+        return TextUpdate(tokens, stop, self.draft, len(self._held), word_end_sample=self._word_end(next_token, window))
 
     def _is_silent(self, found: SearchResult) -> bool:
         """Whether silence, or a description of its sound, is likelier than a mean token of the window's text."""
@@ -299,19 +301,6 @@ class Decoding:
         if following is None or self._tokenizer.continues_word(following.token):
             return None
         return window.start_sample + following.frame * SAMPLES_PER_FRAME
-
-
-def _draft(
-    held: tuple[AlignedToken, ...],
-    past: tuple[AlignedToken, ...],
-    following: AlignedToken | None,
-    encoded: EncodedWindow,
-    tokenizer: Tokenizer,
-) -> tuple[AlignedToken, ...]:
-    """Return what to show of the tokens held back and of those past the edge. following: the token after them all."""
-    read = (*held, *past) if past or following is None else (*held, following)
-    n_shown = n_worth_showing(read, len(held) + max(0, len(past) - 1), encoded.content_frames, tokenizer)
-    return read[:n_shown]
 
 
 def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:

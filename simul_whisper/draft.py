@@ -6,17 +6,20 @@ they are only shown; what is committed never depends on them.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from simul_whisper.alignatt import AlignedToken, StopReason
-from simul_whisper.search import Hypothesis, StopRule
+from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
+from simul_whisper.search import Hypothesis, SearchResult, StopRule
 from simul_whisper.tokenizer import Tokenizer
 
 # Speech holds no more from the edge to the end of the audio; what goes on longer is made up.
 _MOST_TOKENS_PAST_THE_EDGE = 8
-# How likely all of a draft must be, from its first token on.
-_WORTH_SHOWING = math.log(0.25)
+# How likely all of a draft must be, but for what was said so long ago that no more will be known of it.
+_WORTH_SHOWING = math.log(0.2)
+_LONG_AGO_FRAMES = 75
 # How likely it must be that the last word shown is over.
-_WORD_ENDED = 0.8
+_WORD_ENDED = 0.5
 
 
 class PastTheEdge:
@@ -36,37 +39,41 @@ class PastTheEdge:
             return StopReason.LENGTH
         return self._beyond(tokens, token, frame)
 
-    def parted(self, found: Hypothesis) -> tuple[Hypothesis, tuple[AlignedToken, ...]]:
-        """Return what `rule` alone would have found, and the tokens past it with the one that ended the reading."""
-        if self._edge is None or found.next_token is None:
-            return found, ()
-        before, *past = found.tokens[: self._edge], *found.tokens[self._edge :], found.next_token
+    def parted(self, found: SearchResult) -> SearchResult:
+        """Return what `rule` alone would have found, and what is past that."""
+        read, ended = found.best.tokens, found.best.next_token
+        if self._edge is None or ended is None:
+            return found
+        past = (*read[self._edge :], ended)
         best = Hypothesis()
-        for token in before:
+        for token in read[: self._edge]:
             best = best.extended(token)
-        return best.ended(StopReason.EDGE, past[0]), tuple(past)
+        return replace(found, best=best.ended(StopReason.EDGE, past[0]), past=past)
 
 
-def n_worth_showing(read: Sequence[AlignedToken], n: int, content_frames: int, tokenizer: Tokenizer) -> int:
+def n_worth_showing(
+    read: Sequence[AlignedToken], n: int, content_frames: int, language: str | None, tokenizer: Tokenizer
+) -> int:
     """Return how many of the first n tokens to show: likely ones, in whole words, as far as the token after them tells.
 
-    Without the marks at the end: at the edge, every sentence seems to be over.
+    Without the marks at the end: wherever audio ends, a sentence seems to. language: of the text.
     """
     logprob, n_likely = 0.0, 0
     for token in read[:n]:
-        logprob += token.logprob
+        if content_frames - token.frame < _LONG_AGO_FRAMES:
+            logprob += token.logprob
         if logprob < _WORTH_SHOWING:
             break
         n_likely += 1
+    if language in LANGUAGES_WITHOUT_SPACES:
+        return n_likely
     while n_likely and not _ends_word(read, n_likely, tokenizer):
         n_likely -= 1
     return n_likely
 
 
 def _ends_word(read: Sequence[AlignedToken], n: int, tokenizer: Tokenizer) -> bool:
+    """Whether a word that has a sound ends with the first n tokens."""
     if tokenizer.is_mark(read[n - 1].token):
         return False
-    following = read[n] if n < len(read) else None
-    return following is None or (
-        following.word_ended >= _WORD_ENDED and not tokenizer.continues_word(following.token)
-    )
+    return n == len(read) or (read[n].word_ended >= _WORD_ENDED and not tokenizer.continues_word(read[n].token))

@@ -203,14 +203,13 @@ class LanguageDetector:
         self._decoder, self._tokenizer = decoder, tokenizer
         self._rule = LanguageRule(tokenizer.languages, given, min_len_s)
         self._search = BeamSearch(decoder, tokenizer, 1)
-        self._heard: Heard | None = None
+        # Log-probabilities over all passes of the utterance, the newest half; None before the first.
+        self._lately: NDArray[np.float32] | None = None
 
     @property
     def likeliest(self) -> str | None:
-        """The language that the last pass heard, if that is more likely than not; nothing is decided by it."""
-        if self._heard is None:
-            return None
-        return self._tokenizer.languages[int(self._heard.logprobs.argmax())]
+        """The likeliest language of what was heard in this utterance, decided or not; None before anything was."""
+        return None if self._lately is None else self._tokenizer.languages[int(self._lately.argmax())]
 
     @property
     def language(self) -> str | None:
@@ -219,6 +218,7 @@ class LanguageDetector:
     def restart(self) -> None:
         """Another utterance begins."""
         self._rule.restart()
+        self._lately = None
 
     def decides(self, window: EncodedWindow, samples: Samples, *, is_full: bool, final: bool) -> Pieces[bool]:
         """Whether the window may be written down, and in `language`; False while more must be heard.
@@ -227,8 +227,9 @@ class LanguageDetector:
         in this utterance.
         """
         if self._rule.is_listening:
-            self._heard = self._hear(window, samples, is_full=is_full)
-            candidates = self._rule.hear(self._heard, final=final)
+            heard = self._hear(window, samples, is_full=is_full)
+            self._lately = heard.logprobs if self._lately is None else (self._lately + heard.logprobs) * np.float32(0.5)
+            candidates = self._rule.hear(heard, final=final)
             if candidates:
                 yield from self._choose(candidates, window)
         return self.language is not None and not self._rule.is_doubtful

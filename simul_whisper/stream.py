@@ -35,8 +35,8 @@ class PassUpdate:
     """What one pass decided.
 
     text: of the transcript, or of what else the task is; translation: of the English one beside it, None when none is
-    wanted. keep_from_sample: where the next window may start. draft_language: of the draft of the text, which may be read
-    before the language is known.
+    wanted. keep_from_sample: where the next window may start. draft_language: of the draft of the text, which may be
+    read before the language is known.
     """
 
     text: TextUpdate
@@ -78,40 +78,29 @@ class Stream:
         if final and window.end_sample == self._read_until and not self._is_translating:
             return self._concluded(window)
         watch = Stopwatch()
-        is_whole = limits_of(self._model.decoder).whole_windows
-        padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
-        mel = log_mel(window.samples, self._model.dims.n_mels, padding)
-        mel_s = watch.lap()
-        # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
-        n_frames = mel.n_frames if is_whole else mel.content_frames + self._silence_frames
-        features = self._model.encoder.encode(mel)[:n_frames]
-        encoded = EncodedWindow(self._model.decoder, features, mel.content_frames)
-        encode_s = watch.lap()
+        encoded, timing = self._encoded(window, watch)
         with watch.paused():
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
-        timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
-        heard = self.language
+        timing = replace(timing, language_s=watch.lap())
+        # Before it is known, a draft is read in the likeliest.
+        language = self.language if may_write else self._detector.likeliest
         text, translation = _WAITING, _WAITING if self._is_translating else None
-        if may_write:
-            assert self.language is not None
-            reading = self._text.run(
-                window, encoded, self.language, final=final, at_pause=at_pause, drafts=drafts
+        if language is not None and (may_write or drafts):
+            reading = (
+                self._text.run(window, encoded, language, final=final, at_pause=at_pause, drafts=drafts)
+                if may_write
+                else self._text.glimpse(window, encoded, language)
             )
             text = yield from watch.without_pauses(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
-            if self._translation and self._is_translating:
-                translating = self._translated(self._translation, text, window, encoded, final=final)
-                translation = yield from watch.without_pauses(translating)
-                timing = replace(timing, translation_s=watch.lap())
-        elif drafts and self._detector.likeliest:
-            heard = self._detector.likeliest
-            text = yield from watch.without_pauses(self._text.glimpse(window, encoded, heard))
-            timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
-            watch.lap()
+        if may_write and self._translation and self._is_translating:
+            translating = self._translated(self._translation, text, window, encoded, final=final)
+            translation = yield from watch.without_pauses(translating)
+            timing = replace(timing, translation_s=watch.lap())
         self._read_until = window.end_sample if at_pause and text.stop in _AT_THE_END else None
-        draft_language = self._text.language_of(heard)
+        draft_language = self._text.language_of(language)
         return _timed(PassUpdate(text, translation, self._keep_from(window), timing, draft_language), watch)
 
     @property
@@ -139,6 +128,17 @@ class Stream:
     @property
     def _decodings(self) -> list[Decoding]:
         return [self._text, *([self._translation] if self._translation else [])]
+
+    def _encoded(self, window: AudioChunk, watch: Stopwatch) -> tuple[EncodedWindow, Timing]:
+        is_whole = limits_of(self._model.decoder).whole_windows
+        padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
+        mel = log_mel(window.samples, self._model.dims.n_mels, padding)
+        mel_s = watch.lap()
+        # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
+        n_frames = mel.n_frames if is_whole else mel.content_frames + self._silence_frames
+        features = self._model.encoder.encode(mel)[:n_frames]
+        encoded = EncodedWindow(self._model.decoder, features, mel.content_frames)
+        return encoded, Timing(mel_s=mel_s, encode_s=watch.lap(), windows=1)
 
     def _padding_samples(self, n_samples: int) -> int:
         """Return how much silence follows: to whole seconds, because encoders keep memory for each length they meet."""

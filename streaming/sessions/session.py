@@ -334,8 +334,9 @@ class Session:
             events.append(Language(update.language, self._utterance))
             self._language = update.language
         self._heard_s = update.audio_end_s
+        draft = update.draft_words if update.is_last else steady(self._draft, update.words, update.draft_words)
         told = self._told_words(update.words, self._heard_s)
-        events += [*told, *self._told_draft(update.draft_words, follows_words=bool(told))]
+        events += [*told, *self._told_draft(draft, follows_words=bool(told))]
         events += self._told_translation(update.translation, update.draft_translation)
         if update.stop is StopReason.CUT_SHORT:
             events.append(CutShort(self._heard_s, self._utterance))
@@ -345,7 +346,7 @@ class Session:
         return [Words(words, heard_s, self._utterance)] if words else []
 
     def _told_draft(self, words: tuple[Word, ...], *, follows_words: bool) -> list[Event]:
-        """Times alone that have changed are no news, but the same word may be said once more after what was committed."""
+        """Times alone that have changed are no news; the same text after other words is."""
         is_same = _text(words) == _text(self._draft) and not (follows_words and words)
         if not self._drafts or is_same:
             return []
@@ -361,6 +362,16 @@ class Session:
             self._draft_translation = draft
             events.append(TranslationDraft(_ENGLISH, draft, self._utterance))
         return events
+
+
+def steady(before: tuple[Word, ...], told: tuple[Word, ...], draft: tuple[Word, ...]) -> tuple[Word, ...]:
+    """Return the draft to show after the words told, where `before` was shown.
+
+    A new one that only breaks off sooner hesitates: what it leaves out stays, because it would mostly come back.
+    """
+    n = len(told)
+    rest = before[n:] if _text(before[:n]) == _text(told) else ()
+    return rest if _text(rest[: len(draft)]) == _text(draft) else draft
 
 
 def _text(words: Iterable[Word]) -> list[str]:
