@@ -89,8 +89,9 @@ class Decoding:
         )
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
-        self._held: tuple[CommittedToken, ...] = ()
         self.draft: tuple[CommittedToken, ...] = ()
+        # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
+        self._waiting: tuple[CommittedToken, ...] = ()
 
     def run(
         self,
@@ -155,23 +156,23 @@ class Decoding:
         return "en" if self._config.task == "translate" else spoken
 
     def conclude(self) -> TextUpdate:
-        """Commit what the last pass held back."""
-        tokens, self._held, self.draft = self._held, (), ()
-        self._committed.commit(tokens)
+        """Commit what the last pass accepted and held back."""
+        self._committed.commit(self._waiting)
         self._commit_rule.forget()
-        return TextUpdate(tokens, StopReason.END_OF_TEXT)
+        self.draft = ()
+        return TextUpdate(self._waiting, StopReason.END_OF_TEXT)
 
     def adopt(self, update: TextUpdate) -> None:
         """Take what a pass decided for its own: another text is, here, what this one would be."""
         self._committed.commit(update.tokens)
-        self._held, self.draft = (), update.draft
+        self.draft = update.draft
         self._commit_rule.forget()
 
     def restart(self) -> None:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
-        self._held, self.draft = (), ()
+        self.draft = ()
 
     def forget_context(self) -> None:
         """Forget text in another language, in which the decoder would go on."""
@@ -256,10 +257,10 @@ class Decoding:
         next_token = accepted[n] if n < len(accepted) else following
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
-        self._held = _on_the_clock(accepted[n:], window.start_sample)
+        self._waiting = _on_the_clock(accepted[n:], window.start_sample)
         draft = () if following is None else self._shown(accepted[n:], found, encoded, language)
         self.draft = _on_the_clock(draft, window.start_sample)
-        return TextUpdate(tokens, stop, self.draft, len(self._held), word_end_sample=self._word_end(next_token, window))
+        return TextUpdate(tokens, stop, self.draft, len(self._waiting), word_end_sample=self._word_end(next_token, window))
 
     def _is_silent(self, found: SearchResult) -> bool:
         """Whether silence, or a description of its sound, is likelier than a mean token of the window's text."""

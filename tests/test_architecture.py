@@ -190,8 +190,8 @@ LAYERS = {
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
-    "evaluation": "manifest scoring foresight replay speaking results heard_again figures metrics_log evaluation_log "
-    "load",
+    "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
+    "metrics_log evaluation_log load",
 }
 
 

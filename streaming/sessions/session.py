@@ -48,7 +48,7 @@ from streaming.events import (
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
-_FIRST = 1.0
+_STARTS = (1.6,)
 
 
 class SessionEndedError(SimulWhisperError):
@@ -102,7 +102,8 @@ class Session:
         # What was taken of the utterance that is open, and not planned yet; None between utterances.
         self._held: NDArray[np.float32] | None = None
         self._held_start = 0
-        self._is_first = True
+        # How many passes over it were planned.
+        self._n_passes = 0
         # The number of the utterance that was planned last, and of the one that was decoded last.
         self._planned_utterance = self._utterance = 0
         # Whether the latter was begun and not decoded to its end.
@@ -269,16 +270,18 @@ class Session:
     def _plan_segments(self, speech: Speech) -> None:
         """Plan to decode each whole segment; hold what is left."""
         if self._held is None:
-            self._held, self._held_start, self._is_first = np.zeros(0, np.float32), speech.start_sample, True
+            self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
             self._planned_utterance += 1
         joined, start = np.concatenate([self._held, speech.samples]), 0
-        n = self._segment_samples
-        if self._is_first and self._voice.vad:
-            n = round(_FIRST * SAMPLE_RATE)
-        while start + n <= len(joined):
+        while start + (n := self._next_samples()) <= len(joined):
             self._plan_decode(joined[start : start + n], is_last=False)
-            start, n = start + n, self._segment_samples
+            start += n
         self._held = joined[start:].copy()
+
+    def _next_samples(self) -> int:
+        if self._voice.vad and self._n_passes < len(_STARTS):
+            return round(_STARTS[self._n_passes] * SAMPLE_RATE)
+        return self._segment_samples
 
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
@@ -287,10 +290,10 @@ class Session:
             self._held = self._held[:0]
 
     def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False) -> None:
-        number, is_first = self._planned_utterance, self._is_first
+        number, is_first = self._planned_utterance, self._n_passes == 0
         self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause))
         self._held_start += len(samples)
-        self._is_first = False
+        self._n_passes += 1
 
     def _close(self) -> None:
         """End the utterance, if one is open."""

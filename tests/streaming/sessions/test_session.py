@@ -167,11 +167,12 @@ def test_what_is_due_is_known_and_taking_decodes_nothing() -> None:
 
 
 def test_a_draft_is_told_when_it_changes_and_only_if_asked_for() -> None:
-    drafts = of(Draft, heard(Session(CONFIG, MODEL), [SPOKEN]))
+    config = replace(CONFIG, hold_probability=1.0)
+    drafts = of(Draft, heard(Session(config, MODEL), [SPOKEN]))
     assert drafts
     assert drafts[-1].text == ""
     assert all(before != after for before, after in pairwise(drafts))
-    assert not of(Draft, heard(Session(CONFIG, MODEL, drafts=False), [SPOKEN]))
+    assert not of(Draft, heard(Session(config, MODEL, drafts=False), [SPOKEN]))
 
 
 @examples(6)
