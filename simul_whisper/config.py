@@ -64,6 +64,9 @@ class SimulWhisperConfig:
     model_name: str = option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
     model_path: str = option("", "a directory with a model, or a ggml-*.bin, in place of model_name")
     language: str = option("auto", "the language spoken: auto, or a name or code such as German, de or de-DE")
+    languages: Sequence[str] = option(
+        (), "languages that may be detected, such as en,de: the fewer, the sooner; empty: all that the model knows"
+    )
     task: str = option(
         "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")
     )
@@ -146,6 +149,7 @@ class SimulWhisperConfig:
         for name in _TEXTS:
             _check_text(name, getattr(snapshot, name))
         snapshot.language = language_code(snapshot.language)
+        snapshot.languages = _checked_languages("languages", snapshot.languages)
         snapshot.targets = checked_targets(snapshot.targets)
         if snapshot.task == "translate" and "en" in snapshot.targets:
             raise ConfigError("task = translate writes English already; leave en out of the targets")
@@ -193,7 +197,7 @@ class AlignAttConfig(SimulWhisperConfig):
     max_tokens_per_second: float = option(
         12.0, "tokens per second of new audio above which text is taken for a loop", low=1, high=100
     )
-    language_min_len: float = option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
+    language_min_len: float = option(1.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
     padding_len: float = option(
         2.0, "seconds of silence that the decoder sees after the audio", low=0, high=MAX_WINDOW_S
     )
@@ -249,11 +253,15 @@ class AlignAttConfig(SimulWhisperConfig):
 
 def checked_targets(targets: Sequence[str]) -> tuple[str, ...]:
     """Return the languages as codes, each once. Raises ConfigError."""
-    if isinstance(targets, str) or not all(isinstance(target, str) for target in targets):
-        raise ConfigError(f'got targets {shown(targets)}, expected a list of languages such as ["en", "es"]')
-    if "auto" in targets:
-        raise ConfigError("got the target auto, expected a language to translate into")
-    return tuple(dict.fromkeys(language_code(target, may_be_auto=False) for target in targets))
+    return _checked_languages("targets", targets)
+
+
+def _checked_languages(name: str, written: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(written, str) or not all(isinstance(each, str) for each in written):
+        raise ConfigError(f'got {name} {shown(written)}, expected a list of languages such as ["en", "es"]')
+    if "auto" in written:
+        raise ConfigError(f"got {name} {shown(written)}, expected languages; auto is none")
+    return tuple(dict.fromkeys(language_code(each, may_be_auto=False) for each in written))
 
 
 def _check_text(name: str, text: str) -> None:

@@ -260,7 +260,9 @@ class Decoding:
         self._waiting = _on_the_clock(accepted[n:], window.start_sample)
         draft = () if following is None else self._shown(accepted[n:], found, encoded, language)
         self.draft = _on_the_clock(draft, window.start_sample)
-        return TextUpdate(tokens, stop, self.draft, len(self._waiting), word_end_sample=self._word_end(next_token, window))
+        return TextUpdate(
+            tokens, stop, self.draft, len(self._waiting), word_end_sample=self._word_end(next_token, window)
+        )
 
     def _is_silent(self, found: SearchResult) -> bool:
         """Whether silence, or a description of its sound, is likelier than a mean token of the window's text."""

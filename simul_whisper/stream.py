@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # The sound of a token goes on after where it was read.
 _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
+# Where the language changes, the last word may go on for this long, and of what follows at least so much is heard.
+_SAMPLES_OF_LAST_WORD, _SAMPLES_AFTER_CHANGE = 25 * SAMPLES_PER_FRAME, SAMPLE_RATE
 # After a shorter pause, the translation waits for what is said next, on which it may depend.
 _PAUSE_SAMPLES = 2 * SAMPLE_RATE
 _AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
@@ -51,10 +53,8 @@ class Stream:
 
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
         self._model, self._config, self._tokenizer = model, config, model.tokenizer
-        only_language = None if model.tokenizer.multilingual else "en"
-        given = only_language if config.language == "auto" else config.language
-        self._detector = LanguageDetector(model.decoder, model.tokenizer, given, config.language_min_len)
-        self._tokenizer.sot_sequence(self.language or "en", config.task)
+        languages = _spoken(model, config)
+        self._detector = LanguageDetector(model.decoder, model.tokenizer, languages, config.language_min_len)
         self._text = Decoding(model, config)
         # Kept while it is not wanted, so that nothing is translated twice.
         self._translation: Decoding | None = None
@@ -82,10 +82,13 @@ class Stream:
         with watch.paused():
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
+        has_changed = may_write and not final and self._detector.has_changed(encoded, window.samples)
         timing = replace(timing, language_s=watch.lap())
         # Before it is known, a draft is read in the likeliest.
         language = self.language if may_write else self._detector.likeliest
         text, translation = _WAITING, _WAITING if self._is_translating else None
+        if has_changed:
+            return _timed(PassUpdate(text, translation, self._begin_anew(window), timing), watch)
         if language is not None and (may_write or drafts):
             reading = (
                 self._text.run(window, encoded, language, final=final, at_pause=at_pause, drafts=drafts)
@@ -157,6 +160,16 @@ class Stream:
             self._written_language = self.language
         return may_write
 
+    def _begin_anew(self, window: AudioChunk) -> int:
+        """Let go of the text in another language, and of its audio; return where what follows begins."""
+        decided = (self._text.last_sample or window.start_sample) + _SAMPLES_OF_LAST_WORD
+        keep_from = max(window.start_sample, min(decided, window.end_sample - _SAMPLES_AFTER_CHANGE))
+        for decoding in self._decodings:
+            decoding.restart()
+            decoding.forget_context()
+        self._written_language = self.language
+        return keep_from
+
     def _concluded(self, window: AudioChunk) -> PassUpdate:
         """End an utterance after which nothing was said since the last pass: another would read the same."""
         return PassUpdate(self._text.conclude(), None, window.start_sample, Timing())
@@ -200,6 +213,15 @@ class Stream:
         for decoding in self._decodings:
             decoding.cut(keep_from)
         return keep_from
+
+
+def _spoken(model: Model, config: AlignAttConfig) -> tuple[str, ...]:
+    """Return the languages that may be spoken. Raises ConfigError for one that the model cannot write down."""
+    asked = config.languages if config.language == "auto" else (config.language,)
+    languages = tuple(asked) or model.info.languages
+    for language in languages:
+        model.tokenizer.sot_sequence(language, config.task)
+    return languages
 
 
 def _of_translation(config: AlignAttConfig) -> AlignAttConfig:
