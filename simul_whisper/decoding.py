@@ -10,7 +10,7 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
-from simul_whisper.draft import PastTheEdge, n_worth_showing
+from simul_whisper.draft import UNHEARD_FRAMES, PastTheEdge, n_worth_showing
 from simul_whisper.loops import repeated_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
@@ -92,6 +92,8 @@ class Decoding:
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
         self._waiting: tuple[CommittedToken, ...] = ()
+        # What the last glimpse since the last pass has read.
+        self._glimpsed: tuple[int, ...] = ()
 
     def run(
         self,
@@ -128,9 +130,15 @@ class Decoding:
         """Read a draft in a language that may prove to be another. Nothing is committed, and nothing remembered."""
         watch = Stopwatch()
         n_positions = self._positions(encoded.limits)
-        prompt = replace(self._prompt(language, n_positions), guess=())
-        rule = self._stop_rule(window, encoded.content_frames, n_positions - len(prompt.tokens), reads_all=False)
+        prompt = self._prompt(language, n_positions)
+        room = n_positions - len(prompt.tokens)
+        if room <= 0:
+            return TextUpdate((), StopReason.WAITING)
+        if self._glimpsed and self._config.n_beams == 1:
+            prompt = replace(prompt, guess=self._glimpsed[: min(_LONGEST_GUESS, room)])
+        rule = self._stop_rule(window, encoded.content_frames, room, reads_all=False)
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
+        self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
         draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, encoded, language)
         update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
@@ -138,7 +146,7 @@ class Decoding:
     def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
         if not drafts or self._config.n_beams > 1:
             return (yield from self._search.run(encoded, prompt, rule))
-        past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=1)))
+        past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
         return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
 
     def _shown(
@@ -172,7 +180,7 @@ class Decoding:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
-        self.draft = ()
+        self._glimpsed, self.draft = (), ()
 
     def forget_context(self) -> None:
         """Forget text in another language, in which the decoder would go on."""
@@ -257,7 +265,7 @@ class Decoding:
         next_token = accepted[n] if n < len(accepted) else following
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
-        self._waiting = _on_the_clock(accepted[n:], window.start_sample)
+        self._waiting, self._glimpsed = _on_the_clock(accepted[n:], window.start_sample), ()
         draft = () if following is None else self._shown(accepted[n:], found, encoded, language)
         self.draft = _on_the_clock(draft, window.start_sample)
         return TextUpdate(

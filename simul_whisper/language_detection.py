@@ -273,11 +273,21 @@ class LanguageDetector:
         """
         if self._rule.is_listening:
             heard = self._hear(window, samples, is_full=is_full)
-            self._lately = heard.logprobs if self._lately is None else (self._lately + heard.logprobs) * np.float32(0.5)
+            self._note(heard)
             candidates = self._rule.hear(heard, final=final)
             if candidates:
                 yield from self._choose(candidates, window)
         return self.language is not None and not self._rule.is_doubtful
+
+    def glimpse(self, window: EncodedWindow, samples: Samples) -> str:
+        """Return the likeliest language, with that of this window; nothing is decided by it."""
+        self._note(self._hear(window, samples, is_full=False))
+        assert self.likeliest is not None
+        return self.likeliest
+
+    def _note(self, heard: Heard) -> None:
+        earlier = heard.logprobs if self._lately is None else self._lately
+        self._lately = (earlier + heard.logprobs) * np.float32(0.5)
 
     def has_changed(self, window: EncodedWindow, samples: Samples) -> bool:
         """Whether the newest audio of a window, which `decides`, is in another language: `language` from now on.

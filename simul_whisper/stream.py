@@ -28,6 +28,7 @@ _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
 _SAMPLES_OF_LAST_WORD, _SAMPLES_AFTER_CHANGE = 25 * SAMPLES_PER_FRAME, SAMPLE_RATE
 # After a shorter pause, the translation waits for what is said next, on which it may depend.
 _PAUSE_SAMPLES = 2 * SAMPLE_RATE
+_GLIMPSE_PADDING_SAMPLES = SAMPLE_RATE
 _AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
 _WAITING = TextUpdate((), StopReason.WAITING)
 
@@ -78,7 +79,7 @@ class Stream:
         if final and window.end_sample == self._read_until and not self._is_translating:
             return self._concluded(window)
         watch = Stopwatch()
-        encoded, timing = self._encoded(window, watch)
+        encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
         with watch.paused():
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
@@ -106,6 +107,20 @@ class Stream:
         draft_language = self._text.language_of(language)
         return _timed(PassUpdate(text, translation, self._keep_from(window), timing, draft_language), watch)
 
+    def glimpse(self, window: AudioChunk) -> Pieces[PassUpdate]:
+        """Read a draft of a window, as of `process`, with little silence after it; nothing is decided or remembered."""
+        watch = Stopwatch()
+        encoded, timing = self._encoded(window, watch, _GLIMPSE_PADDING_SAMPLES)
+        with watch.paused():
+            yield
+        language = self.language or self._detector.glimpse(encoded, window.samples)
+        timing = replace(timing, language_s=watch.lap())
+        text = yield from watch.without_pauses(self._text.glimpse(window, encoded, language))
+        timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
+        watch.lap()
+        update = PassUpdate(text, None, window.start_sample, timing, self._text.language_of(language))
+        return _timed(update, watch)
+
     @property
     def language(self) -> str | None:
         """The language spoken; None until it is known."""
@@ -132,9 +147,11 @@ class Stream:
     def _decodings(self) -> list[Decoding]:
         return [self._text, *([self._translation] if self._translation else [])]
 
-    def _encoded(self, window: AudioChunk, watch: Stopwatch) -> tuple[EncodedWindow, Timing]:
+    def _encoded(self, window: AudioChunk, watch: Stopwatch, padding: int) -> tuple[EncodedWindow, Timing]:
+        """Encode a window with at least so many samples of silence after it."""
         is_whole = limits_of(self._model.decoder).whole_windows
-        padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
+        # To whole seconds, because encoders keep memory for each length they meet.
+        padding = MAX_WINDOW_SAMPLES if is_whole else padding + -(len(window.samples) + padding) % SAMPLE_RATE
         mel = log_mel(window.samples, self._model.dims.n_mels, padding)
         mel_s = watch.lap()
         # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
@@ -144,10 +161,9 @@ class Stream:
         return encoded, Timing(mel_s=mel_s, encode_s=watch.lap(), windows=1)
 
     def _padding_samples(self, n_samples: int) -> int:
-        """Return how much silence follows: to whole seconds, because encoders keep memory for each length they meet."""
+        """Return how much silence follows at least."""
         shortest = round(self._config.window_min_len * SAMPLE_RATE)
-        padding = max(round(self._config.padding_len * SAMPLE_RATE), shortest - n_samples)
-        return padding + -(n_samples + padding) % SAMPLE_RATE
+        return max(round(self._config.padding_len * SAMPLE_RATE), shortest - n_samples)
 
     def _hears_language(self, encoded: EncodedWindow, window: AudioChunk, *, final: bool) -> Pieces[bool]:
         """Detect the language unless it is known; False while there is too little audio to tell."""

@@ -120,6 +120,16 @@ class PaddedAlignAttWhisper:
         translation, self._last_translated = [*self._last_translated, *translation], []
         return self._update(words, translation, passes, is_last=is_last)
 
+    def glimpse(self) -> Pieces[Update]:
+        """Read a draft of what has been inserted, in a window with little silence, which costs less than `inference`.
+
+        Nothing is committed, and what comes later is as without it.
+        """
+        room = self._config.max_samples
+        samples = np.concatenate([self._window.samples, *self._pending])[:room]
+        found = yield from self._stream.glimpse(AudioChunk(samples, self._window.start_sample))
+        return self._update([], [], [found], is_last=False)
+
     def refresh_segment(self, start_sample: int | None = None) -> tuple[Word, ...]:
         """Begin the next utterance: the text so far becomes context, the clock goes on.
 

@@ -49,6 +49,10 @@ from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
 _STARTS = (1.6,)
+# Between two passes, a draft is read of an utterance that is short yet, because that costs little.
+_FIRST_GLIMPSE_SAMPLES = 11_200
+_GLIMPSE_SAMPLES = 7_200
+_GLIMPSES_UNTIL_SAMPLES = 3 * SAMPLE_RATE
 
 
 class SessionEndedError(SimulWhisperError):
@@ -73,6 +77,7 @@ class _Decode:
     is_first: bool
     is_last: bool
     at_pause: bool = False
+    is_glimpse: bool = False
 
     @property
     def end_sample(self) -> int:
@@ -102,8 +107,9 @@ class Session:
         # What was taken of the utterance that is open, and not planned yet; None between utterances.
         self._held: NDArray[np.float32] | None = None
         self._held_start = 0
-        # How many passes over it were planned.
+        # How many passes over it were planned, and where the last one ends and the utterance begins.
         self._n_passes = 0
+        self._passed_sample = self._utterance_start = 0
         # The number of the utterance that was planned last, and of the one that was decoded last.
         self._planned_utterance = self._utterance = 0
         # Whether the latter was begun and not decoded to its end.
@@ -271,29 +277,45 @@ class Session:
         """Plan to decode each whole segment; hold what is left."""
         if self._held is None:
             self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
+            self._passed_sample = self._utterance_start = speech.start_sample
             self._planned_utterance += 1
         joined, start = np.concatenate([self._held, speech.samples]), 0
-        while start + (n := self._next_samples()) <= len(joined):
-            self._plan_decode(joined[start : start + n], is_last=False)
+        while True:
+            pass_sample, glimpse_sample = self._next_pass(), self._next_glimpse()
+            n = min(pass_sample, glimpse_sample) - self._held_start
+            if start + n > len(joined):
+                break
+            self._plan_decode(joined[start : start + n], is_last=False, is_glimpse=glimpse_sample < pass_sample)
             start += n
         self._held = joined[start:].copy()
 
-    def _next_samples(self) -> int:
+    def _next_pass(self) -> int:
+        """Return the sample where the next pass is due."""
         if self._voice.vad and self._n_passes < len(_STARTS):
-            return round(_STARTS[self._n_passes] * SAMPLE_RATE)
-        return self._segment_samples
+            return self._passed_sample + round(_STARTS[self._n_passes] * SAMPLE_RATE)
+        return self._passed_sample + self._segment_samples
+
+    def _next_glimpse(self) -> int:
+        """Return the sample up to which a draft might be read, if no pass is due before."""
+        is_begun = self._held_start > self._utterance_start
+        sample = self._held_start + (_GLIMPSE_SAMPLES if is_begun else _FIRST_GLIMPSE_SAMPLES)
+        may_be = self._drafts and self._voice.vad and sample - self._utterance_start <= _GLIMPSES_UNTIL_SAMPLES
+        return sample if may_be else self._next_pass()
 
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
-        if self._held is not None and len(self._held):
+        if self._held is not None and self._held_start + len(self._held) > self._passed_sample:
             self._plan_decode(self._held, is_last=False, at_pause=True)
             self._held = self._held[:0]
 
-    def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False) -> None:
-        number, is_first = self._planned_utterance, self._n_passes == 0
-        self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause))
+    def _plan_decode(
+        self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False, is_glimpse: bool = False
+    ) -> None:
+        number, is_first = self._planned_utterance, self._held_start == self._utterance_start
+        self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause, is_glimpse))
         self._held_start += len(samples)
-        self._n_passes += 1
+        if not is_glimpse:
+            self._n_passes, self._passed_sample = self._n_passes + 1, self._held_start
 
     def _close(self) -> None:
         """End the utterance, if one is open."""
@@ -316,7 +338,11 @@ class Session:
             self._whisper.insert_audio(task.samples)
             n += len(task.samples)
         self._is_decoding = True
-        update = yield from self._whisper.inference(is_last=task.is_last, at_pause=task.at_pause)
+        update = yield from (
+            self._whisper.glimpse()
+            if task.is_glimpse
+            else self._whisper.inference(is_last=task.is_last, at_pause=task.at_pause)
+        )
         self._is_decoding = not task.is_last
         return update
 

@@ -123,7 +123,7 @@ def test_words_do_not_wait_for_the_end_of_speech() -> None:
 
 def test_silence_between_utterances_is_not_decoded_but_remembered_across() -> None:
     model = tone_model()
-    session = Session(CONFIG, model)
+    session = Session(CONFIG, model, drafts=False)
     session.take(np.concatenate([UTTERANCES[0].samples, silence(60), UTTERANCES[2].samples]))
     session.finish()
     windows_s = []
