@@ -84,7 +84,9 @@ class SimulWhisperConfig:
         0.0, "a window with fewer seconds of audio is not decoded yet", low=0, high=MAX_WINDOW_S
     )
     audio_max_len: float = option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
-    segment_length: float = option(1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S)
+    segment_length: float = option(
+        1.0, "seconds of new audio between two decoding passes, at most", low=0.02, high=MAX_WINDOW_S
+    )
     backend: str = option("auto", "what runs encoder and decoder, where it can", _BACKENDS)
     encoder_backend: str = option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
     encoder_compute_type: str = option(
@@ -167,7 +169,7 @@ class AlignAttConfig(SimulWhisperConfig):
     """All settings of the engine: those above, and those of the AlignAtt policy."""
 
     frame_threshold: int = option(
-        25, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500
+        15, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500
     )
     rewind_threshold: int = option(
         200, "frames that attention may jump back before a pass is discarded", low=1, high=1500

@@ -2,8 +2,8 @@
 
 Taking audio and decoding it are apart, so that one thread can take turns among many sessions: `take` and `finish` only
 plan, `turn` runs at most one inference, in pieces. `feed` and `end` do both. Decoding is planned by the samples alone,
-`segment_length` after the last pass of an utterance and where the speaker pauses, so how the audio was cut never
-changes the events.
+so how the audio was cut never changes the events: soon after the onset, where the speaker pauses, and else
+`segment_length` after the pass before.
 """
 
 from collections import deque
@@ -48,11 +48,11 @@ from streaming.events import (
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
-_STARTS = (1.6,)
-# Between two passes, a draft is read of an utterance that is short yet, because that costs little.
-_FIRST_GLIMPSE_SAMPLES = 11_200
-_GLIMPSE_SAMPLES = 7_200
-_GLIMPSES_UNTIL_SAMPLES = 3 * SAMPLE_RATE
+# With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
+_FIRST_PASSES_S = (1.4, 0.5)
+# Between two passes, a draft is read of an utterance that is short yet, because that costs little; not right before one.
+_FIRST_GLIMPSE_S, _GLIMPSE_S, _BEFORE_PASS_S = 0.7, 0.45, 0.25
+_GLIMPSES_UNTIL_S = 4.0
 
 
 class SessionEndedError(SimulWhisperError):
@@ -110,6 +110,8 @@ class Session:
         # How many passes over it were planned, and where the last one ends and the utterance begins.
         self._n_passes = 0
         self._passed_sample = self._utterance_start = 0
+        # Whether a pause is the latest that was heard of it, and how much of what is held was silence after one.
+        self._has_paused, self._uncounted_samples = False, 0
         # The number of the utterance that was planned last, and of the one that was decoded last.
         self._planned_utterance = self._utterance = 0
         # Whether the latter was begun and not decoded to its end.
@@ -274,39 +276,48 @@ class Session:
                 self._plan.append(SpeechEnded(event.sample / SAMPLE_RATE, self._planned_utterance))
 
     def _plan_segments(self, speech: Speech) -> None:
-        """Plan to decode each whole segment; hold what is left."""
+        """Plan to decode whatever is long enough; hold what is left."""
         if self._held is None:
             self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
             self._passed_sample = self._utterance_start = speech.start_sample
+            self._has_paused, self._uncounted_samples = False, 0
             self._planned_utterance += 1
+        if self._has_paused:
+            # Silence alone is nothing to decode.
+            self._has_paused = False
+            self._uncounted_samples = max(0, len(speech.samples) - self._segment_samples // 2)
         joined, start = np.concatenate([self._held, speech.samples]), 0
         while True:
-            pass_sample, glimpse_sample = self._next_pass(), self._next_glimpse()
-            n = min(pass_sample, glimpse_sample) - self._held_start
+            pass_sample = self._next_pass()
+            glimpse_sample = self._next_glimpse(pass_sample)
+            n = (glimpse_sample or pass_sample) - self._held_start
             if start + n > len(joined):
                 break
-            self._plan_decode(joined[start : start + n], is_last=False, is_glimpse=glimpse_sample < pass_sample)
+            self._plan_decode(joined[start : start + n], is_last=False, is_glimpse=glimpse_sample is not None)
             start += n
         self._held = joined[start:].copy()
 
     def _next_pass(self) -> int:
         """Return the sample where the next pass is due."""
-        if self._voice.vad and self._n_passes < len(_STARTS):
-            return self._passed_sample + round(_STARTS[self._n_passes] * SAMPLE_RATE)
-        return self._passed_sample + self._segment_samples
+        begins = self._passed_sample + self._uncounted_samples
+        if self._voice.vad and self._n_passes < len(_FIRST_PASSES_S):
+            return begins + round(_FIRST_PASSES_S[self._n_passes] * SAMPLE_RATE)
+        return begins + self._segment_samples
 
-    def _next_glimpse(self) -> int:
-        """Return the sample up to which a draft might be read, if no pass is due before."""
-        is_begun = self._held_start > self._utterance_start
-        sample = self._held_start + (_GLIMPSE_SAMPLES if is_begun else _FIRST_GLIMPSE_SAMPLES)
-        may_be = self._drafts and self._voice.vad and sample - self._utterance_start <= _GLIMPSES_UNTIL_SAMPLES
-        return sample if may_be else self._next_pass()
+    def _next_glimpse(self, pass_sample: int) -> int | None:
+        """Return the sample up to which a draft is read next, before that pass; None when that would not be worth it."""
+        distance_s = _GLIMPSE_S if self._held_start > self._utterance_start else _FIRST_GLIMPSE_S
+        begins = max(self._held_start, self._passed_sample + self._uncounted_samples)
+        sample = begins + round(distance_s * SAMPLE_RATE)
+        is_short = sample - self._utterance_start <= _GLIMPSES_UNTIL_S * SAMPLE_RATE
+        is_apart = pass_sample - sample >= _BEFORE_PASS_S * SAMPLE_RATE
+        return sample if self._drafts and self._voice.vad and is_short and is_apart else None
 
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
         if self._held is not None and self._held_start + len(self._held) > self._passed_sample:
             self._plan_decode(self._held, is_last=False, at_pause=True)
-            self._held = self._held[:0]
+            self._held, self._has_paused = self._held[:0], True
 
     def _plan_decode(
         self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False, is_glimpse: bool = False
@@ -315,7 +326,8 @@ class Session:
         self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause, is_glimpse))
         self._held_start += len(samples)
         if not is_glimpse:
-            self._n_passes, self._passed_sample = self._n_passes + 1, self._held_start
+            self._n_passes, self._uncounted_samples = self._n_passes + 1, 0
+            self._passed_sample = self._held_start
 
     def _close(self) -> None:
         """End the utterance, if one is open."""
