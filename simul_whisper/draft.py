@@ -18,7 +18,7 @@ _MOST_TOKENS_PAST_THE_EDGE = 8
 # Closer to the end of the audio, words are made up: what stands there has hardly begun.
 UNHEARD_FRAMES = 4
 # How likely all of a draft must be, but for what was said so long ago that no more will be known of it.
-_WORTH_SHOWING = math.log(0.25)
+_WORTH_SHOWING = math.log(0.2)
 _LONG_AGO_FRAMES = 75
 # How likely it must be that the last word shown is over.
 _WORD_ENDED = 0.5

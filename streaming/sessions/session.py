@@ -45,14 +45,10 @@ from streaming.events import (
     TranslationDraft,
     Words,
 )
+from streaming.sessions.pace import Pace
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
-# With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
-_FIRST_PASSES_S = (1.4, 0.5)
-# Between two passes, a draft is read of an utterance that is short yet, because that costs little; not right before one.
-_FIRST_GLIMPSE_S, _GLIMPSE_S, _BEFORE_PASS_S = 0.7, 0.45, 0.25
-_GLIMPSES_UNTIL_S = 4.0
 
 
 class SessionEndedError(SimulWhisperError):
@@ -107,11 +103,10 @@ class Session:
         # What was taken of the utterance that is open, and not planned yet; None between utterances.
         self._held: NDArray[np.float32] | None = None
         self._held_start = 0
-        # How many passes over it were planned, and where the last one ends and the utterance begins.
-        self._n_passes = 0
-        self._passed_sample = self._utterance_start = 0
-        # Whether a pause is the latest that was heard of it, and how much of what is held was silence after one.
-        self._has_paused, self._uncounted_samples = False, 0
+        self._is_first = True
+        # Whether a pause is the latest that was heard of it.
+        self._has_paused = False
+        self._pace = Pace(self._segment_samples, is_gated=self._voice.vad, drafts=drafts)
         # The number of the utterance that was planned last, and of the one that was decoded last.
         self._planned_utterance = self._utterance = 0
         # Whether the latter was begun and not decoded to its end.
@@ -278,56 +273,34 @@ class Session:
     def _plan_segments(self, speech: Speech) -> None:
         """Plan to decode whatever is long enough; hold what is left."""
         if self._held is None:
-            self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
-            self._passed_sample = self._utterance_start = speech.start_sample
-            self._has_paused, self._uncounted_samples = False, 0
+            self._held, self._held_start = np.zeros(0, np.float32), speech.start_sample
+            self._is_first, self._has_paused = True, False
+            self._pace.begin(speech.start_sample)
             self._planned_utterance += 1
         if self._has_paused:
-            # Silence alone is nothing to decode.
             self._has_paused = False
-            self._uncounted_samples = max(0, len(speech.samples) - self._segment_samples // 2)
+            self._pace.leave_out(max(0, len(speech.samples) - self._segment_samples // 2))
         joined, start = np.concatenate([self._held, speech.samples]), 0
-        while True:
-            pass_sample = self._next_pass()
-            glimpse_sample = self._next_glimpse(pass_sample)
-            n = (glimpse_sample or pass_sample) - self._held_start
-            if start + n > len(joined):
-                break
-            self._plan_decode(joined[start : start + n], is_last=False, is_glimpse=glimpse_sample is not None)
+        while start + (n := (due := self._pace.due(self._held_start)).sample - self._held_start) <= len(joined):
+            self._plan_decode(joined[start : start + n], is_last=False, is_glimpse=due.is_glimpse)
             start += n
         self._held = joined[start:].copy()
 
-    def _next_pass(self) -> int:
-        """Return the sample where the next pass is due."""
-        begins = self._passed_sample + self._uncounted_samples
-        if self._voice.vad and self._n_passes < len(_FIRST_PASSES_S):
-            return begins + round(_FIRST_PASSES_S[self._n_passes] * SAMPLE_RATE)
-        return begins + self._segment_samples
-
-    def _next_glimpse(self, pass_sample: int) -> int | None:
-        """Return the sample up to which a draft is read next, before that pass; None when that would not be worth it."""
-        distance_s = _GLIMPSE_S if self._held_start > self._utterance_start else _FIRST_GLIMPSE_S
-        begins = max(self._held_start, self._passed_sample + self._uncounted_samples)
-        sample = begins + round(distance_s * SAMPLE_RATE)
-        is_short = sample - self._utterance_start <= _GLIMPSES_UNTIL_S * SAMPLE_RATE
-        is_apart = pass_sample - sample >= _BEFORE_PASS_S * SAMPLE_RATE
-        return sample if self._drafts and self._voice.vad and is_short and is_apart else None
-
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
-        if self._held is not None and self._held_start + len(self._held) > self._passed_sample:
+        if self._held is not None and self._held_start + len(self._held) > self._pace.passed_sample:
             self._plan_decode(self._held, is_last=False, at_pause=True)
             self._held, self._has_paused = self._held[:0], True
 
     def _plan_decode(
         self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False, is_glimpse: bool = False
     ) -> None:
-        number, is_first = self._planned_utterance, self._held_start == self._utterance_start
+        number, is_first = self._planned_utterance, self._is_first
         self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause, is_glimpse))
         self._held_start += len(samples)
+        self._is_first = False
         if not is_glimpse:
-            self._n_passes, self._uncounted_samples = self._n_passes + 1, 0
-            self._passed_sample = self._held_start
+            self._pace.pass_to(self._held_start)
 
     def _close(self) -> None:
         """End the utterance, if one is open."""

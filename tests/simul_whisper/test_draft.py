@@ -70,7 +70,7 @@ def test_nothing_that_was_said_changes_with_real_weights(base: Model, lighthouse
 
 def test_a_word_is_drafted_before_it_may_be_committed() -> None:
     speech = speech_of(random_words(10, 3))
-    drafting = whisper(MODEL, {"language": "en"}, drafts=True)
+    drafting = whisper(MODEL, {"language": "en", "frame_threshold": 25}, drafts=True)
     updates = listen(drafting, every(0.5, speech.samples))
     shown_s = [text_of(updates[: n + 1]).count(" ") + update.draft.count(" ") for n, update in enumerate(updates)]
     told_s = [text_of(updates[: n + 1]).count(" ") for n in range(len(updates))]
