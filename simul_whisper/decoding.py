@@ -139,7 +139,7 @@ class Decoding:
         rule = self._stop_rule(window, encoded.content_frames, room, reads_all=False)
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
         self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
-        draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, encoded, language)
+        draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, language)
         update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
@@ -149,15 +149,13 @@ class Decoding:
         past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
         return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
 
-    def _shown(
-        self, held: tuple[AlignedToken, ...], found: SearchResult, encoded: EncodedWindow, language: str
-    ) -> tuple[AlignedToken, ...]:
+    def _shown(self, held: tuple[AlignedToken, ...], found: SearchResult, language: str) -> tuple[AlignedToken, ...]:
         """Return what to show of the tokens that are held back, and of those past the edge."""
         ended = found.best.next_token
         read = (*held, *found.past) if found.past or ended is None else (*held, ended)
         n_read = len(held) + max(0, len(found.past) - 1)
         text_language = self.language_of(language)
-        return read[: n_worth_showing(read, n_read, encoded.content_frames, text_language, self._tokenizer)]
+        return read[: n_worth_showing(read, n_read, text_language, self._tokenizer)]
 
     def language_of(self, spoken: str | None) -> str | None:
         """Return the language of the text, which decides where words part."""
@@ -266,7 +264,7 @@ class Decoding:
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
         self._waiting, self._glimpsed = _on_the_clock(accepted[n:], window.start_sample), ()
-        draft = () if following is None else self._shown(accepted[n:], found, encoded, language)
+        draft = () if following is None else self._shown(accepted[n:], found, language)
         self.draft = _on_the_clock(draft, window.start_sample)
         return TextUpdate(
             tokens, stop, self.draft, len(self._waiting), word_end_sample=self._word_end(next_token, window)

@@ -17,9 +17,8 @@ from simul_whisper.tokenizer import Tokenizer
 _MOST_TOKENS_PAST_THE_EDGE = 8
 # Closer to the end of the audio, words are made up: what stands there has hardly begun.
 UNHEARD_FRAMES = 4
-# How likely all of a draft must be, but for what was said so long ago that no more will be known of it.
+# How likely all of a draft must be.
 _WORTH_SHOWING = math.log(0.2)
-_LONG_AGO_FRAMES = 75
 # How likely it must be that the last word shown is over.
 _WORD_ENDED = 0.5
 
@@ -53,17 +52,14 @@ class PastTheEdge:
         return replace(found, best=best.ended(StopReason.EDGE, past[0]), past=past)
 
 
-def n_worth_showing(
-    read: Sequence[AlignedToken], n: int, content_frames: int, language: str | None, tokenizer: Tokenizer
-) -> int:
+def n_worth_showing(read: Sequence[AlignedToken], n: int, language: str | None, tokenizer: Tokenizer) -> int:
     """Return how many of the first n tokens to show: likely ones, in whole words, as far as the token after them tells.
 
     Without the marks at the end: wherever audio ends, a sentence seems to. language: of the text.
     """
     logprob, n_likely = 0.0, 0
     for token in read[:n]:
-        if content_frames - token.frame < _LONG_AGO_FRAMES:
-            logprob += token.logprob
+        logprob += token.logprob
         if logprob < _WORTH_SHOWING:
             break
         n_likely += 1

@@ -20,8 +20,6 @@ from tests.tones import random_words, speech_of, tone_model
 
 MODEL = tone_model()
 TOKENIZER = tokenizer_of("base")
-LONG_AGO = 0
-CONTENT = 100
 
 policies = st.fixed_dictionaries(
     {
@@ -89,14 +87,14 @@ def test_a_draft_is_read_before_the_language_is_sure(spoken: str) -> None:
     assert text_of(updates) == speech.text
 
 
-def read(text: str, probability: float = 1.0, frame: int = CONTENT - 20, word_ended: float = 1.0) -> AlignedToken:
+def read(text: str, probability: float = 1.0, word_ended: float = 1.0) -> AlignedToken:
     (token,) = TOKENIZER.encode(text)
-    return AlignedToken(token, frame, math.log(probability), word_ended)
+    return AlignedToken(token, 0, math.log(probability), word_ended)
 
 
 def shown(*tokens: AlignedToken, ends: bool = True, language: str = "en") -> str:
     """What is shown of tokens; not ends: the last one is what ended the reading."""
-    n = n_worth_showing(tokens, len(tokens) - (not ends), CONTENT, language, TOKENIZER)
+    n = n_worth_showing(tokens, len(tokens) - (not ends), language, TOKENIZER)
     return TOKENIZER.decode([token.token for token in tokens[:n]])
 
 
@@ -104,10 +102,6 @@ def test_an_unlikely_tail_is_left_out() -> None:
     assert shown(read(" the"), read(" house", 0.9)) == " the house"
     assert shown(read(" the"), read(" house", 0.1), read(" is")) == " the"
     assert shown(read(" the", 0.4), read(" house", 0.4)) == " the"
-
-
-def test_what_was_said_long_ago_is_shown_whatever_it_is() -> None:
-    assert shown(read(" house", 0.1, frame=LONG_AGO), read(" is", 0.9)) == " house is"
 
 
 def test_words_are_shown_whole_and_without_the_marks_of_the_edge() -> None:
