@@ -29,7 +29,7 @@ class Speech:
 class Pause:
     """Inside an utterance, speech was last heard before `sample`; it may go on, and what was said so far has ended.
 
-    The audio up to here came before. What follows comes when speech goes on, or with the Offset.
+    The audio so far, with a little silence, came before. What follows comes when speech goes on.
     """
 
     sample: int

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from simul_whisper import SAMPLE_RATE
 
 # With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
-_FIRST_PASSES_S = (1.4, 0.5)
+_FIRST_PASSES_S = (1.4, 0.6)
 # While an utterance is short, reading a draft costs little: so often it is done, but not right before a pass.
 _FIRST_GLIMPSE_S, _GLIMPSE_S, _BEFORE_PASS_S = 0.8, 0.5, 0.4
 _GLIMPSES_UNTIL_S = 4.0

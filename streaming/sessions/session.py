@@ -278,6 +278,7 @@ class Session:
             self._pace.begin(speech.start_sample)
             self._planned_utterance += 1
         if self._has_paused:
+            # Of a silence that speech has ended, what is longer than between two words is nothing to decode.
             self._has_paused = False
             self._pace.leave_out(max(0, len(speech.samples) - self._segment_samples // 2))
         joined, start = np.concatenate([self._held, speech.samples]), 0
