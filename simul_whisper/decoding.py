@@ -10,6 +10,7 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
+from simul_whisper.draft import UNHEARD_FRAMES, PastTheEdge, n_worth_showing
 from simul_whisper.loops import BEFORE_WINDOW, looped_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
@@ -32,13 +33,15 @@ _DISCARDING = (StopReason.NO_SPEECH, StopReason.REWIND, StopReason.LOOP)
 class TextUpdate:
     """What one pass decided of a text.
 
-    tokens: committed now. draft: tokens that would be next, but are held back. word_end_sample: where the last word
-    ends; None while a later token may extend it. prefill_s, step_s: as in `Timing`.
+    tokens: committed now. draft: tokens that are likely to be next. n_held: how many were read and held back.
+    word_end_sample: where the last word ends; None while a later token may extend it.
+    prefill_s, step_s: as in `Timing`.
     """
 
     tokens: tuple[CommittedToken, ...]
     stop: StopReason
     draft: tuple[CommittedToken, ...] = ()
+    n_held: int = 0
     word_end_sample: int | None = None
     prefill_s: float = 0.0
     step_s: tuple[float, ...] = ()
@@ -77,7 +80,7 @@ class _StopRule:
 class Decoding:
     """Committed tokens read from the window, and the text before it. Raises ConfigError when the prompt is too long.
 
-    draft: what the last pass held back.
+    draft: what the last pass showed beyond what it committed.
     """
 
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
@@ -95,6 +98,8 @@ class Decoding:
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
         self._waiting: tuple[CommittedToken, ...] = ()
+        # What the last glimpse since the last pass has read.
+        self._glimpsed: tuple[int, ...] = ()
 
     def run(
         self,
@@ -105,11 +110,13 @@ class Decoding:
         *,
         final: bool,
         at_pause: bool = False,
+        drafts: bool = False,
     ) -> Pieces[TextUpdate]:
         """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows.
 
         at_pause: the speaker has paused where the window ends, so the last word has ended.
         until_sample: where the audio is taken to end before that, because no more of it is understood.
+        drafts: greedy search reads on to the end of the audio, for the draft.
         """
         watch = Stopwatch()
         content_frames = encoded.content_frames
@@ -121,9 +128,40 @@ class Decoding:
             # Written by a decoder with more positions; it is cut before the next pass.
             return TextUpdate((), StopReason.LENGTH, self.draft)
         rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=final or at_pause)
-        found = yield from watch.without_pauses(self._search.run(encoded, prompt, rule))
+        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
         update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
+
+    def glimpse(self, window: AudioChunk, encoded: EncodedWindow, language: str) -> Pieces[TextUpdate]:
+        """Read a draft in a language that may prove to be another. Nothing is committed, and nothing remembered."""
+        watch = Stopwatch()
+        n_positions = self._positions(encoded.limits)
+        prompt = self._prompt(language, n_positions)
+        room = n_positions - len(prompt.tokens)
+        if room <= 0:
+            return TextUpdate((), StopReason.WAITING)
+        if self._glimpsed and self._config.n_beams == 1:
+            prompt = replace(prompt, guess=self._glimpsed[: min(_LONGEST_GUESS, room)])
+        rule = self._stop_rule(window, encoded.content_frames, room, reads_all=False)
+        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
+        self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
+        draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, language)
+        update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
+        return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
+
+    def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
+        if not drafts or self._config.n_beams > 1:
+            return (yield from self._search.run(encoded, prompt, rule))
+        past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
+        return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
+
+    def _shown(self, held: tuple[AlignedToken, ...], found: SearchResult, language: str) -> tuple[AlignedToken, ...]:
+        """Return what to show of the tokens that are held back, and of those past the edge."""
+        ended = found.best.next_token
+        read = (*held, *found.past) if found.past or ended is None else (*held, ended)
+        n_read = len(held) + max(0, len(found.past) - 1)
+        text_language = self.language_of(language)
+        return read[: n_worth_showing(read, n_read, text_language, self._tokenizer)]
 
     def language_of(self, spoken: str | None) -> str | None:
         """Return the language of the text, which decides where words part."""
@@ -146,7 +184,7 @@ class Decoding:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
-        self.draft = ()
+        self._glimpsed, self.draft = (), ()
 
     def forget_context(self) -> None:
         """Forget text in another language, in which the decoder would go on."""
@@ -221,7 +259,7 @@ class Decoding:
         final: bool,
         at_pause: bool,
     ) -> TextUpdate:
-        """Commit what is sure of what was found, keep the rest as the draft, and return both."""
+        """Commit what is sure of what was found, show what is likely of the rest, and return both."""
         accepted, stop = self._accepted(found, self._earlier(window.start_sample), final=final)
         following = None if stop in _DISCARDING else found.best.next_token
         n = self._commit_rule.n_committed(
@@ -235,8 +273,17 @@ class Decoding:
         next_token = accepted[n] if n < len(accepted) else following
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
-        self.draft = self._waiting = _on_the_clock(accepted[n:], window.start_sample)
-        return TextUpdate(tokens, stop, self.draft, word_end_sample=self._word_end(next_token, window))
+        self._waiting, self._glimpsed = _on_the_clock(accepted[n:], window.start_sample), ()
+        draft = () if following is None else self._shown(accepted[n:], found, language)
+        self.draft = _on_the_clock(draft, window.start_sample)
+        return TextUpdate(
+            tokens, stop, self.draft, len(self._waiting), word_end_sample=self._word_end(next_token, window)
+        )
+
+    def _is_silent(self, found: SearchResult) -> bool:
+        """Whether silence, or a description of its sound, is likelier than a mean token of the window's text."""
+        likely = max(self._config.nonspeech_prob, math.exp(found.best.mean_logprob))
+        return max(found.no_speech, found.described) > likely
 
     def _accepted(
         self, found: SearchResult, earlier: Sequence[AlignedToken], *, final: bool
@@ -244,8 +291,7 @@ class Decoding:
         """Return the tokens that stand, and why the pass ended."""
         best = found.best
         assert best.stop is not None
-        # A window is silent when that, or a description of its sound, is likelier than a mean token of its text.
-        if max(found.no_speech, found.described) > max(self._config.nonspeech_prob, math.exp(best.mean_logprob)):
+        if self._is_silent(found):
             return (), StopReason.NO_SPEECH
         if best.stop is StopReason.REWIND:
             n_restated = _n_restated(best, earlier)

@@ -246,11 +246,18 @@ class LanguageDetector:
     def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, languages: Sequence[str], min_len_s: float) -> None:
         self._decoder, self._tokenizer = decoder, tokenizer
         self._tokens = [tokenizer.language_tokens[tokenizer.languages.index(language)] for language in languages]
-        self._expected = _expected(tokenizer, languages)
+        self._expected, self._languages = _expected(tokenizer, languages), languages
         self._rule = LanguageRule(languages, min_len_s)
         self._search = BeamSearch(decoder, tokenizer, 1)
         # The newest audio is heard in every other pass.
         self._is_turn = False
+        # Log-probabilities over all passes of the utterance, the newest half; None before the first.
+        self._lately: NDArray[np.float32] | None = None
+
+    @property
+    def likeliest(self) -> str | None:
+        """The likeliest language of what was heard in this utterance, decided or not; None before anything was."""
+        return None if self._lately is None else self._languages[int(self._lately.argmax())]
 
     @property
     def language(self) -> str | None:
@@ -259,6 +266,7 @@ class LanguageDetector:
     def restart(self) -> None:
         """Another utterance begins."""
         self._rule.restart()
+        self._lately = None
 
     def decides(self, window: EncodedWindow, samples: Samples, *, is_full: bool, final: bool) -> Pieces[bool]:
         """Whether the window may be written down, and in `language`; False while more must be heard.
@@ -267,10 +275,22 @@ class LanguageDetector:
         in this utterance.
         """
         if self._rule.is_listening:
-            candidates = self._rule.hear(self._hear(window, samples, is_full=is_full), final=final)
+            heard = self._hear(window, samples, is_full=is_full)
+            self._note(heard)
+            candidates = self._rule.hear(heard, final=final)
             if candidates:
                 yield from self._choose(candidates, window)
         return self.language is not None and not self._rule.is_doubtful
+
+    def glimpse(self, window: EncodedWindow, samples: Samples) -> str:
+        """Return the likeliest language, with that of this window; nothing is decided by it."""
+        self._note(self._hear(window, samples, is_full=False))
+        assert self.likeliest is not None
+        return self.likeliest
+
+    def _note(self, heard: Heard) -> None:
+        earlier = heard.logprobs if self._lately is None else self._lately
+        self._lately = (earlier + heard.logprobs) * np.float32(0.5)
 
     def has_changed(self, window: EncodedWindow, samples: Samples) -> bool:
         """Whether the newest audio of a window, which `decides`, is in another language: `language` from now on.

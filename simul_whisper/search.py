@@ -72,13 +72,15 @@ class SearchResult:
     """The best hypothesis of a pass, and the seconds of each decoder step after the one that read the prompt.
 
     no_speech: the probability that the window holds no speech. described: that of describing a sound next, as in
-    "[music]", if that might be written.
+    "[music]", if that might be written. past: what was read beyond the best one, for a draft, with the token that ended
+    that.
     """
 
     best: Hypothesis
     no_speech: float
     described: float
     step_s: tuple[float, ...]
+    past: tuple[AlignedToken, ...] = ()
 
 
 class StopRule(Protocol):

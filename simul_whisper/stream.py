@@ -28,6 +28,7 @@ _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
 _SAMPLES_OF_LAST_WORD, _SAMPLES_AFTER_CHANGE = 25 * SAMPLES_PER_FRAME, SAMPLE_RATE
 # After a shorter pause, the translation waits for what is said next, on which it may depend.
 _PAUSE_SAMPLES = 2 * SAMPLE_RATE
+_GLIMPSE_PADDING_SAMPLES = SAMPLE_RATE
 _AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
 _WAITING = TextUpdate((), StopReason.WAITING)
 
@@ -37,13 +38,15 @@ class PassUpdate:
     """What one pass decided.
 
     text: of the transcript, or of what else the task is; translation: of the English one beside it, None when none is
-    wanted. keep_from_sample: where the next window may start.
+    wanted. keep_from_sample: where the next window may start. draft_language: of the draft of the text, which may be
+    read before the language is known.
     """
 
     text: TextUpdate
     translation: TextUpdate | None
     keep_from_sample: int
     timing: Timing
+    draft_language: str | None = None
 
 
 class Stream:
@@ -65,43 +68,58 @@ class Stream:
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
 
-    def process(self, window: AudioChunk, *, final: bool, at_pause: bool = False) -> Pieces[PassUpdate]:
+    def process(
+        self, window: AudioChunk, *, final: bool, at_pause: bool = False, drafts: bool = False
+    ) -> Pieces[PassUpdate]:
         """Decode a window, contiguous audio of at most `audio_max_len` from at most the last `keep_from_sample` on.
 
         `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
+        `drafts`: also read what may not be committed yet, in the likeliest language before that is decided.
         """
         if final and window.end_sample == self._read_until and not self._is_translating:
             return self._concluded(window)
         watch = Stopwatch()
-        is_whole = limits_of(self._model.decoder).whole_windows
-        padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
-        mel = log_mel(window.samples, self._model.dims.n_mels, padding)
-        mel_s = watch.lap()
-        # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
-        n_frames = mel.n_frames if is_whole else mel.content_frames + self._silence_frames
-        features = self._model.encoder.encode(mel)[:n_frames]
-        encoded = EncodedWindow(self._model.decoder, features, mel.content_frames)
-        encode_s = watch.lap()
+        encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
         with watch.paused():
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
         has_changed = may_write and not final and self._detector.has_changed(encoded, window.samples)
-        timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
+        timing = replace(timing, language_s=watch.lap())
+        # Before it is known, a draft is read in the likeliest.
+        language = self.language if may_write else self._detector.likeliest
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if has_changed:
             return _timed(PassUpdate(text, translation, self._begin_anew(window), timing), watch)
-        if may_write:
-            assert self.language is not None
-            reading = self._text.run(window, encoded, self.language, final=final, at_pause=at_pause)
+        if language is not None and (may_write or drafts):
+            reading = (
+                self._text.run(window, encoded, language, final=final, at_pause=at_pause, drafts=drafts)
+                if may_write
+                else self._text.glimpse(window, encoded, language)
+            )
             text = yield from watch.without_pauses(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
-            if self._translation and self._is_translating:
-                translating = self._translated(self._translation, text, window, encoded, final=final)
-                translation = yield from watch.without_pauses(translating)
-                timing = replace(timing, translation_s=watch.lap())
+        if may_write and self._translation and self._is_translating:
+            translating = self._translated(self._translation, text, window, encoded, final=final)
+            translation = yield from watch.without_pauses(translating)
+            timing = replace(timing, translation_s=watch.lap())
         self._read_until = window.end_sample if at_pause and text.stop in _AT_THE_END else None
-        return _timed(PassUpdate(text, translation, self._keep_from(window), timing), watch)
+        draft_language = self._text.language_of(language)
+        return _timed(PassUpdate(text, translation, self._keep_from(window), timing, draft_language), watch)
+
+    def glimpse(self, window: AudioChunk) -> Pieces[PassUpdate]:
+        """Read a draft of a window, as of `process`, with little silence after it; nothing is decided or remembered."""
+        watch = Stopwatch()
+        encoded, timing = self._encoded(window, watch, _GLIMPSE_PADDING_SAMPLES)
+        with watch.paused():
+            yield
+        language = self.language or self._detector.glimpse(encoded, window.samples)
+        timing = replace(timing, language_s=watch.lap())
+        text = yield from watch.without_pauses(self._text.glimpse(window, encoded, language))
+        timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
+        watch.lap()
+        update = PassUpdate(text, None, window.start_sample, timing, self._text.language_of(language))
+        return _timed(update, watch)
 
     @property
     def language(self) -> str | None:
@@ -129,11 +147,23 @@ class Stream:
     def _decodings(self) -> list[Decoding]:
         return [self._text, *([self._translation] if self._translation else [])]
 
+    def _encoded(self, window: AudioChunk, watch: Stopwatch, padding: int) -> tuple[EncodedWindow, Timing]:
+        """Encode a window with at least so many samples of silence after it."""
+        is_whole = limits_of(self._model.decoder).whole_windows
+        # To whole seconds, because encoders keep memory for each length they meet.
+        padding = MAX_WINDOW_SAMPLES if is_whole else padding + -(len(window.samples) + padding) % SAMPLE_RATE
+        mel = log_mel(window.samples, self._model.dims.n_mels, padding)
+        mel_s = watch.lap()
+        # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
+        n_frames = mel.n_frames if is_whole else mel.content_frames + self._silence_frames
+        features = self._model.encoder.encode(mel)[:n_frames]
+        encoded = EncodedWindow(self._model.decoder, features, mel.content_frames)
+        return encoded, Timing(mel_s=mel_s, encode_s=watch.lap(), windows=1)
+
     def _padding_samples(self, n_samples: int) -> int:
-        """Return how much silence follows: to whole seconds, because encoders keep memory for each length they meet."""
+        """Return how much silence follows at least."""
         shortest = round(self._config.window_min_len * SAMPLE_RATE)
-        padding = max(round(self._config.padding_len * SAMPLE_RATE), shortest - n_samples)
-        return padding + -(n_samples + padding) % SAMPLE_RATE
+        return max(round(self._config.padding_len * SAMPLE_RATE), shortest - n_samples)
 
     def _hears_language(self, encoded: EncodedWindow, window: AudioChunk, *, final: bool) -> Pieces[bool]:
         """Detect the language unless it is known; False while there is too little audio to tell."""
@@ -171,13 +201,13 @@ class Stream:
         self._is_behind = self._is_behind or bool(text.tokens)
         decided = self._text.last_sample or window.start_sample
         has_paused = (
-            text.stop is StopReason.END_OF_TEXT and not text.draft and window.end_sample > decided + _PAUSE_SAMPLES
+            text.stop is StopReason.END_OF_TEXT and not text.n_held and window.end_sample > decided + _PAUSE_SAMPLES
         )
         if not (text.tokens or final or (self._is_behind and (has_paused or self._is_full(window)))):
             return TextUpdate((), StopReason.WAITING, translation.draft)
         until_sample = decided + _SAMPLES_AFTER_DECIDED if text.tokens else None
         update = yield from translation.run(window, encoded, self.language, until_sample, final=final)
-        self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or bool(update.draft)
+        self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or update.n_held > 0
         return update
 
     def _is_full(self, window: AudioChunk) -> bool:

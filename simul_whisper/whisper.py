@@ -24,13 +24,20 @@ class PaddedAlignAttWhisper:
     """One listener. Insert audio as it comes, call `infer` when words are wanted; one thread at a time.
 
     config: a snapshot is kept. model: share one among listeners by passing `load_model(config)` or another
-    listener's `.model`; loaded when not given, with `progress`.
+    listener's `.model`; loaded when not given, with `progress`. drafts: also read what may not be committed yet, for
+    `Update.draft`, which costs some steps of the decoder; without, only what was held back stands there.
     Raises ConfigError, ModelError or BackendError.
     """
 
     def __init__(
-        self, config: AlignAttConfig | None = None, model: Model | None = None, progress: ProgressHandler = silent
+        self,
+        config: AlignAttConfig | None = None,
+        model: Model | None = None,
+        progress: ProgressHandler = silent,
+        *,
+        drafts: bool = True,
     ) -> None:
+        self._drafts = drafts
         self._config = (config or AlignAttConfig()).validated()
         self.model = model or load_model(self._config, progress)
         self._stream = Stream(self.model, self._config)
@@ -98,7 +105,9 @@ class PaddedAlignAttWhisper:
             self._fill_window()
             self._ended = is_last and not self._pending
             ends_at_pause = at_pause and not self._pending
-            found = yield from self._stream.process(self._window, final=self._ended, at_pause=ends_at_pause)
+            found = yield from self._stream.process(
+                self._window, final=self._ended, at_pause=ends_at_pause, drafts=self._drafts
+            )
             words += self._transcript.feed(found.text.tokens, self._stream.text_language, found.text.word_end_sample)
             if found.translation:
                 told = found.translation
@@ -110,6 +119,16 @@ class PaddedAlignAttWhisper:
             translation += self._translation.end()
         translation, self._last_translated = [*self._last_translated, *translation], []
         return self._update(words, translation, passes, is_last=is_last)
+
+    def glimpse(self) -> Pieces[Update]:
+        """Read a draft of what has been inserted, in a window with little silence, which costs less than `inference`.
+
+        Nothing is committed, and what comes later is as without it.
+        """
+        room = self._config.max_samples
+        samples = np.concatenate([self._window.samples, *self._pending])[:room]
+        found = yield from self._stream.glimpse(AudioChunk(samples, self._window.start_sample))
+        return self._update([], [], [found], is_last=False)
 
     def refresh_segment(self, start_sample: int | None = None) -> tuple[Word, ...]:
         """Begin the next utterance: the text so far becomes context, the clock goes on.
@@ -160,7 +179,7 @@ class PaddedAlignAttWhisper:
         draft, draft_translation = list[Word](), list[Word]()
         if passes:
             last = passes[-1]
-            draft = self._transcript.preview(last.text.draft, self._stream.text_language)
+            draft = self._transcript.preview(last.text.draft, last.draft_language)
             draft_translation = self._translation.preview(last.translation.draft, "en") if last.translation else []
         encoder_change, decoder_change = self._changes()
         return Update(

@@ -45,11 +45,10 @@ from streaming.events import (
     TranslationDraft,
     Words,
 )
+from streaming.sessions.pace import Pace
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
-# With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
-_FIRST_PASSES_S = (1.6, 0.9)
 
 
 class SessionEndedError(SimulWhisperError):
@@ -74,6 +73,7 @@ class _Decode:
     is_first: bool
     is_last: bool
     at_pause: bool = False
+    is_glimpse: bool = False
 
     @property
     def end_sample(self) -> int:
@@ -94,7 +94,7 @@ class Session:
     def __init__(
         self, config: AlignAttConfig, model: Model, voice: VoiceConfig | None = None, *, drafts: bool = True
     ) -> None:
-        self._whisper = PaddedAlignAttWhisper(config, model)
+        self._whisper = PaddedAlignAttWhisper(config, model, drafts=drafts)
         self._voice, self._drafts = voice or VoiceConfig(), drafts
         self._gate = open_gate(self._voice)
         self._segment_samples = round(config.segment_length * SAMPLE_RATE)
@@ -103,10 +103,10 @@ class Session:
         # What was taken of the utterance that is open, and not planned yet; None between utterances.
         self._held: NDArray[np.float32] | None = None
         self._held_start = 0
-        # How many passes over it were planned.
-        self._n_passes = 0
-        # Whether a pause is the latest that was heard of it, and how much of what is held was silence after one.
-        self._has_paused, self._uncounted_samples = False, 0
+        self._is_first = True
+        # Whether a pause is the latest that was heard of it.
+        self._has_paused = False
+        self._pace = Pace(self._segment_samples, is_gated=self._voice.vad, drafts=drafts)
         # The number of the utterance that was planned last, and of the one that was decoded last.
         self._planned_utterance = self._utterance = 0
         # Whether the latter was begun and not decoded to its end.
@@ -273,36 +273,35 @@ class Session:
     def _plan_segments(self, speech: Speech) -> None:
         """Plan to decode whatever is long enough; hold what is left."""
         if self._held is None:
-            self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
-            self._has_paused, self._uncounted_samples = False, 0
+            self._held, self._held_start = np.zeros(0, np.float32), speech.start_sample
+            self._is_first, self._has_paused = True, False
+            self._pace.begin(speech.start_sample)
             self._planned_utterance += 1
         if self._has_paused:
             # Of a silence that speech has ended, what is longer than between two words is nothing to decode.
             self._has_paused = False
-            self._uncounted_samples = max(0, len(speech.samples) - self._segment_samples // 2)
+            self._pace.leave_out(max(0, len(speech.samples) - self._segment_samples // 2))
         joined, start = np.concatenate([self._held, speech.samples]), 0
-        while start + (n := self._next_samples()) <= len(joined):
-            self._plan_decode(joined[start : start + n], is_last=False)
+        while start + (n := (due := self._pace.due(self._held_start)).sample - self._held_start) <= len(joined):
+            self._plan_decode(joined[start : start + n], is_last=False, is_glimpse=due.is_glimpse)
             start += n
         self._held = joined[start:].copy()
 
-    def _next_samples(self) -> int:
-        """Return how much audio the next pass waits for."""
-        if self._voice.vad and self._n_passes < len(_FIRST_PASSES_S):
-            return self._uncounted_samples + round(_FIRST_PASSES_S[self._n_passes] * SAMPLE_RATE)
-        return self._uncounted_samples + self._segment_samples
-
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
-        if self._held is not None and len(self._held):
+        if self._held is not None and self._held_start + len(self._held) > self._pace.passed_sample:
             self._plan_decode(self._held, is_last=False, at_pause=True)
             self._held, self._has_paused = self._held[:0], True
 
-    def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False) -> None:
-        number, is_first = self._planned_utterance, self._n_passes == 0
-        self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause))
+    def _plan_decode(
+        self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False, is_glimpse: bool = False
+    ) -> None:
+        number, is_first = self._planned_utterance, self._is_first
+        self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause, is_glimpse))
         self._held_start += len(samples)
-        self._n_passes, self._uncounted_samples = self._n_passes + 1, 0
+        self._is_first = False
+        if not is_glimpse:
+            self._pace.pass_to(self._held_start)
 
     def _close(self) -> None:
         """End the utterance, if one is open."""
@@ -325,7 +324,11 @@ class Session:
             self._whisper.insert_audio(task.samples)
             n += len(task.samples)
         self._is_decoding = True
-        update = yield from self._whisper.inference(is_last=task.is_last, at_pause=task.at_pause)
+        update = yield from (
+            self._whisper.glimpse()
+            if task.is_glimpse
+            else self._whisper.inference(is_last=task.is_last, at_pause=task.at_pause)
+        )
         self._is_decoding = not task.is_last
         return update
 
@@ -346,7 +349,9 @@ class Session:
             events.append(Language(update.language, self._utterance))
             self._language = update.language
         self._heard_s = update.audio_end_s
-        events += [*self._told_words(update.words, self._heard_s), *self._told_draft(update.draft_words)]
+        draft = update.draft_words if update.is_last else steady(self._draft, update.words, update.draft_words)
+        told = self._told_words(update.words, self._heard_s)
+        events += [*told, *self._told_draft(draft, follows_words=bool(told))]
         events += self._told_translation(update.translation, update.draft_translation)
         if update.stop is StopReason.CUT_SHORT:
             events.append(CutShort(self._heard_s, self._utterance))
@@ -355,9 +360,10 @@ class Session:
     def _told_words(self, words: tuple[Word, ...], heard_s: float) -> list[Event]:
         return [Words(words, heard_s, self._utterance)] if words else []
 
-    def _told_draft(self, words: tuple[Word, ...]) -> list[Event]:
-        """Times alone that have changed are no news."""
-        if not self._drafts or _text(words) == _text(self._draft):
+    def _told_draft(self, words: tuple[Word, ...], *, follows_words: bool) -> list[Event]:
+        """Times alone that have changed are no news; the same text after other words is."""
+        is_same = _text(words) == _text(self._draft) and not (follows_words and words)
+        if not self._drafts or is_same:
             return []
         self._draft = words
         return [Draft(words, self._utterance)]
@@ -371,6 +377,16 @@ class Session:
             self._draft_translation = draft
             events.append(TranslationDraft(_ENGLISH, draft, self._utterance))
         return events
+
+
+def steady(before: tuple[Word, ...], told: tuple[Word, ...], draft: tuple[Word, ...]) -> tuple[Word, ...]:
+    """Return the draft to show after the words told, where `before` was shown.
+
+    A new one that only breaks off sooner hesitates: what it leaves out stays, because it would mostly come back.
+    """
+    n = len(told)
+    rest = before[n:] if _text(before[:n]) == _text(told) else ()
+    return rest if _text(rest[: len(draft)]) == _text(draft) else draft
 
 
 def _text(words: Iterable[Word]) -> list[str]:

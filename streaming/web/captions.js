@@ -44,7 +44,9 @@ export class Captions {
     const isFirst = this.#text.lastElementChild.firstChild === this.#seam;
     committed.append(...unbroken(isFirst ? text.trimStart() : text));
     this.#seam.before(committed);
-    this.#write("");
+    // What else was drafted stays until the next draft comes.
+    const draft = this.#seam.textContent + this.#draft.textContent;
+    this.#write(draft.startsWith(text) ? draft.slice(text.length) : "");
     this.#scroll("smooth");
   }
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model
 from streaming.evaluation.scoring import word_edits
 from streaming.events import Event, SpeechEnded, Words
+from streaming.sessions.pace import Pace
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
@@ -107,3 +108,23 @@ def test_pauses_bring_words_sooner_and_cost_none(tiny: Model, kettle: Recording)
         heard[pause_s] = sum(letters) / len(letters), word_edits(kettle.transcript, text, "en").errors
     assert heard[0.2][0] < heard[10.0][0]
     assert heard[0.2][1] <= heard[10.0][1] + 1
+
+
+def due_s(pace: Pace, end_s: float) -> tuple[list[float], list[float]]:
+    """Where passes and glimpses are due in an utterance of that length without a pause."""
+    planned, passes, glimpses = 0, list[float](), list[float]()
+    while (due := pace.due(planned)).sample <= end_s * SAMPLE_RATE:
+        planned = due.sample
+        (glimpses if due.is_glimpse else passes).append(planned / SAMPLE_RATE)
+        if not due.is_glimpse:
+            pace.pass_to(planned)
+    return passes, glimpses
+
+
+def test_glimpses_stand_between_the_passes_while_an_utterance_is_short() -> None:
+    passes, glimpses = due_s(Pace(SAMPLE_RATE, is_gated=True, drafts=True), 10)
+    assert glimpses
+    assert max(glimpses) <= 4
+    assert min(abs(one - other) for one in passes for other in glimpses) >= 0.4
+    assert due_s(Pace(SAMPLE_RATE, is_gated=True, drafts=False), 10) == (passes, [])
+    assert due_s(Pace(SAMPLE_RATE, is_gated=False, drafts=True), 3) == ([1, 2, 3], [])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model, Word
 from simul_whisper.fallback import BackendStatus
 from streaming.evaluation.scoring import word_edits
 from streaming.events import (
@@ -27,9 +27,10 @@ from streaming.events import (
     SpeechStarted,
     Words,
 )
-from streaming.sessions.session import Session, SessionEndedError
+from streaming.sessions.session import Session, SessionEndedError, steady
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
+from tests.listener import every
 from tests.properties import examples
 from tests.sounds import NOT_SPEECH, noise, silence
 from tests.tones import ToneDecoder, random_words, speech_of, tone_model
@@ -123,7 +124,7 @@ def test_words_do_not_wait_for_the_end_of_speech() -> None:
 
 def test_silence_between_utterances_is_not_decoded_but_remembered_across() -> None:
     model = tone_model()
-    session = Session(CONFIG, model)
+    session = Session(CONFIG, model, drafts=False)
     session.take(np.concatenate([UTTERANCES[0].samples, silence(60), UTTERANCES[2].samples]))
     session.finish()
     windows_s = []
@@ -173,6 +174,39 @@ def test_a_draft_is_told_when_it_changes_and_only_if_asked_for() -> None:
     assert drafts[-1].text == ""
     assert all(before != after for before, after in pairwise(drafts))
     assert not of(Draft, heard(Session(config, MODEL, drafts=False), [SPOKEN]))
+
+
+@examples(6)
+@given(
+    seconds=st.sampled_from([0.1, 0.35, 1.3]),
+    threshold=st.sampled_from([5, 25, 50]),
+    hold=st.sampled_from([0.6, 1.0]),
+    language=st.sampled_from(["en", "auto"]),
+)
+def test_drafts_change_nothing_of_what_is_committed(seconds: float, threshold: int, hold: float, language: str) -> None:
+    config = replace(CONFIG, frame_threshold=threshold, hold_probability=hold, language=language)
+    chunks = every(seconds, SPOKEN)
+    with_drafts, without = (heard(Session(config, MODEL, drafts=drafts), chunks) for drafts in (True, False))
+    assert [event for event in with_drafts if not isinstance(event, Draft)] == without
+
+
+def words(text: str) -> tuple[Word, ...]:
+    return tuple(Word(f" {word}", 0.0, 1.0, 1.0, "en") for word in text.split())
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "draft", "shown"),
+    [
+        ("one two three", "", "one", "one two three"),
+        ("one two three", "one", "two", "two three"),
+        ("one two three", "one two three four", "", ""),
+        ("one two three", "one", "too", "too"),
+        ("one two three", "won", "two", "two"),
+        ("one", "", "one two", "one two"),
+    ],
+)
+def test_a_draft_that_only_gets_shorter_stays_as_it_was(before: str, told: str, draft: str, shown: str) -> None:
+    assert steady(words(before), words(told), words(draft)) == words(shown)
 
 
 @pytest.mark.parametrize("voice", [VoiceConfig(), OFF])

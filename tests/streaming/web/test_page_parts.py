@@ -134,6 +134,27 @@ def test_captions_grow_and_never_move(page: Any) -> None:
     assert page.evaluate(MOVES) == {"moved": 0, "scrolledByDraft": 0}
 
 
+COMMITTED_DRAFTS = """async (committed) => {
+  const { Captions } = await import("/captions.js");
+  const [frame, text, button] = ["captions", "text", "to-latest"].map((id) => document.getElementById(id));
+  const captions = new Captions(frame, text, button);
+  captions.clear();
+  captions.draft(" brown fox jumps", false);
+  captions.commit(committed, false);
+  const shown = text.textContent;
+  captions.clear();
+  return shown;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("committed", "shown"),
+    [(" brown", "brown fox jumps"), (" brown fox jumps over", "brown fox jumps over"), (" black", "black")],
+)
+def test_the_rest_of_a_draft_stays_while_its_first_words_are_committed(page: Any, committed: str, shown: str) -> None:
+    assert page.evaluate(COMMITTED_DRAFTS, committed) == shown
+
+
 SPOKEN_LANGUAGES = """async () => {
   const { Captions } = await import("/captions.js");
   const [frame, text, button] = ["captions", "text", "to-latest"].map((id) => document.getElementById(id));
