@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import simul_whisper.blas_threads  # noqa: F401  # isort: split
 from simul_whisper.audio import SAMPLE_RATE, as_s16, as_samples, from_s16
-from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, checked_targets, read_toml
+from simul_whisper.config import (
+    PRESETS,
+    AlignAttConfig,
+    LastWord,
+    SimulWhisperConfig,
+    checked_targets,
+    checked_terms,
+    read_terms,
+    read_toml,
+)
 from simul_whisper.errors import (
     AudioFormatError,
     BackendError,
@@ -170,6 +179,7 @@ __all__ = [
     "as_samples",
     "check_options",
     "checked_targets",
+    "checked_terms",
     "ends_before",
     "ends_for_certain",
     "fetch_voice",
@@ -186,6 +196,7 @@ __all__ = [
     "open_voices",
     "option",
     "option_of",
+    "read_terms",
     "read_toml",
     "release_thread",
     "speakable",
