@@ -15,7 +15,6 @@ from simul_whisper.config import (
     LastWord,
     SimulWhisperConfig,
     checked_targets,
-    checked_terms,
     read_terms,
     read_toml,
 )
@@ -179,7 +178,6 @@ __all__ = [
     "as_samples",
     "check_options",
     "checked_targets",
-    "checked_terms",
     "ends_before",
     "ends_for_certain",
     "fetch_voice",
