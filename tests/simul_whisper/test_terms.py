@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simul_whisper import AlignAttConfig, ConfigError, read_terms
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, ConfigError, Model, PaddedAlignAttWhisper, Word, read_terms
 from simul_whisper.alignatt import StopReason
 from simul_whisper.pieces import finished
 from simul_whisper.search import BeamSearch, Prompt, SearchResult, StopRule
 from simul_whisper.terms import TermPath, Terms
+from tests.conftest import Recording
 from tests.fakes import FakeDecoder, scripted
 from tests.simul_whisper.test_search import (
     PROMPT,
@@ -135,6 +136,22 @@ def test_guessed_tokens_change_no_text() -> None:
     for guess in ((A,), (A, C), (B, D), (B, C), (C,)):
         guessed = Prompt(START, 0, has_text=False, guess=guess)
         assert text_of(search(MISHEARD, terms_of("four six"), prompt=guessed)) == [B, D]
+
+
+@pytest.mark.parametrize(
+    ("terms", "spelt"),
+    [(("neighbour", "Siobhan Gallagher"), "neighbour"), (("Siobhan Gallagher", "apixaban", "five lamps"), "neighbor")],
+)
+def test_a_spelling_is_chosen_in_real_speech(
+    tiny: Model, lighthouse: Recording, terms: tuple[str, ...], spelt: str
+) -> None:
+    said = lighthouse.samples[round(51.5 * SAMPLE_RATE) : round(55.5 * SAMPLE_RATE)]
+    whisper = PaddedAlignAttWhisper(AlignAttConfig(terms=terms, terms_boost=3), tiny)
+    words = list[Word]()
+    for n, second in enumerate(np.split(said, 4)):
+        whisper.insert_audio(second)
+        words += whisper.infer(is_last=n == 3).words
+    assert f"and its {spelt} every" in "".join(word.text for word in words)
 
 
 def path_after(terms: Terms, text: str, *, has_spaces: bool = True) -> TermPath:
