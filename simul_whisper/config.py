@@ -79,7 +79,10 @@ class SimulWhisperConfig:
         (), "names and terms to listen for; each is written where it may well be what was said"
     )
     terms_boost: float = option(
-        2.0, "log-probability by which terms are made likelier, for each of up to five tokens; 0: not", low=0, high=5
+        2.0,
+        "log-probability that a term may cost for each of its tokens, up to five; 0: none is listened for",
+        low=0,
+        high=5,
     )
     max_context_tokens: int = option(
         60, "tokens of committed text, older than the window, shown to the decoder", low=0, high=220

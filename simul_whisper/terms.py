@@ -32,12 +32,13 @@ class _Node:
     hope: float = 0.0
 
     def add(self, tokens: Sequence[int], boost: float) -> None:
-        """Add a term; boost: of each of its tokens."""
-        node, worth = self, boost * min(len(tokens), _MOST_BOOSTED_TOKENS)
-        for n, token in enumerate(tokens, 1):
-            node = node.children.setdefault(token, _Node(boost * min(n, _MOST_BOOSTED_TOKENS)))
-            node.hope = max(node.hope, worth)
-        node.boost = worth
+        """Add a term; boost: of each of its tokens, the first of which counts for half: it alone tells little."""
+        credits = [boost * (min(n, _MOST_BOOSTED_TOKENS) - 0.5) for n in range(1, len(tokens) + 1)]
+        node = self
+        for token, credit in zip(tokens, credits, strict=True):
+            node = node.children.setdefault(token, _Node(credit))
+            node.hope = max(node.hope, credits[-1])
+        node.boost = credits[-1]
 
 
 @dataclass(frozen=True)
