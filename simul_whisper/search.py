@@ -266,8 +266,8 @@ class BeamSearch:
         """Replace all that is under way by its best extensions and return, for each, which of the old it extends."""
         read, survivors, parents = beams.read, list[Hypothesis](), list[int]()
         begun, stopped, left = set[int](), set[int](), list[_Candidate]()
-        # Of as many as are wanted; only what a detour has led to may still take its place.
-        weakest = min(beams.ended, key=_total) if len(beams.ended) >= self._n_beams else None
+        # Where all others have ended, only what is worth more may still go on.
+        weakest = None if beams.live else min(beams.ended, key=_total)
         for candidate in candidates:
             if candidate.is_detour or len(survivors) == self._n_beams:
                 left.append(candidate)
