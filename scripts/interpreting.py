@@ -8,8 +8,8 @@ goes nowhere. Of each minute:
 memory, voice, cpu  MB of the process; seconds of speech; seconds of computation for each second of the stream, of all
                     cores together
 spoken              sentences
-heard               from the event with the last word of a sentence's first phrase until it is heard, by who plays all
-                    as it comes: the median, what 95 of 100 are within, and the worst
+heard               from the event with the last letter or mark of a sentence's first phrase until it is heard, by who
+                    plays all as it comes: the median, what 95 of 100 are within, and the worst
 alone               the same of sentences that wait for no speech before them
 load                the machine's, over a minute: others may be at work on it
 """
@@ -60,15 +60,19 @@ _TITLES = f"{'minute':>6}" + "".join(
 
 @dataclass
 class Delays:
-    """Of what is spoken, from when its last letter was told. target: "" for the transcript. All times on one clock."""
+    """Of what is spoken, from when its last letter or mark was told. All times on one clock.
+
+    target: "" for the transcript.
+    """
 
     target: str
     heard_s: list[float] = field(default_factory=list)
     alone_s: list[float] = field(default_factory=list)
     sound_s: float = 0.0
     n_skipped: int = 0
-    # Letters that were told and not yet spoken, with when each was; and when all that was told will have been heard.
+    # Letters and marks that were told and not yet spoken, with when each was.
     _known: deque[tuple[str, float]] = field(default_factory=deque)
+    # When all that was told will have been heard.
     _until_s: float = 0.0
     _begins: bool = True
 
@@ -84,7 +88,7 @@ class Delays:
             self.n_skipped, self._begins = self.n_skipped + 1, True
 
     def _tell(self, text: str, now_s: float) -> None:
-        self._known.extend((letter, now_s) for letter in text if letter.isalnum())
+        self._known.extend((letter, now_s) for letter in text if not letter.isspace())
 
     def _speak(self, event: Spoken, now_s: float) -> None:
         known_s = self._pass(event.text)
@@ -98,9 +102,9 @@ class Delays:
         self._begins = event.is_last
 
     def _pass(self, text: str) -> float | None:
-        """Pass over the letters of a text; return when the last of them was told, None without letters."""
+        """Pass over a text; return when the last letter or mark of it was told, None without either."""
         known_s = None
-        for letter in filter(str.isalnum, text):
+        for letter in "".join(text.split()):
             while self._known:
                 each, known_s = self._known.popleft()
                 if each == letter:

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from simul_whisper.voices.choice import Voices, open_voices
     from simul_whisper.voices.fetch import fetch_voice
     from simul_whisper.voices.spoken_text import speakable
-    from simul_whisper.weights import ModelEntry, list_models
+    from simul_whisper.weights import ModelEntry, list_models, model_directory
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
 _MODULES = {
@@ -99,6 +99,7 @@ _MODULES = {
     "list_translators": "translators.catalog",
     "list_voices": "voices.catalog",
     "load_model": "model",
+    "model_directory": "weights",
     "open_voices": "voices.choice",
     "release_thread": "blas",
     "speakable": "voices.spoken_text",
@@ -190,6 +191,7 @@ __all__ = [
     "list_translators",
     "list_voices",
     "load_model",
+    "model_directory",
     "open_translator",
     "open_voices",
     "option",

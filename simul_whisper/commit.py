@@ -39,14 +39,20 @@ class CommitRule:
         language: str | None,
         features: Features,
         content_frames: int,
+        *,
+        at_pause: bool = False,
     ) -> int:
         """Return how many of the accepted tokens to commit.
 
         following: the token that stopped the pass, which often shows that a word has ended; None when it says nothing.
+        at_pause: the speaker has paused after the last of them, so the last word has ended. Its mark waits: a sentence
+        that seems to be over often goes on.
         """
         read = [*accepted] if following is None else [*accepted, following]
         n = min(self._n_sure(read, content_frames), len(accepted))
-        if self._last_word is not LastWord.KEEP and language not in LANGUAGES_WITHOUT_SPACES:
+        if at_pause and n == len(accepted):
+            n -= self._n_marks_at_end(accepted)
+        elif self._last_word is not LastWord.KEEP and language not in LANGUAGES_WITHOUT_SPACES:
             ends_word = self._boundary is not None and self._boundary.fires_at_end(features, content_frames)
             if n < len(accepted) or not ends_word:
                 n = self._n_in_whole_words(read, n)
@@ -71,6 +77,12 @@ class CommitRule:
         """Return how many of the first n tokens make up whole words, as far as what was read after them tells."""
         while n > 0 and (n == len(read) or not self._begins_anew(read[n])):
             n -= 1
+        return n
+
+    def _n_marks_at_end(self, read: Sequence[AlignedToken]) -> int:
+        n = 0
+        while n < len(read) and self._tokenizer.is_mark(read[-1 - n].token):
+            n += 1
         return n
 
     def _begins_anew(self, token: AlignedToken) -> bool:

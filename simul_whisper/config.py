@@ -65,6 +65,9 @@ class SimulWhisperConfig:
     model_name: str = option("base", "an embedded model (tiny.en, base), a known name, or a hub id")
     model_path: str = option("", "a directory with a model, or a ggml-*.bin, in place of model_name")
     language: str = option("auto", "the language spoken: auto, or a name or code such as German, de or de-DE")
+    languages: Sequence[str] = option(
+        (), "languages that may be detected, such as en,de: the fewer, the sooner; empty: all that the model knows"
+    )
     task: str = option(
         "transcribe", "write the words spoken, or their English translation", ("transcribe", "translate")
     )
@@ -156,6 +159,7 @@ class SimulWhisperConfig:
         for name in _TEXTS:
             _check_text(name, getattr(snapshot, name))
         snapshot.language = language_code(snapshot.language)
+        snapshot.languages = _checked_languages("languages", snapshot.languages)
         snapshot.targets = checked_targets(snapshot.targets)
         snapshot.terms = checked_terms(snapshot.terms)
         if snapshot.task == "translate" and "en" in snapshot.targets:
@@ -260,11 +264,15 @@ class AlignAttConfig(SimulWhisperConfig):
 
 def checked_targets(targets: Sequence[str]) -> tuple[str, ...]:
     """Return the languages as codes, each once. Raises ConfigError."""
-    if isinstance(targets, str) or not all(isinstance(target, str) for target in targets):
-        raise ConfigError(f'got targets {shown(targets)}, expected a list of languages such as ["en", "es"]')
-    if "auto" in targets:
-        raise ConfigError("got the target auto, expected a language to translate into")
-    return tuple(dict.fromkeys(language_code(target, may_be_auto=False) for target in targets))
+    return _checked_languages("targets", targets)
+
+
+def _checked_languages(name: str, written: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(written, str) or not all(isinstance(each, str) for each in written):
+        raise ConfigError(f'got {name} {shown(written)}, expected a list of languages such as ["en", "es"]')
+    if "auto" in written:
+        raise ConfigError(f"got {name} {shown(written)}, expected languages; auto is none")
+    return tuple(dict.fromkeys(language_code(each, may_be_auto=False) for each in written))
 
 
 def checked_terms(terms: Sequence[str]) -> tuple[str, ...]:

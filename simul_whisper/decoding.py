@@ -99,9 +99,11 @@ class Decoding:
         until_sample: int | None = None,
         *,
         final: bool,
+        at_pause: bool = False,
     ) -> Pieces[TextUpdate]:
         """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows.
 
+        at_pause: the speaker has paused where the window ends, so the last word has ended.
         until_sample: where the audio is taken to end before that, because no more of it is understood.
         """
         watch = Stopwatch()
@@ -113,14 +115,21 @@ class Decoding:
         if len(prompt.tokens) >= n_positions:
             # Written by a decoder with more positions; it is cut before the next pass.
             return TextUpdate((), StopReason.LENGTH, self.draft)
-        rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), final=final)
+        rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=final or at_pause)
         found = yield from watch.without_pauses(self._search.run(encoded, prompt, rule))
-        update = self._taken(found, window, encoded, language, final=final)
+        update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def language_of(self, spoken: str | None) -> str | None:
         """Return the language of the text, which decides where words part."""
         return "en" if self._config.task == "translate" else spoken
+
+    def conclude(self) -> TextUpdate:
+        """Commit what the last pass held back."""
+        tokens, self.draft = self.draft, ()
+        self._committed.commit(tokens)
+        self._commit_rule.forget()
+        return TextUpdate(tokens, StopReason.END_OF_TEXT)
 
     def adopt(self, update: TextUpdate) -> None:
         """Take what a pass decided for its own: another text is, here, what this one would be."""
@@ -174,7 +183,7 @@ class Decoding:
         has_spaces = self.language_of(language) not in LANGUAGES_WITHOUT_SPACES
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed], has_spaces)
 
-    def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, final: bool) -> _StopRule:
+    def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, reads_all: bool) -> _StopRule:
         last_sample = self._committed.last_sample
         decided = max(window.start_sample, last_sample if last_sample is not None else 0)
         policy = AlignAttPolicy(
@@ -182,7 +191,7 @@ class Decoding:
             frame_threshold=self._config.frame_threshold,
             rewind_threshold=self._config.rewind_threshold,
             last_frame=(decided - window.start_sample) // SAMPLES_PER_FRAME,
-            final=final,
+            final=reads_all,
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
@@ -194,13 +203,25 @@ class Decoding:
         )
 
     def _taken(
-        self, found: SearchResult, window: AudioChunk, encoded: EncodedWindow, language: str, *, final: bool
+        self,
+        found: SearchResult,
+        window: AudioChunk,
+        encoded: EncodedWindow,
+        language: str,
+        *,
+        final: bool,
+        at_pause: bool,
     ) -> TextUpdate:
         """Commit what is sure of what was found, keep the rest as the draft, and return both."""
         accepted, stop = self._accepted(found, final=final)
         following = None if stop in _DISCARDING else found.best.next_token
         n = self._commit_rule.n_committed(
-            accepted, following, self.language_of(language), encoded.features, encoded.content_frames
+            accepted,
+            following,
+            self.language_of(language),
+            encoded.features,
+            encoded.content_frames,
+            at_pause=at_pause and stop is StopReason.END_OF_TEXT,
         )
         n = len(accepted) if final else n
         next_token = accepted[n] if n < len(accepted) else following

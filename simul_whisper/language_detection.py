@@ -64,13 +64,14 @@ class _Stage(Enum):
 
 
 class LanguageRule:
-    """The rule of one listener. languages: all codes; given: the language, if it need not be detected.
+    """The rule of one listener. languages: codes of those that may be spoken; of one, nothing need be detected.
 
     language: None while undecided; is_doubtful: what is heard contradicts it, so nothing should be written in it yet.
     """
 
-    def __init__(self, languages: Sequence[str], given: str | None, min_len_s: float) -> None:
+    def __init__(self, languages: Sequence[str], min_len_s: float) -> None:
         self._languages, self._min_len_s = languages, min_len_s
+        given = languages[0] if len(languages) == 1 else None
         self._stage = _Stage.OPEN if given is None else _Stage.GIVEN
         self._mean: NDArray[np.float32] | None = None
         self._before = np.zeros(len(languages), np.float32)
@@ -197,11 +198,12 @@ class LanguageRule:
 
 
 class LanguageDetector:
-    """Hears, for one listener, which language a window is in. given: the language, if it need not be detected."""
+    """Hears, for one listener, which of these languages, all of them the model's, a window is in."""
 
-    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, given: str | None, min_len_s: float) -> None:
+    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, languages: Sequence[str], min_len_s: float) -> None:
         self._decoder, self._tokenizer = decoder, tokenizer
-        self._rule = LanguageRule(tokenizer.languages, given, min_len_s)
+        self._tokens = [tokenizer.language_tokens[tokenizer.languages.index(language)] for language in languages]
+        self._rule = LanguageRule(languages, min_len_s)
         self._search = BeamSearch(decoder, tokenizer, 1)
 
     @property
@@ -227,9 +229,8 @@ class LanguageDetector:
     def _hear(self, window: EncodedWindow, samples: Samples, *, is_full: bool) -> Heard:
         logits = self._decoder.step(window.begin(), [[self._tokenizer.sot]]).logits[0, -1]
         is_silent = np.exp(log_softmax(logits)[self._tokenizer.no_speech]) > _SILENT
-        tokens = self._tokenizer.language_tokens
         speech_s = 0.0 if is_silent else loud_s(samples)
-        return Heard(log_softmax(logits[tokens.start : tokens.stop]), len(samples) / SAMPLE_RATE, speech_s, is_full)
+        return Heard(log_softmax(logits[self._tokens]), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
     def _choose(self, candidates: list[str], window: EncodedWindow) -> Pieces[None]:
         """Choose where text is likely, nonsense being unlikely. A sound that would be described is no language's.

@@ -49,25 +49,27 @@ class Stream:
 
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
         self._model, self._config, self._tokenizer = model, config, model.tokenizer
-        only_language = None if model.tokenizer.multilingual else "en"
-        given = only_language if config.language == "auto" else config.language
-        self._detector = LanguageDetector(model.decoder, model.tokenizer, given, config.language_min_len)
-        self._tokenizer.sot_sequence(self.language or "en", config.task)
+        languages = _spoken(model, config)
+        self._detector = LanguageDetector(model.decoder, model.tokenizer, languages, config.language_min_len)
         self._text = Decoding(model, config)
         # Kept while it is not wanted, so that nothing is translated twice.
         self._translation: Decoding | None = None
         self._is_translating = False
         # Whether text was written down that has not been read to its end for the translation.
         self._is_behind = False
+        # Where the window ended that the last pass, at a pause, has read to its end; None if it has not.
+        self._read_until: int | None = None
         self._longest_samples = config.max_samples - round(config.segment_length * SAMPLE_RATE)
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
 
-    def process(self, window: AudioChunk, *, final: bool) -> Pieces[PassUpdate]:
+    def process(self, window: AudioChunk, *, final: bool, at_pause: bool = False) -> Pieces[PassUpdate]:
         """Decode a window, contiguous audio of at most `audio_max_len` from at most the last `keep_from_sample` on.
 
-        `final`: nothing follows, so everything is committed.
+        `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
         """
+        if final and window.end_sample == self._read_until and not self._is_translating:
+            return self._concluded(window)
         watch = Stopwatch()
         is_whole = limits_of(self._model.decoder).whole_windows
         padding = MAX_WINDOW_SAMPLES if is_whole else self._padding_samples(len(window.samples))
@@ -85,7 +87,7 @@ class Stream:
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if may_write:
             assert self.language is not None
-            reading = self._text.run(window, encoded, self.language, final=final)
+            reading = self._text.run(window, encoded, self.language, final=final, at_pause=at_pause)
             text = yield from watch.without_pauses(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
@@ -93,6 +95,7 @@ class Stream:
                 translating = self._translated(self._translation, text, window, encoded, final=final)
                 translation = yield from watch.without_pauses(translating)
                 timing = replace(timing, translation_s=watch.lap())
+        self._read_until = window.end_sample if at_pause and text.stop in _AT_THE_END else None
         return _timed(PassUpdate(text, translation, self._keep_from(window), timing), watch)
 
     @property
@@ -138,6 +141,10 @@ class Stream:
             self._written_language = self.language
         return may_write
 
+    def _concluded(self, window: AudioChunk) -> PassUpdate:
+        """End an utterance after which nothing was said since the last pass: another would read the same."""
+        return PassUpdate(self._text.conclude(), None, window.start_sample, Timing())
+
     def _translated(
         self, translation: Decoding, text: TextUpdate, window: AudioChunk, encoded: EncodedWindow, *, final: bool
     ) -> Pieces[TextUpdate]:
@@ -177,6 +184,15 @@ class Stream:
         for decoding in self._decodings:
             decoding.cut(keep_from)
         return keep_from
+
+
+def _spoken(model: Model, config: AlignAttConfig) -> tuple[str, ...]:
+    """Return the languages that may be spoken. Raises ConfigError for one that the model cannot write down."""
+    asked = config.languages if config.language == "auto" else (config.language,)
+    languages = tuple(asked) or model.info.languages
+    for language in languages:
+        model.tokenizer.sot_sequence(language, config.task)
+    return languages
 
 
 def _of_translation(config: AlignAttConfig) -> AlignAttConfig:

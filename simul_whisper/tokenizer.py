@@ -115,7 +115,11 @@ class Tokenizer:
 
     def continues_word(self, token: int) -> bool:
         """Whether this token is a further part of the word before it, of which punctuation is none."""
-        return not self.starts_word(token) and self.decode([token]).strip(_CLOSING_MARKS) != ""
+        return not self.starts_word(token) and not self.is_mark(token)
+
+    def is_mark(self, token: int) -> bool:
+        """Whether this token is nothing but punctuation after a word."""
+        return not self.starts_word(token) and self.decode([token]).strip(_CLOSING_MARKS) == ""
 
     @cached_property
     def continuing_tokens(self) -> tuple[int, ...]:

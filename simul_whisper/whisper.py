@@ -78,14 +78,15 @@ class PaddedAlignAttWhisper:
             self._pending.append(piece.copy())
             self._ended = False
 
-    def infer(self, is_last: bool = False) -> Update:
+    def infer(self, is_last: bool = False, at_pause: bool = False) -> Update:
         """Decode what has been inserted and return what may be committed now; with `is_last`, all of it.
 
+        at_pause: the speaker has paused at the end of this audio, so the last word has ended; more may follow.
         More audio than a window holds is decoded in several windows.
         """
-        return finished(self.inference(is_last))
+        return finished(self.inference(is_last, at_pause))
 
-    def inference(self, is_last: bool = False) -> Pieces[Update]:
+    def inference(self, is_last: bool = False, at_pause: bool = False) -> Pieces[Update]:
         """Do what `infer` does, in pieces: runs of the encoder, steps of the decoder. The result is the same.
 
         Between them other listeners may have their turn; here nothing may be called but, to give it up,
@@ -96,7 +97,8 @@ class PaddedAlignAttWhisper:
         while self._has_work(is_last=is_last):
             self._fill_window()
             self._ended = is_last and not self._pending
-            found = yield from self._stream.process(self._window, final=self._ended)
+            ends_at_pause = at_pause and not self._pending
+            found = yield from self._stream.process(self._window, final=self._ended, at_pause=ends_at_pause)
             words += self._transcript.feed(found.text.tokens, self._stream.text_language, found.text.word_end_sample)
             if found.translation:
                 told = found.translation

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,8 @@ PUBLIC = (
     "TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry UnsupportedSampleRateError "
     "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_s16 as_samples "
     "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
-    "language_code language_names list_models list_translators list_voices load_model open_translator open_voices "
-    "option option_of read_terms read_toml release_thread speakable"
+    "language_code language_names list_models list_translators list_voices load_model model_directory open_translator "
+    "open_voices option option_of read_terms read_toml release_thread speakable"
 ).split()
 PURE = (
     "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
@@ -40,14 +40,17 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imports(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def imports(path: Path) -> tuple[tuple[str, str], ...]:
     """Module and member of every import, wherever it stands; the member of `import x` is empty."""
+    found = list[tuple[str, str]]()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((each.name, "") for each in node.names)
+            found += ((each.name, "") for each in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
-            yield from ((node.module or "", each.name) for each in node.names)
+            found += ((node.module or "", each.name) for each in node.names)
+    return tuple(found)
 
 
 def importers(package: str) -> set[str]:
@@ -190,8 +193,8 @@ LAYERS = {
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
-    "evaluation": "manifest scoring foresight replay speaking results heard_again figures metrics_log evaluation_log "
-    "load",
+    "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
+    "metrics_log evaluation_log load",
 }
 
 

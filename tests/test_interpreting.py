@@ -30,6 +30,14 @@ def test_a_sentence_is_late_from_its_last_letter_to_its_first_sound() -> None:
     assert (delays.heard_s, delays.alone_s, delays.sound_s) == ([0.5], [0.5], 1.0)
 
 
+def test_a_mark_that_comes_later_is_a_part_of_its_sentence() -> None:
+    delays = Delays("en")
+    delays.take(translation("one"), 1.0)
+    delays.take(Translation("en", (Word(".", 0, 0, 1),), 0, 0), 2.0)
+    delays.take(spoken("one.", 1.0), 2.25)
+    assert delays.heard_s == [0.25]
+
+
 def test_speech_before_it_is_waited_for() -> None:
     delays = Delays("en")
     delays.take(translation("one, two. three."), 1.0)

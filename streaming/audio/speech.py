@@ -26,17 +26,27 @@ class Speech:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Inside an utterance, speech was last heard before `sample`; it may go on, and what was said so far has ended.
+
+    The audio up to here came before. What follows comes when speech goes on, or with the Offset.
+    """
+
+    sample: int
+
+
+@dataclass(frozen=True)
 class Offset:
     """Speech was last heard before `sample`; the utterance, with the silence that ended it, is over."""
 
     sample: int
 
 
-GateEvent = Onset | Speech | Offset
+GateEvent = Onset | Speech | Pause | Offset
 
 
 class Gate(Protocol):
-    """Audio in, utterances out: an Onset, pieces of Speech, an Offset, and again."""
+    """Audio in, utterances out: an Onset, pieces of Speech, Pauses between them, an Offset, and again."""
 
     def feed(self, samples: NDArray[np.float32]) -> list[GateEvent]:
         """Take float32 (n,) mono 16 kHz, any n."""

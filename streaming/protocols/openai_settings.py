@@ -79,6 +79,8 @@ class Transcription:
             # Of several languages, each utterance's is detected.
             one = self.languages[0] if self.languages and len(self.languages) == 1 else "auto"
             settings["language"] = self.language or one
+        if self.languages and len(self.languages) > 1:
+            settings["languages"] = self.languages
         if self.prompt:
             settings["init_prompt"] = self.prompt
         if self.keywords:

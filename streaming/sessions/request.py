@@ -9,10 +9,9 @@ from streaming.events import Reason
 from streaming.settings import ClientLimits, PcmFormat, VoiceConfig
 
 ENGINE_OPTIONS = (
-    "language task init_prompt static_init_prompt terms terms_boost max_context_tokens audio_min_len audio_max_len "
-    "segment_length "
-    "frame_threshold rewind_threshold last_word hold_probability hold_len nonspeech_prob max_tokens_per_second "
-    "language_min_len padding_len window_min_len decoder_type beam_size"
+    "language languages task init_prompt static_init_prompt terms terms_boost max_context_tokens audio_min_len "
+    "audio_max_len segment_length frame_threshold rewind_threshold last_word hold_probability hold_len nonspeech_prob "
+    "max_tokens_per_second language_min_len padding_len window_min_len decoder_type beam_size"
 ).split()
 VOICE_OPTIONS = [each.name for each in fields(VoiceConfig)]
 # The target of what is said itself, as events have it.

@@ -1,8 +1,9 @@
 """One listener: audio in, events out. It does no I/O and knows no thread and no clock but the samples.
 
 Taking audio and decoding it are apart, so that one thread can take turns among many sessions: `take` and `finish` only
-plan, `turn` runs at most one inference, in pieces. `feed` and `end` do both. Decoding is planned on a fixed grid of
-`segment_length` from the start of each utterance, so how the audio was cut never changes the events.
+plan, `turn` runs at most one inference, in pieces. `feed` and `end` do both. Decoding is planned by the samples alone,
+`segment_length` after the last pass of an utterance and where the speaker pauses, so how the audio was cut never
+changes the events.
 """
 
 from collections import deque
@@ -27,7 +28,7 @@ from simul_whisper import (
     finished,
 )
 from streaming.audio.gate import open_gate
-from streaming.audio.speech import GateEvent, Offset, Onset, Speech
+from streaming.audio.speech import GateEvent, Offset, Onset, Pause, Speech
 from streaming.events import (
     AudioDropped,
     BackendChanged,
@@ -47,6 +48,7 @@ from streaming.events import (
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
+_FIRST = 1.0
 
 
 class SessionEndedError(SimulWhisperError):
@@ -70,6 +72,7 @@ class _Decode:
     utterance: int
     is_first: bool
     is_last: bool
+    at_pause: bool = False
 
     @property
     def end_sample(self) -> int:
@@ -256,6 +259,8 @@ class Session:
                 self._plan.append(SpeechStarted(event.sample / SAMPLE_RATE, self._planned_utterance + 1))
             elif isinstance(event, Speech):
                 self._plan_segments(event)
+            elif isinstance(event, Pause):
+                self._plan_pause()
             else:
                 assert isinstance(event, Offset)
                 self._close()
@@ -266,14 +271,24 @@ class Session:
         if self._held is None:
             self._held, self._held_start, self._is_first = np.zeros(0, np.float32), speech.start_sample, True
             self._planned_utterance += 1
-        joined, n = np.concatenate([self._held, speech.samples]), self._segment_samples
-        n_whole = len(joined) - len(joined) % n
-        for start in range(0, n_whole, n):
+        joined, start = np.concatenate([self._held, speech.samples]), 0
+        n = self._segment_samples
+        if self._is_first and self._voice.vad:
+            n = round(_FIRST * SAMPLE_RATE)
+        while start + n <= len(joined):
             self._plan_decode(joined[start : start + n], is_last=False)
-        self._held = joined[n_whole:].copy()
+            start, n = start + n, self._segment_samples
+        self._held = joined[start:].copy()
 
-    def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool) -> None:
-        self._plan.append(_Decode(samples, self._held_start, self._planned_utterance, self._is_first, is_last))
+    def _plan_pause(self) -> None:
+        """Plan to decode what is held, because the last word has ended."""
+        if self._held is not None and len(self._held):
+            self._plan_decode(self._held, is_last=False, at_pause=True)
+            self._held = self._held[:0]
+
+    def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False) -> None:
+        number, is_first = self._planned_utterance, self._is_first
+        self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause))
         self._held_start += len(samples)
         self._is_first = False
 
@@ -298,7 +313,7 @@ class Session:
             self._whisper.insert_audio(task.samples)
             n += len(task.samples)
         self._is_decoding = True
-        update = yield from self._whisper.inference(is_last=task.is_last)
+        update = yield from self._whisper.inference(is_last=task.is_last, at_pause=task.at_pause)
         self._is_decoding = not task.is_last
         return update
 

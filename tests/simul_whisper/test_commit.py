@@ -36,9 +36,16 @@ def aligned(token: int, logprob: float = SURE, frame: int = 450) -> AlignedToken
 
 
 def committed(
-    commit: CommitRule, accepted: list[AlignedToken], following: list[AlignedToken], language: str = "en"
+    commit: CommitRule,
+    accepted: list[AlignedToken],
+    following: list[AlignedToken],
+    language: str = "en",
+    *,
+    at_pause: bool = False,
 ) -> str:
-    n = commit.n_committed(accepted, following[0] if following else None, language, FEATURES, CONTENT_FRAMES)
+    n = commit.n_committed(
+        accepted, following[0] if following else None, language, FEATURES, CONTENT_FRAMES, at_pause=at_pause
+    )
     return TOKENIZER.decode([token.token for token in accepted[:n]])
 
 
@@ -60,6 +67,18 @@ def test_the_last_word_waits_until_the_next_begins(last_word: str, following: st
 
 def test_the_end_of_text_ends_the_last_word() -> None:
     assert committed(rule(), read(" blue"), [AlignedToken(TOKENIZER.eot, 499, SURE)]) == " blue"
+
+
+def test_at_a_pause_the_last_word_has_ended_whatever_might_go_on() -> None:
+    perhaps_a_longer_word = AlignedToken(TOKENIZER.eot, 499, SURE, word_ended=0.5)
+    assert committed(rule(), read(" red blue"), [perhaps_a_longer_word]) == " red"
+    assert committed(rule(), read(" red blue"), [perhaps_a_longer_word], at_pause=True) == " red blue"
+
+
+def test_at_a_pause_the_mark_of_the_last_word_waits_and_so_does_an_unlikely_word() -> None:
+    end = [AlignedToken(TOKENIZER.eot, 499, SURE)]
+    assert committed(rule(), read(" red, blue."), end, at_pause=True) == " red, blue"
+    assert committed(rule(), [*read(" red"), *read(" blue", UNSURE)], end, at_pause=True) == " red"
 
 
 def test_a_last_word_that_began_in_an_earlier_pass_waits_too() -> None:

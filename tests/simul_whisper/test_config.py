@@ -39,6 +39,10 @@ def test_every_setting_explains_itself(setting: Any) -> None:
     assert (option.low is None) == (option.high is None)
 
 
+def test_languages_are_written_as_people_write_them() -> None:
+    assert changed(languages=["German", "en-GB", "de"]).languages == ("de", "en")
+
+
 def test_a_snapshot_does_not_follow_later_assignments() -> None:
     config = AlignAttConfig(alignment_heads=[[1, 2]])
     snapshot = config.validated()
@@ -91,6 +95,9 @@ def test_settings_are_assigned_one_by_one() -> None:
         ("use_coreml_encoder", 1),
         ("never_fire", "yes"),
         ("language", 7),
+        ("languages", "de"),
+        ("languages", [7]),
+        ("languages", ["de", "auto"]),
         ("model_path", Path("model")),
         ("alignment_heads", "3,1"),
         ("alignment_heads", [[1]]),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from simul_whisper import SAMPLE_RATE, Model, StopReason
+from simul_whisper import SAMPLE_RATE, ConfigError, Model, StopReason
 from simul_whisper.decoders import Step
 from streaming.evaluation.scoring import word_edits
 from tests.conftest import Recording
@@ -144,6 +144,29 @@ def test_a_noise_is_not_written_in_the_language_where_nonsense_is_fluent() -> No
     updates = listen(listener(model, language="auto"), every(1, speech_of(ENGLISH).samples))
     assert updates[-1].language is None
     assert text_of(updates) == ""
+
+
+def test_only_the_languages_that_may_be_spoken_are_detected() -> None:
+    model = tone_model(decoder=_Sure(MODEL.tokenizer, "en"))
+    whisper = listener(model, language="auto", languages=["fr", "German"])
+    updates = listen(whisper, every(1, speech_of(GERMAN).samples))
+    assert updates[-1].language == "de"
+    assert text_of(updates) == speech_of(GERMAN).text
+
+
+def test_of_one_language_nothing_is_detected() -> None:
+    whisper = listener(tone_model(), language="auto", languages=["fr"])
+    assert whisper.language == "fr"
+
+
+def test_a_language_that_was_asked_for_may_be_none_of_those_that_are_detected() -> None:
+    assert listener(tone_model(), language="es", languages=["de", "fr"]).language == "es"
+
+
+@pytest.mark.parametrize(("name", "languages"), [("tiny.en", ["en", "de"]), ("base", ["en", "yue"])])
+def test_a_language_that_the_model_does_not_know_cannot_be_allowed(name: str, languages: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"German \(de\)|Cantonese \(yue\)"):
+        listener(tone_model(name=name), language="auto", languages=languages)
 
 
 def test_an_english_model_needs_no_language() -> None:

@@ -1,6 +1,6 @@
 """The rule that decides on a language, pass by pass: which passes count, and when a decision falls or is revised."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from tests.sounds import noise, silence
 LANGUAGES = ("en", "de", "ca", "es")
 
 
-def rule(given: str | None = None) -> LanguageRule:
-    return LanguageRule(LANGUAGES, given, 2.0)
+def rule(languages: Sequence[str] = LANGUAGES) -> LanguageRule:
+    return LanguageRule(languages, 2.0)
 
 
 def heard(
@@ -125,7 +125,7 @@ def test_after_eight_seconds_nothing_more_is_asked() -> None:
 
 
 def test_what_is_given_is_never_asked() -> None:
-    given = rule("ca")
+    given = rule(["ca"])
     given.restart()
     assert (given.language, given.is_listening, given.is_doubtful) == ("ca", False, False)
 

@@ -323,3 +323,34 @@ def test_a_window_that_a_segment_fills_is_refused_or_heard(segment_length: float
     except ConfigError:
         return
     assert_heard(listen(whisper, every(segment_length, speech.samples)), speech)
+
+
+def test_at_a_pause_all_is_committed_and_nothing_is_left_to_read() -> None:
+    speech = speech_of(random_words(6, 4), [GAP_SAMPLES] * 5 + [0])
+    whisper = listener()
+    whisper.insert_audio(np.concatenate([speech.samples, np.zeros(3_200, np.float32)]))
+    assert whisper.infer(at_pause=True).text == speech.text
+    last = whisper.infer(is_last=True)
+    assert (last.text, last.timing.windows) == ("", 0)
+    whisper.insert_audio(speech.samples)
+    assert whisper.infer(is_last=True).text == speech.text
+
+
+def test_what_comes_after_a_pause_is_read_at_the_end() -> None:
+    speech = speech_of(random_words(6, 4))
+    whisper = listener()
+    cut = speech.starts[3]
+    whisper.insert_audio(speech.samples[:cut])
+    first = whisper.infer(at_pause=True)
+    whisper.insert_audio(speech.samples[cut:])
+    last = whisper.infer(is_last=True)
+    assert (first.text + last.text, last.timing.windows) == (speech.text, 1)
+
+
+def test_what_waits_at_a_pause_is_committed_at_the_end() -> None:
+    speech = speech_of(random_words(6, 4))
+    whisper = listener(hold_probability=1.0, hold_len=30.0)
+    whisper.insert_audio(speech.samples)
+    first = whisper.infer(at_pause=True)
+    last = whisper.infer(is_last=True)
+    assert (first.text, last.text, last.timing.windows) == ("", speech.text, 0)

@@ -1,6 +1,7 @@
 """Voice activity on our recordings and on sounds that are no speech; the rule itself with a scripted detector."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.audio.gate import OpenGate
-from streaming.audio.speech import Gate, GateEvent, Offset, Onset, Speech
+from streaming.audio.speech import Gate, GateEvent, Offset, Onset, Pause, Speech
 from streaming.audio.voice_activity import CHUNK_SAMPLES, VoiceGate
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
@@ -76,6 +77,30 @@ def test_an_utterance_has_its_lead_in_and_the_silence_that_ended_it() -> None:
     assert offset == Offset(15 * CHUNK_SAMPLES)
 
 
+def test_a_pause_is_told_once_and_what_follows_waits_for_more_speech() -> None:
+    options = {"vad_pause": 0.2, "vad_silence": 0.7, "vad_lead_in": 0.0, "vad_min_speech": 0.0}
+    quiet = [0.0] * 12
+    onset, first, pause, second, again, offset = scripted([0.9] * 5 + quiet + [0.9] + [0.0] * 40, **options)
+    assert (onset, pause, again) == (Onset(0), Pause(5 * CHUNK_SAMPLES), Pause(18 * CHUNK_SAMPLES))
+    assert isinstance(first, Speech)
+    assert isinstance(second, Speech)
+    # 0.2 s are 7 chunks.
+    assert len(first.samples) == (5 + 7) * CHUNK_SAMPLES
+    assert (second.start_sample, len(second.samples)) == (12 * CHUNK_SAMPLES, (5 + 1 + 7) * CHUNK_SAMPLES)
+    assert offset == Offset(18 * CHUNK_SAMPLES)
+
+
+def test_a_dip_that_is_no_pause_comes_with_the_speech_after_it() -> None:
+    gate = VoiceGate(VoiceConfig(vad_min_speech=0.0))
+    gate._detector = Script()  # type: ignore[assignment]
+    speaking, quiet = np.full(CHUNK_SAMPLES, 0.9, np.float32), np.zeros(3 * CHUNK_SAMPLES, np.float32)
+    gate.feed(speaking)
+    assert gate.feed(quiet) == []
+    (speech,) = gate.feed(speaking)
+    assert isinstance(speech, Speech)
+    assert (speech.start_sample, len(speech.samples)) == (CHUNK_SAMPLES, 4 * CHUNK_SAMPLES)
+
+
 def test_between_the_two_limits_speech_goes_on_but_does_not_begin() -> None:
     assert scripted([0.4] * 100) == []
     (span,) = spans_s(scripted([0.9] * 10 + [0.4] * 100 + [0.0] * 100))
@@ -95,24 +120,27 @@ def test_lead_in_never_repeats_audio_of_the_utterance_before() -> None:
 @given(
     probabilities=st.lists(st.sampled_from([0.0, 0.4, 0.9]), max_size=60),
     lead_in=st.sampled_from([0.0, 0.05, 0.3]),
+    pause=st.sampled_from([0.1, 10.0]),
     quiet=st.sampled_from([0.1, 0.2]),
 )
 def test_utterances_are_closed_in_order_and_hold_the_audio_as_it_was(
-    probabilities: list[float], lead_in: float, quiet: float
+    probabilities: list[float], lead_in: float, pause: float, quiet: float
 ) -> None:
     audio = np.repeat(np.array(probabilities, np.float32), CHUNK_SAMPLES)
-    events = scripted(probabilities, vad_lead_in=lead_in, vad_silence=quiet)
-    kinds = [type(event) for event in events]
-    assert kinds == [Onset, Speech, Offset] * (len(kinds) // 3)
-    end = 0
-    for onset, speech, offset in zip(events[::3], events[1::3], events[2::3], strict=True):
-        assert isinstance(onset, Onset)
-        assert isinstance(speech, Speech)
-        assert isinstance(offset, Offset)
-        assert end <= speech.start_sample <= onset.sample < offset.sample
-        end = speech.start_sample + len(speech.samples)
-        assert np.array_equal(speech.samples, audio[speech.start_sample : end])
-        assert offset.sample <= end
+    events = scripted(probabilities, vad_lead_in=lead_in, vad_pause=pause, vad_silence=quiet)
+    letters = {Onset: "on ", Speech: "speech ", Pause: "pause ", Offset: "off "}
+    assert re.fullmatch("(on speech (pause speech )*(pause )?off )*", "".join(letters[type(each)] for each in events))
+    end, is_open = 0, False
+    for event in events:
+        if isinstance(event, Speech):
+            assert event.start_sample == end if is_open else event.start_sample >= end
+            end, is_open = event.start_sample + len(event.samples), True
+            assert np.array_equal(event.samples, audio[event.start_sample : end])
+        elif isinstance(event, Onset):
+            assert end <= event.sample
+        else:
+            assert event.sample <= end
+            is_open = is_open and not isinstance(event, Offset)
 
 
 # The detector

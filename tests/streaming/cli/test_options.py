@@ -227,7 +227,7 @@ def test_targets_that_stand_twice_alike_are_no_mistake(file: Path) -> None:
     ("flags", "said"),
     [
         (["--to", "Klingonian"], "got language 'Klingonian', which Whisper does not know; the nearest are"),
-        (["--to", "es,auto"], "got the target auto, expected a language to translate into"),
+        (["--to", "es,auto"], "got targets ('es', 'auto'), expected languages; auto is none"),
         (
             ["--to", "es,en", "--task", "translate"],
             "task = translate writes English already; leave en out of the targets",

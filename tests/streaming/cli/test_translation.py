@@ -135,7 +135,7 @@ def test_a_translator_that_is_down_takes_nothing_from_the_transcript(
     ("flags", "said"),
     [
         (["--to", "klingon"], "got language 'klingon', which Whisper does not know"),
-        (["--to", "es,auto"], "got the target auto"),
+        (["--to", "es,auto"], "expected languages; auto is none"),
         (["--to", "fr"], "nobody shouts from en into fr"),
         (["--to", "fr", "--task", "translate", "--language", "auto"], "nobody shouts from en into fr"),
         (

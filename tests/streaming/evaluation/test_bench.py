@@ -1,6 +1,7 @@
 """`simul-whisper bench` with genuine weights, short: the bounds on quality are generous, and there are none on time."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def bench(manifest: Path, folder: Path, *flags: str) -> dict[str, Any]:
     return figures
 
 
-THROUGH = pytest.mark.parametrize("flags", [[], ["--vad"]], ids=["engine", "session"])
+THROUGH = pytest.mark.parametrize("flags", [[], ["--engine-alone"]], ids=["listener", "engine"])
 
 
 @THROUGH
@@ -51,7 +52,10 @@ def test_the_recordings_are_heard_to_the_last_word(
         assert group["wer"] <= 8
         assert group["wer_offline"] <= 8
     assert (figures["overall"]["loops"], figures["overall"]["lost_last_words"]) == (0, 0)
-    assert bool(figures["voice"]) == bool(flags)
+    assert bool(figures["voice"]) == (not flags)
+    assert (figures["overall"]["laal_shown_s"] is None) == bool(flags)
+    # There is nothing to detect.
+    assert figures["overall"]["languages_detected"] is None
     out = capsys.readouterr().out
     assert all(f"\n{name} " in out for name in figures["groups"])
     assert "WER" in out
@@ -68,7 +72,7 @@ def test_nothing_is_heard_where_nobody_speaks(flags: list[str], manifest: Path, 
 def test_foresight_is_a_bound_of_what_can_be_had(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--only-kind", "short", "--no-offline", "--chunk", "2", "--foresight"]
+    flags = ["--only-kind", "short", "--no-offline", "--chunk", "2", "--engine-alone", "--foresight"]
     group = bench(manifest, tmp_path, *flags)["groups"]["en/short"]
     assert group["wer_foreseen"] <= 8
     assert group["laal_end_s"] < group["laal_chunk_s"]
@@ -99,14 +103,51 @@ def test_without_omnisteval_the_logs_are_kept(
     assert (tmp_path / "logs" / "en-short" / "score.sh").is_file()
 
 
-def test_foresight_is_that_of_the_engine_alone(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(manifest), "--foresight", "--vad"]) == 2
-    assert "--foresight" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--foresight"], "--foresight needs --engine-alone"),
+        (["--engine-alone", "--vad-silence", "0.5"], "--engine-alone"),
+        (["--language", "en", "--detect-language"], "--detect-language"),
+        (["--before", "/no/such.json"], "/no/such.json: No such file"),
+        (["--before", __file__], "expected figures that bench --json has written"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_loaded(
+    flags: list[str], said: str, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(manifest), "--model", "/no/such/model", *flags]) == 2
+    assert said in capsys.readouterr().err
 
 
-def test_a_language_is_either_given_or_detected(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(manifest), "--language", "en", "--detect-language"]) == 2
-    assert "--detect-language" in capsys.readouterr().err
+def test_a_run_is_compared_with_the_one_before(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--only-kind", "short", "--skip", "kettle", "--no-offline"]
+    bench(manifest, tmp_path, *flags)
+    figures = bench(manifest, tmp_path, *flags, "--before", str(tmp_path / "bench.json"))
+    same = {name: figures["differences"]["en"][name] for name in ("errors", "drafts_right", "flicker")}
+    assert all(each == {"value": 0} for each in same.values())
+    assert figures["intervals"]["en"]["errors"]["value"] == pytest.approx(figures["overall"]["wer"], abs=0.01)
+    assert "minus before" in capsys.readouterr().out
+
+
+def test_the_bound_is_heard_where_faster_whisper_is_installed(manifest: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faster_whisper")
+    figures = bench(manifest, tmp_path, "--only-kind", "short", "--skip", "kettle")
+    assert figures["groups"]["en/short"]["wer_bound"] <= 8
+    assert all(clip["bound"] for clip in figures["clips"])
+    assert figures["intervals"]["en"]["errors_above_bound"] is not None
+
+
+def test_without_faster_whisper_the_bound_is_left_out(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    monkeypatch.delitem(sys.modules, "streaming.evaluation.bound", raising=False)
+    figures = bench(manifest, tmp_path, "--only-kind", "short", "--skip", "kettle")
+    assert figures["overall"]["wer_bound"] is None
+    assert "pip install faster-whisper" in capsys.readouterr().err
 
 
 def test_bench_refuses_what_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,8 @@ def test_settings_become_ours() -> None:
     assert request.voice == {"vad": True, "vad_threshold": 0.95, "vad_lead_in": 0.3, "vad_silence": 0.35}
     assert request.audio == PcmFormat("mulaw", 8_000)
     assert requested(MANUAL).voice == {"vad": False}
-    assert requested(update(transcription={"languages": ["en", "de"]})).engine == {"language": "auto"}
+    several = requested(update(transcription={"languages": ["en", "de"]})).engine
+    assert several == {"language": "auto", "languages": ("en", "de")}
     for written in ("de", "de-AT", "ger", "German"):
         assert requested(update(transcription={"languages": [written]})).engine == {"language": "de"}
     high = requested(update(turn_detection={"type": "semantic_vad", "eagerness": "high"}))
