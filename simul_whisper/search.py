@@ -324,11 +324,13 @@ class BeamSearch:
             for token in [*best, *expected.difference(best)]:
                 is_paid = earned > 0 and self._terms.ends_word(token, has_spaces=prompt.has_spaces)
                 boost = hypothesis.boost + (earned if is_paid else 0.0)
-                aligned = AlignedToken(token, int(reading.frames[beam]), float(logprobs[token]), word_ended)
+                is_of_term = token not in best
+                frame, logprob = int(reading.frames[beam]), float(logprobs[token])
+                aligned = AlignedToken(token, frame, logprob, word_ended, is_of_term)
                 path = self._terms.after(hypothesis.path, token, has_spaces=prompt.has_spaces)
-                is_unsure = token not in best or (is_detour and not is_paid)
-                total = hypothesis.logprob + aligned.logprob + boost
-                found.append(_Candidate(beam, aligned, total, boost, path, is_unsure))
+                is_on_detour = is_of_term or (is_detour and not is_paid)
+                total = hypothesis.logprob + logprob + boost
+                found.append(_Candidate(beam, aligned, total, boost, path, is_on_detour))
         return sorted(found, key=lambda candidate: -candidate.total)
 
     def _best_tokens(self, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:

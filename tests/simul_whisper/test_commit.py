@@ -174,3 +174,17 @@ def test_cif_decides_about_the_last_word(ends_at: int, expected: str, tmp_path: 
     accepted = read(" blue house")
     n = commit.n_committed(accepted, None, "en", features, CONTENT_FRAMES)
     assert TOKENIZER.decode([token.token for token in accepted[:n]]) == expected
+
+
+def of_term(text: str, frame: int) -> list[AlignedToken]:
+    return [replace(token, is_of_term=True) for token in read(text, GUESS, frame)]
+
+
+@pytest.mark.parametrize(("frame", "expected"), [(199, " blue"), (201, "")])
+def test_an_unlikely_term_waits_twice_as_long_unless_it_is_read_twice(frame: int, expected: str) -> None:
+    commit, following = rule(), read(" house")
+    assert committed(commit, of_term(" blue", frame), following) == expected
+    assert committed(rule(), of_term(" blue", 450), following) == ""
+    commit = rule()
+    commit.held = tuple(token.token for token in [*of_term(" blue", 450), *following])
+    assert committed(commit, of_term(" blue", 480), following) == " blue"
