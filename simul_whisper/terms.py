@@ -4,6 +4,7 @@ A term may cost up to its boost, in log-probability, against what would be writt
 one that is begun and not written to its end: so a term that was not said is not written because of its first letters.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -89,8 +90,8 @@ class Terms:
         """Return where a text stands after one more token. has_spaces: whether its language parts words by them."""
         begun = (*path.nodes, *self._roots(path))
         nodes = tuple(node.children[token] for node in begun if token in node.children)
-        last = self._tokenizer.decode([token])[-1:]
-        is_mark = last != "" and not (last.isalnum() or last in (" ", "\ufffd"))
+        text = self._tokenizer.decode([token])
+        is_mark = text != "" and text[-1] != " " and not _is_of_word(text[-1])
         return TermPath(nodes, is_mark or not has_spaces)
 
     def at(self, tokens: Sequence[int], *, has_spaces: bool) -> TermPath:
@@ -115,7 +116,12 @@ class Terms:
     def ends_word(self, token: int, *, has_spaces: bool) -> bool:
         """Whether a term that stands before this token is a word by itself."""
         text = self._tokenizer.decode([token])
-        return not has_spaces or text == _ENDING or not (text[:1].isalnum() or text[:1] == "\ufffd")
+        return not has_spaces or text in ("", _ENDING) or not _is_of_word(text[0])
 
     def _roots(self, path: TermPath) -> tuple[_Node, ...]:
         return (self._spaced, self._bare) if path.is_joined else (self._spaced,)
+
+
+def _is_of_word(character: str) -> bool:
+    """Whether it is a part of a word; half a character may be one, too."""
+    return character.isalnum() or character == "\ufffd" or unicodedata.category(character).startswith("M")

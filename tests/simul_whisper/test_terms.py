@@ -170,6 +170,7 @@ def path_after(terms: Terms, text: str, *, has_spaces: bool = True) -> TermPath:
         (" l'Oberon", "Oberon", True, True),
         (" theSiobhan", "Siobhan", True, False),
         (" Siobhan and", "Siobhan", True, False),
+        (" किSiobhan", "Siobhan", True, False),
         ("私はSiobhan", "Siobhan", False, True),
         ("今日は富士山", "富士山", False, True),
     ],
