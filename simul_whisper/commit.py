@@ -13,6 +13,7 @@ from simul_whisper.cif import WordBoundary
 from simul_whisper.config import AlignAttConfig, LastWord
 from simul_whisper.encoders import Features
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
+from simul_whisper.numbers import continues_number, may_go_on
 from simul_whisper.tokenizer import Tokenizer
 
 # A token that two passes agree on may be this much less likely.
@@ -58,6 +59,8 @@ class CommitRule:
             ends_word = self._boundary is not None and self._boundary.fires_at_end(features, content_frames)
             if n < len(accepted) or not ends_word:
                 n = self._n_in_whole_words(read, n)
+        if self._last_word is not LastWord.KEEP:
+            n = self._n_before_open_number(read, n, len(accepted), language, content_frames)
         self.held = tuple(token.token for token in read[n:])
         return n
 
@@ -86,6 +89,39 @@ class CommitRule:
         while n > 0 and (n == len(read) or not self._begins_anew(read[n])):
             n -= 1
         return n
+
+    def _n_before_open_number(
+        self, read: Sequence[AlignedToken], n: int, n_accepted: int, language: str | None, content_frames: int
+    ) -> int:
+        """Return how many of the first n tokens come before a number that may go on, or is not read as a whole.
+
+        It is over once another word is read before the edge, or when it has waited long enough: twice as long where a
+        mark follows, of which nothing tells yet whether more digits come behind it.
+        """
+        begins = [i for i in range(1, len(read)) if self._begins_word(read, i, language)]
+        begins = [0, *begins, len(read), len(read)]
+        while n > 0:
+            at = max(i for i, begin in enumerate(begins) if begin < n)
+            start, end, next_end = begins[at : at + 3]
+            if not may_go_on(self._text(read[start:end])):
+                break
+            n_whole = end - self._n_marks_at_end(read[:end])
+            longest = self._hold_frames * (2 if n_whole < end == len(read) else 1)
+            has_waited = content_frames - read[n_whole - 1].frame > longest
+            is_over = end < n_accepted and not may_go_on(self._text(read[end:next_end]))
+            if n >= n_whole and (has_waited or is_over):
+                break
+            n = start
+        return n
+
+    def _begins_word(self, read: Sequence[AlignedToken], i: int, language: str | None) -> bool:
+        """Whether a written word begins with this token; of those without spaces, numbers alone are kept together."""
+        if language in LANGUAGES_WITHOUT_SPACES:
+            return not continues_number(self._text(read[:i]), self._text(read[i : i + 1]))
+        return self._tokenizer.starts_word(read[i].token)
+
+    def _text(self, tokens: Sequence[AlignedToken]) -> str:
+        return self._tokenizer.decode([token.token for token in tokens])
 
     def _n_marks_at_end(self, read: Sequence[AlignedToken]) -> int:
         n = 0

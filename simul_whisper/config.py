@@ -94,7 +94,9 @@ class SimulWhisperConfig:
         0.0, "a window with fewer seconds of audio is not decoded yet", low=0, high=MAX_WINDOW_S
     )
     audio_max_len: float = option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
-    segment_length: float = option(1.0, "seconds of new audio between two decoding passes", low=0.02, high=MAX_WINDOW_S)
+    segment_length: float = option(
+        1.0, "seconds of new audio between two decoding passes, at most", low=0.02, high=MAX_WINDOW_S
+    )
     backend: str = option("auto", "what runs encoder and decoder, where it can", _BACKENDS)
     encoder_backend: str = option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
     encoder_compute_type: str = option(
@@ -178,7 +180,7 @@ class AlignAttConfig(SimulWhisperConfig):
     """All settings of the engine: those above, and those of the AlignAtt policy."""
 
     frame_threshold: int = option(
-        25, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500
+        15, "frames (20 ms) before the edge of the audio where emission stops", low=1, high=500
     )
     rewind_threshold: int = option(
         200, "frames that attention may jump back before a pass is discarded", low=1, high=1500
@@ -195,7 +197,12 @@ class AlignAttConfig(SimulWhisperConfig):
     hold_probability: float = option(
         0.6, "probability below which a new token waits until a second pass reads it too; 0: never", low=0, high=1
     )
-    hold_len: float = option(1.2, "seconds after which an unlikely token no longer waits", low=0, high=MAX_WINDOW_S)
+    hold_len: float = option(
+        1.2,
+        "seconds after which an unlikely token, or a number that may go on, no longer waits",
+        low=0,
+        high=MAX_WINDOW_S,
+    )
     english_beam_size: int = option(
         3,
         "hypotheses kept for the English translation beside a transcript; 1: greedy, which costs less",
@@ -208,7 +215,7 @@ class AlignAttConfig(SimulWhisperConfig):
     max_tokens_per_second: float = option(
         12.0, "tokens per second of new audio above which text is taken for a loop", low=1, high=100
     )
-    language_min_len: float = option(2.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
+    language_min_len: float = option(1.0, "seconds of audio before the language is detected", low=0, high=MAX_WINDOW_S)
     padding_len: float = option(
         2.0, "seconds of silence that the decoder sees after the audio", low=0, high=MAX_WINDOW_S
     )

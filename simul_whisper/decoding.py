@@ -90,6 +90,8 @@ class Decoding:
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, terms)
         self._commit_rule = CommitRule(config, model.tokenizer, model.dims.n_audio_state)
         self.draft: tuple[CommittedToken, ...] = ()
+        # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
+        self._waiting: tuple[CommittedToken, ...] = ()
 
     def run(
         self,
@@ -125,11 +127,11 @@ class Decoding:
         return "en" if self._config.task == "translate" else spoken
 
     def conclude(self) -> TextUpdate:
-        """Commit what the last pass held back."""
-        tokens, self.draft = self.draft, ()
-        self._committed.commit(tokens)
+        """Commit what the last pass accepted and held back."""
+        self._committed.commit(self._waiting)
         self._commit_rule.forget()
-        return TextUpdate(tokens, StopReason.END_OF_TEXT)
+        self.draft = ()
+        return TextUpdate(self._waiting, StopReason.END_OF_TEXT)
 
     def adopt(self, update: TextUpdate) -> None:
         """Take what a pass decided for its own: another text is, here, what this one would be."""
@@ -227,7 +229,7 @@ class Decoding:
         next_token = accepted[n] if n < len(accepted) else following
         tokens = _on_the_clock(accepted[:n], window.start_sample)
         self._committed.commit(tokens)
-        self.draft = _on_the_clock(accepted[n:], window.start_sample)
+        self.draft = self._waiting = _on_the_clock(accepted[n:], window.start_sample)
         return TextUpdate(tokens, stop, self.draft, word_end_sample=self._word_end(next_token, window))
 
     def _accepted(self, found: SearchResult, *, final: bool) -> tuple[tuple[AlignedToken, ...], StopReason]:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # The sound of a token goes on after where it was read.
 _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
+# Where the language changes, the last word may go on for this long, and of what follows at least so much is heard.
+_SAMPLES_OF_LAST_WORD, _SAMPLES_AFTER_CHANGE = 25 * SAMPLES_PER_FRAME, SAMPLE_RATE
 # After a shorter pause, the translation waits for what is said next, on which it may depend.
 _PAUSE_SAMPLES = 2 * SAMPLE_RATE
 _AT_THE_END = (StopReason.END_OF_TEXT, StopReason.NO_SPEECH)
@@ -83,8 +85,11 @@ class Stream:
         with watch.paused():
             yield
         may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
+        has_changed = may_write and not final and self._detector.has_changed(encoded, window.samples)
         timing = Timing(mel_s=mel_s, encode_s=encode_s, language_s=watch.lap(), windows=1)
         text, translation = _WAITING, _WAITING if self._is_translating else None
+        if has_changed:
+            return _timed(PassUpdate(text, translation, self._begin_anew(window), timing), watch)
         if may_write:
             assert self.language is not None
             reading = self._text.run(window, encoded, self.language, final=final, at_pause=at_pause)
@@ -141,6 +146,16 @@ class Stream:
             self._written_language = self.language
         return may_write
 
+    def _begin_anew(self, window: AudioChunk) -> int:
+        """Let go of the text in another language, and of its audio; return where what follows begins."""
+        decided = (self._text.last_sample or window.start_sample) + _SAMPLES_OF_LAST_WORD
+        keep_from = max(window.start_sample, min(decided, window.end_sample - _SAMPLES_AFTER_CHANGE))
+        for decoding in self._decodings:
+            decoding.restart()
+            decoding.forget_context()
+        self._written_language = self.language
+        return keep_from
+
     def _concluded(self, window: AudioChunk) -> PassUpdate:
         """End an utterance after which nothing was said since the last pass: another would read the same."""
         return PassUpdate(self._text.conclude(), None, window.start_sample, Timing())
@@ -174,7 +189,8 @@ class Stream:
         crowded = [each.crowded for each in self._decodings if each.crowded]
         if not (self._is_full(window) or crowded):
             return window.start_sample
-        earliest, latest = window.end_sample - self._longest_samples, window.end_sample - self._config.max_samples // 3
+        # Half a window is kept: after less, words are misheard, in languages that Whisper knows less above all.
+        earliest, latest = window.end_sample - self._longest_samples, window.end_sample - self._config.max_samples // 2
         earliest, latest = (max(samples) for samples in zip((earliest, latest), *crowded, strict=True))
         untranslated = None
         if self._translation and self._is_translating:

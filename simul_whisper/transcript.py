@@ -11,11 +11,14 @@ from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from simul_whisper.committed_tokens import CommittedToken
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
+from simul_whisper.numbers import continues_number
 from simul_whisper.timing import Timing
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.word import Word
 
 _LONGEST_TOKEN_SAMPLES = SAMPLE_RATE // 2
+# A year is one token of four digits, which takes more than a second to say.
+_SAMPLES_PER_DIGIT = SAMPLE_RATE * 35 // 100
 # Punctuation by their Unicode category, but read aloud.
 _SPOKEN_MARKS = frozenset("%‰&@#§*/\\")
 
@@ -108,11 +111,16 @@ class Transcript:
             # The mark after a word that has been told is read from anywhere in the silence behind it.
             return self._end_s, self._end_s
         # A token is read from where its sound begins, so a word lasts until the next one, or until a pause.
-        last = (sounding or entries)[-1].sample
-        end = last + _LONGEST_TOKEN_SAMPLES if word_end_sample is None else word_end_sample
-        end = min(max(end, last + SAMPLES_PER_FRAME), last + _LONGEST_TOKEN_SAMPLES)
+        token = (sounding or entries)[-1]
+        last, latest = token.sample, token.sample + self._longest_samples(token)
+        end = latest if word_end_sample is None else word_end_sample
+        end = min(max(end, last + SAMPLES_PER_FRAME), latest)
         start_s = max(self._end_s, entries[0].sample / SAMPLE_RATE)
         return start_s, max(start_s, end / SAMPLE_RATE)
+
+    def _longest_samples(self, token: CommittedToken) -> int:
+        n_digits = sum(map(str.isdigit, self._tokenizer.decode([token.token])))
+        return max(_LONGEST_TOKEN_SAMPLES, n_digits * _SAMPLES_PER_DIGIT)
 
     def _n_sounding(self, entries: list[CommittedToken]) -> int:
         """Return how many tokens there are up to the last one that is more than punctuation."""
@@ -135,6 +143,7 @@ class Transcript:
             return False
         # Letters of another script, as in a name, are one word; punctuation belongs to the word before it.
         continues = text.isascii() and before[-1:].isascii() and text[:1].isalnum() and before[-1:].isalnum()
+        continues = continues or continues_number(before, text)
         return not continues and (text[:1].isalnum() or "\ufffd" in text)
 
 

@@ -76,7 +76,7 @@ class VoiceConfig:
         0.3, "seconds of audio before the first sound of speech that are decoded too", low=0, high=2
     )
     vad_pause: float = option(
-        0.2, "seconds of silence inside an utterance after which what was said is decoded at once", low=0.1, high=10
+        0.15, "seconds of silence inside an utterance after which what was said is decoded at once", low=0.1, high=10
     )
     vad_silence: float = option(0.7, "seconds of silence that end an utterance", low=0.1, high=10)
     vad_min_speech: float = option(0.1, "a sound with fewer seconds of speech is taken for a click", low=0, high=2)

@@ -29,9 +29,9 @@ PUBLIC = (
     "open_voices option option_of read_terms read_toml release_thread speakable"
 ).split()
 PURE = (
-    "audio errors languages options pieces progress timing mel tokenizer prompt alignatt loops committed_tokens "
-    "transcript config word terms translators/address translators/agreement translators/answers translators/glossary "
-    "translators/sentences translators/source translators/reading translators/simultaneous".split()
+    "audio errors languages numbers options pieces progress timing mel tokenizer prompt alignatt loops "
+    "committed_tokens transcript config word terms translators/address translators/agreement translators/answers "
+    "translators/glossary translators/sentences translators/source translators/reading translators/simultaneous".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 
@@ -164,7 +164,7 @@ ROOMS = {
     "sessions": "events settings audio",
     "stages": "events settings sessions/event_log sessions/metrics",
     "engines": "events",
-    "protocols": "events settings sessions/request output/cues output/texts output/formats",
+    "protocols": "events settings sessions/request output/breaks output/texts output/formats",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
@@ -192,7 +192,7 @@ LAYERS = {
         "exchange uploads openai_speech openai_rest prometheus app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
-    "output": "cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
+    "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
     "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
     "metrics_log evaluation_log load",
 }

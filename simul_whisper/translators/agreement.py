@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.translators import TargetToken
 
-# A character with its marks and the punctuation behind it; digits and Latin letters stay together.
-_UNIT = re.compile(r"\s*(?:[A-Za-z0-9À-ɏ]+|\S)[^\w\s]*")
+# A character with its marks and the punctuation behind it; numbers and Latin letters stay together.
+_UNIT = re.compile(r"\s*(?:[A-Za-z0-9À-ɏ]+(?:(?<=\d)[.,:]\d+)*|\S)[^\w\s]*")
 # Words that begin with as many equal letters are taken for forms of one word.
 _N_OF_STEM = 4
 _OTHER_FORM = 0.5

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.loops import repeated_tail
+from simul_whisper.numbers import continues_number
 from simul_whisper.translators import TargetToken
 
 # A translation that goes on for longer has come off its text.
@@ -44,7 +45,9 @@ def words_of(pieces: Sequence[TargetToken], target: str, told: str) -> list[Targ
     """Return the words that the pieces make. told: the text before them, with which they do not run together."""
     words, start = list[TargetWord](), 0
     for end in range(1, len(pieces) + 1):
-        if end < len(pieces) and not _begins_word(pieces[end].text, pieces[end - 1].text, target):
+        # A digit and the mark behind it may be two pieces.
+        before = "".join(piece.text for piece in pieces[max(start, end - 2) : end])
+        if end < len(pieces) and not _begins_word(pieces[end].text, before, target):
             continue
         text = "".join(piece.text for piece in pieces[start:end])
         if text.strip():
@@ -88,18 +91,20 @@ def _parts(token: TargetToken, target: str) -> Iterator[str]:
 
 
 def _characters(text: str) -> Iterator[str]:
-    """Yield the characters, each with its space and its marks; Latin letters and digits stay together."""
+    """Yield the characters, each with its space and its marks; Latin letters, and numbers, stay together."""
     start = 0
     for end in range(1, len(text)):
         is_mark = unicodedata.category(text[end]).startswith("M")
-        if not (is_mark or text[start:end].isspace() or _runs_on(text[end - 1], text[end])):
+        if not (is_mark or text[start:end].isspace() or _runs_on(text[start:end], text[end])):
             yield text[start:end]
             start = end
     yield text[start:]
 
 
 def _runs_on(before: str, after: str) -> bool:
-    return before.isascii() and after.isascii() and before.isalnum() and after.isalnum()
+    """Whether Latin letters, or a number, go on behind a text that is not empty."""
+    is_latin = (before[-1] + after[0]).isascii() and before[-1].isalnum() and after[0].isalnum()
+    return is_latin or continues_number(before, after)
 
 
 def _begins_word(text: str, before: str, target: str) -> bool:
@@ -108,7 +113,7 @@ def _begins_word(text: str, before: str, target: str) -> bool:
     if target not in LANGUAGES_WITHOUT_SPACES or before == " ":
         return False
     # Punctuation belongs to the word before it.
-    return any(character.isalnum() for character in text) and not _runs_on(before[-1], text[0])
+    return any(character.isalnum() for character in text) and not _runs_on(before, text)
 
 
 def _first(text: str, target: str, told: str) -> str:

@@ -22,6 +22,7 @@ from streaming.output.texts import TRANSCRIPT
 from streaming.settings import RecordingConfig
 
 if TYPE_CHECKING:
+    from streaming.audio.wave_file import WaveFile
     from streaming.client import Client, ClientEvent, Disconnected, Reconnected
     from streaming.events import Spoken
 
@@ -96,6 +97,8 @@ async def _connect(options: argparse.Namespace) -> int:
             _end_at_ctrl_c(speaking)
             try:
                 async for last in client:
+                    if client.session:
+                        spoken.begin()
                     if isinstance(last, Disconnected | Reconnected):
                         captions.say(_notice(last))
                     elif isinstance(last, Spoken):
@@ -110,15 +113,19 @@ async def _connect(options: argparse.Namespace) -> int:
 
 
 class _SpokenFile:
-    """Sounds one after another, at the rate of most voices. path: None: there are none. Raises ConfigError."""
+    """Sounds one after another, at the rate of most voices. path: None: there are none. Raises ConfigError.
+
+    What was in the file before is there until `begin`: the server may refuse, or the user think better of it.
+    """
 
     def __init__(self, path: Path | None) -> None:
-        # Here, because the other commands do without the live extra.
-        from streaming.audio.wave_file import WaveFile
-
         self._path = path
+        self._file: WaveFile | None = None
+        if path is None:
+            return
+        self._was_there = path.exists()
         try:
-            self._file = WaveFile(path, _SPOKEN_RATE) if path else None
+            path.open("ab").close()
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -128,6 +135,19 @@ class _SpokenFile:
     def __exit__(self, *_: object) -> None:
         if self._file:
             self._file.close()
+        elif self._path and not self._was_there:
+            self._path.unlink(missing_ok=True)
+
+    def begin(self) -> None:
+        """Make the file, the first time."""
+        # Here, because the other commands do without the live extra.
+        from streaming.audio.wave_file import WaveFile
+
+        if self._path and not self._file:
+            try:
+                self._file = WaveFile(self._path, _SPOKEN_RATE)
+            except OSError as error:
+                raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def write(self, spoken: "Spoken") -> None:
         from streaming.audio.pcm import resampled

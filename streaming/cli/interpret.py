@@ -51,6 +51,10 @@ _CHUNK_SAMPLES = SAMPLE_RATE // 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Speak the translation of a microphone or a recording, with captions beside it. Of several languages in --to "
+        "the first is spoken and all are shown; without a translation, the transcript is spoken."
+    )
     parser.add_argument(
         "source",
         nargs="?",

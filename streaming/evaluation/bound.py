@@ -1,6 +1,6 @@
 """What faster-whisper hears of a whole recording, greedily and in int8: the bound of streaming with the same weights.
 
-Our own decoding of a whole recording shares our faults, and loses what a window of 30 s loses; another's does not.
+Our own decoding of a whole recording shares faults with our streaming, and loses sentences that streaming has.
 """
 
 import numpy as np
@@ -22,9 +22,14 @@ class FasterWhisper:
 
     def __init__(self, config: AlignAttConfig) -> None:
         directory = model_directory(config.model_path or config.model_name)
-        if not (directory / "model.bin").is_file():
-            raise BackendError(f"faster-whisper does not load {directory}: it has no model.bin")
-        self._model = WhisperModel(str(directory), device="cpu", compute_type="int8")
+        # Without the second it would look for one on the hub.
+        for name in ("model.bin", "tokenizer.json"):
+            if not (directory / name).is_file():
+                raise BackendError(f"faster-whisper does not load {directory}: it has no {name}")
+        try:
+            self._model = WhisperModel(str(directory), device="cpu", compute_type="int8")
+        except (RuntimeError, ValueError) as error:
+            raise BackendError(f"faster-whisper does not load {directory}: {error}") from error
         self._task = config.task
 
     def text(self, samples: NDArray[np.float32], language: str) -> str:

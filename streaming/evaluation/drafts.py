@@ -18,8 +18,8 @@ class Shown:
     """What a reader saw of one text; words are characters in CHARACTER_LANGUAGES.
 
     delays_s: when each word of the text was shown for good. n_drafted: the words of all drafts, each as often as a
-    new draft has it; n_right: of these, those that the text then says; n_taken_back: words that were shown and, with
-    the next draft, were not there, or after another word that is new.
+    new draft has it; n_right: of these, those that the text then says there. n_taken_back: words that were shown, and
+    then were gone, or stood behind one that had changed.
     """
 
     delays_s: list[float]

@@ -22,6 +22,8 @@ except ImportError as error:
 
 # Written without spaces between words, so a word error rate would say nothing; the paper's choice, and Cantonese.
 CHARACTER_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+# Whisper writes the first before words now and then; nobody sees them, and the normaliser leaves them.
+_INVISIBLE = str.maketrans("", "", "\u200b\u2060\ufeff")
 _LOOP_REPEATS = 3
 _LOOP_UNITS = 8
 _LOOP_LONGEST_PERIOD = 32
@@ -113,9 +115,12 @@ def has_last_unit(reference: str, hypothesis: str, language: str) -> bool:
 
 
 def normalised(text: str, language: str) -> str:
-    """Return `text` without case, punctuation and remarks in brackets; English also in one spelling and one numeral."""
+    """Return `text` without case, punctuation, remarks in brackets and what is invisible.
+
+    English also in one spelling and one numeral.
+    """
     normaliser = _english() if language == "en" else _basic()
-    return str(normaliser(text)).strip()
+    return str(normaliser(text.translate(_INVISIBLE))).strip()
 
 
 @cache

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from simul_whisper import ConfigError, Word, check_options, option
+from streaming.output.breaks import continues_number, continues_word, ends_sentence
 
 _MAX_PAUSE_MS = 800
-_SENTENCE_ENDS = tuple(".?!…。？！।؟")
-_CLOSING_MARKS = "\"'”’»)]}」』）】"
 _SHORT_LETTERS = 3
 # What a break costs, in columns by which lines may rather be uneven; a cue may rather leave three times as many unused.
 _UNUSED_PER_COST = 3
@@ -51,7 +50,10 @@ class Cue:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A word with the punctuation that came after it: what no line and no cue parts. text: as words have it."""
+    """A word with the punctuation that came after it, or a number with its unit: what no line and no cue parts.
+
+    text: as words have it.
+    """
 
     text: str
     start_ms: int
@@ -79,16 +81,17 @@ class CueBuilder:
             if not word.text.strip():
                 continue
             piece = _Piece(word.text, _milliseconds(word.start_s), _milliseconds(word.end_s))
-            if self._open and continues_word(piece.text):
+            has_paused = bool(self._open) and piece.start_ms - self._open[-1].end_ms > _MAX_PAUSE_MS
+            if self._open and _is_of_one(self._open[-1], piece, has_paused=has_paused):
                 last = self._open.pop()
                 piece = _Piece(last.text + piece.text, last.start_ms, max(last.end_ms, piece.end_ms))
-            elif self._open and piece.start_ms - self._open[-1].end_ms > _MAX_PAUSE_MS:
+            elif has_paused:
                 cues.append(self._close(len(self._open), piece.start_ms))
             self._open.append(piece)
             while len(self._open) > 1 and not self._fits():
                 n_first = self._best_cut()
                 cues.append(self._close(n_first, self._open[n_first].start_ms))
-            if ends_sentence(piece.text) and _duration_ms(self._open) >= self._min_ms:
+            if ends_sentence(piece.text, word.language) and _duration_ms(self._open) >= self._min_ms:
                 cues += self.end()
         return cues
 
@@ -157,6 +160,10 @@ class CueBuilder:
         return min((n for n in range(1, len(pieces)) if is_possible(n)), key=cost)
 
 
+def _is_of_one(before: _Piece, after: _Piece, *, has_paused: bool) -> bool:
+    return continues_word(after.text, before.text) or (not has_paused and continues_number(after.text, before.text))
+
+
 def _break_cost(before: _Piece, after: _Piece) -> int:
     if unicodedata.category(before.text.rstrip()[-1]).startswith("P"):
         return _COST_AFTER_PUNCTUATION
@@ -166,17 +173,6 @@ def _break_cost(before: _Piece, after: _Piece) -> int:
     if len(before.text.strip()) <= _SHORT_LETTERS:
         return _COST_AFTER_SHORT_WORD
     return _COST_BEFORE_SHORT_WORD if len(after.text.strip()) <= _SHORT_LETTERS else _COST_ELSEWHERE
-
-
-def ends_sentence(text: str) -> bool:
-    """Whether a sentence ends with this text."""
-    return text.rstrip().rstrip(_CLOSING_MARKS).endswith(_SENTENCE_ENDS)
-
-
-def continues_word(text: str) -> bool:
-    """Whether this text, not empty, is punctuation of the word before, so that no line may begin with it."""
-    category = unicodedata.category(text[0])
-    return category.startswith("P") and category not in ("Ps", "Pi")
 
 
 def _duration_ms(pieces: Sequence[_Piece]) -> int:

@@ -22,7 +22,8 @@ from streaming.events import (
     TranslationSkipped,
     Words,
 )
-from streaming.output.cues import CaptionOptions, Cue, CueBuilder, continues_word
+from streaming.output.breaks import continues_word
+from streaming.output.cues import CaptionOptions, Cue, CueBuilder
 from streaming.output.texts import TRANSCRIPT, Lines, TextReader, labelled
 
 # The names of the formats, and what the names of files in them end with.

@@ -27,6 +27,7 @@ from streaming.events import (
     TranslationDraft,
     Words,
 )
+from streaming.output.breaks import with_unbroken_numbers
 from streaming.output.durable import Writable
 from streaming.output.formats import Format
 from streaming.output.notices import notice_of, shown_time
@@ -44,6 +45,8 @@ _METER_CELLS = 12
 _QUIETEST_DB = -60.0
 # So fast the level falls after a loud sound, so that it can be seen.
 _FALL_DB = 3.0
+# As wide as a space, and of no script: Rich breaks lines at no-break spaces too.
+_NO_SPACE = "\ue000"
 
 
 class Captions(Protocol):
@@ -106,11 +109,11 @@ class _FlowingText:
             self._firm = ""
 
     def drawn(self) -> Text:
-        return _drawn("", self._firm, self._draft)
+        return _broken(self._console, _drawn("", self._firm, self._draft))
 
     def _scrolled(self, text: str) -> str:
         """Print the lines of `text` that are full; return the last one."""
-        *full, last = Text(text, "bold").wrap(self._console, self._console.width) or [Text("")]
+        *full, last = _wrapped(self._console, Text(text, "bold")) or [Text("")]
         for line in full:
             self._console.print(line)
         return last.plain
@@ -143,10 +146,10 @@ class _TextOfLines:
             self._print(words)
 
     def drawn(self) -> Text:
-        return _drawn(self._label, joined(self._lines.open), self._draft)
+        return _broken(self._console, _drawn(self._label, joined(self._lines.open), self._draft))
 
     def _print(self, words: Sequence[Word]) -> None:
-        self._console.print(_drawn(self._label, joined(words), ""))
+        self._console.print(_broken(self._console, _drawn(self._label, joined(words), "")))
 
 
 def _drawn(label: str, firm: str, draft: str) -> Text:
@@ -154,6 +157,19 @@ def _drawn(label: str, firm: str, draft: str) -> Text:
     if not firm and not draft:
         return Text()
     return Text.assemble((label, "cyan"), (firm, "bold"), (draft if firm else draft.lstrip(), "dim"))
+
+
+def _broken(console: Console, text: Text) -> Text:
+    return Text("\n").join(_wrapped(console, text))
+
+
+def _wrapped(console: Console, text: Text) -> list[Text]:
+    """Return the lines of a text on the screen, of which none ends inside a number."""
+    text.plain = with_unbroken_numbers(text.plain, _NO_SPACE)
+    lines = list(text.wrap(console, console.width))
+    for line in lines:
+        line.plain = line.plain.replace(_NO_SPACE, " ")
+    return lines
 
 
 class ScreenCaptions:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from simul_whisper import Word
 from streaming.events import Ended, Event, Failed, Recognised, SpeechEnded, Translation, Words
-from streaming.output.cues import continues_word, ends_sentence
+from streaming.output.breaks import continues_number, continues_word, ends_sentence
 
 TRANSCRIPT = ""
 """Where texts are called by their language, the name of the one that is no translation."""
@@ -61,10 +61,10 @@ class Lines:
         for word in passage.words:
             if not word.text.strip():
                 continue
-            if not continues_word(word.text) and len(joined((*self._open, word))) > _LONGEST_LINE:
+            if len(joined((*self._open, word))) > _LONGEST_LINE and not self._goes_on_with(word):
                 lines += self.end()
             self._open.append(word)
-            if ends_sentence(word.text):
+            if ends_sentence(word.text, word.language):
                 lines += self.end()
         return [*lines, *self.end()] if passage.is_last else lines
 
@@ -72,6 +72,11 @@ class Lines:
         """Return the open line, if there is one."""
         words, self._open = tuple(self._open), []
         return [words] if words else []
+
+    def _goes_on_with(self, word: Word) -> bool:
+        """Whether the word is a part of the last one."""
+        before = self._open[-1].text if self._open else ""
+        return continues_word(word.text, before) or continues_number(word.text, before)
 
     @property
     def open(self) -> tuple[Word, ...]:

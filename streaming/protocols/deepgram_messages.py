@@ -10,6 +10,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from simul_whisper import Word
 from streaming.events import Reason
+from streaming.output.breaks import continues_word
 from streaming.protocols.dialect import Denial, Handshake, Served
 from streaming.sessions.request import Refusal
 
@@ -107,16 +108,21 @@ class Messages:
 
 
 def _told_words(words: Sequence[Word]) -> list[dict[str, Any]]:
-    """Write words as Deepgram does: punctuation belongs to the word before it."""
+    """Write words as Deepgram does: punctuation, and what else is decided later, belongs to the word before it."""
     told = list[dict[str, Any]]()
     for word in words:
         text = word.text.strip()
         plain = _EDGES.sub("", text).lower()
-        if told and not plain and not word.text.startswith(" "):
+        before = told[-1]["punctuated_word"] if told else ""
+        if told and plain and continues_word(word.text, before):
+            whole = before + text
+            told[-1] |= {"word": _EDGES.sub("", whole).lower(), "end": _rounded(word.end_s), "punctuated_word": whole}
+        elif told and not plain and not word.text.startswith(" "):
             told[-1]["punctuated_word"] += text
-            continue
-        times = {"start": _rounded(word.start_s), "end": _rounded(word.end_s)}
-        told.append({"word": plain or text, **times, "confidence": _rounded(word.probability), "punctuated_word": text})
+        else:
+            times = {"start": _rounded(word.start_s), "end": _rounded(word.end_s)}
+            confidence = _rounded(word.probability)
+            told.append({"word": plain or text, **times, "confidence": confidence, "punctuated_word": text})
     return told
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from simul_whisper import Word, language_names
 from streaming.events import Ended, Event, Language, Recognised
-from streaming.output.cues import continues_word
+from streaming.output.breaks import continues_word
 from streaming.output.formats import Format, open_format
 from streaming.output.texts import Lines, TextReader
 from streaming.protocols.dialect import Served
@@ -127,7 +127,7 @@ def _words(words: Iterable[Word]) -> list[dict[str, Any]]:
     told = list[dict[str, Any]]()
     for word in words:
         text = word.text.strip()
-        if text and told and continues_word(word.text):
+        if text and told and continues_word(word.text, told[-1]["word"]):
             told[-1] |= {"word": told[-1]["word"] + text, "end": round(word.end_s, 3)}
         elif text:
             told.append({"word": text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)})

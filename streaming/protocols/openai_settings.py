@@ -22,7 +22,7 @@ _WITHOUT_VAD = ("gpt-realtime-whisper", "gpt-live-transcribe")
 _ENCODINGS = {"audio/pcm": ("s16le", 24_000), "audio/pcmu": ("mulaw", 8_000), "audio/pcma": ("alaw", 8_000)}
 _FLAT_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 # Frames of 20 ms before the edge of the audio: a fifth of a second to two seconds; medium is the engine's default.
-_DELAYS = {"minimal": 10, "low": 15, "medium": 25, "high": 50, "xhigh": 100}
+_DELAYS = {"minimal": 10, "low": 12, "medium": 15, "high": 50, "xhigh": 100}
 # Semantics decide how long the service waits; here it is silence alone.
 _SILENCES_MS = {"low": 2_000, "medium": 1_000, "auto": 1_000, "high": 500}
 # What means nothing without responses, which a transcription has not.

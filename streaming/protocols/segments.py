@@ -3,15 +3,13 @@
 Segments come in order and never overlap, whatever the times of the words. Pure.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simul_whisper import Word
+from streaming.output.breaks import continues_number, continues_word, ends_sentence
 
 _MOST_MS = 15_000
-_SENTENCE_ENDS = tuple(".?!…。？！।؟")
-_CLOSING_MARKS = "\"'”’»)]}」』）】"
 
 
 @dataclass
@@ -67,17 +65,13 @@ def _goes_on(segment: Segment, word: Word, utterance: int) -> bool:
     if segment.utterance != utterance:
         return False
     # Punctuation that is decided after its word comes as a word of its own.
-    if not word.text.strip() or _is_closing(word.text[0]):
+    before = segment.words[-1].text
+    if not word.text.strip() or continues_word(word.text, before) or continues_number(word.text, before):
         return True
-    is_over = segment.text.rstrip().rstrip(_CLOSING_MARKS).endswith(_SENTENCE_ENDS)
+    is_over = ends_sentence(segment.text, segment.language)
     is_long = _milliseconds(word.end_s) - segment.start_ms > _MOST_MS
     is_other = word.language is not None and segment.language not in (None, word.language)
     return not (is_over or is_long or is_other)
-
-
-def _is_closing(character: str) -> bool:
-    category = unicodedata.category(character)
-    return category.startswith("P") and category not in ("Ps", "Pi")
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,8 +2,8 @@
 
 Taking audio and decoding it are apart, so that one thread can take turns among many sessions: `take` and `finish` only
 plan, `turn` runs at most one inference, in pieces. `feed` and `end` do both. Decoding is planned by the samples alone,
-`segment_length` after the last pass of an utterance and where the speaker pauses, so how the audio was cut never
-changes the events.
+so how the audio was cut never changes the events: soon after the onset, where the speaker pauses, and else
+`segment_length` after the pass before.
 """
 
 from collections import deque
@@ -48,7 +48,8 @@ from streaming.events import (
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
-_FIRST = 1.0
+# With voice activity, the first passes of an utterance are so many seconds apart, in which first words may be read.
+_FIRST_PASSES_S = (1.4, 0.5)
 
 
 class SessionEndedError(SimulWhisperError):
@@ -102,7 +103,10 @@ class Session:
         # What was taken of the utterance that is open, and not planned yet; None between utterances.
         self._held: NDArray[np.float32] | None = None
         self._held_start = 0
-        self._is_first = True
+        # How many passes over it were planned.
+        self._n_passes = 0
+        # Whether a pause is the latest that was heard of it, and how much of what is held was silence after one.
+        self._has_paused, self._uncounted_samples = False, 0
         # The number of the utterance that was planned last, and of the one that was decoded last.
         self._planned_utterance = self._utterance = 0
         # Whether the latter was begun and not decoded to its end.
@@ -267,30 +271,38 @@ class Session:
                 self._plan.append(SpeechEnded(event.sample / SAMPLE_RATE, self._planned_utterance))
 
     def _plan_segments(self, speech: Speech) -> None:
-        """Plan to decode each whole segment; hold what is left."""
+        """Plan to decode whatever is long enough; hold what is left."""
         if self._held is None:
-            self._held, self._held_start, self._is_first = np.zeros(0, np.float32), speech.start_sample, True
+            self._held, self._held_start, self._n_passes = np.zeros(0, np.float32), speech.start_sample, 0
+            self._has_paused, self._uncounted_samples = False, 0
             self._planned_utterance += 1
+        if self._has_paused:
+            # Silence alone is nothing to decode.
+            self._has_paused = False
+            self._uncounted_samples = max(0, len(speech.samples) - self._segment_samples // 2)
         joined, start = np.concatenate([self._held, speech.samples]), 0
-        n = self._segment_samples
-        if self._is_first and self._voice.vad:
-            n = round(_FIRST * SAMPLE_RATE)
-        while start + n <= len(joined):
+        while start + (n := self._next_samples()) <= len(joined):
             self._plan_decode(joined[start : start + n], is_last=False)
-            start, n = start + n, self._segment_samples
+            start += n
         self._held = joined[start:].copy()
+
+    def _next_samples(self) -> int:
+        """Return how much audio the next pass waits for."""
+        if self._voice.vad and self._n_passes < len(_FIRST_PASSES_S):
+            return self._uncounted_samples + round(_FIRST_PASSES_S[self._n_passes] * SAMPLE_RATE)
+        return self._uncounted_samples + self._segment_samples
 
     def _plan_pause(self) -> None:
         """Plan to decode what is held, because the last word has ended."""
         if self._held is not None and len(self._held):
             self._plan_decode(self._held, is_last=False, at_pause=True)
-            self._held = self._held[:0]
+            self._held, self._has_paused = self._held[:0], True
 
     def _plan_decode(self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False) -> None:
-        number, is_first = self._planned_utterance, self._is_first
+        number, is_first = self._planned_utterance, self._n_passes == 0
         self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause))
         self._held_start += len(samples)
-        self._is_first = False
+        self._n_passes, self._uncounted_samples = self._n_passes + 1, 0
 
     def _close(self) -> None:
         """End the utterance, if one is open."""

@@ -4,6 +4,8 @@
  */
 
 const NEAR_END_LINES = 2;
+// Numbers with what belongs to them, and spelled names: browsers would break them at spaces and hyphens.
+const WHOLE = /(\p{Sc}?\p{Nd}(?:[\p{Nd}.,:'’/–-]{0,20}\p{Nd})?(?: \p{Nd}{3}(?!\p{Nd})){0,3}(?: ?[%‰°\p{Sc}])?|\p{L}(?:-\p{L}){1,9}(?![\p{L}\p{N}]))/u;
 
 export class Captions {
   #frame;
@@ -39,7 +41,8 @@ export class Captions {
     if (beginsParagraph || !this.#text.lastElementChild) this.#addParagraph();
     const committed = span("committed");
     if (lang) committed.lang = lang;
-    committed.textContent = this.#text.lastElementChild.firstChild === this.#seam ? text.trimStart() : text;
+    const isFirst = this.#text.lastElementChild.firstChild === this.#seam;
+    committed.append(...unbroken(isFirst ? text.trimStart() : text));
     this.#seam.before(committed);
     this.#write("");
     this.#scroll("smooth");
@@ -131,6 +134,16 @@ function span(className) {
   const element = document.createElement("span");
   element.className = className;
   return element;
+}
+
+/** The text in pieces, of which a line holds each number as a whole. */
+function unbroken(text) {
+  return text.split(WHOLE).map((piece, n) => {
+    if (n % 2 === 0) return piece;
+    const whole = span("whole");
+    whole.textContent = piece;
+    return whole;
+  });
 }
 
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

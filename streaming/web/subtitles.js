@@ -10,6 +10,16 @@ const UNUSED_PER_COST = 3;
 
 const SENTENCE_END = /[.?!…。？！।؟]["'”’»)\]}」』）】]*$/u;
 const CONTINUES = /^(?![\p{Ps}\p{Pi}])\p{P}/u;
+// What belongs to the word before it, as in streaming/output/breaks.py.
+const ENDS_IN_DIGIT = /\p{Nd}[.,:'’\-–/]*$/u;
+const DIGIT = /^\p{Nd}/u;
+const ENDS_IN_LETTER = /[\p{Lu}\p{Ll}\p{Lt}\p{Nd}\p{Sc}][-'’]*$/u;
+const LETTER = /^[\p{Lu}\p{Ll}\p{Lt}\p{Nd}\p{Sc}]/u;
+const THOUSANDS = /^[^\p{L}\p{N}_]*\p{Nd}{1,3}(?: \p{Nd}{3}){0,2}$/u;
+const GROUP = /^ \p{Nd}{3}(?!\p{Nd})/u;
+const UNIT = /^ [%‰€$£¥°]/u;
+const ORDINAL = /(?:^|\s)\p{Nd}{1,2}\.\s*$/u;
+const WITH_ORDINALS = new Set("bs cs da de et fi fo hr hu is lb lv nn no pl sk sl sr tr".split(" "));
 const PUNCTUATION_ENDS = /\p{P}\s*$/u;
 const COMBINING = /\p{Mn}/u;
 const WIDE = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Hangul}\u3000-\u303e\uff01-\uff60\uffe0-\uffe6]/u;
@@ -56,10 +66,11 @@ export function cues(words) {
 
   function add(word) {
     let piece = { text: word.text, start_ms: milliseconds(word.start_s), end_ms: milliseconds(word.end_s) };
-    if (open.length && CONTINUES.test(piece.text)) {
+    const hasPaused = open.length > 0 && piece.start_ms - open.at(-1).end_ms > MAX_PAUSE_MS;
+    if (open.length && isOfOne(open.at(-1).text, piece.text, hasPaused)) {
       const last = open.pop();
       piece = { ...last, text: last.text + piece.text, end_ms: Math.max(last.end_ms, piece.end_ms) };
-    } else if (open.length && piece.start_ms - open.at(-1).end_ms > MAX_PAUSE_MS) {
+    } else if (hasPaused) {
       close(open.length, piece.start_ms);
     }
     open.push(piece);
@@ -67,7 +78,7 @@ export function cues(words) {
       const nFirst = bestCut(open);
       close(nFirst, open[nFirst].start_ms);
     }
-    if (SENTENCE_END.test(piece.text.trimEnd()) && duration_ms(open) >= MIN_CUE_MS) close(open.length);
+    if (endsSentence(piece.text, word.language) && duration_ms(open) >= MIN_CUE_MS) close(open.length);
   }
 
   for (const word of words) {
@@ -76,6 +87,17 @@ export function cues(words) {
   }
   if (open.length) close(open.length);
   return closed;
+}
+
+function isOfOne(before, text, hasPaused) {
+  const continues = CONTINUES.test(text) || (DIGIT.test(text) && ENDS_IN_DIGIT.test(before));
+  if (continues || (LETTER.test(text) && ENDS_IN_LETTER.test(before))) return true;
+  const isNumber = (GROUP.test(text) && THOUSANDS.test(before)) || (UNIT.test(text) && /\p{Nd}$/u.test(before));
+  return isNumber && !hasPaused;
+}
+
+function endsSentence(text, language) {
+  return !(WITH_ORDINALS.has(language) && ORDINAL.test(text)) && SENTENCE_END.test(text.trimEnd());
 }
 
 function fits(pieces) {

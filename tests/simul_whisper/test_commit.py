@@ -176,6 +176,77 @@ def test_cif_decides_about_the_last_word(ends_at: int, expected: str, tmp_path: 
     assert TOKENIZER.decode([token.token for token in accepted[:n]]) == expected
 
 
+# Behind it the audio goes on for 0.4 s or for 1 s, which is before the edge where AlignAtt stops.
+AT_EDGE, BEFORE_EDGE = 480, 450
+
+
+@pytest.mark.parametrize(
+    "number",
+    [" 1", " 1,", " 1,200", " $49", " 3.7%", " 10:", " 10.45", " 10h", " 1,2", " L-Y", " L-", " p.", " U.S", " z.B."],
+)
+def test_a_number_waits_until_another_word_is_read_before_the_edge(number: str) -> None:
+    accepted = read(" about") + read(number, frame=BEFORE_EDGE)
+    for following in ([], read(" people", frame=AT_EDGE), [AlignedToken(TOKENIZER.eot, 499, SURE)]):
+        assert committed(rule(), accepted, following) == " about"
+    assert committed(rule(), [*accepted, *read(" people")], read(" came")) == f" about{number} people"
+
+
+def test_a_number_waits_for_the_number_behind_it() -> None:
+    assert committed(rule(), read(" about 1.200 50"), read(" euros", frame=AT_EDGE)) == " about"
+    assert committed(rule(), read(" about 1.200 50 euros"), read(" en")) == " about 1.200 50 euros"
+
+
+def test_a_number_is_committed_as_a_whole() -> None:
+    unsure = [*read(" about 3."), *read("7", UNSURE), *read(" percent in")]
+    assert committed(rule(), unsure, read(" May")) == " about"
+
+
+def test_the_mark_behind_a_number_that_is_over_may_wait_alone() -> None:
+    assert committed(rule(), [*read(" in 1987"), *read(",", UNSURE), *read(" we")], read(" met")) == " in 1987"
+
+
+def test_no_number_waits_for_ever() -> None:
+    for following, last in ((" people", 350), (".", 200)):
+        for frame, expected in ((last, " about"), (last - 1, " about 1,200")):
+            accepted = read(" about") + read(" 1,200", frame=frame)
+            assert committed(rule(), accepted, read(following, frame=AT_EDGE)) == expected
+
+
+def test_a_number_waits_at_a_pause_and_its_last_word_does_not() -> None:
+    end = AlignedToken(TOKENIZER.eot, 499, SURE)
+    for text, expected in ((" about 1,200", " about"), (" about fifty", " about fifty")):
+        accepted = read(text)
+        assert rule().n_committed(accepted, end, "en", FEATURES, CONTENT_FRAMES, at_pause=True) == len(
+            TOKENIZER.encode(expected)
+        )
+
+
+def test_nothing_waits_where_unfinished_words_are_kept() -> None:
+    assert committed(rule(last_word="keep"), read(" about 1,200"), []) == " about 1,200"
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_without_spaces_a_number_waits_and_the_words_before_it_do_not(language: str) -> None:
+    assert committed(rule(), read("我们有1,2"), read("5", frame=AT_EDGE), language) == "我们有"
+    assert committed(rule(), read("我们有1,250年"), read("了"), language) == "我们有1,250年"
+
+
+@settings(deadline=None)
+@given(
+    words=st.lists(st.sampled_from(" 1,250 3.7% about 49 people L-Y-V in 10.45 and p.m.".split(" ")[1:]), min_size=1),
+    n_accepted=st.integers(0, 40),
+    unsure=st.sets(st.integers(0, 40)),
+)
+def test_no_number_is_ever_parted(words: list[str], n_accepted: int, unsure: set[int]) -> None:
+    """Whatever is unsure, and wherever the edge is; all that was read is then committed up to the end of a word."""
+    tokens = TOKENIZER.encode("".join(f" {word}" for word in words))
+    all_read = [aligned(token, UNSURE if n in unsure else SURE) for n, token in enumerate(tokens)]
+    accepted, following = all_read[:n_accepted], all_read[n_accepted : n_accepted + 1]
+    text = committed(rule(), accepted, following).strip()
+    told = text.split()
+    assert all(word == said or word == said.strip(".") for word, said in zip(told, words, strict=False))
+
+
 def of_term(text: str, frame: int) -> list[AlignedToken]:
     return [replace(token, is_of_term=True) for token in read(text, GUESS, frame)]
 

@@ -39,11 +39,14 @@ class _Unsure(ToneDecoder):
         step = super().step(state, tokens, logits_at)
         if tokens[0][-1] == self._tokenizer.sot:
             languages = self._tokenizer.languages
-            likely = "de" if state.said and state.said[0][0] == self._tokens[self.TELLING][0] else "en"
+            likely = "de" if self._is_german(state) else "en"
             for language in languages:
                 step.logits[..., self._tokenizer.language_tokens[languages.index(language)]] = 0.0
             step.logits[..., self._tokenizer.language_tokens[languages.index(likely)]] = self.CERTAINTY
         return step
+
+    def _is_german(self, state: ToneState) -> bool:
+        return bool(state.said) and state.said[0][0] == self._tokens[self.TELLING][0]
 
 
 GERMAN, ENGLISH = [_Unsure.TELLING, *range(5, 20)], [*range(5, 20)]
@@ -88,15 +91,46 @@ class _Sure(_Unsure):
     CERTAINTY = 12.0
 
 
+class _Switching(_Sure):
+    """Takes for German what is mostly later words."""
+
+    FIRST_GERMAN = 12
+
+    def _is_german(self, state: ToneState) -> bool:
+        german = {token for word in self._tokens[self.FIRST_GERMAN :] for token in word}
+        return 2 * sum(token in german for token, _ in state.said) > len(state.said)
+
+
+# What it takes for English, and for German.
+EARLIER, LATER = [*range(2, _Switching.FIRST_GERMAN)], [*range(_Switching.FIRST_GERMAN, 20)]
+
+
 def test_a_new_utterance_in_another_language_is_written_in_that() -> None:
-    whisper = listener(tone_model(decoder=_Sure(MODEL.tokenizer, "en")), language="auto")
-    listen(whisper, every(1, speech_of(ENGLISH).samples))
+    whisper = listener(tone_model(decoder=_Switching(MODEL.tokenizer, "en")), language="auto")
+    listen(whisper, every(1, speech_of(EARLIER).samples))
     whisper.refresh_segment()
-    updates = listen(whisper, every(1, speech_of(GERMAN).samples))
+    updates = listen(whisper, every(1, speech_of(LATER).samples))
     words = words_of(updates)
     assert [update.language for update in updates[:2]] == ["en", "de"]
-    assert text_of(updates) == speech_of(GERMAN).text
+    assert text_of(updates) == speech_of(LATER).text
     assert {word.language for word in words} == {"de"}
+
+
+def test_a_language_that_changes_inside_an_utterance_loses_no_word_and_says_none_twice() -> None:
+    speech = speech_of([*EARLIER, *EARLIER[1:], *LATER, *LATER[:-1], *LATER])
+    whisper = listener(tone_model(decoder=_Switching(MODEL.tokenizer, "en")), language="auto")
+    updates = listen(whisper, every(1, speech.samples))
+    assert [update.language for update in updates][:: len(updates) - 1] == ["en", "de"]
+    assert text_of(updates) == speech.text
+    assert words_of(updates)[-1].language == "de"
+
+
+def test_a_name_in_another_language_changes_nothing() -> None:
+    speech = speech_of([*EARLIER, *EARLIER[1:], *LATER[:3], *EARLIER])
+    whisper = listener(tone_model(decoder=_Switching(MODEL.tokenizer, "en")), language="auto")
+    updates = listen(whisper, every(1, speech.samples))
+    assert {update.language for update in updates} == {"en"}
+    assert text_of(updates) == speech.text
 
 
 def test_a_short_answer_does_not_change_the_language() -> None:

@@ -12,7 +12,7 @@ LANGUAGES = ("en", "de", "ca", "es")
 
 
 def rule(languages: Sequence[str] = LANGUAGES) -> LanguageRule:
-    return LanguageRule(languages, 2.0)
+    return LanguageRule(languages, 1.0)
 
 
 def heard(
@@ -42,23 +42,27 @@ def english() -> LanguageRule:
     return known
 
 
-def test_a_clear_language_is_decided_after_two_seconds() -> None:
-    assert decided(rule(), heard({"de": 0.95}, 1.0), heard({"de": 0.92}, 2.0)) == [None, "de"]
+def test_a_clear_language_is_decided_after_a_second() -> None:
+    assert decided(rule(), heard({"de": 0.97}, 0.9), heard({"de": 0.96}, 1.0)) == [None, "de"]
+
+
+def test_the_more_is_heard_the_less_is_clear_enough() -> None:
+    assert decided(rule(), heard({"de": 0.85}, 1.0), heard({"de": 0.85}, 2.0)) == [None, "de"]
 
 
 def test_silence_does_not_count() -> None:
-    assert decided(rule(), heard({"de": 0.95}, 8.0, 0.0), heard({"de": 0.95}, 9.0, 0.9)) == [None, None]
+    assert decided(rule(), heard({"de": 0.95}, 8.0, 0.0), heard({"de": 0.95}, 9.0, 0.4)) == [None, None]
 
 
 def test_one_pass_that_errs_is_outvoted() -> None:
-    passes = [heard({"en": 0.75, "ca": 0.05}, 2.0), heard({"ca": 0.93, "en": 0.01}, 3.0), heard({"en": 0.95}, 3.5)]
+    passes = [heard({"en": 0.75, "ca": 0.05}, 1.0), heard({"ca": 0.93, "en": 0.01}, 1.2), heard({"en": 0.95}, 1.4)]
     assert decided(rule(), *passes) == [None, None, None]
 
 
 def test_what_never_gets_clear_is_chosen_among_the_likeliest() -> None:
     unsure = rule()
-    assert unsure.hear(heard({"ca": 0.5, "en": 0.3, "es": 0.15}, 3.0), final=False) == []
-    assert unsure.hear(heard({"ca": 0.5, "en": 0.3, "es": 0.15}, 5.0), final=False) == ["ca", "en", "es"]
+    assert unsure.hear(heard({"ca": 0.5, "en": 0.3, "es": 0.15}, 2.0), final=False) == []
+    assert unsure.hear(heard({"ca": 0.5, "en": 0.3, "es": 0.15}, 3.0), final=False) == ["ca", "en", "es"]
     unsure.choose("en")
     assert unsure.language == "en"
     unsure.restart()
@@ -75,7 +79,14 @@ def test_a_guess_at_the_end_of_a_short_utterance_is_open_again_in_the_next() -> 
 
 def test_an_early_decision_is_revised_when_more_is_heard() -> None:
     passes = [heard({"es": 0.95, "ca": 0.03}, 2.0), *(heard({"ca": 0.96, "es": 0.03}, s) for s in (3.0, 4.0, 5.0))]
-    assert decided(rule(), *passes) == ["es", "es", "es", "ca"]
+    assert decided(rule(), *passes) == ["es", "es", "ca", "ca"]
+
+
+def test_an_early_decision_that_is_contradicted_is_open_again() -> None:
+    passes = [heard({"es": 0.97, "ca": 0.01}, 1.0), heard({"ca": 0.5, "en": 0.49}, 2.0)]
+    early = rule()
+    assert decided(early, *passes) == ["es", None]
+    assert early.hear(heard({"ca": 0.5, "en": 0.49}, 3.0), final=False)[:2] == ["ca", "en"]
 
 
 def test_an_early_decision_that_gets_unclear_is_taken_again_in_the_end() -> None:
@@ -165,9 +176,9 @@ def test_nothing_waits_at_the_end_of_an_utterance() -> None:
 
 def test_before_audio_is_let_go_unwritten_a_language_is_chosen() -> None:
     unsure, sparse = rule(), {"ca": 0.7, "es": 0.2}
-    assert unsure.hear(heard(sparse, 11.0, 3.0), final=False) == []
+    assert unsure.hear(heard(sparse, 11.0, 2.0), final=False) == []
     assert unsure.hear(heard({}, 12.0, 0.0, is_full=True), final=False) == []
-    assert unsure.hear(heard(sparse, 12.0, 3.0, is_full=True), final=False)[:2] == ["ca", "es"]
+    assert unsure.hear(heard(sparse, 12.0, 2.0, is_full=True), final=False)[:2] == ["ca", "es"]
 
 
 def test_a_full_window_of_speech_settles_what_is_likely() -> None:

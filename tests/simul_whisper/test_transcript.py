@@ -90,6 +90,15 @@ def test_a_word_without_a_next_one_does_not_last_for_ever() -> None:
     assert transcript.end()[0].end_s == 0.5
 
 
+@pytest.mark.parametrize(("text", "longest_s"), [(" In", 0.5), (" 8", 0.5), (" 25", 0.7), (" 250", 1.05)])
+def test_the_more_digits_a_token_has_the_longer_it_may_sound(text: str, longest_s: float) -> None:
+    assert len(TOKENIZER.encode(text)) == 1
+    (word,) = Transcript(TOKENIZER).feed(timed(text), "en", 160_000)
+    assert word.end_s == pytest.approx(longest_s)
+    (word,) = Transcript(TOKENIZER).feed(timed(text), "en", 6_400)
+    assert word.end_s == 0.4
+
+
 def read_at(*pairs: tuple[str, int]) -> list[CommittedToken]:
     return [CommittedToken(token, sample, -0.5) for text, sample in pairs for token in TOKENIZER.encode(text)]
 
@@ -203,3 +212,9 @@ def test_a_word_keeps_the_language_it_began_in() -> None:
         (" schön", "de"),
         (" und", "de"),
     ]
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+@pytest.mark.parametrize("number", ["1,250", "3.75", "10:45", "50%", "2024"])
+def test_a_number_is_one_word_where_no_spaces_are_written(language: str, number: str) -> None:
+    assert number in words_of(f"全部で{number}です", language)

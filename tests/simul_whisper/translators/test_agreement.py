@@ -1,11 +1,13 @@
 """Going on after told words: examples of rewordings, an edit distance by its definition, and what always holds."""
 
+import re
 from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simul_whisper.translators import TargetToken, reading
 from simul_whisper.translators.agreement import _edits, bare, following, n_said, words_of
 from tests.properties import examples
 
@@ -124,3 +126,11 @@ def test_the_edit_distance_is_that_of_its_definition(told: list[str], new: list[
 def test_long_texts_take_no_long_time() -> None:
     """A server that lies may send as much as is read of it; 2000 words by 2000 are 4 million comparisons."""
     assert n_said([f"a{n}" for n in range(2000)], [f"b{n}" for n in range(2000)]) == 2000
+
+
+@pytest.mark.parametrize("number", ["1,250", "3.75", "10:45", "50%", "iPhone15"])
+def test_a_number_is_one_word_where_no_spaces_are_written(number: str) -> None:
+    assert number in words_of(f"全部で{number}です。", "ja")
+    for tokens in ([f"全部で{number}です"], ["全部で", *re.findall(r"\d+|\D+", number), "です"]):
+        pieces = reading.pieces_of([TargetToken(text) for text in tokens], "ja", 1)
+        assert number in [word.text for word in reading.words_of(pieces, "ja", "")]

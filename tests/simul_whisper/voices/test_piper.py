@@ -141,6 +141,13 @@ def test_the_voice_speaks_phrase_by_phrase(joe: PiperVoice) -> None:
 
 
 @needs_voice
+@pytest.mark.parametrize("text", ["Spain is far away.", "Simple things are best.", "She came.", "Half of them came."])
+def test_it_begins_with_silence_and_not_in_the_middle_of_a_consonant(joe: PiperVoice, text: str) -> None:
+    beginning = sound(joe, text)[: joe.rate // 50]
+    assert np.abs(beginning).max() < 0.004
+
+
+@needs_voice
 def test_it_says_the_same_again_when_nothing_is_left_to_chance(joe: PiperVoice) -> None:
     assert np.array_equal(sound(joe, "The same again."), sound(joe, "The same again."))
 

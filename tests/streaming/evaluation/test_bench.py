@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from simul_whisper import SAMPLE_RATE
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, BackendError
 from streaming.cli import main
 from streaming.evaluation.evaluation_log import NAMES, has_omnisteval
 from tests.sounds import NOT_SPEECH
@@ -39,15 +39,16 @@ def bench(manifest: Path, folder: Path, *flags: str) -> dict[str, Any]:
     return figures
 
 
-THROUGH = pytest.mark.parametrize("flags", [[], ["--engine-alone"]], ids=["listener", "engine"])
-
-
-@THROUGH
+@pytest.mark.parametrize(
+    ("flags", "groups"),
+    [([], {"en/long", "en/short"}), (["--engine-alone", "--only-kind", "short"], {"en/short"})],
+    ids=["listener", "engine"],
+)
 def test_the_recordings_are_heard_to_the_last_word(
-    flags: list[str], manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], groups: set[str], manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = bench(manifest, tmp_path, "--only-lang", "en", *flags)
-    assert figures["groups"].keys() == {"en/long", "en/short"}
+    assert figures["groups"].keys() == groups
     for group in figures["groups"].values():
         assert group["wer"] <= 8
         assert group["wer_offline"] <= 8
@@ -62,7 +63,7 @@ def test_the_recordings_are_heard_to_the_last_word(
     assert "CER" not in out
 
 
-@THROUGH
+@pytest.mark.parametrize("flags", [[], ["--engine-alone"]], ids=["listener", "engine"])
 def test_nothing_is_heard_where_nobody_speaks(flags: list[str], manifest: Path, tmp_path: Path) -> None:
     overall = bench(manifest, tmp_path, "--only-lang", "none", "--no-offline", *flags)["overall"]
     assert overall["clips"] == 3
@@ -138,6 +139,18 @@ def test_the_bound_is_heard_where_faster_whisper_is_installed(manifest: Path, tm
     assert figures["groups"]["en/short"]["wer_bound"] <= 8
     assert all(clip["bound"] for clip in figures["clips"])
     assert figures["intervals"]["en"]["errors_above_bound"] is not None
+
+
+def test_weights_in_another_layout_have_no_bound(tmp_path: Path) -> None:
+    pytest.importorskip("faster_whisper")
+    from streaming.evaluation.bound import FasterWhisper
+
+    for name in ("model.bin", "tokenizer.json"):
+        with pytest.raises(BackendError, match=f"it has no {name}"):
+            FasterWhisper(AlignAttConfig(model_path=str(tmp_path)))
+        (tmp_path / name).write_text("no weights")
+    with pytest.raises(BackendError, match="faster-whisper does not load"):
+        FasterWhisper(AlignAttConfig(model_path=str(tmp_path)))
 
 
 def test_without_faster_whisper_the_bound_is_left_out(

@@ -46,6 +46,14 @@ def test_a_sound_that_is_missing_is_an_error_for_each_of_its_words() -> None:
     assert again_figures([again, hear_again("clip", events, "", "en", tone_model(), CONFIG)])["wer_again"] == 16.67
 
 
+def test_a_figure_is_said_as_the_word_that_is_heard() -> None:
+    speaking = Speaking(ToneVoices(), SpeechConfig(), ("",))
+    events = speak([told("one red.", 1.0)], speaking)
+    figures = [replace(event, text="1 red.") if isinstance(event, Spoken) and event.text else event for event in events]
+    again = hear_again("clip", figures, "", "en", tone_model(), CONFIG)
+    assert (again.said, again.heard, again.edits.errors) == ("1 red.", "one red", 0)
+
+
 def test_another_text_than_that_is_not_heard() -> None:
     again = hear_again("clip", spoken(), "es", "es", tone_model(), CONFIG)
     assert (again.said, again.heard) == ("", "")

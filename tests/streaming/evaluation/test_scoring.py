@@ -48,6 +48,11 @@ def test_other_languages_keep_their_spelling() -> None:
     assert word_edits("colour", "color", "de").errors == 1
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_what_is_invisible_is_no_error(language: str) -> None:
+    assert word_edits("area of \u200b\u200bpower\ufeff", "area of power", language).errors == 0
+
+
 def test_character_edits() -> None:
     assert character_edits("潮水，退了。", "潮 水涨了", "zh") == Edits(substitutions=1, n_reference=4)
     assert character_edits("안녕 하세요", "안녕하세요", "ko") == Edits(n_reference=5)

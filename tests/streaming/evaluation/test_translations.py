@@ -221,7 +221,8 @@ def test_bench_tells_the_figures_of_translations(
     assert bench(Shouting(), "--only-kind", "short", "--json", str(kept), "--log", str(logs)) == 0
     out, err = capsys.readouterr()
     assert "into es, by shouting:" in out
-    assert out.count("\noverall ") == 4
+    # Of the transcript: quality, seconds, intervals; of the translation: quality, seconds.
+    assert out.count("\noverall ") == 5
     assert "not translated" not in err
     figures = json.loads(kept.read_text(encoding="utf-8"))
     of_es = figures["translations"]["es"]

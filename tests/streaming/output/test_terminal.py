@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import count
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from simul_whisper import Word
@@ -189,3 +190,16 @@ def test_what_was_not_translated_is_told() -> None:
     captions.show(TranslationSkipped("es", 61.2, 63.5, "the endpoint is down"))
     assert out.getvalue() == ""
     assert err.getvalue() == "simul-whisper: es: 01:01 to 01:03 is not translated: the endpoint is down\n"
+
+
+@pytest.mark.parametrize("targets", [(), ("es",)])
+@pytest.mark.parametrize("number", ["1 234 567", "135 000 €", "50 %", "1,250,000", "L-Y-V", "555-1234"])
+def test_no_line_ends_inside_a_number(number: str, targets: tuple[str, ...]) -> None:
+    for n_before in range(20, WIDTH):
+        with screen(*targets) as (captions, stream):
+            captions.show(words(f"{'x' * n_before} {number} euros and so on and so on."))
+            captions.show(draft(""))
+            while_said = left_on(stream)
+        for lines in (while_said, left_on(stream)):
+            assert any(number in line for line in lines)
+            assert max(map(len, lines)) <= WIDTH

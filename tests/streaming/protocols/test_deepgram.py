@@ -116,6 +116,14 @@ def test_punctuation_belongs_to_the_word_before_it() -> None:
     assert [each["word"] for each in alternative["words"]] == ["oh", "🙂"]
 
 
+def test_the_rest_of_a_word_belongs_to_it() -> None:
+    said = Words((Word(" 1", 0, 1, 1), Word(",250", 1, 1.5, 1), Word(" U.S.", 2, 3, 1)), 3)
+    (results,) = told(begun(), said)
+    number, spelled = results["channel"]["alternatives"][0]["words"]
+    assert (number["word"], number["punctuated_word"], number["start"], number["end"]) == ("1,250", "1,250", 0, 1.5)
+    assert spelled["punctuated_word"] == "U.S."
+
+
 def test_the_end_of_an_utterance_stands_with_its_last_words_or_alone() -> None:
     dialect = begun()
     (ending,) = told(dialect, words("one two"), Draft(()), SpeechEnded(1.0))

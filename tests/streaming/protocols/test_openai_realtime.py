@@ -80,7 +80,7 @@ def test_settings_become_ours() -> None:
         "language": "en",
         "init_prompt": "a",
         "terms": ("b", "c"),
-        "frame_threshold": 15,
+        "frame_threshold": 12,
     }
     assert request.voice == {"vad": True, "vad_threshold": 0.95, "vad_lead_in": 0.3, "vad_silence": 0.35}
     assert request.audio == PcmFormat("mulaw", 8_000)

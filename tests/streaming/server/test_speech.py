@@ -232,6 +232,20 @@ def test_connect_does_not_write_over_what_it_sends(
     assert said.read_bytes() == wav_of(SPEECH)
 
 
+@pytest.mark.parametrize("was", [b"of last week", None])
+def test_a_file_of_speech_stays_as_it_was_when_the_server_refuses(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str], was: bytes | None
+) -> None:
+    said, spoken = tmp_path / "said.wav", tmp_path / "spoken.wav"
+    said.write_bytes(wav_of(SPEECH))
+    if was is not None:
+        spoken.write_bytes(was)
+    command = ["connect", served.url, str(said), "--to", "ar", "--speak", str(spoken)]
+    assert main(command) == 2
+    assert "no voice for Arabic" in capsys.readouterr().err
+    assert (spoken.read_bytes() if spoken.exists() else None) == was
+
+
 def test_a_file_of_speech_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     said, folder = tmp_path / "said.wav", tmp_path / "folder.wav"
     said.write_bytes(wav_of(SPEECH))

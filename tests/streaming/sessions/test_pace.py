@@ -71,6 +71,17 @@ def test_silence_is_not_decoded_nor_is_the_end_if_all_has_been_read(silence_s: f
 
 
 @pytest.mark.usefixtures("_tones_are_speech")
+def test_a_long_silence_inside_an_utterance_is_not_decoded_by_itself() -> None:
+    first, second = speech_of(random_words(4, 3)), speech_of(random_words(4, 8))
+    session = Session(CONFIG, tone_model(), VoiceConfig(vad_silence=10))
+    samples = np.concatenate([first.samples, silence(5), second.samples])
+    told = list(turns(session, samples))
+    assert text_of([event for _, _, events in told for event in events]) == first.text + second.text
+    again_s = len(first.samples) / SAMPLE_RATE + 5
+    assert sum(n for at_s, n, _ in told if again_s - 4.5 < at_s < again_s + 0.4) == 0
+
+
+@pytest.mark.usefixtures("_tones_are_speech")
 def test_in_speech_without_pauses_passes_are_a_segment_apart() -> None:
     speech = speech_of(random_words(20, 3), [1_600])
     passes = [at_s for at_s, n, _ in turns(Session(CONFIG, tone_model()), speech.samples) for _ in range(n)]

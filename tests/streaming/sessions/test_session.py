@@ -86,7 +86,8 @@ def test_every_word_comes_once_at_the_time_it_was_said(voice: VoiceConfig) -> No
         for start in speech.starts
     ]
     assert "".join(word.text for word in words) == SAID
-    assert [word.start_s for word in words] == pytest.approx(starts, abs=0.3)
+    # At a pause a word does not wait for its mark, which then comes by itself.
+    assert [word.start_s for word in words if word.is_spoken] == pytest.approx(starts, abs=0.3)
 
 
 @examples(8)
@@ -128,7 +129,7 @@ def test_silence_between_utterances_is_not_decoded_but_remembered_across() -> No
     windows_s = []
     while session.is_due:
         windows_s.append(session.step().timing.windows)
-    assert sum(windows_s) < 12
+    assert sum(windows_s) < 20
     decoder = model.decoder.load()
     assert isinstance(decoder, ToneDecoder)
     prompt = decoder.prompts[-1]
@@ -166,11 +167,12 @@ def test_what_is_due_is_known_and_taking_decodes_nothing() -> None:
 
 
 def test_a_draft_is_told_when_it_changes_and_only_if_asked_for() -> None:
-    drafts = of(Draft, heard(Session(CONFIG, MODEL), [SPOKEN]))
+    config = replace(CONFIG, hold_probability=1.0)
+    drafts = of(Draft, heard(Session(config, MODEL), [SPOKEN]))
     assert drafts
     assert drafts[-1].text == ""
     assert all(before != after for before, after in pairwise(drafts))
-    assert not of(Draft, heard(Session(CONFIG, MODEL, drafts=False), [SPOKEN]))
+    assert not of(Draft, heard(Session(config, MODEL, drafts=False), [SPOKEN]))
 
 
 @pytest.mark.parametrize("voice", [VoiceConfig(), OFF])

@@ -12,11 +12,11 @@ from tests.streaming.web.browser import WEB
 
 
 def passages(seed: int) -> list[Words | SpeechEnded]:
-    """Made-up speech: pauses, long words, punctuation, several scripts."""
+    """Made-up speech: pauses, long words, punctuation, numbers in pieces, several scripts, a language with ordinals."""
     chance = random.Random(seed)
     spoken = (
         " a| word| sentence.| “quoted”| Donaudampfschifffahrtsgesellschaft| <tag> &| 字幕| テスト。| ا| naïve| of the"
-        "| and|,|?|..."
+        "| and|,|?|...| 1|,250|250| 135| 000| 50| %| €|%| L|-Y| the| 3.|s"
     ).split("|")
     made: list[Words | SpeechEnded] = []
     at_s = 0.0
@@ -25,7 +25,9 @@ def passages(seed: int) -> list[Words | SpeechEnded]:
         for _ in range(chance.randint(1, 4)):
             start_s = at_s + chance.choice([0.0, 0.1, 1.5])
             at_s = start_s + chance.choice([0.0, 0.25, 0.6])
-            words.append(Word(chance.choice(spoken), round(start_s, 3), round(at_s, 3), 1.0))
+            words.append(
+                Word(chance.choice(spoken), round(start_s, 3), round(at_s, 3), 1.0, chance.choice([None, "en", "de"]))
+            )
         made.append(Words(tuple(words), at_s))
         if chance.random() < 0.2:
             made.append(SpeechEnded(at_s))
@@ -40,7 +42,9 @@ def test_subtitles_are_those_of_the_command_line(page: Any, name: str, seed: int
     for event in passages(seed):
         expected += written.feed(event)
         if isinstance(event, Words):
-            words += [{"text": word.text, "start_s": word.start_s, "end_s": word.end_s} for word in event.words]
+            words += [
+                {name: getattr(word, name) for name in ("text", "start_s", "end_s", "language")} for word in event.words
+            ]
         else:
             words[-1]["endsSpeech"] = True
     expected += written.end()
@@ -145,6 +149,24 @@ SPOKEN_LANGUAGES = """async () => {
 
 def test_captions_say_their_language(page: Any) -> None:
     assert page.evaluate(SPOKEN_LANGUAGES) == [["Hello", "en"], [" schön", "de"], [" there", None]]
+
+
+UNBROKEN = """async () => {
+  const { Captions } = await import("/captions.js");
+  const [frame, text, button] = ["captions", "text", "to-latest"].map((id) => document.getElementById(id));
+  const captions = new Captions(frame, text, button);
+  captions.commit(" $1,250.50, 135 000 € or 50 % at 10:45; call 555-1234, L-Y-V, a well-known 12月25日.", false);
+  const found = [text.textContent, ...[...text.querySelectorAll(".whole")].map((each) => each.textContent)];
+  captions.clear();
+  return found;
+}"""
+
+
+def test_no_row_ends_inside_a_number(page: Any) -> None:
+    assert page.evaluate(UNBROKEN) == [
+        "$1,250.50, 135 000 € or 50 % at 10:45; call 555-1234, L-Y-V, a well-known 12月25日.",
+        *("$1,250.50", "135 000 €", "50 %", "10:45", "555-1234", "L-Y-V", "12", "25"),
+    ]
 
 
 def test_it_asks_nobody_else() -> None:
