@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import simul_whisper.blas_threads  # noqa: F401  # isort: split
 from simul_whisper.audio import SAMPLE_RATE, as_s16, as_samples, from_s16
-from simul_whisper.config import PRESETS, AlignAttConfig, LastWord, SimulWhisperConfig, checked_targets, read_toml
+from simul_whisper.config import (
+    PRESETS,
+    AlignAttConfig,
+    LastWord,
+    SimulWhisperConfig,
+    checked_targets,
+    read_terms,
+    read_toml,
+)
 from simul_whisper.errors import (
     AudioFormatError,
     BackendError,
@@ -188,6 +196,7 @@ __all__ = [
     "open_voices",
     "option",
     "option_of",
+    "read_terms",
     "read_toml",
     "release_thread",
     "speakable",

@@ -77,13 +77,15 @@ class AttendedFrames:
 class AlignedToken:
     """A token, the frame of the window it was read from, and its log-probability.
 
-    word_ended: how likely it was, before this token was chosen, that the word before it is over.
+    word_ended: how likely it was, before this token was chosen, that the word before it is over. is_of_term: it was
+    chosen for the sake of a term that the listener expects.
     """
 
     token: int
     frame: int
     logprob: float
     word_ended: float = 1.0
+    is_of_term: bool = False
 
 
 # Attention wanders by as much while the decoder goes forward.

@@ -16,6 +16,8 @@ from simul_whisper.tokenizer import Tokenizer
 
 # A token that two passes agree on may be this much less likely.
 _AGREED_PART = 0.5
+# How much longer a token of a term that no two passes agree on waits than others.
+_TERM_HOLDS = 2
 # How likely it must be that a word is over. What follows may be any of many words, each of them unlikely.
 _WORD_ENDED = 0.98
 
@@ -61,12 +63,18 @@ class CommitRule:
         self.held = ()
 
     def _n_sure(self, read: Sequence[AlignedToken], content_frames: int) -> int:
-        """Return how many tokens are likely, or have been read twice, or have waited long enough."""
+        """Return how many tokens are likely, or have been read twice, or have waited long enough.
+
+        Those of expected terms may be less likely, so the first reading is no proof, however long ago they were said.
+        """
         agreed = True
         for n, token in enumerate(read):
             agreed = agreed and n < len(self.held) and self.held[n] == token.token
+            if agreed and token.is_of_term:
+                continue
             needed = self._likely + (math.log(_AGREED_PART) if agreed else 0.0)
-            if token.logprob < needed and content_frames - token.frame <= self._hold_frames:
+            hold_frames = self._hold_frames * (_TERM_HOLDS if token.is_of_term else 1)
+            if token.logprob < needed and content_frames - token.frame <= hold_frames:
                 return n
         return len(read)
 

@@ -45,6 +45,7 @@ full_coreml: encoder and decoder in Core ML. hybrid: the encoder in Core ML, the
 """
 
 
+_MOST_TERMS, _MOST_TERM_CHARS, _MOST_TERMS_BYTES = 5000, 100, 1 << 20
 # Read by the tokenizer; other settings of text are chosen from lists, or name files, whose names may be any bytes.
 _TEXTS = ("init_prompt", "static_init_prompt")
 
@@ -76,6 +77,15 @@ class SimulWhisperConfig:
     beam_size: int = option(5, "hypotheses kept by the beam decoder", low=1, high=16)
     init_prompt: str = option("", "text that came before the stream; it scrolls away as text is committed")
     static_init_prompt: str = option("", "text always kept in front of the context, such as names and terms")
+    terms: Sequence[str] = option(
+        (), "names and terms to listen for; each is written where it may well be what was said"
+    )
+    terms_boost: float = option(
+        2.0,
+        "log-probability that a term may cost for each of its tokens, up to five; 0: none is listened for",
+        low=0,
+        high=5,
+    )
     max_context_tokens: int = option(
         60, "tokens of committed text, older than the window, shown to the decoder", low=0, high=220
     )
@@ -152,6 +162,7 @@ class SimulWhisperConfig:
         snapshot.language = language_code(snapshot.language)
         snapshot.languages = _checked_languages("languages", snapshot.languages)
         snapshot.targets = checked_targets(snapshot.targets)
+        snapshot.terms = checked_terms(snapshot.terms)
         if snapshot.task == "translate" and "en" in snapshot.targets:
             raise ConfigError("task = translate writes English already; leave en out of the targets")
         if snapshot.use_coreml_encoder:
@@ -261,6 +272,37 @@ def _checked_languages(name: str, written: Sequence[str]) -> tuple[str, ...]:
     if "auto" in written:
         raise ConfigError(f"got {name} {shown(written)}, expected languages; auto is none")
     return tuple(dict.fromkeys(language_code(each, may_be_auto=False) for each in written))
+
+
+def checked_terms(terms: Sequence[str]) -> tuple[str, ...]:
+    """Return the names and terms, each once, without the space around them. Raises ConfigError."""
+    if isinstance(terms, str) or not all(isinstance(term, str) for term in terms):
+        raise ConfigError(f'got terms {shown(terms)}, expected a list of texts such as ["Ada Lovelace", "mel"]')
+    found = tuple(dict.fromkeys(term.strip() for term in terms if term.strip()))
+    if len(found) > _MOST_TERMS:
+        raise ConfigError(f"got {len(found)} terms, expected at most {_MOST_TERMS}")
+    for term in found:
+        _check_text("terms", term)
+        if len(term) > _MOST_TERM_CHARS or not term.isprintable():
+            raise ConfigError(f"got the term {shown(term)}, expected a line of at most {_MOST_TERM_CHARS} characters")
+    return found
+
+
+def read_terms(path: str | Path) -> tuple[str, ...]:
+    """Read names and terms, one a line, from a text file in UTF-8; lines that begin with # are passed over.
+
+    Raises ConfigError.
+    """
+    try:
+        lines = read_bytes(Path(path), _MOST_TERMS_BYTES).decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a list of terms, one a line, in UTF-8: {one_line(error)}") from error
+    try:
+        return checked_terms([line for line in lines if not line.startswith("#")])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _check_text(name: str, text: str) -> None:

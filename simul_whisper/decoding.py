@@ -11,11 +11,13 @@ from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
 from simul_whisper.draft import UNHEARD_FRAMES, PastTheEdge, n_worth_showing
+from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.loops import BEFORE_WINDOW, looped_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
 from simul_whisper.prompt import MAX_PROMPT_TOKENS, Context
 from simul_whisper.search import BeamSearch, EncodedWindow, Hypothesis, Prompt, SearchResult
+from simul_whisper.terms import Terms
 from simul_whisper.timing import Stopwatch
 
 # Positions of the decoder, mostly 448, that are kept for new tokens, and then for text before the window.
@@ -93,7 +95,8 @@ class Decoding:
             config.max_context_tokens,
             min(MAX_PROMPT_TOKENS, self._positions(limits_of(model.decoder)) // 2 - 1),
         )
-        self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams)
+        terms = Terms(model.tokenizer, config.terms, config.terms_boost)
+        self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, terms)
         self._commit_rule = CommitRule(config, model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
@@ -223,7 +226,8 @@ class Decoding:
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
         n_guessed = min(_LONGEST_GUESS, n_positions - len(tokens)) if self._config.n_beams == 1 else 0
-        return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed])
+        has_spaces = self.language_of(language) not in LANGUAGES_WITHOUT_SPACES
+        return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed], has_spaces)
 
     def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, reads_all: bool) -> _StopRule:
         last_sample = self._committed.last_sample

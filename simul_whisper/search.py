@@ -6,7 +6,7 @@ yet, or at its end of text. The best of those that ended is the result of the pa
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,18 +16,27 @@ from simul_whisper.alignatt import AlignedToken, AttendedFrames, StopReason
 from simul_whisper.decoders import TextDecoder, limits_of
 from simul_whisper.encoders import Features
 from simul_whisper.pieces import Pieces
+from simul_whisper.terms import TermPath, Terms
 from simul_whisper.timing import Stopwatch
 from simul_whisper.tokenizer import Tokenizer
+
+# Decoders read a few beams in hardly more time than one.
+_MOST_DETOURS = 4
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Tokens added in this pass. Once it has ended: why, and the token that it ended before."""
+    """Tokens added in this pass. Once it has ended: why, and the token that it ended before.
+
+    boost: what the terms in it are worth, in log-probability; path: the terms that it has begun.
+    """
 
     tokens: tuple[AlignedToken, ...] = ()
     logprob: float = 0.0
     stop: StopReason | None = None
     next_token: AlignedToken | None = None
+    boost: float = 0.0
+    path: TermPath = field(default_factory=TermPath)
 
     @property
     def mean_logprob(self) -> float:
@@ -36,12 +45,17 @@ class Hypothesis:
 
     @property
     def worth(self) -> float:
-        """What ended hypotheses are compared by: the mean with the token each one ended before."""
-        next_logprob = self.next_token.logprob if self.next_token and self.stop is not StopReason.END_OF_TEXT else 0.0
-        return (self.logprob + next_logprob) / (len(self.tokens) + 1)
+        """What ended hypotheses are compared by: the mean with the token each one ended before, and its terms."""
+        return self.total / (len(self.tokens) + 1)
 
-    def extended(self, token: AlignedToken) -> "Hypothesis":
-        return Hypothesis((*self.tokens, token), self.logprob + token.logprob)
+    @property
+    def total(self) -> float:
+        """Of which `worth` is the mean."""
+        next_logprob = self.next_token.logprob if self.next_token and self.stop is not StopReason.END_OF_TEXT else 0.0
+        return self.logprob + self.boost + next_logprob
+
+    def extended(self, token: AlignedToken, path: TermPath) -> "Hypothesis":
+        return replace(self, tokens=(*self.tokens, token), logprob=self.logprob + token.logprob, path=path)
 
     def cut_short(self) -> "Hypothesis":
         """End before the last token: nothing is known of what follows that."""
@@ -58,13 +72,14 @@ class Prompt:
     """What precedes the new tokens. sot_index: where the transcript starts; has_text: it holds words of this window.
 
     guess: new tokens that are likely, because an earlier pass read them; they change what a pass costs and, but for
-    rounding, not its result.
+    rounding, not its result. has_spaces: whether the language parts words by them.
     """
 
     tokens: list[int]
     sot_index: int
     has_text: bool
     guess: tuple[int, ...] = ()
+    has_spaces: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,11 +138,17 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Hypothesis number `beam`, extended by a token."""
+    """Hypothesis number `beam`, extended by a token; boost, path: as the extended one has them.
+
+    is_detour: it is only read on because of a term that it has begun.
+    """
 
     beam: int
     token: AlignedToken
     total: float
+    boost: float
+    path: TermPath
+    is_detour: bool
 
 
 class EncodedWindow:
@@ -162,6 +183,7 @@ class _Reading:
         self._decoder, self._state = decoder, window.begin()
         self._attended = AttendedFrames(window.content_frames)
         self._length = n = len(prompt.tokens)
+        self._n_beams = 1
         asked = (prompt.sot_index, *range(n - 1, n + len(prompt.guess)))
         step = decoder.step(self._state, [[*prompt.tokens, *prompt.guess]], logits_at=asked)
         self._ahead = deque(
@@ -177,10 +199,11 @@ class _Reading:
         if is_guessed:
             _, self.logits, attention = self._ahead.popleft()
         else:
-            if self._ahead or parents != [0]:
+            if self._ahead or parents != list(range(self._n_beams)):
                 self._decoder.select(self._state, parents, self._length)
                 self._attended.select(parents)
                 self._ahead.clear()
+                self._n_beams = len(parents)
             step = self._decoder.step(self._state, [[token] for token in tokens])
             self.logits, attention = step.logits[:, -1], step.attention
         self._length += 1
@@ -190,17 +213,27 @@ class _Reading:
 
 @dataclass
 class _Beams:
-    """Hypotheses under way, and those that have ended."""
+    """Hypotheses under way, those that have ended, and detours, which are under way only until a term is written.
+
+    Detours take nobody's place: where none comes to the end of a term, the text is the one without terms.
+    """
 
     live: list[Hypothesis]
-    ended: list[Hypothesis]
+    ended: list[Hypothesis] = field(default_factory=list)
+    detours: list[Hypothesis] = field(default_factory=list)
+
+    @property
+    def read(self) -> list[Hypothesis]:
+        """All that is under way, in the order of the decoder's beams."""
+        return [*self.live, *self.detours]
 
 
 class BeamSearch:
     """Searches the continuation of a prompt over one window; greedy when `n_beams` is one."""
 
-    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, n_beams: int) -> None:
+    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, n_beams: int, terms: Terms | None = None) -> None:
         self._decoder, self._tokenizer, self._n_beams = decoder, tokenizer, n_beams
+        self._terms = terms or Terms(tokenizer, (), 0)
         self._filter = LogitFilter(tokenizer)
 
     def run(self, window: EncodedWindow, prompt: Prompt, stop: StopRule) -> Pieces[SearchResult]:
@@ -214,40 +247,36 @@ class BeamSearch:
         described = self._filter.described(reading.logits[0])
         # Of the prompt, and of each step after it; choosing what follows is a part of either.
         spent_s = [0.0]
-        beams, first = _Beams([Hypothesis()], []), not prompt.has_text
+        path = self._terms.at(prompt.tokens[prompt.sot_index :], has_spaces=prompt.has_spaces)
+        beams, first = _Beams([Hypothesis(path=path)]), not prompt.has_text
         while True:
-            parents = self._extend(beams, reading.logits, reading.frames, stop, first=first)
+            parents = self._extend(beams, self._candidates(beams, reading, prompt, first=first), stop)
             spent_s[-1] += watch.lap()
-            if not beams.live or len(beams.ended) >= self._n_beams:
+            if not parents:
                 break
             with watch.paused():
                 is_cut_short = yield
             if is_cut_short:
                 beams.ended += [hypothesis.cut_short() for hypothesis in beams.live]
                 break
-            if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.live], parents):
+            if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.read], parents):
                 spent_s.append(0.0)
             first = False
-        return SearchResult(_best(beams.ended), no_speech, described, tuple(spent_s[1:]))
+        return SearchResult(self._best(beams.ended), no_speech, described, tuple(spent_s[1:]))
 
-    def _extend(
-        self,
-        beams: _Beams,
-        logits: NDArray[np.float32],
-        frames: NDArray[np.int64],
-        stop: StopRule,
-        *,
-        first: bool,
-    ) -> list[int]:
-        """Replace the live hypotheses by their best extensions and return, for each, which of the old it extends."""
-        survivors, parents = list[Hypothesis](), list[int]()
-        begun, stopped = set[int](), set[int]()
-        for candidate in self._candidates(beams.live, logits, frames, first=first):
-            if len(survivors) == self._n_beams:
-                break
-            if candidate.beam in stopped:
+    def _extend(self, beams: _Beams, candidates: list[_Candidate], stop: StopRule) -> list[int]:
+        """Replace all that is under way by its best extensions and return, for each, which of the old it extends."""
+        read, survivors, parents = beams.read, list[Hypothesis](), list[int]()
+        begun, stopped, left = set[int](), set[int](), list[_Candidate]()
+        # Where all others have ended, only what is worth more may still go on.
+        weakest = None if beams.live else min(beams.ended, key=_total)
+        for candidate in candidates:
+            if candidate.is_detour or len(survivors) == self._n_beams:
+                left.append(candidate)
                 continue
-            parent, token = beams.live[candidate.beam], candidate.token
+            if candidate.beam in stopped or (weakest and candidate.total <= weakest.total):
+                continue
+            parent, token = replace(read[candidate.beam], boost=candidate.boost), candidate.token
             likeliest = candidate.beam not in begun
             begun.add(candidate.beam)
             if token.token == self._tokenizer.eot:
@@ -255,26 +284,55 @@ class BeamSearch:
                 continue
             reason = stop(parent.tokens, token.token, token.frame)
             if reason is None:
-                survivors.append(parent.extended(token))
+                survivors.append(parent.extended(token, candidate.path))
                 parents.append(candidate.beam)
             # A loop that is not the likeliest continuation is only left out.
             elif likeliest or reason is not StopReason.LOOP:
                 beams.ended.append(parent.ended(reason, token))
                 stopped.add(candidate.beam)
+        if weakest and survivors:
+            beams.ended.remove(weakest)
+        elif len(beams.ended) >= self._n_beams:
+            survivors, parents = [], []
         beams.live = survivors
-        return parents
+        detours = self._detours(read, left, max(map(_total, survivors or beams.ended)), stop)
+        beams.detours = [hypothesis for hypothesis, _ in detours]
+        return [*parents, *(beam for _, beam in detours)]
 
-    def _candidates(
-        self, live: list[Hypothesis], logits: NDArray[np.float32], frames: NDArray[np.int64], *, first: bool
-    ) -> list[_Candidate]:
-        """Return the best next tokens of all hypotheses, best total first."""
+    def _detours(
+        self, read: list[Hypothesis], candidates: list[_Candidate], bar: float, stop: StopRule
+    ) -> list[tuple[Hypothesis, int]]:
+        """Return the most hopeful detours, each with the number of the hypothesis that it extends.
+
+        bar: what they have to be worth, with the terms that they have begun.
+        """
+        found = list[tuple[Hypothesis, int]]()
+        hopeful = [each for each in candidates if each.path.hope and each.total + each.path.hope > bar]
+        for candidate in sorted(hopeful, key=lambda each: -(each.total + each.path.credit)):
+            parent, token = replace(read[candidate.beam], boost=candidate.boost), candidate.token
+            if len(found) < _MOST_DETOURS and stop(parent.tokens, token.token, token.frame) is None:
+                found.append((parent.extended(token, candidate.path), candidate.beam))
+        return found
+
+    def _candidates(self, beams: _Beams, reading: _Reading, prompt: Prompt, *, first: bool) -> list[_Candidate]:
+        """Return the best next tokens of all hypotheses, and those of terms that they may write, best total first."""
         found = []
-        for beam, hypothesis in enumerate(live):
-            logprobs = self._filter.logprobs(logits[beam], first=first)
+        for beam, hypothesis in enumerate(beams.read):
+            logprobs = self._filter.logprobs(reading.logits[beam], first=first)
             word_ended = self._filter.word_ended(logprobs)
-            for token in self._best_tokens(logprobs):
-                aligned = AlignedToken(int(token), int(frames[beam]), float(logprobs[token]), word_ended)
-                found.append(_Candidate(beam, aligned, hypothesis.logprob + aligned.logprob))
+            is_detour, earned = beam >= len(beams.live), hypothesis.path.earned
+            expected = self._terms.expected(hypothesis.path, logprobs, begins=not is_detour)
+            best = [] if is_detour and not earned else self._best_tokens(logprobs).tolist()
+            for token in [*best, *expected.difference(best)]:
+                is_paid = earned > 0 and self._terms.ends_word(token, has_spaces=prompt.has_spaces)
+                boost = hypothesis.boost + (earned if is_paid else 0.0)
+                is_of_term = token not in best
+                frame, logprob = int(reading.frames[beam]), float(logprobs[token])
+                aligned = AlignedToken(token, frame, logprob, word_ended, is_of_term)
+                path = self._terms.after(hypothesis.path, token, has_spaces=prompt.has_spaces)
+                is_on_detour = is_of_term or (is_detour and not is_paid)
+                total = hypothesis.logprob + logprob + boost
+                found.append(_Candidate(beam, aligned, total, boost, path, is_on_detour))
         return sorted(found, key=lambda candidate: -candidate.total)
 
     def _best_tokens(self, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -282,6 +340,15 @@ class BeamSearch:
         n = 1 if self._n_beams == 1 else self._n_beams + 1
         return np.argpartition(logprobs, -n)[-n:]
 
+    def _best(self, ended: list[Hypothesis]) -> Hypothesis:
+        # Those of a greedy search are one text and detours from it, which have been compared by their totals before.
+        worth = _total if self._n_beams == 1 else _worth
+        return max(ended, key=lambda hypothesis: (hypothesis.stop is not StopReason.REWIND, worth(hypothesis)))
 
-def _best(ended: list[Hypothesis]) -> Hypothesis:
-    return max(ended, key=lambda hypothesis: (hypothesis.stop is not StopReason.REWIND, hypothesis.worth))
+
+def _total(hypothesis: Hypothesis) -> float:
+    return hypothesis.total
+
+
+def _worth(hypothesis: Hypothesis) -> float:
+    return hypothesis.worth

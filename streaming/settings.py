@@ -93,6 +93,7 @@ class ClientLimits:
     audio_max_len: float = option(20.0, "seconds of audio, and of silence, in a window, at most", low=2)
     segment_length: float = option(0.2, "seconds of new audio between two decoding passes, at least", low=0.02)
     prompt_chars: int = option(1000, "characters of both prompts together, at most", low=0)
+    terms: int = option(500, "names and terms to listen for, at most", low=0)
     max_tokens_per_second: float = option(20.0, "tokens per second of new audio, at most", low=1)
     targets: int = option(4, "languages to translate into, at most", low=0)
     speech: int = option(1, "texts of a session that are spoken at a time, at most", low=0)

@@ -26,11 +26,11 @@ PUBLIC = (
     "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_s16 as_samples "
     "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
     "language_code language_names list_models list_translators list_voices load_model model_directory open_translator "
-    "open_voices option option_of read_toml release_thread speakable"
+    "open_voices option option_of read_terms read_toml release_thread speakable"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer prompt alignatt loops "
-    "committed_tokens transcript config word translators/address translators/agreement translators/answers "
+    "committed_tokens transcript config word terms translators/address translators/agreement translators/answers "
     "translators/glossary translators/sentences translators/source translators/reading translators/simultaneous".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()

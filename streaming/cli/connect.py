@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, ConfigError, checked_targets, language_code
-from streaming.cli.options import add_options, listed, options_from
+from streaming.cli.options import add_options, listed, options_from, terms_file
 from streaming.cli.output_options import add_output_options, format_from
 from streaming.cli.speech import check_speech_file
 from streaming.output.formats import CAPTION_FORMATS
@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write what the server speaks to a WAV file, one sentence after another: the first of --to, or without it "
         "what is said",
     )
+    parser.add_argument(
+        "--terms", type=terms_file, metavar="FILE", help="names and terms to listen for (default: the server's)"
+    )
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
     parser.add_argument("--token", default="", help=f"the server's token; safer in ${_TOKEN}")
@@ -78,7 +81,7 @@ async def _connect(options: argparse.Namespace) -> int:
     from streaming.events import Failed, Spoken
     from streaming.output.terminal import PlainCaptions
 
-    named = {"language": options.language, "task": options.task}
+    named = {"language": options.language, "task": options.task, "terms": options.terms}
     settings = {name: value for name, value in named.items() if value}
     code = language_code(options.language or "auto")
     language = None if code == "auto" else code

@@ -21,6 +21,7 @@ from simul_whisper import (
     TranslationConfig,
     from_mapping,
     option_of,
+    read_terms,
     read_toml,
 )
 from streaming.settings import VoiceConfig
@@ -31,6 +32,9 @@ _FLAGS = {"model_name": "--model", "segment_length": "--chunk", "precision": "--
 _PREFIXES: Mapping[type[Any], str] = {TranslationConfig: "translation"}
 # Tables of the file; all else in it is the engine's. The languages may stand in the table of translation or above it.
 _VOICE_TABLE, _TRANSLATION_TABLE, _TARGETS = "voice", "translation", "targets"
+
+# A list; the command line names a file of it.
+_TERMS = "terms"
 
 _FAILURES = (Stage.COREML_UNAVAILABLE, Stage.DOWNLOAD_FAILED, Stage.COMPILATION_FAILED)
 
@@ -265,6 +269,8 @@ def _default(each: "Field[Any]") -> str:
 def _parsing(each: "Field[Any]") -> dict[str, Any]:
     """Return how argparse reads the setting."""
     annotation: Any = each.type
+    if each.name == _TERMS:
+        return {"type": terms_file, "metavar": "FILE"}
     if isinstance(annotation, types.UnionType):
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is Literal:
@@ -282,6 +288,14 @@ def _parsing(each: "Field[Any]") -> dict[str, Any]:
 def listed(text: str) -> tuple[str, ...]:
     """Read `es, de`: what stands between commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def terms_file(path: str) -> tuple[str, ...]:
+    """Read the file that --terms names."""
+    try:
+        return read_terms(path)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _json(text: str) -> Any:

@@ -38,7 +38,8 @@ def hear_again(
     language: that it is spoken in. config: how the model decodes; not what, or into what.
     """
     spoken = [event for event in told if isinstance(event, Spoken) and event.target == target]
-    plain = replace(config, language=language, task="transcribe", targets=(), init_prompt="", static_init_prompt="")
+    unguided: dict[str, Any] = {"init_prompt": "", "static_init_prompt": "", "terms": ()}
+    plain = replace(config, language=language, task="transcribe", targets=(), **unguided)
     words = decoded_whole(np.concatenate([*_sound(spoken), _SILENCE]), model, plain)
     said = " ".join(event.text for event in spoken if event.text)
     heard = "".join(word.text for word in words).strip()

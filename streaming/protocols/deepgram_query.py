@@ -59,7 +59,7 @@ class Wishes:
     def request(self) -> SessionRequest:
         engine: dict[str, Any] = {"language": self.language} if self.language else {}
         if self.terms:
-            engine["static_init_prompt"] = f"{', '.join(self.terms)}."
+            engine["terms"] = self.terms
         voice = {"vad_silence": self.silence_s} if self.silence_s else {}
         return SessionRequest(self.audio, engine, voice, drafts=self.has_interim)
 
@@ -127,8 +127,9 @@ def _language(handshake: Handshake, served: Served) -> str | None:
 
 
 def _terms(keyterms: Sequence[str], keywords: Sequence[str]) -> tuple[str, ...]:
-    """Return all terms, without what makes a keyword weigh more."""
-    all_terms = [*keyterms, *(keyword.partition(":")[0] for keyword in keywords)]
+    """Return all terms, without what makes a keyword weigh more; one that is to be rarer is left out."""
+    weighed = [keyword.partition(":") for keyword in keywords]
+    all_terms = [*keyterms, *(keyword for keyword, _, weight in weighed if not weight.strip().startswith("-"))]
     return tuple(dict.fromkeys(term.strip() for term in all_terms if term.strip()))
 
 

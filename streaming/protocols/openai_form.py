@@ -57,7 +57,7 @@ def read_form(fields: Fields, served: Served, *, is_translation: bool) -> Asked:
     _check_speakers(fields)
     language = "" if is_translation else _language(fields, served)
     engine: dict[str, Any] = {"language": language} if language else {}
-    engine |= _prompts(fields)
+    engine |= _guides(fields)
     text, targets = TRANSCRIPT, tuple[str, ...]()
     if is_translation and "translate" in served.tasks:
         engine["task"] = "translate"
@@ -145,10 +145,10 @@ def _language(fields: Fields, served: Served) -> str:
     return code
 
 
-def _prompts(fields: Fields) -> dict[str, str]:
-    keywords = ", ".join(word for word in _all(fields, "keywords") if word)
-    prompts = {"init_prompt": _one(fields, "prompt"), "static_init_prompt": keywords}
-    return {name: text for name, text in prompts.items() if text}
+def _guides(fields: Fields) -> dict[str, Any]:
+    """Return what guides the text."""
+    guides = {"init_prompt": _one(fields, "prompt"), "terms": [word for word in _all(fields, "keywords") if word]}
+    return {name: value for name, value in guides.items() if value}
 
 
 def _granularities(fields: Fields, form: str) -> frozenset[str]:

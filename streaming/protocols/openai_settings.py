@@ -84,7 +84,7 @@ class Transcription:
         if self.prompt:
             settings["init_prompt"] = self.prompt
         if self.keywords:
-            settings["static_init_prompt"] = ", ".join(self.keywords)
+            settings["terms"] = self.keywords
         if self.delay:
             settings["frame_threshold"] = _DELAYS[self.delay]
         return settings

@@ -6,7 +6,7 @@ wyoming-faster-whisper, whose order of events this is.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from streaming.protocols.dialect import (
 from streaming.protocols.reading import refuse, shown
 from streaming.protocols.wyoming_events import EventReader, WyomingEvent, event_bytes
 from streaming.sessions.request import Refusal, SessionRequest
-from streaming.settings import PcmFormat
+from streaming.settings import ClientLimits, PcmFormat
 
 PROGRAM = "simul-whisper"
 _DESCRIPTION = "Streaming speech recognition: words appear while they are spoken, and are never taken back"
@@ -36,8 +36,8 @@ _ATTRIBUTION = {"name": "simul-whisper", "url": ""}
 # Seconds of silence that end an utterance, as Home Assistant counts them.
 _SILENCES_S = {"relaxed": 1.25, "aggressive": 0.25}
 _WIDTHS = (1, 2, 3, 4)
-# A byte is a token at most, and Whisper is shown 223 of them.
-_MOST_NAMES_BYTES = 200
+# Of what may be a term.
+_MOST_NAME_CHARS = 100
 _UNSIGNED = bytes((value + 128) % 256 for value in range(256))
 
 
@@ -138,9 +138,9 @@ class Wyoming(Dialect):
             known = ", ".join((self.served.model, *self.served.aliases))
             refuse(Reason.CONFIG, f"got the model {shown(name)}, expected {known}")
         self._engine = {"language": _language(language)} if language else {}
-        names = _within((*_names(data, "transcript_names"), *_names(data, "transcript_terms")))
-        if names:
-            self._engine["static_init_prompt"] = names
+        terms = _terms([*_names(data, "transcript_names"), *_names(data, "transcript_terms")])
+        if terms:
+            self._engine["terms"] = terms
         self._voice = {"vad_silence": _SILENCES_S[vad]} if vad in _SILENCES_S else {}
 
     def _hear_audio(self, event: WyomingEvent) -> list[Command]:
@@ -220,15 +220,10 @@ def _names(data: Mapping[str, Any], key: str) -> list[str]:
     return names
 
 
-def _within(names: Iterable[str]) -> str:
-    """Return the first names, as many as Whisper can be shown."""
-    text = ""
-    for name in names:
-        longer = f"{text}, {name}" if text else name
-        if len(longer.encode("utf-8", "replace")) > _MOST_NAMES_BYTES:
-            break
-        text = longer
-    return text
+def _terms(names: Sequence[str]) -> list[str]:
+    """Return the first names, as many as are listened for: a home may have more, and texts that are none."""
+    terms = [name for name in names if name.strip() and name.isprintable() and len(name) <= _MOST_NAME_CHARS]
+    return terms[: ClientLimits().terms]
 
 
 def _language(written: str) -> str:

@@ -9,8 +9,8 @@ from streaming.events import Reason
 from streaming.settings import ClientLimits, PcmFormat, VoiceConfig
 
 ENGINE_OPTIONS = (
-    "language languages task init_prompt static_init_prompt max_context_tokens audio_min_len audio_max_len "
-    "segment_length frame_threshold rewind_threshold last_word hold_probability hold_len nonspeech_prob "
+    "language languages task init_prompt static_init_prompt terms terms_boost max_context_tokens audio_min_len "
+    "audio_max_len segment_length frame_threshold rewind_threshold last_word hold_probability hold_len nonspeech_prob "
     "max_tokens_per_second language_min_len padding_len window_min_len decoder_type beam_size"
 ).split()
 VOICE_OPTIONS = [each.name for each in fields(VoiceConfig)]
@@ -73,6 +73,7 @@ def _check_limits(config: AlignAttConfig, defaults: AlignAttConfig, limits: Clie
     most_tokens = max(limits.max_tokens_per_second, defaults.max_tokens_per_second)
     _check_most("max_tokens_per_second", config.max_tokens_per_second, most_tokens)
     _check_most("characters of prompts", _prompt_chars(config), max(limits.prompt_chars, _prompt_chars(defaults)))
+    _check_most("number of terms", len(config.terms), max(limits.terms, len(defaults.terms)))
     least_s, segment_s = min(limits.segment_length, defaults.segment_length), config.segment_length
     if segment_s < least_s:
         raise ConfigError(f"got segment_length = {segment_s:g}, but clients may ask for {least_s:g} at least")

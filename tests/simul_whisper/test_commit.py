@@ -227,3 +227,17 @@ def test_no_number_is_ever_parted(words: list[str], n_accepted: int, unsure: set
     text = committed(rule(), accepted, following).strip()
     told = text.split()
     assert all(word == said or word == said.strip(".") for word, said in zip(told, words, strict=False))
+
+
+def of_term(text: str, frame: int) -> list[AlignedToken]:
+    return [replace(token, is_of_term=True) for token in read(text, GUESS, frame)]
+
+
+@pytest.mark.parametrize(("frame", "expected"), [(199, " blue"), (201, "")])
+def test_an_unlikely_term_waits_twice_as_long_unless_it_is_read_twice(frame: int, expected: str) -> None:
+    commit, following = rule(), read(" house")
+    assert committed(commit, of_term(" blue", frame), following) == expected
+    assert committed(rule(), of_term(" blue", 450), following) == ""
+    commit = rule()
+    commit.held = tuple(token.token for token in [*of_term(" blue", 450), *following])
+    assert committed(commit, of_term(" blue", 480), following) == " blue"

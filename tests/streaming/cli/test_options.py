@@ -250,3 +250,23 @@ def test_weights_that_cannot_be_downloaded_are_told_by_the_error_alone(capsys: p
     assert capsys.readouterr().err == ""
     ProgressBar()(Progress(Stage.DOWNLOAD_FAILED, "no network", part="encoder"))
     assert capsys.readouterr().err == "simul-whisper: encoder: download failed: no network\n"
+
+
+def test_terms_stand_in_a_file_of_their_own_or_in_that_of_the_settings(file: Path, tmp_path: Path) -> None:
+    terms = tmp_path / "terms.txt"
+    terms.write_text("# names\nAda Lovelace\nmel, hop\n", encoding="utf-8")
+    file.write_text('terms = ["frame", "token"]', encoding="utf-8")
+    assert configs_from(parsed("--config", str(file))).engine.terms == ("frame", "token")
+    configs = configs_from(parsed("--config", str(file), "--terms", str(terms)))
+    assert configs.engine.terms == ("Ada Lovelace", "mel, hop")
+
+
+@pytest.mark.parametrize("command", [["transcribe", "a.wav"], ["listen"], ["serve"], ["connect", "ws://a", "-"]])
+def test_a_bad_file_of_terms_is_refused_in_a_line(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--terms", str(tmp_path / "none.txt")])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "none.txt: cannot be read: No such file" in line

@@ -49,8 +49,8 @@ def test_audio_has_the_format_that_is_named_and_is_a_container_otherwise(query: 
         ("language=multi", {"language": "auto"}),
         ("detect_language=true", {"language": "auto"}),
         (
-            "keyterm=Whisper&keyterm=hop of mel&keywords=frame:2&keywords=hop of mel",
-            {"static_init_prompt": "Whisper, hop of mel, frame."},
+            "keyterm=Whisper&keyterm=hop of mel&keywords=frame:2&keywords=hop of mel&keywords=hope:-2",
+            {"terms": ("Whisper", "hop of mel", "frame")},
         ),
         ("keyterm=&diarize=false&redact=false&multichannel=false&callback=", {}),
     ],

@@ -282,7 +282,9 @@ VALID_SAID: st.SearchStrategy[ClientMessage] = st.one_of(
     st.builds(
         SessionRequest,
         st.none() | st.builds(PcmFormat, st.sampled_from(["s16le", "f32le", "mulaw"]), st.integers(8000, 192_000)),
-        st.fixed_dictionaries({}, optional={"init_prompt": TEXTS, "beam_size": st.integers(1, 16)}),
+        st.fixed_dictionaries(
+            {}, optional={"init_prompt": TEXTS, "terms": st.just(["Ada"]), "beam_size": st.integers(1, 16)}
+        ),
         st.fixed_dictionaries({}, optional={"vad": st.booleans()}),
         TARGETS,
         st.booleans(),

@@ -79,7 +79,7 @@ def test_settings_become_ours() -> None:
     assert request.engine == {
         "language": "en",
         "init_prompt": "a",
-        "static_init_prompt": "b, c",
+        "terms": ("b", "c"),
         "frame_threshold": 12,
     }
     assert request.voice == {"vad": True, "vad_threshold": 0.95, "vad_lead_in": 0.3, "vad_silence": 0.35}

@@ -65,7 +65,7 @@ def test_settings_are_those_of_the_service() -> None:
     assert request.session.engine == {
         "language": "de",
         "init_prompt": "Ein Vortrag.",
-        "static_init_prompt": "Kepler, Tycho",
+        "terms": ["Kepler", "Tycho"],
     }
     assert request.session.voice == {"vad": True, "vad_silence": pytest.approx(0.3)}
     assert request.is_stream

@@ -153,10 +153,10 @@ def test_settings_are_those_of_the_next_transcription_only() -> None:
         "name": "whisper-1",
         "language": "de-DE",
         "vad_sensitivity": "aggressive",
-        "transcript_terms": ["x" * 300],
+        "transcript_terms": ["x" * 300, "", "mel"],
     }
     dialect.hear(event("transcribe", {**wanted, "transcript_names": ["Ada", "Grace"], "context": {"any": "thing"}}), 0)
-    engine = {"language": "de", "static_init_prompt": "Ada, Grace"}
+    engine = {"language": "de", "terms": ["Ada", "Grace", "mel"]}
     first, _ = dialect.hear(event("audio-stop"), 0)
     assert first == Open(SessionRequest(engine=engine, voice={"vad_silence": 0.25}, drafts=False))
     assert dialect.hear(event("audio-stop"), 0) == [OPEN, End()]

@@ -51,6 +51,7 @@ def test_the_impossible_is_refused_also_where_only_the_server_makes_it_so(
         ({"padding_len": 30.0}, {}, "padding_len = 30, but clients may ask for 20 at most"),
         ({"segment_length": 0.1}, {}, "segment_length = 0.1, but clients may ask for 0.2 at least"),
         ({"max_tokens_per_second": 100}, {}, "max_tokens_per_second = 100, but clients may ask for 20 at most"),
+        ({"terms": ["Ada", "Grace"]}, {"terms": 1}, "number of terms = 2, but clients may ask for 1 at most"),
         ({"init_prompt": "a" * 600, "static_init_prompt": "b" * 401}, {}, "characters of prompts = 1001, but"),
     ],
 )
