@@ -70,13 +70,14 @@ class _StopRule:
 
     def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
         """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
-        # One token may be misread from far ahead; two may not.
-        if min(each.frame for each in tokens[-2:]) - following.frame > 2 * WANDERING_FRAMES:
-            return said_before([*self.earlier, *tokens], following) > 0
+        is_far = min(each.frame for each in tokens[-2:]) - following.frame > 2 * WANDERING_FRAMES
+        # One token may be misread from far ahead, or far behind; two may not.
+        if is_far and said_before([*self.earlier, *tokens], following) > 0:
+            return True
+        if (is_far and not self.is_mark(tokens[-1].token)) or tokens[-1].frame - following.frame <= WANDERING_FRAMES:
+            return False
         same_place = range(following.frame - _SAME_PLACE_FRAMES, following.frame + _SAME_PLACE_FRAMES + 1)
-        return tokens[-1].frame - following.frame > WANDERING_FRAMES and any(
-            each.token == following.token and each.frame in same_place for each in [*self.earlier, *tokens]
-        )
+        return any(each.token == following.token and each.frame in same_place for each in [*self.earlier, *tokens])
 
 
 class Decoding:
@@ -153,7 +154,8 @@ class Decoding:
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
-        if not drafts or self._config.n_beams > 1:
+        # Several hypotheses, of a beam or begun by terms, may each come to the edge by another text.
+        if not drafts or self._config.n_beams > 1 or self._config.terms:
             return (yield from self._search.run(encoded, prompt, rule))
         past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
         return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))

@@ -46,9 +46,8 @@ class PastTheEdge:
         if self._edge is None or ended is None:
             return found
         past = (*read[self._edge :], ended)
-        best = Hypothesis()
-        for token in read[: self._edge]:
-            best = best.extended(token)
+        before = read[: self._edge]
+        best = Hypothesis(before, sum(token.logprob for token in before))
         return replace(found, best=best.ended(StopReason.EDGE, past[0]), past=past)
 
 

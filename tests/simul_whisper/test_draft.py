@@ -120,7 +120,7 @@ def search(stops: list[StopReason | None], rule: Any) -> Hypothesis:
         reason = rule(best.tokens, n, n) if n < len(stops) - 1 else StopReason.END_OF_TEXT
         if reason:
             return best.ended(reason, token)
-        best = best.extended(token)
+        best = best.extended(token, best.path)
     raise AssertionError("it has not ended")
 
 
