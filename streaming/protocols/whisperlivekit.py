@@ -234,17 +234,19 @@ class WhisperLiveKit(Dialect):
             self._lines.append(_Line(_Silence(self._silent_from_ms, until_ms)))
 
     def _take_translation(self, event: Translation) -> None:
-        """Put it into the last line that had begun where it begins."""
+        """Put each word into the last line that had begun where it is said."""
         self._draft_translation = ""
         self._translated_ms = max(self._translated_ms, round(event.source_end_s * 1000))
         spoken = [line for line in self._lines if isinstance(line.said, Segment)]
-        begun = (line for line in reversed(spoken) if line.said.start_ms <= event.source_start_s * 1000)
-        line = next(begun, spoken[0] if spoken else None)
-        if line:
-            line.translation += event.text
-            line.changed()
-        else:
-            self._early += event.text
+        for word in event.words:
+            said_ms = 1000 * min(max(word.start_s, event.source_start_s), event.source_end_s)
+            begun = (line for line in reversed(spoken) if line.said.start_ms <= said_ms)
+            line = next(begun, spoken[0] if spoken else None)
+            if line:
+                line.translation += word.text
+                line.changed()
+            else:
+                self._early += word.text
 
     def _updated(self, error: str = "") -> list[Reply]:
         """Return the state if it has changed."""

@@ -19,7 +19,7 @@ from tests.tones import ToneDecoder, ToneState, speech_of, tone_model
 Samples = NDArray[np.float32]
 EVAL = Path(__file__).parents[4] / "shared" / "eval"
 CONFIG = AlignAttConfig(language="auto", padding_len=1.0)
-GERMAN, ENGLISH = (4, *range(5, 20)), (*range(5, 20),)
+GERMAN, ENGLISH = (*range(4, 12), *range(4, 11)), (*range(12, 20), *range(12, 19))
 
 
 class Loudness:
@@ -30,12 +30,13 @@ class Loudness:
 
 
 class TwoLanguages(ToneDecoder):
-    """Takes what begins with one word for German, and all else for English."""
+    """Takes what begins with a German word for German, and all else for English."""
 
     def step(self, state: ToneState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
         step = super().step(state, tokens, logits_at)
         if tokens[0][-1] == self._tokenizer.sot:
-            likely = "de" if state.said and state.said[0][0] == self._tokens[GERMAN[0]][0] else "en"
+            german = {self._tokens[word][0] for word in GERMAN}
+            likely = "de" if state.said and state.said[0][0] in german else "en"
             known = self._tokenizer.language_tokens
             step.logits[..., known.start : known.stop] = 0.0
             step.logits[..., known[self._tokenizer.languages.index(likely)]] = 12.0

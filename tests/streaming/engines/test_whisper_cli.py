@@ -19,7 +19,7 @@ def test_audio_is_written_in_16_bits(tmp_path: Path) -> None:
         write(samples[2:])
     with wave.open(str(tmp_path / "a.wav")) as audio:
         assert (audio.getframerate(), audio.getnchannels(), audio.getsampwidth()) == (16_000, 1, 2)
-        assert np.frombuffer(audio.readframes(9), "<i2").tolist() == [0, 32767, -32767, 8192, 0]
+        assert np.frombuffer(audio.readframes(9), "<i2").tolist() == [0, 32767, -32768, 8192, 0]
 
 
 def test_audio_that_cannot_be_written_is_told(tmp_path: Path) -> None:
