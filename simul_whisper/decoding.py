@@ -17,7 +17,7 @@ from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
 from simul_whisper.prompt import MAX_PROMPT_TOKENS, Context
 from simul_whisper.search import BeamSearch, EncodedWindow, Hypothesis, Prompt, SearchResult
-from simul_whisper.terms import Terms
+from simul_whisper.terms import terms_of
 from simul_whisper.timing import Stopwatch
 
 # Positions of the decoder, mostly 448, that are kept for new tokens, and then for text before the window.
@@ -70,14 +70,18 @@ class _StopRule:
 
     def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
         """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
+        text = [*self.earlier, *tokens]
+        # One token may be misread from far ahead; two may not.
         is_far = min(each.frame for each in tokens[-2:]) - following.frame > 2 * WANDERING_FRAMES
-        # One token may be misread from far ahead, or far behind; two may not.
-        if is_far and said_before([*self.earlier, *tokens], following) > 0:
+        if is_far and said_before(text, following) > 0:
             return True
-        if (is_far and not self.is_mark(tokens[-1].token)) or tokens[-1].frame - following.frame <= WANDERING_FRAMES:
+        # A mark is read from anywhere in the silence.
+        words = (each for each in reversed(text) if each.frame != BEFORE_WINDOW and not self.is_mark(each.token))
+        newest = next(words, tokens[-1])
+        if newest.frame - following.frame <= WANDERING_FRAMES or (is_far and not self.is_mark(tokens[-1].token)):
             return False
         same_place = range(following.frame - _SAME_PLACE_FRAMES, following.frame + _SAME_PLACE_FRAMES + 1)
-        return any(each.token == following.token and each.frame in same_place for each in [*self.earlier, *tokens])
+        return any(each.token == following.token and each.frame in same_place for each in text)
 
 
 class Decoding:
@@ -96,8 +100,8 @@ class Decoding:
             config.max_context_tokens,
             min(MAX_PROMPT_TOKENS, self._positions(limits_of(model.decoder)) // 2 - 1),
         )
-        terms = Terms(model.tokenizer, config.terms, config.terms_boost)
-        self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, terms)
+        self._terms = terms_of(model.tokenizer, tuple(config.terms), config.terms_boost)
+        self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, self._terms)
         self._commit_rule = CommitRule(config, model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
@@ -137,7 +141,7 @@ class Decoding:
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def glimpse(self, window: AudioChunk, encoded: EncodedWindow, language: str) -> Pieces[TextUpdate]:
-        """Read a draft in a language that may prove to be another. Nothing is committed, and nothing remembered."""
+        """Read a draft in a language that may prove to be another. Nothing is committed by it."""
         watch = Stopwatch()
         n_positions = self._positions(encoded.limits)
         prompt = self._prompt(language, n_positions)
@@ -155,7 +159,7 @@ class Decoding:
 
     def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
         # Several hypotheses, of a beam or begun by terms, may each come to the edge by another text.
-        if not drafts or self._config.n_beams > 1 or self._config.terms:
+        if not drafts or self._config.n_beams > 1 or self._terms:
             return (yield from self._search.run(encoded, prompt, rule))
         past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
         return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
@@ -189,7 +193,7 @@ class Decoding:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
-        self._glimpsed, self.draft = (), ()
+        self._glimpsed, self._waiting, self.draft = (), (), ()
 
     def forget_context(self) -> None:
         """Forget text in another language, in which the decoder would go on."""

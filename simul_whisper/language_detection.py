@@ -263,6 +263,11 @@ class LanguageDetector:
     def language(self) -> str | None:
         return self._rule.language
 
+    @property
+    def written(self) -> str | None:
+        """The language in which may be written; None while it is not known, or in doubt."""
+        return None if self._rule.is_doubtful else self.language
+
     def restart(self) -> None:
         """Another utterance begins."""
         self._rule.restart()
@@ -280,7 +285,7 @@ class LanguageDetector:
             candidates = self._rule.hear(heard, final=final)
             if candidates:
                 yield from self._choose(candidates, window)
-        return self.language is not None and not self._rule.is_doubtful
+        return self.written is not None
 
     def glimpse(self, window: EncodedWindow, samples: Samples) -> str:
         """Return the likeliest language, with that of this window; nothing is decided by it."""

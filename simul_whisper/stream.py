@@ -39,7 +39,7 @@ class PassUpdate:
 
     text: of the transcript, or of what else the task is; translation: of the English one beside it, None when none is
     wanted. keep_from_sample: where the next window may start. draft_language: of the draft of the text, which may be
-    read before the language is known.
+    read before the language is known. ends_text: what follows is another text, in another language.
     """
 
     text: TextUpdate
@@ -47,6 +47,7 @@ class PassUpdate:
     keep_from_sample: int
     timing: Timing
     draft_language: str | None = None
+    ends_text: bool = False
 
 
 class Stream:
@@ -89,7 +90,7 @@ class Stream:
         language = self.language if may_write else self._detector.likeliest
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if has_changed:
-            return _timed(PassUpdate(text, translation, self._begin_anew(window), timing), watch)
+            return _timed(PassUpdate(text, translation, self._begin_anew(window), timing, ends_text=True), watch)
         if language is not None and (may_write or drafts):
             reading = (
                 self._text.run(window, encoded, language, final=final, at_pause=at_pause, drafts=drafts)
@@ -108,12 +109,17 @@ class Stream:
         return _timed(PassUpdate(text, translation, self._keep_from(window), timing, draft_language), watch)
 
     def glimpse(self, window: AudioChunk) -> Pieces[PassUpdate]:
-        """Read a draft of a window, as of `process`, with little silence after it; nothing is decided or remembered."""
+        """Read a draft of a window, as of `process`, with little silence after it. Nothing is decided by it.
+
+        Decoders that take whole windows only would take as long as for a pass, and are not asked.
+        """
+        if limits_of(self._model.decoder).whole_windows:
+            return PassUpdate(_WAITING, None, window.start_sample, Timing())
         watch = Stopwatch()
         encoded, timing = self._encoded(window, watch, _GLIMPSE_PADDING_SAMPLES)
         with watch.paused():
             yield
-        language = self.language or self._detector.glimpse(encoded, window.samples)
+        language = self._detector.written or self._detector.glimpse(encoded, window.samples)
         timing = replace(timing, language_s=watch.lap())
         text = yield from watch.without_pauses(self._text.glimpse(window, encoded, language))
         timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
@@ -142,6 +148,7 @@ class Stream:
         for decoding in self._decodings:
             decoding.restart()
         self._detector.restart()
+        self._read_until = None
 
     @property
     def _decodings(self) -> list[Decoding]:
@@ -248,7 +255,7 @@ def _of_translation(config: AlignAttConfig) -> AlignAttConfig:
         task="translate",
         decoder_type="greedy" if config.english_beam_size == 1 else "beam",
         beam_size=config.english_beam_size,
-        # In the language spoken, in which the decoder would go on.
+        # In the language spoken, in which the decoder would go on. Terms are not: names are the same in English.
         init_prompt="",
         static_init_prompt="",
     )

@@ -7,6 +7,7 @@ one that is begun and not written to its end: so a term that was not said is not
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ class TermPath:
 
 
 class Terms:
-    """The terms of one listener.
+    """What is listened for. It never changes.
 
     boost: log-probability for each token of a term, counted for five at most. Long terms get more because they are
     rarely read from other words.
@@ -120,6 +121,12 @@ class Terms:
 
     def _roots(self, path: TermPath) -> tuple[_Node, ...]:
         return (self._spaced, self._bare) if path.is_joined else (self._spaced,)
+
+
+@lru_cache(maxsize=4)
+def terms_of(tokenizer: Tokenizer, terms: tuple[str, ...], boost: float) -> Terms:
+    """Return these terms, made once for all listeners with the same: thousands take half a second and much memory."""
+    return Terms(tokenizer, terms, boost)
 
 
 def _is_of_word(character: str) -> bool:

@@ -112,6 +112,9 @@ class PaddedAlignAttWhisper:
             if found.translation:
                 told = found.translation
                 translation += self._translation.feed(told.tokens, "en", told.word_end_sample)
+            if found.ends_text:
+                words += self._transcript.end()
+                translation += self._translation.end()
             self._let_go(found.keep_from_sample)
             passes.append(found)
         if is_last:

@@ -37,7 +37,10 @@ class Pause:
 
 @dataclass(frozen=True)
 class Offset:
-    """Speech was last heard before `sample`; the utterance, with the silence that ended it, is over."""
+    """Speech was last heard before `sample`; the utterance is over.
+
+    Of the silence after it, what was told to be a pause already does not come again.
+    """
 
     sample: int
 

@@ -39,7 +39,7 @@ def continues_word(text: str, before: str = "") -> bool:
     return _is_of_word(text[0]) and _is_of_word(before.rstrip(_MARKS_IN_WORD)[-1:])
 
 
-def continues_number(text: str, before: str) -> bool:
+def continues_number_after_space(text: str, before: str) -> bool:
     """Whether it is, after a space, more of the number before it: `135 000`, `50 %`. Somebody may count so, slowly."""
     is_group = _GROUP.match(text) and _THOUSANDS.fullmatch(before)
     return bool(is_group or (_UNIT.match(text) and before[-1:].isdecimal()))

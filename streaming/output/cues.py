@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from simul_whisper import ConfigError, Word, check_options, option
-from streaming.output.breaks import continues_number, continues_word, ends_sentence
+from streaming.output.breaks import continues_number_after_space, continues_word, ends_sentence
 
 _MAX_PAUSE_MS = 800
 _SHORT_LETTERS = 3
@@ -161,7 +161,9 @@ class CueBuilder:
 
 
 def _is_of_one(before: _Piece, after: _Piece, *, has_paused: bool) -> bool:
-    return continues_word(after.text, before.text) or (not has_paused and continues_number(after.text, before.text))
+    return continues_word(after.text, before.text) or (
+        not has_paused and continues_number_after_space(after.text, before.text)
+    )
 
 
 def _break_cost(before: _Piece, after: _Piece) -> int:

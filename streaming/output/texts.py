@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from simul_whisper import Word
 from streaming.events import Ended, Event, Failed, Recognised, SpeechEnded, Translation, Words
-from streaming.output.breaks import continues_number, continues_word, ends_sentence
+from streaming.output.breaks import continues_number_after_space, continues_word, ends_sentence
 
 TRANSCRIPT = ""
 """Where texts are called by their language, the name of the one that is no translation."""
@@ -76,7 +76,7 @@ class Lines:
     def _goes_on_with(self, word: Word) -> bool:
         """Whether the word is a part of the last one."""
         before = self._open[-1].text if self._open else ""
-        return continues_word(word.text, before) or continues_number(word.text, before)
+        return continues_word(word.text, before) or continues_number_after_space(word.text, before)
 
     @property
     def open(self) -> tuple[Word, ...]:

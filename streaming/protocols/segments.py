@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simul_whisper import Word
-from streaming.output.breaks import continues_number, continues_word, ends_sentence
+from streaming.output.breaks import continues_number_after_space, continues_word, ends_sentence
 
 _MOST_MS = 15_000
 
@@ -66,7 +66,7 @@ def _goes_on(segment: Segment, word: Word, utterance: int) -> bool:
         return False
     # Punctuation that is decided after its word comes as a word of its own.
     before = segment.words[-1].text
-    if not word.text.strip() or continues_word(word.text, before) or continues_number(word.text, before):
+    if not word.text.strip() or continues_word(word.text, before) or continues_number_after_space(word.text, before):
         return True
     is_over = ends_sentence(segment.text, segment.language)
     is_long = _milliseconds(word.end_s) - segment.start_ms > _MOST_MS

@@ -49,6 +49,8 @@ from streaming.sessions.pace import Pace
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
+# After these, what was drafted was most likely never said.
+_TAKING_BACK = (StopReason.NO_SPEECH, StopReason.LOOP, StopReason.REWIND)
 
 
 class SessionEndedError(SimulWhisperError):
@@ -238,8 +240,9 @@ class Session:
             task = self._plan.popleft()
             if isinstance(task, _Decode):
                 update = yield from self._decoded(task, coalesce=coalesce)
-                timing = update.timing
-                self._untold += self._news(update)
+                if update:
+                    timing = update.timing
+                    self._untold += self._news(update)
             elif isinstance(task, _GiveUp):
                 self._untold += self._given_up()
             else:
@@ -309,12 +312,13 @@ class Session:
             self._plan_decode(self._held, is_last=True)
             self._held = None
 
-    def _decoded(self, task: _Decode, *, coalesce: bool) -> Pieces[Update]:
+    def _decoded(self, task: _Decode, *, coalesce: bool) -> Pieces[Update | None]:
+        """Decode what is due; of a session that is late, no glimpse: that is for whoever is in time."""
         self._utterance = task.utterance
         if task.is_first:
             self._whisper.refresh_segment(task.start_sample)
         self._whisper.insert_audio(task.samples)
-        n = len(task.samples)
+        n, is_glimpse = len(task.samples), task.is_glimpse
         while coalesce and not task.is_last and self._plan and n < self._most_at_once:
             following = self._plan[0]
             if not isinstance(following, _Decode):
@@ -322,11 +326,13 @@ class Session:
             task = following
             self._plan.popleft()
             self._whisper.insert_audio(task.samples)
-            n += len(task.samples)
+            n, is_glimpse = n + len(task.samples), is_glimpse and task.is_glimpse
         self._is_decoding = True
+        if is_glimpse and coalesce:
+            return None
         update = yield from (
             self._whisper.glimpse()
-            if task.is_glimpse
+            if is_glimpse
             else self._whisper.inference(is_last=task.is_last, at_pause=task.at_pause)
         )
         self._is_decoding = not task.is_last
@@ -344,12 +350,13 @@ class Session:
         for part, change in (("encoder", update.encoder_change), ("decoder", update.decoder_change)):
             if change:
                 events.append(BackendChanged(change.before, change.after, change.reason, part))
-        if update.language not in (None, self._language):
+        has_changed = update.language not in (None, self._language)
+        if has_changed:
             assert update.language is not None
             events.append(Language(update.language, self._utterance))
             self._language = update.language
         self._heard_s = update.audio_end_s
-        draft = update.draft_words if update.is_last else steady(self._draft, update.words, update.draft_words)
+        draft = update.draft_words if has_changed else steady(self._draft, update)
         told = self._told_words(update.words, self._heard_s)
         events += [*told, *self._told_draft(draft, follows_words=bool(told))]
         events += self._told_translation(update.translation, update.draft_translation)
@@ -379,12 +386,14 @@ class Session:
         return events
 
 
-def steady(before: tuple[Word, ...], told: tuple[Word, ...], draft: tuple[Word, ...]) -> tuple[Word, ...]:
-    """Return the draft to show after the words told, where `before` was shown.
+def steady(before: tuple[Word, ...], update: Update) -> tuple[Word, ...]:
+    """Return the draft to show after an update, where `before` was shown.
 
     A new one that only breaks off sooner hesitates: what it leaves out stays, because it would mostly come back.
     """
-    n = len(told)
+    told, draft, n = update.words, update.draft_words, len(update.words)
+    if update.is_last or update.stop in _TAKING_BACK:
+        return draft
     rest = before[n:] if _text(before[:n]) == _text(told) else ()
     return rest if _text(rest[: len(draft)]) == _text(draft) else draft
 

@@ -1,16 +1,21 @@
 """Decoders that do what Whisper does at its worst: they loop, babble, look back far, and begin again."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
 
 from simul_whisper import SAMPLE_RATE, StopReason
+from simul_whisper.alignatt import AlignAttPolicy, AlignedToken
 from simul_whisper.decoders import Step
+from simul_whisper.decoding import _StopRule
 from tests.fakes import UNLIKELY, FakeDecoder
 from tests.listener import MODEL, assert_heard, every, listen, listener, text_of
 from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, ToneState, random_words, speech_of, tone_model
+
+NO, YES, COMMA = range(3)
 
 
 def test_a_decoder_stuck_in_a_loop_says_so_and_recovers() -> None:
@@ -157,3 +162,14 @@ def test_a_short_remark_is_not_read_twice() -> None:
     decoder.reads_silence = False
     speech = speech_of([1, 2, 3], pauses=[GAP_SAMPLES, GAP_SAMPLES, SAMPLE_RATE])
     assert_heard(listen(listener(tone_model(decoder=decoder), hold_probability=0), [speech.samples]), speech)
+
+
+def test_a_word_said_again_at_once_is_no_beginning_anew_wherever_the_mark_between_is_read() -> None:
+    rule = _StopRule(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
+    for comma_frame in range(100, 200):
+        tokens = [AlignedToken(NO, 100, 0.0), AlignedToken(COMMA, comma_frame, 0.0)]
+        assert rule(tokens, NO, 109) is None
+    # What was read from the end is said again from the beginning.
+    earlier = [AlignedToken(NO, 10, 0.0), AlignedToken(YES, 75, 0.0)]
+    again = replace(rule, earlier=earlier)
+    assert again([AlignedToken(COMMA, 100, 0.0)], NO, 10) is StopReason.REWIND

@@ -3,7 +3,7 @@
 import pytest
 
 from simul_whisper import Word
-from streaming.output.breaks import continues_number, continues_word, ends_sentence
+from streaming.output.breaks import continues_number_after_space, continues_word, ends_sentence
 from streaming.output.cues import CaptionOptions, CueBuilder
 from streaming.output.formats import open_format
 from streaming.output.texts import TRANSCRIPT, Lines
@@ -63,7 +63,7 @@ def test_other_words_do_not(before: str, text: str) -> None:
     ],
 )
 def test_groups_of_digits_and_units_continue_a_number(before: str, text: str, expected: bool) -> None:
-    assert continues_number(text, before) is expected
+    assert continues_number_after_space(text, before) is expected
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,20 @@ def test_glimpses_stand_between_the_passes_while_an_utterance_is_short() -> None
     assert round(min(abs(one - other) for one in passes for other in glimpses), 3) >= 0.4
     assert due_s(Pace(SAMPLE_RATE, is_gated=True, drafts=False), 10) == (passes, [])
     assert due_s(Pace(SAMPLE_RATE, is_gated=False, drafts=True), 3) == ([1, 2, 3], [])
+
+
+@pytest.mark.usefixtures("_tones_are_speech")
+def test_of_what_is_late_only_glimpses_are_left_out() -> None:
+    speech = speech_of(random_words(4, 3))
+    # Up to a glimpse, which has a pass before it, and then up to the next one alone.
+    session = Session(CONFIG, tone_model(), VoiceConfig(vad_pause=10.0))
+    session.take(np.concatenate([silence(0.5), speech.samples[:SAMPLE_RATE]]))
+    assert session.step(coalesce=True).timing.windows == 0
+    session.take(speech.samples[SAMPLE_RATE : 2 * SAMPLE_RATE])
+    late = session.step(coalesce=True)
+    assert late.timing.windows == 1
+    assert text_of(late.events)
+    session.take(speech.samples[2 * SAMPLE_RATE :])
+    session.finish()
+    told = [*late.events, *(event for _ in range(99) if session.is_due for event in session.step(coalesce=True).events)]
+    assert text_of(told) == speech.text

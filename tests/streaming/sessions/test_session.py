@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model, Word
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model, StopReason, Update, Word
 from simul_whisper.fallback import BackendStatus
 from streaming.evaluation.scoring import word_edits
 from streaming.events import (
@@ -206,7 +206,16 @@ def words(text: str) -> tuple[Word, ...]:
     ],
 )
 def test_a_draft_that_only_gets_shorter_stays_as_it_was(before: str, told: str, draft: str, shown: str) -> None:
-    assert steady(words(before), words(told), words(draft)) == words(shown)
+    assert steady(words(before), update_of(told, draft, StopReason.EDGE)) == words(shown)
+
+
+def update_of(told: str, draft: str, stop: StopReason) -> Update:
+    return Update(words(told), draft, stop, "en", 0.0, 0, False, draft_words=words(draft))
+
+
+@pytest.mark.parametrize("stop", [StopReason.NO_SPEECH, StopReason.LOOP, StopReason.REWIND])
+def test_a_draft_that_was_never_said_does_not_stay(stop: StopReason) -> None:
+    assert steady(words("thank you"), update_of("", "", stop)) == ()
 
 
 @pytest.mark.parametrize("voice", [VoiceConfig(), OFF])
