@@ -284,7 +284,7 @@ def checked_terms(terms: Sequence[str]) -> tuple[str, ...]:
     for term in found:
         _check_text("terms", term)
         if len(term) > _MOST_TERM_CHARS or not term.isprintable():
-            raise ConfigError(f"got the term {shown(term)}, expected a line of at most {_MOST_TERM_CHARS} characters")
+            raise ConfigError(f"got the term {shown(term)}, expected at most {_MOST_TERM_CHARS} printable characters")
     return found
 
 

@@ -69,6 +69,7 @@ def folder(tmp_path: Path, captions: Recording, monkeypatch: pytest.MonkeyPatch)
         soundfile.write(tmp_path / name, clip, SAMPLE_RATE)
     soundfile.write(tmp_path / "call.wav", np.stack([clip, clip[::-1]], axis=1), SAMPLE_RATE)
     (tmp_path / "talk.raw").write_bytes(s16(clip))
+    (tmp_path / "terms.txt").write_text("Whisper\n", "utf-8")
     (tmp_path / "configs").symlink_to(CLONE / "configs")
     recordings = tmp_path / "demos" / "recordings"
     recordings.mkdir(parents=True)

@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
     if options.coreml_reference:
         config.coreml_compute_units = "CPU_ONLY"
     clips = selected_clips(options)
-    before = _clips_before(options.before)
+    before = _clips_before(options.before, clips, configs)
     translating, speaking = _translating(configs, clips, options), _speaking(configs, clips, options)
     model = _loaded(config, options)
     results, status = _evaluated(clips, model, configs, translating, options)
@@ -310,17 +310,28 @@ def _bound(config: AlignAttConfig) -> "Bound | None":
         return None
 
 
-def _clips_before(path: str | None) -> list[dict[str, Any]]:
-    """Return the clips of figures that bench has written. Raises ConfigError."""
+def _clips_before(path: str | None, clips: list[Clip], configs: Configs) -> list[dict[str, Any]]:
+    """Return those of these clips that are in figures that bench has written, and say what else is compared.
+
+    Raises ConfigError.
+    """
     if path is None:
         return []
+    ids = {clip.id for clip in clips}
     try:
-        clips = json.loads(Path(path).read_text(encoding="utf-8"))["clips"]
-        return [{"id": clip["id"], **clip} for clip in clips]
+        figures = json.loads(Path(path).read_text(encoding="utf-8"))
+        before = [{"id": clip["id"], **clip} for clip in figures["clips"] if clip["id"] in ids]
+        was_alone = not figures["voice"]
     except OSError as error:
         raise ConfigError(f"--before: {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"--before: {path}: expected figures that bench --json has written") from error
+    if not before:
+        raise ConfigError(f"--before: {path}: none of these clips is in it, so there is nothing to compare")
+    if was_alone == configs.voice.vad:
+        heard = ("what a listener gets", "the engine alone")
+        _complain(f"--before: {path} is of {heard[was_alone]}, and this run of {heard[not was_alone]}")
+    return before
 
 
 def _complain_of_translations(results: "list[ClipResult]", targets: Sequence[str]) -> None:

@@ -51,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what is said",
     )
     parser.add_argument(
-        "--terms", type=terms_file, metavar="FILE", help="names and terms to listen for (default: the server's)"
+        "--terms",
+        type=terms_file,
+        metavar="FILE",
+        help="names and terms to listen for, one a line (default: the server's)",
     )
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")

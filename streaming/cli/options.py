@@ -292,6 +292,8 @@ def listed(text: str) -> tuple[str, ...]:
 
 def terms_file(path: str) -> tuple[str, ...]:
     """Read the file that --terms names."""
+    if not path:
+        raise argparse.ArgumentTypeError("got no file, expected one with a name or term a line")
     try:
         return read_terms(path)
     except ConfigError as error:

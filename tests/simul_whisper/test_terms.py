@@ -205,8 +205,8 @@ def test_a_file_of_terms_is_a_list(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"\xff\xfe", "not a list of terms, one a line, in UTF-8"),
-        (b"a" * 101, "expected a line of at most 100 characters"),
-        (b"a\0b", "expected a line of at most 100 characters"),
+        (b"a" * 101, "expected at most 100 printable characters"),
+        (b"a\0b", "expected at most 100 printable characters"),
         (b"\n".join(b"%d" % n for n in range(5001)), "got 5001 terms, expected at most 5000"),
         (b" " * (1 << 21), "expected at most 1048576"),
         (None, "cannot be read: No such file"),

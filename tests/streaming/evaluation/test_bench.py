@@ -132,6 +132,18 @@ def test_a_run_is_compared_with_the_one_before(
     assert figures["intervals"]["en"]["errors"]["value"] == pytest.approx(figures["overall"]["wer"], abs=0.01)
     assert figures["overall"]["cpu_per_audio_s"] > 0
     assert "minus before" in capsys.readouterr().out
+    alone = [*flags, "--engine-alone", "--before", str(tmp_path / "bench.json")]
+    bench(manifest, tmp_path, *alone)
+    assert "is of what a listener gets, and this run of the engine alone" in capsys.readouterr().err
+
+
+def test_a_run_of_other_recordings_is_not_compared(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"clips": [{"id": "another"}], "voice": None}), encoding="utf-8")
+    assert main(["bench", str(manifest), "--model", "/no/such/model", "--before", str(other)]) == 2
+    assert "none of these clips is in it" in capsys.readouterr().err
 
 
 def test_the_bound_is_heard_where_faster_whisper_is_installed(manifest: Path, tmp_path: Path) -> None:
