@@ -45,12 +45,11 @@ from streaming.events import (
     TranslationDraft,
     Words,
 )
+from streaming.sessions.drafts import steady, texts
 from streaming.sessions.pace import Pace
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
-# After these, what was drafted was most likely never said.
-_TAKING_BACK = (StopReason.NO_SPEECH, StopReason.LOOP, StopReason.REWIND)
 
 
 class SessionEndedError(SimulWhisperError):
@@ -369,7 +368,7 @@ class Session:
 
     def _told_draft(self, words: tuple[Word, ...], *, follows_words: bool) -> list[Event]:
         """Times alone that have changed are no news; the same text after other words is."""
-        is_same = _text(words) == _text(self._draft) and not (follows_words and words)
+        is_same = texts(words) == texts(self._draft) and not (follows_words and words)
         if not self._drafts or is_same:
             return []
         self._draft = words
@@ -380,23 +379,7 @@ class Session:
         events = list[Event]()
         if words:
             events.append(Translation(_ENGLISH, words, words[0].start_s, words[-1].end_s, self._utterance))
-        if self._drafts and _text(draft) != _text(self._draft_translation):
+        if self._drafts and texts(draft) != texts(self._draft_translation):
             self._draft_translation = draft
             events.append(TranslationDraft(_ENGLISH, draft, self._utterance))
         return events
-
-
-def steady(before: tuple[Word, ...], update: Update) -> tuple[Word, ...]:
-    """Return the draft to show after an update, where `before` was shown.
-
-    A new one that only breaks off sooner hesitates: what it leaves out stays, because it would mostly come back.
-    """
-    told, draft, n = update.words, update.draft_words, len(update.words)
-    if update.is_last or update.stop in _TAKING_BACK:
-        return draft
-    rest = before[n:] if _text(before[:n]) == _text(told) else ()
-    return rest if _text(rest[: len(draft)]) == _text(draft) else draft
-
-
-def _text(words: Iterable[Word]) -> list[str]:
-    return [word.text for word in words]

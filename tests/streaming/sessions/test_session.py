@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model, StopReason, Update, Word
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, AudioFormatError, ConfigError, Model
 from simul_whisper.fallback import BackendStatus
 from streaming.evaluation.scoring import word_edits
 from streaming.events import (
@@ -27,7 +27,7 @@ from streaming.events import (
     SpeechStarted,
     Words,
 )
-from streaming.sessions.session import Session, SessionEndedError, steady
+from streaming.sessions.session import Session, SessionEndedError
 from streaming.settings import VoiceConfig
 from tests.conftest import Recording
 from tests.listener import every
@@ -188,34 +188,6 @@ def test_drafts_change_nothing_of_what_is_committed(seconds: float, threshold: i
     chunks = every(seconds, SPOKEN)
     with_drafts, without = (heard(Session(config, MODEL, drafts=drafts), chunks) for drafts in (True, False))
     assert [event for event in with_drafts if not isinstance(event, Draft)] == without
-
-
-def words(text: str) -> tuple[Word, ...]:
-    return tuple(Word(f" {word}", 0.0, 1.0, 1.0, "en") for word in text.split())
-
-
-@pytest.mark.parametrize(
-    ("before", "told", "draft", "shown"),
-    [
-        ("one two three", "", "one", "one two three"),
-        ("one two three", "one", "two", "two three"),
-        ("one two three", "one two three four", "", ""),
-        ("one two three", "one", "too", "too"),
-        ("one two three", "won", "two", "two"),
-        ("one", "", "one two", "one two"),
-    ],
-)
-def test_a_draft_that_only_gets_shorter_stays_as_it_was(before: str, told: str, draft: str, shown: str) -> None:
-    assert steady(words(before), update_of(told, draft, StopReason.EDGE)) == words(shown)
-
-
-def update_of(told: str, draft: str, stop: StopReason) -> Update:
-    return Update(words(told), draft, stop, "en", 0.0, 0, False, draft_words=words(draft))
-
-
-@pytest.mark.parametrize("stop", [StopReason.NO_SPEECH, StopReason.LOOP, StopReason.REWIND])
-def test_a_draft_that_was_never_said_does_not_stay(stop: StopReason) -> None:
-    assert steady(words("thank you"), update_of("", "", stop)) == ()
 
 
 @pytest.mark.parametrize("voice", [VoiceConfig(), OFF])
