@@ -73,7 +73,7 @@ class SimulWhisperConfig:
     targets: Sequence[str] = option(
         (), "languages to translate into beside the transcript; into English Whisper translates from the same encoding"
     )
-    decoder_type: str = option("greedy", "how tokens are searched", ("greedy", "beam"))
+    decoder_type: str = option("beam", "how tokens are searched", ("greedy", "beam"))
     beam_size: int = option(5, "hypotheses kept by the beam decoder", low=1, high=16)
     init_prompt: str = option("", "text that came before the stream; it scrolls away as text is committed")
     static_init_prompt: str = option("", "text always kept in front of the context, such as names and terms")

@@ -10,13 +10,14 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
-from simul_whisper.draft import UNHEARD_FRAMES, PastTheEdge, n_worth_showing
+from simul_whisper.draft import UNHEARD_FRAMES, n_worth_showing
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.loops import BEFORE_WINDOW, looped_tail, said_before
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
 from simul_whisper.prompt import MAX_PROMPT_TOKENS, Context
-from simul_whisper.search import BeamSearch, EncodedWindow, Hypothesis, Prompt, SearchResult
+from simul_whisper.reading import EncodedWindow, Prompt
+from simul_whisper.search import BeamSearch, Hypothesis, SearchResult
 from simul_whisper.terms import terms_of
 from simul_whisper.timing import Stopwatch
 
@@ -148,7 +149,7 @@ class Decoding:
         room = n_positions - len(prompt.tokens)
         if room <= 0:
             return TextUpdate((), StopReason.WAITING)
-        if self._glimpsed and self._config.n_beams == 1:
+        if self._glimpsed:
             prompt = replace(prompt, guess=self._glimpsed[: min(_LONGEST_GUESS, room)])
         rule = self._stop_rule(window, encoded.content_frames, room, reads_all=False)
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
@@ -158,11 +159,8 @@ class Decoding:
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
-        # Several hypotheses, of a beam or begun by terms, may each come to the edge by another text.
-        if not drafts or self._config.n_beams > 1 or self._terms:
-            return (yield from self._search.run(encoded, prompt, rule))
-        past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
-        return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
+        beyond = replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES))
+        return (yield from self._search.run(encoded, prompt, rule, beyond if drafts else None))
 
     def _shown(self, held: tuple[AlignedToken, ...], found: SearchResult, language: str) -> tuple[AlignedToken, ...]:
         """Return what to show of the tokens that are held back, and of those past the edge."""
@@ -231,7 +229,7 @@ class Decoding:
         room = n_positions - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
-        n_guessed = min(_LONGEST_GUESS, n_positions - len(tokens)) if self._config.n_beams == 1 else 0
+        n_guessed = min(_LONGEST_GUESS, n_positions - len(tokens))
         has_spaces = self.language_of(language) not in LANGUAGES_WITHOUT_SPACES
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed], has_spaces)
 

@@ -6,49 +6,17 @@ they are only shown; what is committed never depends on them.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
-from simul_whisper.alignatt import AlignedToken, StopReason
+from simul_whisper.alignatt import AlignedToken
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
-from simul_whisper.search import Hypothesis, SearchResult, StopRule
 from simul_whisper.tokenizer import Tokenizer
 
-# Speech holds no more from the edge to the end of the audio; what goes on longer is made up.
-_MOST_TOKENS_PAST_THE_EDGE = 8
 # Closer to the end of the audio, words are made up: what stands there has hardly begun.
 UNHEARD_FRAMES = 4
 # How likely all of a draft must be.
 _WORTH_SHOWING = math.log(0.2)
 # How likely it must be that the last word shown is over.
 _WORD_ENDED = 0.5
-
-
-class PastTheEdge:
-    """Reads on, where `rule` stops at the edge of what may be committed, until `beyond` stops. For one hypothesis."""
-
-    def __init__(self, rule: StopRule, beyond: StopRule) -> None:
-        self._rule, self._beyond = rule, beyond
-        self._edge: int | None = None
-
-    def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
-        if self._edge is None:
-            reason = self._rule(tokens, token, frame)
-            if reason is not StopReason.EDGE:
-                return reason
-            self._edge = len(tokens)
-        if len(tokens) - self._edge >= _MOST_TOKENS_PAST_THE_EDGE:
-            return StopReason.LENGTH
-        return self._beyond(tokens, token, frame)
-
-    def parted(self, found: SearchResult) -> SearchResult:
-        """Return what `rule` alone would have found, and what is past that."""
-        read, ended = found.best.tokens, found.best.next_token
-        if self._edge is None or ended is None:
-            return found
-        past = (*read[self._edge :], ended)
-        before = read[: self._edge]
-        best = Hypothesis(before, sum(token.logprob for token in before))
-        return replace(found, best=best.ended(StopReason.EDGE, past[0]), past=past)
 
 
 def n_worth_showing(read: Sequence[AlignedToken], n: int, language: str | None, tokenizer: Tokenizer) -> int:

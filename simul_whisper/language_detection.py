@@ -22,7 +22,8 @@ from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, Samples
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.pieces import Pieces
-from simul_whisper.search import BeamSearch, EncodedWindow, Prompt, SearchResult, log_softmax
+from simul_whisper.reading import EncodedWindow, Prompt
+from simul_whisper.search import BeamSearch, SearchResult, log_softmax
 from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9

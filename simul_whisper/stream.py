@@ -17,7 +17,7 @@ from simul_whisper.language_detection import LanguageDetector
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model
 from simul_whisper.pieces import Pieces
-from simul_whisper.search import EncodedWindow
+from simul_whisper.reading import EncodedWindow
 from simul_whisper.timing import Stopwatch, Timing
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from simul_whisper.decoders.packages import open_decoder
 from simul_whisper.decoders.prediction import Array
 from simul_whisper.decoders.whisperkit import WhisperKitDecoder
 from simul_whisper.encoders import Features
-from simul_whisper.search import EncodedWindow
+from simul_whisper.reading import EncodedWindow
 from simul_whisper.weights import Dims, Weights
 from tests.simul_whisper.weights import build
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, StopReason
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper
 from simul_whisper.alignatt import AlignedToken
-from simul_whisper.draft import PastTheEdge, n_worth_showing
-from simul_whisper.search import Hypothesis, SearchResult
+from simul_whisper.draft import n_worth_showing
 from tests.conftest import Recording
 from tests.fakes import tokenizer_of
 from tests.listener import every, listen, pieces, text_of
@@ -110,28 +109,3 @@ def test_words_are_shown_whole_and_without_the_marks_of_the_edge() -> None:
     assert shown(read(" house"), read(".")) == " house"
     assert shown(read(" house"), read("."), read(" It"), read(" is"), ends=False) == " house. It"
     assert shown(read("今"), read("日"), ends=False, language="ja") == "今"
-
-
-def search(stops: list[StopReason | None], rule: Any) -> Hypothesis:
-    """Read tokens 0, 1, ... greedily until the rule stops, or the last one, which is an end of text."""
-    best = Hypothesis()
-    for n, _ in enumerate(stops):
-        token = AlignedToken(n, n, -0.1 * n)
-        reason = rule(best.tokens, n, n) if n < len(stops) - 1 else StopReason.END_OF_TEXT
-        if reason:
-            return best.ended(reason, token)
-        best = best.extended(token, best.path)
-    raise AssertionError("it has not ended")
-
-
-@given(st.lists(st.sampled_from([None, None, None, *StopReason]), min_size=1, max_size=30), st.integers(0, 30))
-def test_reading_past_the_edge_finds_what_the_rule_alone_would_find(stops: list[StopReason | None], end: int) -> None:
-    rule = lambda tokens, token, frame: stops[token]  # noqa: E731, ARG005
-    beyond = lambda tokens, token, frame: StopReason.EDGE if token >= end else None  # noqa: E731, ARG005
-    past_the_edge = PastTheEdge(rule, beyond)
-    found = past_the_edge.parted(SearchResult(search(stops, past_the_edge), 0.0, 0.0, ()))
-    assert found.best == search(stops, rule)
-    assert [token.token for token in found.past] == [
-        *range(len(found.best.tokens), len(found.best.tokens) + len(found.past))
-    ]
-    assert not found.past or found.best.stop is StopReason.EDGE

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.pieces import finished
-from simul_whisper.search import BeamSearch, EncodedWindow, LogitFilter, Prompt, SearchResult, StopRule
+from simul_whisper.reading import EncodedWindow, Prompt
+from simul_whisper.search import BeamSearch, LogitFilter, SearchResult, StopRule
 from tests.fakes import EOT, FakeDecoder, Prediction, scripted, tokenizer_of
 
 TOKENIZER = tokenizer_of("base")
@@ -41,9 +42,16 @@ def window_of(decoder: FakeDecoder) -> EncodedWindow:
     return EncodedWindow(decoder, FEATURES, CONTENT_FRAMES)
 
 
-def search(lines: Lines, *, n_beams: int = 1, stop: StopRule = never, prompt: Prompt = PROMPT) -> SearchResult:
+def search(
+    lines: Lines,
+    *,
+    n_beams: int = 1,
+    stop: StopRule = never,
+    prompt: Prompt = PROMPT,
+    beyond: StopRule | None = None,
+) -> SearchResult:
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, prompt.tokens))
-    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop))
+    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop, beyond))
 
 
 def text_of(result: SearchResult) -> list[int]:
@@ -132,6 +140,11 @@ def test_a_beam_finds_what_greedy_misses() -> None:
     assert beam.best.mean_logprob > greedy.best.mean_logprob
 
 
+def test_a_beam_gives_up_what_is_hopeless() -> None:
+    rare = {**GARDEN_PATH, (): likely(40, a=0.9, b=0.1)}
+    assert text_of(search(rare, n_beams=3))[0] == A
+
+
 def random_tree(seed: int, depth: int) -> dict[tuple[int, ...], Prediction]:
     """Every text of a, b, c up to `depth`, each with its own probabilities and its own frame, later when longer."""
     random = np.random.default_rng(seed)
@@ -167,7 +180,7 @@ def test_a_beam_as_wide_as_the_tree_finds_its_best_text(seed: int) -> None:
 
 def test_a_rewound_hypothesis_loses_against_any_other() -> None:
     lines = {
-        (): likely(200, a=0.9, b=0.1),
+        (): likely(200, a=0.7, b=0.3),
         (A,): likely(10, c=1.0),
         (B,): likely(300, d=0.3, c=0.2, a=0.2, eot=0.3),
         (B, D): likely(340, eot=0.1, d=0.01),
@@ -273,13 +286,57 @@ def test_a_prompt_is_read_in_one_step() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @settings(deadline=None)
-@given(guess=st.lists(st.sampled_from([A, B, C, D, EOT]), max_size=6))
-def test_a_guess_changes_the_cost_and_not_the_result(seed: int, guess: list[int]) -> None:
+@given(guess=st.lists(st.sampled_from([A, B, C, D, EOT]), max_size=6), n_beams=st.integers(1, 5))
+def test_a_guess_changes_the_cost_and_not_the_result(seed: int, guess: list[int], n_beams: int) -> None:
     tree = random_tree(seed, depth=4)
-    plain = search(tree)
-    guessed = search(tree, prompt=replace(PROMPT, guess=tuple(guess)))
+    plain = search(tree, n_beams=n_beams)
+    guessed = search(tree, n_beams=n_beams, prompt=replace(PROMPT, guess=tuple(guess)))
     assert text_of(guessed) == text_of(plain)
     assert [token.frame for token in guessed.best.tokens] == [token.frame for token in plain.best.tokens]
     assert guessed.best.logprob == pytest.approx(plain.best.logprob)
+    if n_beams > 1:
+        assert len(guessed.step_s) <= len(plain.step_s)
+        return
     n_right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(guess, text_of(plain), strict=False)))
     assert len(guessed.step_s) == len(plain.step_s) - n_right
+
+
+@pytest.mark.parametrize("n_beams", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_reading_past_the_edge_goes_on_with_the_best_and_changes_nothing_before_it(seed: int, n_beams: int) -> None:
+    tree = random_tree(seed, depth=6)
+
+    def past_two(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
+        return StopReason.EDGE if frame > 240 else never(tokens, token, frame)
+
+    def past_four(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
+        return StopReason.EDGE if frame > 340 else never(tokens, token, frame)
+
+    plain = search(tree, n_beams=n_beams, stop=past_two)
+    found = search(tree, n_beams=n_beams, stop=past_two, beyond=past_four)
+    assert found.best == plain.best
+    assert plain.past == ()
+    assert found.past[0] == found.best.next_token
+    text = text_of(found)
+    for before, token in zip(found.past, found.past[1:], strict=False):
+        text.append(before.token)
+        logprobs, frame = tree[tuple(text)]
+        assert token.token == max(logprobs, key=lambda each: logprobs[each])
+        assert token.frame == pytest.approx(frame, abs=3)
+    assert all(token.frame <= 340 for token in found.past[:-1])
+    assert found.past[-1].frame > 340
+
+
+def test_nothing_is_read_past_an_end_that_is_no_edge() -> None:
+    lines = {(): likely(40, a=1.0), (A,): likely(120, eot=1.0)}
+    assert search(lines, beyond=never).past == ()
+    looping = search(lines, stop=lambda tokens, token, frame: StopReason.LOOP if tokens else None, beyond=never)  # noqa: ARG005
+    assert looping.past == ()
+
+
+@pytest.mark.parametrize("n_beams", [1, 3])
+def test_reading_past_the_edge_ends_with_the_text_or_after_a_few_tokens(n_beams: int) -> None:
+    lines = {(): likely(390, a=1.0), (A,): likely(395, b=1.0), (A, B): likely(399, eot=1.0)}
+    assert [token.token for token in search(lines, n_beams=n_beams, stop=at_edge, beyond=never).past] == [A, B, EOT]
+    endless = {(A,) * n: likely(390, a=1.0) for n in range(20)}
+    assert len(search(endless, n_beams=n_beams, stop=at_edge, beyond=never).past) == 9

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, ConfigError, Model, PaddedAlignAttWhisper, Word, read_terms
 from simul_whisper.alignatt import StopReason
 from simul_whisper.pieces import finished
-from simul_whisper.search import BeamSearch, Prompt, SearchResult, StopRule
+from simul_whisper.reading import Prompt
+from simul_whisper.search import BeamSearch, SearchResult, StopRule
 from simul_whisper.terms import TermPath, Terms
 from tests.conftest import Recording
 from tests.fakes import FakeDecoder, scripted
