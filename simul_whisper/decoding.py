@@ -123,19 +123,22 @@ class Decoding:
         """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows.
 
         at_pause: the speaker has paused where the window ends, so the last word has ended.
-        until_sample: where the audio is taken to end before that, because no more of it is understood.
+        until_sample: where the audio is taken to end before that, because no more of it is understood, or is this text.
         drafts: greedy search reads on to the end of the audio, for the draft.
         """
         watch = Stopwatch()
         content_frames = encoded.content_frames
-        if until_sample is not None and not final:
+        if until_sample is not None:
             content_frames = min(content_frames, (until_sample - window.start_sample) // SAMPLES_PER_FRAME)
         n_positions = self._positions(encoded.limits)
         prompt = self._prompt(language, n_positions)
         if len(prompt.tokens) >= n_positions:
             # Written by a decoder with more positions; it is cut before the next pass.
             return TextUpdate((), StopReason.LENGTH, self.draft)
-        rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=final or at_pause)
+        reads_all = at_pause or (final and until_sample is None)
+        rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=reads_all)
+        if final and not reads_all:
+            rule = replace(rule, policy=replace(rule.policy, frame_threshold=0))
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
         update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
@@ -204,6 +207,11 @@ class Decoding:
     def last_sample(self) -> int | None:
         """Where the newest token of the window was read; None when there is none."""
         return self._committed.last_sample
+
+    @property
+    def held_sample(self) -> int | None:
+        """Where the first token was read that the last pass held back; None when there is none."""
+        return self._waiting[0].sample if self._waiting else None
 
     @property
     def crowded(self) -> tuple[int, int] | None:

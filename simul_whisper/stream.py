@@ -90,7 +90,8 @@ class Stream:
         language = self.language if may_write else self._detector.likeliest
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if has_changed:
-            return _timed(PassUpdate(text, translation, self._begin_anew(window), timing, ends_text=True), watch)
+            update = yield from watch.without_pauses(self._begun_anew(window, encoded))
+            return _timed(replace(update, timing=replace(timing, translation_s=watch.lap())), watch)
         if language is not None and (may_write or drafts):
             reading = (
                 self._text.run(window, encoded, language, final=final, at_pause=at_pause, drafts=drafts)
@@ -183,15 +184,22 @@ class Stream:
             self._written_language = self.language
         return may_write
 
-    def _begin_anew(self, window: AudioChunk) -> int:
-        """Let go of the text in another language, and of its audio; return where what follows begins."""
-        decided = (self._text.last_sample or window.start_sample) + _SAMPLES_OF_LAST_WORD
-        keep_from = max(window.start_sample, min(decided, window.end_sample - _SAMPLES_AFTER_CHANGE))
+    def _begun_anew(self, window: AudioChunk, encoded: EncodedWindow) -> Pieces[PassUpdate]:
+        """Let go of the text in another language, and of its audio; what of it is not translated yet is, before."""
+        decided, held = self._text.last_sample or window.start_sample, self._text.held_sample
+        # What was held back is read again.
+        word_end = decided + _SAMPLES_OF_LAST_WORD if held is None else max(decided, (decided + held) // 2)
+        latest = min(decided + _SAMPLES_OF_LAST_WORD, window.end_sample - _SAMPLES_AFTER_CHANGE)
+        keep_from = max(window.start_sample, min(word_end, latest))
+        translation = _WAITING if self._is_translating else None
+        if self._translation and self._is_translating and self._written_language not in (None, "en"):
+            reading = self._translation.run(window, encoded, self._written_language, keep_from, final=True)
+            translation = yield from reading
         for decoding in self._decodings:
             decoding.restart()
             decoding.forget_context()
-        self._written_language = self.language
-        return keep_from
+        self._written_language, self._is_behind = self.language, False
+        return PassUpdate(_WAITING, translation, keep_from, Timing(), ends_text=True)
 
     def _concluded(self, window: AudioChunk) -> PassUpdate:
         """End an utterance after which nothing was said since the last pass: another would read the same."""
@@ -212,7 +220,7 @@ class Stream:
         )
         if not (text.tokens or final or (self._is_behind and (has_paused or self._is_full(window)))):
             return TextUpdate((), StopReason.WAITING, translation.draft)
-        until_sample = decided + _SAMPLES_AFTER_DECIDED if text.tokens else None
+        until_sample = decided + _SAMPLES_AFTER_DECIDED if text.tokens and not final else None
         update = yield from translation.run(window, encoded, self.language, until_sample, final=final)
         self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or update.n_held > 0
         return update
