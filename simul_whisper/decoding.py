@@ -154,17 +154,20 @@ class Decoding:
         if self._glimpsed and self._config.n_beams == 1:
             prompt = replace(prompt, guess=self._glimpsed[: min(_LONGEST_GUESS, room)])
         rule = self._stop_rule(window, encoded.content_frames, room, reads_all=False)
-        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
+        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True, commits=False))
         self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
         draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, language)
         update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
-    def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
+    def _read(
+        self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool, commits: bool = True
+    ) -> Pieces[SearchResult]:
         # Several hypotheses, of a beam or begun by terms, may each come to the edge by another text.
         if not drafts or self._config.n_beams > 1 or self._terms:
             return (yield from self._search.run(encoded, prompt, rule))
-        past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
+        beyond = replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES))
+        past_the_edge = PastTheEdge(rule, beyond, commits=commits)
         return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
 
     def _shown(self, held: tuple[AlignedToken, ...], found: SearchResult, language: str) -> tuple[AlignedToken, ...]:

@@ -24,13 +24,18 @@ _WORD_ENDED = 0.5
 
 
 class PastTheEdge:
-    """Reads on, where `rule` stops at the edge of what may be committed, until `beyond` stops. For one hypothesis."""
+    """Reads on, where `rule` stops at the edge of what may be committed, until `beyond` stops or what follows would not
+    be shown. For one hypothesis. commits: whether what is read before the edge may be committed, or is a draft too.
+    """
 
-    def __init__(self, rule: StopRule, beyond: StopRule) -> None:
-        self._rule, self._beyond = rule, beyond
+    def __init__(self, rule: StopRule, beyond: StopRule, *, commits: bool = True) -> None:
+        self._rule, self._beyond, self._commits = rule, beyond, commits
         self._edge: int | None = None
 
     def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
+        n_committed = self._edge if self._commits else 0
+        if n_committed is not None and _logprob(tokens[n_committed:]) < _WORTH_SHOWING:
+            return StopReason.LENGTH
         if self._edge is None:
             reason = self._rule(tokens, token, frame)
             if reason is not StopReason.EDGE:
@@ -67,6 +72,10 @@ def n_worth_showing(read: Sequence[AlignedToken], n: int, language: str | None, 
     while n_likely and not _ends_word(read, n_likely, tokenizer):
         n_likely -= 1
     return n_likely
+
+
+def _logprob(tokens: Sequence[AlignedToken]) -> float:
+    return sum(token.logprob for token in tokens)
 
 
 def _ends_word(read: Sequence[AlignedToken], n: int, tokenizer: Tokenizer) -> bool:
