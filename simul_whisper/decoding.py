@@ -25,6 +25,8 @@ _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
 _LONGEST_GUESS = 24
 _SAME_PLACE_FRAMES = 10
+# Nobody says a word again so soon, or begins one so close to the end of the audio.
+_SAME_SOUND_FRAMES, _SILENT_FRAMES = 3, 5
 # Tokens that a decoder, having said all, says again before its attention jumps back.
 _LONGEST_FALSE_START = 2
 _LOOP_LOOKBACK_TOKENS = 96
@@ -66,7 +68,20 @@ class _StopRule:
             return StopReason.LOOP
         if tokens and self._says_again(tokens, following):
             return StopReason.REWIND
+        if self.policy.final and self._echoes(tokens, following):
+            return StopReason.END_OF_TEXT
         return self.policy.stop(tokens, frame)
+
+    def _echoes(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
+        """Whether the last word is written again where all was said: from its own sound, or from the silence after it."""
+        if self.is_mark(following.token):
+            return False
+        text = reversed([*self.earlier, *tokens])
+        newest = next((each for each in text if not self.is_mark(each.token)), None)
+        if newest is None or newest.token != following.token or newest.frame == BEFORE_WINDOW:
+            return False
+        is_silent = following.frame >= self.policy.content_frames - _SILENT_FRAMES
+        return is_silent or abs(following.frame - newest.frame) <= _SAME_SOUND_FRAMES
 
     def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
         """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
