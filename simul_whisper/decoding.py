@@ -10,7 +10,7 @@ from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
-from simul_whisper.draft import UNHEARD_FRAMES, n_worth_showing
+from simul_whisper.draft import UNHEARD_FRAMES, WorthReading, n_worth_showing
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.loops import BEFORE_WINDOW, looped_tail, said_before
 from simul_whisper.model import Model
@@ -26,6 +26,8 @@ _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
 _LONGEST_GUESS = 24
 _SAME_PLACE_FRAMES = 10
+# Nobody says a word again so soon, or begins one so close to the end of the audio.
+_SAME_SOUND_FRAMES, _SILENT_FRAMES = 3, 5
 # Tokens that a decoder, having said all, says again before its attention jumps back.
 _LONGEST_FALSE_START = 2
 _LOOP_LOOKBACK_TOKENS = 96
@@ -67,7 +69,20 @@ class _StopRule:
             return StopReason.LOOP
         if tokens and self._says_again(tokens, following):
             return StopReason.REWIND
+        if self.policy.final and self._echoes(tokens, following):
+            return StopReason.END_OF_TEXT
         return self.policy.stop(tokens, frame)
+
+    def _echoes(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
+        """Whether the last word is written again where all was said: from its own sound, or the silence after it."""
+        if self.is_mark(following.token):
+            return False
+        text = reversed([*self.earlier, *tokens])
+        newest = next((each for each in text if not self.is_mark(each.token)), None)
+        if newest is None or newest.token != following.token or newest.frame == BEFORE_WINDOW:
+            return False
+        is_silent = following.frame >= self.policy.content_frames - _SILENT_FRAMES
+        return is_silent or abs(following.frame - newest.frame) <= _SAME_SOUND_FRAMES
 
     def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
         """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
@@ -124,19 +139,22 @@ class Decoding:
         """Read on in a window, which is `encoded`. language: the one spoken; final: nothing follows.
 
         at_pause: the speaker has paused where the window ends, so the last word has ended.
-        until_sample: where the audio is taken to end before that, because no more of it is understood.
+        until_sample: where the audio is taken to end before that, because no more of it is understood, or is this text.
         drafts: greedy search reads on to the end of the audio, for the draft.
         """
         watch = Stopwatch()
         content_frames = encoded.content_frames
-        if until_sample is not None and not final:
+        if until_sample is not None:
             content_frames = min(content_frames, (until_sample - window.start_sample) // SAMPLES_PER_FRAME)
         n_positions = self._positions(encoded.limits)
         prompt = self._prompt(language, n_positions)
         if len(prompt.tokens) >= n_positions:
             # Written by a decoder with more positions; it is cut before the next pass.
             return TextUpdate((), StopReason.LENGTH, self.draft)
-        rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=final or at_pause)
+        reads_all = at_pause or (final and until_sample is None)
+        rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=reads_all)
+        if final and not reads_all:
+            rule = replace(rule, policy=replace(rule.policy, frame_threshold=0))
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
         update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
@@ -152,15 +170,22 @@ class Decoding:
         if self._glimpsed:
             prompt = replace(prompt, guess=self._glimpsed[: min(_LONGEST_GUESS, room)])
         rule = self._stop_rule(window, encoded.content_frames, room, reads_all=False)
-        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
+        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True, commits=False))
         self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
         draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, language)
         update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
-    def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
-        beyond = replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES))
-        return (yield from self._search.run(encoded, prompt, rule, beyond if drafts else None))
+    def _read(
+        self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool, commits: bool = True
+    ) -> Pieces[SearchResult]:
+        """commits: what is read before the edge may be committed; else it is a draft too."""
+        if not drafts:
+            return (yield from self._search.run(encoded, prompt, rule))
+        before = rule if commits else WorthReading(rule, 0)
+        past = replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES))
+        beyond = lambda n_before: WorthReading(past, n_before if commits else 0)  # noqa: E731
+        return (yield from self._search.run(encoded, prompt, before, beyond))
 
     def _shown(self, held: tuple[AlignedToken, ...], found: SearchResult, language: str) -> tuple[AlignedToken, ...]:
         """Return what to show of the tokens that are held back, and of those past the edge."""
@@ -202,6 +227,11 @@ class Decoding:
     def last_sample(self) -> int | None:
         """Where the newest token of the window was read; None when there is none."""
         return self._committed.last_sample
+
+    @property
+    def held_sample(self) -> int | None:
+        """Where the first token was read that the last pass held back; None when there is none."""
+        return self._waiting[0].sample if self._waiting else None
 
     @property
     def crowded(self) -> tuple[int, int] | None:

@@ -6,9 +6,11 @@ they are only shown; what is committed never depends on them.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from simul_whisper.alignatt import AlignedToken
+from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
+from simul_whisper.search import StopRule
 from simul_whisper.tokenizer import Tokenizer
 
 # Closer to the end of the audio, words are made up: what stands there has hardly begun.
@@ -17,6 +19,19 @@ UNHEARD_FRAMES = 4
 _WORTH_SHOWING = math.log(0.2)
 # How likely it must be that the last word shown is over.
 _WORD_ENDED = 0.5
+
+
+@dataclass(frozen=True)
+class WorthReading:
+    """Stops where `rule` does, or where the tokens behind the first `n_before` are too unlikely to be shown."""
+
+    rule: StopRule
+    n_before: int
+
+    def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
+        if _logprob(tokens[self.n_before :]) < _WORTH_SHOWING:
+            return StopReason.LENGTH
+        return self.rule(tokens, token, frame)
 
 
 def n_worth_showing(read: Sequence[AlignedToken], n: int, language: str | None, tokenizer: Tokenizer) -> int:
@@ -35,6 +50,10 @@ def n_worth_showing(read: Sequence[AlignedToken], n: int, language: str | None, 
     while n_likely and not _ends_word(read, n_likely, tokenizer):
         n_likely -= 1
     return n_likely
+
+
+def _logprob(tokens: Sequence[AlignedToken]) -> float:
+    return sum(token.logprob for token in tokens)
 
 
 def _ends_word(read: Sequence[AlignedToken], n: int, tokenizer: Tokenizer) -> bool:

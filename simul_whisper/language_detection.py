@@ -28,7 +28,7 @@ from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
 # At first: the seconds of speech, and what is clear enough after so many.
-_FIRST_CLEAR = (1.0, 2.0), (0.95, 0.8)
+_FIRST_CLEAR = (0.75, 1.0, 1.5), (0.97, 0.8, 0.5)
 _LIKELY = 0.5
 _LIKELY_IN_FULL = 0.4
 # Below this, the language known so far is not written until more has been heard.

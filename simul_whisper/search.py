@@ -4,7 +4,7 @@ Every hypothesis has its own attention and so its own edge: it ends where it wou
 yet, or at its end of text. The best of those that ended is the result of the pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -93,6 +93,10 @@ class StopRule(Protocol):
     def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None: ...
 
 
+BeyondTheEdge = Callable[[int], StopRule]
+"""Return the rule of what is read past the edge, before which so many tokens were read."""
+
+
 class LogitFilter:
     """Which tokens may never be written, and which not at the start of a text."""
 
@@ -172,11 +176,11 @@ class BeamSearch:
         self._filter = LogitFilter(tokenizer)
 
     def run(
-        self, window: EncodedWindow, prompt: Prompt, stop: StopRule, beyond: StopRule | None = None
+        self, window: EncodedWindow, prompt: Prompt, stop: StopRule, beyond: BeyondTheEdge | None = None
     ) -> Pieces[SearchResult]:
         """Read on in a window. A piece is a step of the decoder.
 
-        beyond: where the best hypothesis ends at the edge, it is read on, greedily, until this says so.
+        beyond: where the best hypothesis ends at the edge, it is read on, greedily, until this rule stops.
         Cut short, each hypothesis stands as far as it has come.
         """
         watch = Stopwatch()
@@ -202,7 +206,7 @@ class BeamSearch:
             first = False
         best, past = self._best(beams.ended), tuple[AlignedToken, ...]()
         if beyond and best.stop is StopReason.EDGE:
-            past = yield from watch.without_pauses(self._past(reading, beams, best, beyond))
+            past = yield from watch.without_pauses(self._past(reading, beams, best, beyond(len(best.tokens))))
             spent_s.append(watch.lap())
         return SearchResult(best, no_speech, described, tuple(spent_s[1:]), past)
 

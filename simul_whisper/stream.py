@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.config import AlignAttConfig
-from simul_whisper.decoders import limits_of
+from simul_whisper.decoders import Limits, limits_of
 from simul_whisper.decoding import Decoding, TextUpdate
+from simul_whisper.encoders import Features
 from simul_whisper.language_detection import LanguageDetector
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _SAMPLES_AFTER_DECIDED = 10 * SAMPLES_PER_FRAME
 # Where the language changes, the last word may go on for this long, and of what follows at least so much is heard.
 _SAMPLES_OF_LAST_WORD, _SAMPLES_AFTER_CHANGE = 25 * SAMPLES_PER_FRAME, SAMPLE_RATE
+# A pause of which no more is new: of the last word, next to nothing is.
+_SAMPLES_OF_PAUSE = SAMPLE_RATE // 4
 # After a shorter pause, the translation waits for what is said next, on which it may depend.
 _PAUSE_SAMPLES = 2 * SAMPLE_RATE
 _GLIMPSE_PADDING_SAMPLES = SAMPLE_RATE
@@ -50,6 +53,17 @@ class PassUpdate:
     ends_text: bool = False
 
 
+@dataclass(frozen=True)
+class _Before:
+    """The window of the pass before, and what was encoded of it for a decoder of these limits."""
+
+    start_sample: int
+    end_sample: int
+    features: Features
+    content_frames: int
+    limits: Limits
+
+
 class Stream:
     """A stream of speech. Raises ConfigError when the model lacks the language or task, or the prompt is too long."""
 
@@ -65,6 +79,7 @@ class Stream:
         self._is_behind = False
         # Where the window ended that the last pass, at a pause, has read to its end; None if it has not.
         self._read_until: int | None = None
+        self._before: _Before | None = None
         self._longest_samples = config.max_samples - round(config.segment_length * SAMPLE_RATE)
         self._written_language: str | None = None
         self._silence_frames = math.ceil(config.padding_len * SAMPLE_RATE / SAMPLES_PER_FRAME)
@@ -80,28 +95,29 @@ class Stream:
         if final and window.end_sample == self._read_until and not self._is_translating:
             return self._concluded(window)
         watch = Stopwatch()
-        encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
+        heard, encoded, timing = self._heard(window, watch, at_pause=at_pause and not final)
         with watch.paused():
             yield
-        may_write = yield from watch.without_pauses(self._hears_language(encoded, window, final=final))
-        has_changed = may_write and not final and self._detector.has_changed(encoded, window.samples)
+        may_write = yield from watch.without_pauses(self._hears_language(encoded, heard, final=final))
+        has_changed = may_write and not final and self._detector.has_changed(encoded, heard.samples)
         timing = replace(timing, language_s=watch.lap())
         # Before it is known, a draft is read in the likeliest.
         language = self.language if may_write else self._detector.likeliest
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if has_changed:
-            return _timed(PassUpdate(text, translation, self._begin_anew(window), timing, ends_text=True), watch)
+            update = yield from watch.without_pauses(self._begun_anew(heard, encoded))
+            return _timed(replace(update, timing=replace(timing, translation_s=watch.lap())), watch)
         if language is not None and (may_write or drafts):
             reading = (
-                self._text.run(window, encoded, language, final=final, at_pause=at_pause, drafts=drafts)
+                self._text.run(heard, encoded, language, final=final, at_pause=at_pause, drafts=drafts)
                 if may_write
-                else self._text.glimpse(window, encoded, language)
+                else self._text.glimpse(heard, encoded, language)
             )
             text = yield from watch.without_pauses(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
         if may_write and self._translation and self._is_translating:
-            translating = self._translated(self._translation, text, window, encoded, final=final)
+            translating = self._translated(self._translation, text, heard, encoded, final=final)
             translation = yield from watch.without_pauses(translating)
             timing = replace(timing, translation_s=watch.lap())
         self._read_until = window.end_sample if at_pause and text.stop in _AT_THE_END else None
@@ -148,11 +164,28 @@ class Stream:
         for decoding in self._decodings:
             decoding.restart()
         self._detector.restart()
-        self._read_until = None
+        self._read_until = self._before = None
 
     @property
     def _decodings(self) -> list[Decoding]:
         return [self._text, *([self._translation] if self._translation else [])]
+
+    def _heard(
+        self, window: AudioChunk, watch: Stopwatch, *, at_pause: bool
+    ) -> tuple[AudioChunk, EncodedWindow, Timing]:
+        """Encode a window and return it; at a pause right after a pass, what that has encoded, and no more audio."""
+        before = self._before
+        if at_pause and before and before.limits == limits_of(self._model.decoder):
+            n_new = window.end_sample - before.end_sample
+            if window.start_sample == before.start_sample and n_new <= _SAMPLES_OF_PAUSE:
+                encoded = EncodedWindow(self._model.decoder, before.features, before.content_frames)
+                heard = AudioChunk(window.samples[: len(window.samples) - n_new], window.start_sample)
+                return heard, encoded, Timing(encode_s=watch.lap(), windows=1)
+        encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
+        self._before = _Before(
+            window.start_sample, window.end_sample, encoded.features, encoded.content_frames, encoded.limits
+        )
+        return window, encoded, timing
 
     def _encoded(self, window: AudioChunk, watch: Stopwatch, padding: int) -> tuple[EncodedWindow, Timing]:
         """Encode a window with at least so many samples of silence after it."""
@@ -183,15 +216,22 @@ class Stream:
             self._written_language = self.language
         return may_write
 
-    def _begin_anew(self, window: AudioChunk) -> int:
-        """Let go of the text in another language, and of its audio; return where what follows begins."""
-        decided = (self._text.last_sample or window.start_sample) + _SAMPLES_OF_LAST_WORD
-        keep_from = max(window.start_sample, min(decided, window.end_sample - _SAMPLES_AFTER_CHANGE))
+    def _begun_anew(self, window: AudioChunk, encoded: EncodedWindow) -> Pieces[PassUpdate]:
+        """Let go of the text in another language, and of its audio; what of it is not translated yet is, before."""
+        decided, held = self._text.last_sample or window.start_sample, self._text.held_sample
+        # What was held back is read again.
+        word_end = decided + _SAMPLES_OF_LAST_WORD if held is None else max(decided, (decided + held) // 2)
+        latest = min(decided + _SAMPLES_OF_LAST_WORD, window.end_sample - _SAMPLES_AFTER_CHANGE)
+        keep_from = max(window.start_sample, min(word_end, latest))
+        translation = _WAITING if self._is_translating else None
+        if self._translation and self._is_translating and self._written_language not in (None, "en"):
+            reading = self._translation.run(window, encoded, self._written_language, keep_from, final=True)
+            translation = yield from reading
         for decoding in self._decodings:
             decoding.restart()
             decoding.forget_context()
-        self._written_language = self.language
-        return keep_from
+        self._written_language, self._is_behind = self.language, False
+        return PassUpdate(_WAITING, translation, keep_from, Timing(), ends_text=True)
 
     def _concluded(self, window: AudioChunk) -> PassUpdate:
         """End an utterance after which nothing was said since the last pass: another would read the same."""
@@ -212,7 +252,7 @@ class Stream:
         )
         if not (text.tokens or final or (self._is_behind and (has_paused or self._is_full(window)))):
             return TextUpdate((), StopReason.WAITING, translation.draft)
-        until_sample = decided + _SAMPLES_AFTER_DECIDED if text.tokens else None
+        until_sample = decided + _SAMPLES_AFTER_DECIDED if text.tokens and not final else None
         update = yield from translation.run(window, encoded, self.language, until_sample, final=final)
         self._is_behind = until_sample is not None or update.stop not in _AT_THE_END or update.n_held > 0
         return update

@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="clients at once, one measurement for each number (default: 1 8)",
     )
+    parser.add_argument(
+        "--drafts",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="clients ask for drafts, too, which takes more computation (default: they do)",
+    )
     parser.add_argument("--sessions", type=int, default=200, metavar="N", help="short sessions in a row (default: 200)")
     parser.add_argument(
         "--nonsense", type=int, default=10_000, metavar="N", help="malformed messages to send (default: 10000)"
@@ -54,7 +60,7 @@ async def _run(options: argparse.Namespace) -> int:
     before, is_good = upkeep(url, token), True
     _row("", "words", "in 2.5 s", "median", "95 %", "final", "worst", "equal", "MB")
     for n in options.clients:
-        share = await listen_together(url, samples, n, expected, token)
+        share = await listen_together(url, samples, n, expected, token, drafts=options.drafts)
         _row(f"{n} at once", *_cells(share), f"{upkeep(url, token).memory_mb:.0f}")
         is_good &= share.n_texts_equal == n
     if options.sessions:
@@ -62,7 +68,7 @@ async def _run(options: argparse.Namespace) -> int:
         _row(f"{options.sessions} in a row", *[""] * 6, f"{n_equal}", f"{upkeep(url, token).memory_mb:.0f}")
         is_good &= n_equal == options.sessions
     if options.nonsense:
-        neighbour = asyncio.create_task(listen_together(url, samples, 1, expected, token))
+        neighbour = asyncio.create_task(listen_together(url, samples, 1, expected, token, drafts=options.drafts))
         answers = await fuzz(url, options.nonsense, options.seed, token)
         share = await neighbour
         _row(f"{options.nonsense} bad", *_cells(share), f"{upkeep(url, token).memory_mb:.0f}")

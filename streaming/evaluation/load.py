@@ -78,10 +78,12 @@ class Share:
     n_texts_equal: int
 
 
-async def listen(url: str, samples: Samples, token: str = "", *, realtime: bool = True) -> Listening:
-    """Stream `samples` once."""
+async def listen(
+    url: str, samples: Samples, token: str = "", *, realtime: bool = True, drafts: bool = True
+) -> Listening:
+    """Stream `samples` once. drafts: as most clients do, ask for text that may still change, which costs the server."""
     delays, text, spoken_at, started_at = list[float](), "", 0.0, time.monotonic()
-    async with Client(url, token=token, drafts=False) as client:
+    async with Client(url, token=token, drafts=drafts) as client:
 
         async def speak() -> None:
             nonlocal spoken_at
@@ -106,12 +108,14 @@ async def _pieces(samples: Samples) -> AsyncIterator[Samples]:
         yield samples[start : start + _PIECE_SAMPLES]
 
 
-async def listen_together(url: str, samples: Samples, n_clients: int, expected: str, token: str = "") -> Share:
+async def listen_together(
+    url: str, samples: Samples, n_clients: int, expected: str, token: str = "", *, drafts: bool = True
+) -> Share:
     """Stream `samples` with so many clients at once, each begun a little after the one before."""
 
     async def later(after_s: float) -> Listening:
         await asyncio.sleep(after_s)
-        return await listen(url, samples, token)
+        return await listen(url, samples, token, drafts=drafts)
 
     heard = await asyncio.gather(*(later(n / n_clients) for n in range(n_clients)))
     delays = sorted(delay for each in heard for delay in each.delays_s) or [float("nan")]

@@ -1,8 +1,9 @@
-"""Whose turn it is: real-time listeners first, and nobody has more of the computation than their share. Pure.
+"""Whose turn it is: real-time listeners first, drafts last, and nobody has more of the computation than their share.
 
-Every session has a virtual time, which goes on as it computes, faster the less it weighs. Who is not far beyond the
-mean of all that wait is served by the age of its audio. Who is waits behind the others until it has nothing to do; of
-these, the one that has had least is next. (Stoica and Abdel-Wahab, Earliest Eligible Virtual Deadline First, 1995)
+It is pure. Every session has a virtual time, which goes on as it computes, faster the less it weighs. Who is not far
+beyond the mean of all that wait is served by the age of its audio. Who is waits behind the others until it has nothing
+to do; of these, the one that has had least is next. (Stoica and Abdel-Wahab, Earliest Eligible Virtual Deadline First,
+1995)
 """
 
 from collections.abc import Sequence
@@ -52,6 +53,11 @@ class Contender(Protocol):
     @property
     def has_begun(self) -> bool:
         """Whether a pass of it is under way."""
+        ...
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether it would only show what is said before that is due: nobody waits for it."""
         ...
 
     @property
@@ -123,6 +129,8 @@ def _allowed(contenders: Sequence[_AnyContender]) -> Sequence[_AnyContender]:
 
 
 def _rank(contender: Contender) -> tuple[int, float, float]:
+    if contender.is_draft:
+        return 3, contender.due_since, 0.0
     if contender.share.standing is not Standing.WITHIN:
         return 2, _virtual_s(contender), contender.due_since
     return (1 if contender.is_backlog else 0), contender.due_since, 0.0

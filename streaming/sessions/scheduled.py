@@ -37,11 +37,12 @@ class Told:
 
 @dataclass
 class _Pass:
-    """A turn under way. spent_s: seconds of computation so far."""
+    """A turn under way. is_draft: it reads a draft only. spent_s: seconds of computation so far."""
 
     turn: Pieces[Turn]
     due_since: float
     waited_s: float
+    is_draft: bool
     spent_s: float = 0.0
 
 
@@ -98,10 +99,17 @@ class ScheduledSession:
     @property
     def due_since(self) -> float:
         """When the oldest audio that is due had arrived; what needs no inference comes before all."""
-        if self._pass:
+        if self._pass and not self._may_take and not self._has_new_pass:
             return self._pass.due_since
         sample = self._session.due_sample if self._session and not self._may_take else None
         return -math.inf if sample is None else self._inbox.arrived_at(sample)
+
+    @property
+    def is_draft(self) -> bool:
+        if self._pass:
+            return self._pass.is_draft and not self._may_take and not self._has_new_pass
+        session = self._session
+        return session is not None and not self._may_take and session.due_sample is not None and not session.is_pass_due
 
     def drain(self) -> None:
         """Take no more audio; what has come will be heard."""
@@ -110,19 +118,27 @@ class ScheduledSession:
     def work(self, model: Model) -> Taken | Told | None:
         """Take some of what has come, or else run a piece of inference; None as long as that is not over."""
         self._session = self._session or self._make(model)
-        if self._inbox.wants_clear:
+        if self._inbox.wants_clear or self._has_new_pass:
             self._pass = None
-        if not self._pass and self._may_take:
+        if self._may_take:
             return self._taken(self._session)
         self._pass = self._pass or self._begun(self._session)
         return self._gone_on(self._session, self._pass)
 
     @property
+    def _has_new_pass(self) -> bool:
+        """Whether a draft is being read and a pass has become due, which shows more."""
+        return (
+            self._pass is not None and self._pass.is_draft and self._session is not None and self._session.is_pass_due
+        )
+
+    @property
     def _may_take(self) -> bool:
-        """Whether something has come, and little enough waits to be decoded."""
+        """Whether something has come that may be taken now, and little enough waits to be decoded."""
         if self._inbox.wants_clear:
             return True
-        return not self._is_finished and not self._is_full and self._inbox.has_news
+        is_free = self._pass is None or self._pass.is_draft
+        return is_free and not self._is_finished and not self._is_full and self._inbox.has_news
 
     @property
     def _is_full(self) -> bool:
@@ -137,12 +153,14 @@ class ScheduledSession:
 
     def _begun(self, session: Session) -> _Pass:
         """Begin a turn; what is late is decoded together."""
+        session.skip_drafts()
         targets = self._inbox.chosen_targets()
         if targets is not None:
             session.choose_targets(targets)
         due_since = self.due_since
         waited_s = self._clock() - due_since if math.isfinite(due_since) else 0.0
-        return _Pass(session.turn(coalesce=waited_s > self._options.late_s), due_since, waited_s)
+        turn = session.turn(coalesce=waited_s > self._options.late_s)
+        return _Pass(turn, due_since, waited_s, is_draft=self.is_draft)
 
     def _gone_on(self, session: Session, running: _Pass) -> Told | None:
         """Run a piece; the turn is cut short once it has taken too long."""

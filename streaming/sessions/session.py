@@ -47,6 +47,7 @@ from streaming.events import (
 )
 from streaming.sessions.drafts import steady, texts
 from streaming.sessions.pace import Pace
+from streaming.sessions.plan import Decode, GiveUp, Task, without_early_drafts
 from streaming.settings import VoiceConfig
 
 _ENGLISH = "en"
@@ -64,27 +65,6 @@ class Turn:
     timing: Timing
 
 
-@dataclass(frozen=True)
-class _Decode:
-    """Audio of an utterance from `start_sample` on; the last one may be empty."""
-
-    samples: NDArray[np.float32]
-    start_sample: int
-    utterance: int
-    is_first: bool
-    is_last: bool
-    at_pause: bool = False
-    is_glimpse: bool = False
-
-    @property
-    def end_sample(self) -> int:
-        return self.start_sample + len(self.samples)
-
-
-class _GiveUp:
-    """The utterance that was being decoded is given up; its last word, if committed, is told."""
-
-
 class Session:
     """Everything that belongs to one listener.
 
@@ -100,7 +80,7 @@ class Session:
         self._gate = open_gate(self._voice)
         self._segment_samples = round(config.segment_length * SAMPLE_RATE)
         self._most_at_once = round(config.audio_max_len * SAMPLE_RATE) // 2
-        self._plan: deque[_Decode | _GiveUp | Event] = deque()
+        self._plan: deque[Task] = deque()
         # What was taken of the utterance that is open, and not planned yet; None between utterances.
         self._held: NDArray[np.float32] | None = None
         self._held_start = 0
@@ -169,8 +149,8 @@ class Session:
         self._plan_speech(self._gate.end())
         self._close()
         self._end_sample += n_samples
-        given_up: list[_Decode | _GiveUp | Event] = [_GiveUp()] if self._is_decoding else []
-        kept = [each for each in self._plan if not isinstance(each, _Decode | _GiveUp | Recognised)]
+        given_up: list[Task] = [GiveUp()] if self._is_decoding else []
+        kept = [each for each in self._plan if not isinstance(each, Decode | GiveUp | Recognised)]
         self._plan = deque([*given_up, *kept])
         if not was_over:
             self._plan.append(Cleared(self._end_sample / SAMPLE_RATE))
@@ -202,13 +182,23 @@ class Session:
 
     @property
     def due_sample(self) -> int | None:
-        """Where the oldest audio that is due to be decoded ends; None when none is."""
-        return next((task.end_sample for task in self._plan if isinstance(task, _Decode)), None)
+        """Where the oldest audio that is due to be decoded ends, passes before drafts; None when none is."""
+        due = [task for task in self._plan if isinstance(task, Decode)]
+        return min(due, key=lambda task: (task.is_glimpse, task.end_sample)).end_sample if due else None
+
+    @property
+    def is_pass_due(self) -> bool:
+        """Whether more is due than drafts."""
+        return any(isinstance(task, Decode) and not task.is_glimpse for task in self._plan)
+
+    def skip_drafts(self) -> None:
+        """Do not read the drafts that are due before something else is: that shows more."""
+        self._plan = without_early_drafts(self._plan)
 
     @property
     def due_samples(self) -> int:
         """How much audio is due to be decoded."""
-        return sum(len(task.samples) for task in self._plan if isinstance(task, _Decode))
+        return sum(len(task.samples) for task in self._plan if isinstance(task, Decode))
 
     @property
     def n_planned(self) -> int:
@@ -232,17 +222,18 @@ class Session:
     def turn(self, *, coalesce: bool = False) -> Pieces[Turn]:
         """Run at most one inference; with `coalesce`, over all that is due in the utterance, up to half a window.
 
-        Between pieces, audio may be taken and all the rest planned. It may be given up before a `clear`.
+        Between pieces, audio may be taken and all the rest planned. It may be given up before a `clear`, and before a
+        pass if it only reads a draft.
         """
         timing = Timing()
-        while self._plan and not (timing.windows and isinstance(self._plan[0], _Decode)):
+        while self._plan and not (timing.windows and isinstance(self._plan[0], Decode)):
             task = self._plan.popleft()
-            if isinstance(task, _Decode):
+            if isinstance(task, Decode):
                 update = yield from self._decoded(task, coalesce=coalesce)
                 if update:
                     timing = update.timing
                     self._untold += self._news(update)
-            elif isinstance(task, _GiveUp):
+            elif isinstance(task, GiveUp):
                 self._untold += self._given_up()
             else:
                 self._untold.append(task)
@@ -299,7 +290,7 @@ class Session:
         self, samples: NDArray[np.float32], *, is_last: bool, at_pause: bool = False, is_glimpse: bool = False
     ) -> None:
         number, is_first = self._planned_utterance, self._is_first
-        self._plan.append(_Decode(samples, self._held_start, number, is_first, is_last, at_pause, is_glimpse))
+        self._plan.append(Decode(samples, self._held_start, number, is_first, is_last, at_pause, is_glimpse))
         self._held_start += len(samples)
         self._is_first = False
         if not is_glimpse:
@@ -311,7 +302,7 @@ class Session:
             self._plan_decode(self._held, is_last=True)
             self._held = None
 
-    def _decoded(self, task: _Decode, *, coalesce: bool) -> Pieces[Update | None]:
+    def _decoded(self, task: Decode, *, coalesce: bool) -> Pieces[Update | None]:
         """Decode what is due; of a session that is late, no glimpse: that is for whoever is in time."""
         self._utterance = task.utterance
         if task.is_first:
@@ -320,7 +311,7 @@ class Session:
         n, is_glimpse = len(task.samples), task.is_glimpse
         while coalesce and not task.is_last and self._plan and n < self._most_at_once:
             following = self._plan[0]
-            if not isinstance(following, _Decode):
+            if not isinstance(following, Decode):
                 break
             task = following
             self._plan.popleft()

@@ -125,6 +125,19 @@ def test_a_language_that_changes_inside_an_utterance_loses_no_word_and_says_none
     assert words_of(updates)[-1].language == "de"
 
 
+def test_what_was_said_before_the_language_changes_is_translated() -> None:
+    """What comes before the change is noticed is taken for German still, and so is its translation."""
+    speech = speech_of([*LATER, *LATER[:-1], *EARLIER, *EARLIER[1:], *EARLIER])
+    whisper = listener(tone_model(decoder=_Switching(MODEL.tokenizer, "en")), language="auto", targets=["en"])
+    updates = listen(whisper, every(1, speech.samples))
+    words = [word for update in updates for word in update.words]
+    expected = [
+        english(speech_of([WORDS.index(word.text)])).text if word.language == "de" else word.text for word in words
+    ]
+    assert text_of(updates) == speech.text
+    assert [word.text for update in updates for word in update.translation] == expected
+
+
 def test_a_name_in_another_language_changes_nothing() -> None:
     speech = speech_of([*EARLIER, *EARLIER[1:], *LATER[:3], *EARLIER])
     whisper = listener(tone_model(decoder=_Switching(MODEL.tokenizer, "en")), language="auto")

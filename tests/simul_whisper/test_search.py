@@ -51,7 +51,9 @@ def search(
     beyond: StopRule | None = None,
 ) -> SearchResult:
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, prompt.tokens))
-    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop, beyond))
+    return finished(
+        BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop, beyond and (lambda _: beyond))
+    )
 
 
 def text_of(result: SearchResult) -> list[int]:

@@ -18,11 +18,13 @@ from simul_whisper import (
     StopReason,
     Update,
 )
+from simul_whisper.encoders import Features
+from simul_whisper.mel import Mel
 from simul_whisper.search import LogitFilter
 from simul_whisper.tokenizer import Tokenizer
 from tests.listener import assert_heard, every, listen, listener, pieces, text_of, untimed, words_of
 from tests.properties import examples
-from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, random_words, speech_of, tone_model
+from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, ToneEncoder, random_words, speech_of, tone_model
 
 SECOND = SAMPLE_RATE
 
@@ -353,3 +355,27 @@ def test_what_waits_at_a_pause_is_committed_at_the_end() -> None:
     first = whisper.infer(at_pause=True)
     last = whisper.infer(is_last=True)
     assert (first.text, last.text, last.timing.windows) == ("", speech.text, 0)
+
+
+class _CountingEncoder(ToneEncoder):
+    n_windows = 0
+
+    def encode(self, mel: Mel) -> Features:
+        self.n_windows += 1
+        return super().encode(mel)
+
+
+@pytest.mark.parametrize("pause_samples", [0, 3_200, 8_000])
+def test_a_pause_right_after_a_pass_is_read_from_what_that_has_encoded(pause_samples: int) -> None:
+    speech = speech_of(random_words(6, 4), [GAP_SAMPLES] * 5 + [0])
+    encoder = _CountingEncoder()
+    whisper = listener(tone_model().using(encoder=encoder))
+    whisper.insert_audio(speech.samples)
+    told = whisper.infer().text
+    n_before = encoder.n_windows
+    whisper.insert_audio(np.zeros(pause_samples + 1, np.float32))
+    told += whisper.infer(at_pause=True).text
+    assert encoder.n_windows - n_before == (pause_samples > 4_000)
+    assert told == speech.text
+    whisper.insert_audio(speech.samples)
+    assert whisper.infer(is_last=True).text == speech.text

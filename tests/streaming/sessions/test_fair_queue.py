@@ -20,6 +20,7 @@ class Asking:
     pass_s: float
     every_s: float = 0.0
     is_backlog: bool = False
+    is_draft: bool = False
     share: Share = field(default_factory=Share)
     had_s: float = 0.0
     left_s: float = 0.0
@@ -71,6 +72,15 @@ def test_who_asks_for_little_waits_for_one_piece_of_the_others_at_most() -> None
     assert max(listener.took_s[1:]) <= 0.2 + 2 * PIECE_S
     # The first time nobody knows that it asks for little.
     assert listener.took_s[0] <= 3 * 0.2 + 3 * PIECE_S
+
+
+@given(st.lists(st.floats(0.02, 0.5), min_size=1, max_size=4))
+def test_no_pass_waits_for_a_draft_longer_than_a_piece(passes_s: list[float]) -> None:
+    drafts = [Asking(pass_s, is_draft=True) for pass_s in passes_s]
+    listener = Asking(0.1, every_s=0.5)
+    run(*drafts, listener)
+    assert len(listener.took_s) == 120
+    assert max(listener.took_s) <= 0.1 + 2 * PIECE_S
 
 
 @given(st.lists(st.floats(0.02, 10.0), min_size=2, max_size=6))
