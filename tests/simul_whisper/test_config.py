@@ -171,8 +171,8 @@ def test_core_ml_is_for_every_policy() -> None:
 
 
 def test_only_the_beam_decoder_has_beams() -> None:
-    assert changed(beam_size=4).n_beams == 1
-    assert changed(beam_size=4, decoder_type="beam").n_beams == 4
+    assert changed(beam_size=4, decoder_type="greedy").n_beams == 1
+    assert changed(beam_size=4).n_beams == 4
 
 
 def test_toml_is_read(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import product, takewhile
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.pieces import finished
 from simul_whisper.reading import EncodedWindow, Prompt
-from simul_whisper.search import BeamSearch, LogitFilter, SearchResult, StopRule
+from simul_whisper.search import BeamSearch, BeyondTheEdge, LogitFilter, SearchResult, StopRule
 from tests.fakes import EOT, FakeDecoder, Prediction, scripted, tokenizer_of
 
 TOKENIZER = tokenizer_of("base")
@@ -43,6 +42,10 @@ def window_of(decoder: FakeDecoder) -> EncodedWindow:
     return EncodedWindow(decoder, FEATURES, CONTENT_FRAMES)
 
 
+def always(rule: StopRule) -> BeyondTheEdge:
+    return lambda n_before: rule  # noqa: ARG005
+
+
 def search(
     lines: Lines,
     *,
@@ -51,10 +54,10 @@ def search(
     prompt: Prompt = PROMPT,
     beyond: StopRule | None = None,
 ) -> SearchResult:
+    """beyond: the rule of what is read past the edge."""
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, prompt.tokens))
-    return finished(
-        BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop, beyond and (lambda _: beyond))
-    )
+    past = None if beyond is None else always(beyond)
+    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop, past))
 
 
 def text_of(result: SearchResult) -> list[int]:

@@ -315,14 +315,14 @@ def test_a_listener_may_use_the_model_of_another(tiny: Model) -> None:
 
 
 def test_beam_search_writes_down_what_is_said(tiny: Model, captions: Recording) -> None:
-    found = listen(quick_listener(tiny, decoder_type="beam", beam_size=2), every(2.0, captions.samples))
+    found = listen(quick_listener(tiny, beam_size=2), every(2.0, captions.samples))
     assert n_errors(captions.transcript, text_of(found)) <= 2
 
 
 def test_a_beam_of_one_is_greedy(tiny: Model, captions: Recording) -> None:
     audio = every(2.0, captions.samples[: 6 * SAMPLE_RATE])
-    greedy = listen(quick_listener(tiny), audio)
-    beam = listen(quick_listener(tiny, decoder_type="beam", beam_size=1), audio)
+    greedy = listen(quick_listener(tiny, decoder_type="greedy"), audio)
+    beam = listen(quick_listener(tiny, beam_size=1), audio)
     assert beam == greedy
 
 
