@@ -135,3 +135,17 @@ def test_reading_past_the_edge_finds_what_the_rule_alone_would_find(stops: list[
         *range(len(found.best.tokens), len(found.best.tokens) + len(found.past))
     ]
     assert not found.past or found.best.stop is StopReason.EDGE
+
+
+@pytest.mark.parametrize(("commits", "n_read"), [(True, 6), (False, 2)])
+def test_no_draft_is_read_on_that_is_too_unlikely_to_be_shown(commits: bool, n_read: int) -> None:
+    """Each token has half of a chance, so two may be shown; of what may be committed, the first four are no draft."""
+    rule = PastTheEdge(
+        lambda tokens, token, frame: StopReason.EDGE if len(tokens) == 4 else None,  # noqa: ARG005
+        lambda tokens, token, frame: None,  # noqa: ARG005
+        commits=commits,
+    )
+    read = list[AlignedToken]()
+    while rule(read, 0, 0) is None:
+        read.append(AlignedToken(0, 0, math.log(0.5)))
+    assert len(read) == n_read + 1
