@@ -5,7 +5,8 @@ audio a language is clear for 48, after 1.3 s for 60 of 105, after 1.6 s for 75 
 of which one is wrong. Names and pauses mislead single passes, up to 0.96. So passes are averaged until one language is
 clear, the text decides where none becomes so, and later speech may revise an early decision. With an earlier form of
 this rule, the language was never changed by mistake in 264 later utterances, and words waited in 31; eight of ten
-utterances that followed another language changed it.
+utterances that followed another language changed it. As it stands, 1.6 s of audio are enough for 77 of 88 recordings in
+nine languages, of which one is wrong (Japanese, taken for Korean), and 1.2 s for 50 of 89, of which two are wrong.
 
 Inside an utterance a change is heard in the newest features alone: in 24 joined pairs of clips the newest three seconds
 of a window told the language of the second clip for all, the whole window for nine.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper
 from simul_whisper.alignatt import AlignedToken
-from simul_whisper.draft import n_worth_showing
+from simul_whisper.draft import WorthReading, n_worth_showing
 from tests.conftest import Recording
 from tests.fakes import tokenizer_of
 from tests.listener import every, listen, pieces, text_of
@@ -109,3 +109,13 @@ def test_words_are_shown_whole_and_without_the_marks_of_the_edge() -> None:
     assert shown(read(" house"), read(".")) == " house"
     assert shown(read(" house"), read("."), read(" It"), read(" is"), ends=False) == " house. It"
     assert shown(read("今"), read("日"), ends=False, language="ja") == "今"
+
+
+@pytest.mark.parametrize("n_before", [0, 4])
+def test_no_draft_is_read_on_that_is_too_unlikely_to_be_shown(n_before: int) -> None:
+    """Each token has half of a chance, so two may be shown; what stands before them is no draft."""
+    rule = WorthReading(lambda tokens, token, frame: None, n_before)  # noqa: ARG005
+    read = list[AlignedToken]()
+    while rule(read, 0, 0) is None:
+        read.append(AlignedToken(0, 0, math.log(0.5)))
+    assert len(read) == n_before + 3

@@ -173,3 +173,14 @@ def test_a_word_said_again_at_once_is_no_beginning_anew_wherever_the_mark_betwee
     earlier = [AlignedToken(NO, 10, 0.0), AlignedToken(YES, 75, 0.0)]
     again = replace(rule, earlier=earlier)
     assert again([AlignedToken(COMMA, 100, 0.0)], NO, 10) is StopReason.REWIND
+
+
+def test_the_last_word_is_not_written_again_from_its_own_sound_nor_from_the_silence_at_the_end() -> None:
+    rule = _StopRule(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
+    said = [AlignedToken(YES, 100, 0.0), AlignedToken(COMMA, 180, 0.0)]
+    assert {rule(said, YES, frame) for frame in (97, 100, 103, 295, 299)} == {StopReason.END_OF_TEXT}
+    assert {rule(said, YES, frame) for frame in (104, 150, 294)} == {None}
+    assert {rule(said, NO, frame) for frame in (100, 299)} == {None}
+    # Speech may go on, so the pass ends as it always does.
+    going_on = replace(rule, policy=replace(rule.policy, final=False))
+    assert going_on(said, YES, 100) is None

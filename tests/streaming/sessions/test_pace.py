@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model
 from streaming.evaluation.scoring import word_edits
-from streaming.events import Event, SpeechEnded, Words
+from streaming.events import Draft, Event, SpeechEnded, Words
+from streaming.sessions.handle import ThreadHandle
+from streaming.sessions.inbox import AudioInbox
 from streaming.sessions.pace import Pace
+from streaming.sessions.scheduled import ScheduledSession, Taken, Told
 from streaming.sessions.session import Session
-from streaming.settings import VoiceConfig
+from streaming.settings import VoiceConfig, WorkerConfig
 from tests.conftest import Recording
 from tests.sounds import silence
 from tests.tones import random_words, speech_of, tone_model
@@ -144,4 +147,29 @@ def test_of_what_is_late_only_glimpses_are_left_out() -> None:
     session.take(speech.samples[2 * SAMPLE_RATE :])
     session.finish()
     told = [*late.events, *(event for _ in range(99) if session.is_due for event in session.step(coalesce=True).events)]
+    assert text_of(told) == speech.text
+
+
+@pytest.mark.usefixtures("_tones_are_speech")
+def test_a_draft_under_way_waits_for_others_and_is_given_up_for_a_pass() -> None:
+    speech, model = speech_of(random_words(6, 3)), tone_model()
+    inbox = AudioInbox(30 * SAMPLE_RATE, lambda: 0.0)
+    handle = ThreadHandle(inbox, lambda: None)
+    session = Session(CONFIG, model, VoiceConfig(vad_pause=10.0))
+    scheduled = ScheduledSession(handle, inbox, lambda _: session, CONFIG, WorkerConfig(), lambda: 0.0)
+    inbox.submit(speech.samples[:SAMPLE_RATE], drop_oldest=False)
+    while not scheduled.has_begun:
+        scheduled.work(model)
+    assert scheduled.is_draft
+    inbox.submit(speech.samples[SAMPLE_RATE:], drop_oldest=False)
+    assert not scheduled.is_draft
+    while not session.is_pass_due:
+        assert isinstance(scheduled.work(model), Taken)
+    assert not scheduled.is_draft
+    inbox.end()
+    told = list[Event]()
+    while scheduled.has_work:
+        done = scheduled.work(model)
+        told += done.turn.events if isinstance(done, Told) else ()
+    assert isinstance(next(event for event in told if isinstance(event, Draft | Words)), Words)
     assert text_of(told) == speech.text
