@@ -49,7 +49,8 @@ def main(names: list[str]) -> int:
 
 def _are_same(ours: TekkenTokenizer, theirs: Any, text: str) -> bool:
     tokens = ours.encode(text)
-    return tokens == theirs.encode(text, bos=False, eos=False) and ours.decode(tokens) == theirs.decode(tokens) == text
+    are_same = tokens == theirs.encode(text, bos=False, eos=False)
+    return are_same and ours.decode(tokens) == text and theirs.decode(tokens) == text
 
 
 def _random_texts(n: int) -> list[str]:
