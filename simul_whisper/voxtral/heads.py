@@ -14,20 +14,29 @@ from simul_whisper.weights.checkpoint import heads_from, read_json
 from simul_whisper.weights.model import Head, check_heads
 
 FILE = "alignment_heads.json"
+_LEAST_RIGHT = 0.7
 
 
 @dataclass(frozen=True)
 class Measured:
     """What calibration found of some heads together.
 
-    told_early: of all tokens, the share that the policy would have committed before the end of the audio; agreement: of
-    those, the share that also stood in the text of all the audio. n_recordings: that were read.
+    right: the share of tokens that they place where these were heard first. told_early: of the tokens that the model
+    reads rightly from the beginning of a recording, the share that the policy would commit then; agreement: the share
+    of committed ones that are in the text of the whole recording. n_recordings, audio_s: what was read.
     """
 
     heads: tuple[Head, ...]
+    right: float
     told_early: float
     agreement: float
     n_recordings: int
+    audio_s: float
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether these heads tell enough of where the model reads."""
+        return self.right >= _LEAST_RIGHT
 
 
 def known_heads(directory: Path, dims: VoxtralDims, given: Sequence[Head]) -> tuple[Head, ...]:
