@@ -20,7 +20,7 @@ from simul_whisper.weights.model import Head
 
 _PACKINGS = {"int8": Packing(64, 8), "int4": Packing(64, 4)}
 # What is read at once of a prompt: an hour of audio has 45,000 positions.
-_AT_ONCE = 512
+AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class MlxLanguage:
             caches = self._network.caches()
             features = mx.array(prompt.features).astype(self._dtype)
             positions = mx.concatenate([self._embedded(prompt.before), features, self._embedded(prompt.after)])[None]
-            for start in range(0, len(prompt), _AT_ONCE):
+            for start in range(0, len(prompt), AT_ONCE):
                 # What it makes of them is in the caches.
-                mx.eval(self._network(positions[:, start : start + _AT_ONCE], caches)[0])
+                mx.eval(self._network(positions[:, start : start + AT_ONCE], caches)[0])
         return Text(caches, len(prompt), slice(n_before, n_before + n_audio))
 
     def step(self, text: Text, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
