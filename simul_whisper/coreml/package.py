@@ -48,8 +48,8 @@ class EncoderSource:
     """An encoder that can be written, whatever model it belongs to.
 
     dims, tensors: as a Whisper has them; with a projection `projector.linear_1.weight`, (width, n_joined *
-    n_audio_state), and `projector.linear_2.weight`, (width, width), too. weights_sha256: gives the digest of the model's
-    files. exact: loads what compressed weights are compared with.
+    n_audio_state), and `projector.linear_2.weight`, (width, width), too. weights_sha256: gives the digest of the files.
+    exact: loads what compressed weights are compared with.
     """
 
     name: str
