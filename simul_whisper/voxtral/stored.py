@@ -130,7 +130,7 @@ def _read(file: WeightsFile, stored: StoredTensor, *, widen: bool) -> NDArray[An
             for start in range(0, len(flat), _PIECE):
                 part = flat[start : start + _PIECE]
                 piece = np.empty(len(part), stored.stored_as) if widen else part
-                if stream.readinto(memoryview(piece).cast("B")) < piece.nbytes:
+                if stream.readinto(piece.data.cast("B")) < piece.nbytes:
                     raise ValueError("it is truncated")
                 if widen:
                     part[:] = piece
