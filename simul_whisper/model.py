@@ -17,9 +17,9 @@ from simul_whisper.fallback import BackendStatus
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import mel_filters
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
-from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import load_weights
 from simul_whisper.weights.model import Dims, check_whole
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
 
 # The backend of an encoder or a decoder that the program brought itself.
 _OWN = "own"
@@ -76,7 +76,7 @@ class Model:
 
     name: str
     dims: Dims
-    tokenizer: Tokenizer
+    tokenizer: WhisperTokenizer
     encoder: FallbackEncoder
     decoder: FallbackDecoder
     load_duration_s: float
@@ -153,7 +153,7 @@ def load_model(
     progress(Progress(Stage.LOADING, weights.name, 1, _LOADING_STEPS))
     name, dims = weights.name, weights.dims
     check_whole(name, dims)
-    tokenizer = Tokenizer(weights.tokenizer_file, weights.dims.n_vocab)
+    tokenizer = WhisperTokenizer(weights.tokenizer_file, weights.dims.n_vocab)
     runtime = coreml_runtime or default_runtime()
     encoder = choose_encoder(config, weights, progress, runtime)
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
@@ -166,6 +166,6 @@ def load_model(
     return Model(name, dims, tokenizer, encoder, decoder, load_duration_s)
 
 
-def _probe(encoder: AudioEncoder, tokenizer: Tokenizer, n_mels: int) -> Probe:
+def _probe(encoder: AudioEncoder, tokenizer: WhisperTokenizer, n_mels: int) -> Probe:
     """Return what a Core ML decoder is tried with."""
     return Probe(encoder.encode(probe(n_mels)), probe_text(tokenizer))

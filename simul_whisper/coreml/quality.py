@@ -22,8 +22,8 @@ from simul_whisper.errors import ConfigError
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import HOPS_PER_FRAME, Mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
-from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.model import Dims, Weights
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
 
 
 def likeness_db(
@@ -85,7 +85,7 @@ def _check(likeness_db: float, least_db: float, quantize: str) -> None:
 
 def _text(weights: Weights) -> Sequence[int]:
     if weights.tokenizer_file.exists():
-        return probe_text(Tokenizer(weights.tokenizer_file, weights.dims.n_vocab))
+        return probe_text(WhisperTokenizer(weights.tokenizer_file, weights.dims.n_vocab))
     return range(weights.dims.n_text_ctx)
 
 
