@@ -8,6 +8,7 @@ from simul_whisper.foreign_files import one_line, shown
 from simul_whisper.weights import ctranslate2, ggml
 from simul_whisper.weights.checkpoint import Checkpoint, read_json
 from simul_whisper.weights.embedded import INSTALL, embedded_tokenizer
+from simul_whisper.weights.family import Family, family_of, refuse_realtime
 from simul_whisper.weights.heads import choose_heads
 from simul_whisper.weights.model import Head, Weights, check_tensors
 from simul_whisper.whisper_tokenizer import WhisperTokenizer
@@ -59,6 +60,8 @@ def layout_of(directory: Path) -> Layout | None:
 
 def _read(directory: Path) -> Checkpoint:
     layout = layout_of(directory)
+    if layout in (Layout.HUGGING_FACE, None):
+        _refuse_voxtral(directory)
     if layout is Layout.CTRANSLATE2:
         return ctranslate2.read(directory)
     # These two start MLX, which a faster-whisper directory does not need.
@@ -71,6 +74,13 @@ def _read(directory: Path) -> Checkpoint:
 
         return huggingface.read(directory)
     raise WeightsError(_nothing_found(directory))
+
+
+def _refuse_voxtral(directory: Path) -> None:
+    """Raise WeightsError for a Voxtral model, which is read elsewhere and tensor by tensor."""
+    refuse_realtime(directory, directory)
+    if family_of(directory) is Family.VOXTRAL:
+        raise WeightsError(f"{directory}: this is a Voxtral model, expected Whisper; its weights are read another way")
 
 
 def _file_names(directory: Path) -> list[str]:
