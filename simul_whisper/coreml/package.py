@@ -90,23 +90,28 @@ def convert_model(
     name. Raises ConfigError for a name that no file can have. Raises what `load_weights`, `convert`, `convert_decoder`,
     `voice_file` and `convert_vocoder` raise; what is impossible before anything is written.
     """
-    if name is not None:
-        check_name(name)
-    if part in ("encoder", "vocoder") and alignment_heads is not None:
-        raise ConfigError(f"alignment heads concern the decoder only; leave them out for {_NOUNS[part]}")
+    check(conversion, part, alignment_heads, name)
     if part == "vocoder":
         voice = vocoder_package.voice_file(name_or_path)
         return (vocoder_package.convert_vocoder(voice, output_dir, conversion, progress, name or ""),)
     if part == "encoder":
         # A model without any can be converted too.
         alignment_heads = ((0, 0),)
-    else:
-        decoder_package.check(conversion, alone=part == "decoder")
     weights = load_weights(name_or_path, alignment_heads=alignment_heads, progress=progress)
     made = [] if part == "decoder" else [convert(weights, output_dir, conversion, progress, name or "")]
     if part != "encoder":
         made.append(decoder_package.convert_decoder(weights, output_dir, conversion, progress, name or ""))
     return tuple(made)
+
+
+def check(conversion: Conversion, part: Part, alignment_heads: tuple[Head, ...] | None, name: str | None) -> None:
+    """Raise ConfigError for what `convert_model` refuses of any model."""
+    if name is not None:
+        check_name(name)
+    if part in ("encoder", "vocoder") and alignment_heads is not None:
+        raise ConfigError(f"alignment heads concern the decoder only; leave them out for {_NOUNS[part]}")
+    if part in ("decoder", "all"):
+        decoder_package.check(conversion, alone=part == "decoder")
 
 
 def convert(
