@@ -95,8 +95,10 @@ def calibrate(
     """
     reader = _Reader(language, encoder, tokenizer)
     read = [_read(reader, recording) for recording in recordings]
-    right = sum(_right_by_head(reader, each) for each in read)
-    n_heads = reader.dims.n_text_head
+    n_layers, n_heads = reader.dims.n_text_layer, reader.dims.n_text_head
+    right = np.zeros((n_layers, n_heads), np.int64)
+    for each in read:
+        right += _right_by_head(reader, each)
     best = [divmod(int(n), n_heads) for n in np.argsort(-right.reshape(-1), kind="stable")[: max(_N_TOGETHER)]]
     choices = dict.fromkeys(tuple(best[:n]) for n in _N_TOGETHER)
     n_tokens = max(1, sum(len(each.tokens) for each in read))
@@ -170,7 +172,7 @@ def _measured(reader: _Reader, read: Sequence[_Read], heads: tuple[Head, ...], r
             step = reader.step(reader.features(_cut(each.recording, cut)), [*each.prompt, *each.tokens], heads)
             n = reader.n_alike(step, len(each.prompt), each.tokens)
             frames = _frames(step, len(each.prompt), cut, together=True)[0] if each.tokens else np.zeros(0)
-            told = sum(1 for _ in takewhile(lambda frame, cut=cut: cut - frame > _EDGE_FRAMES, frames))
+            told = next((i for i, frame in enumerate(frames) if cut - frame <= _EDGE_FRAMES), len(frames))
             ends = int(step.logits[0, len(each.prompt) - 1 + n].argmax()) == reader.tokenizer.eot
             n_told += min(told, n)
             n_wrong += told > n and not ends

@@ -9,18 +9,22 @@ from simul_whisper.decoders.fallback import FallbackDecoder
 from simul_whisper.encoders.fallback import FallbackEncoder
 from simul_whisper.errors import BackendError, WeightsError
 from simul_whisper.fallback import BackendStatus
+from simul_whisper.parameters import resolved_device
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.voxtral.checkpoint import VoxtralWeights, open_voxtral
 from simul_whisper.voxtral.decoder import VoxtralDecoder
-from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
+from simul_whisper.voxtral.encoder_choice import choose_voxtral_encoder
 from simul_whisper.voxtral.heads import known_heads
 from simul_whisper.voxtral.language import MlxLanguage
+from simul_whisper.voxtral.memory import check_memory, loaded_bytes
 from simul_whisper.voxtral.tekken import TekkenTokenizer
 from simul_whisper.voxtral.tokenizer import VoxtralTokenizer
 from simul_whisper.weights.model import Dims
 
 _MLX = "mlx"
 _LOADING_STEPS = 3
+# Of a number and its part of the scale and bias of 64.
+_PACKED_BYTES = {"int8": 1.0625, "int4": 0.5625}
 _WHOLE, _N_MELS = 1500, (80, 128)
 
 
@@ -44,10 +48,11 @@ def load_parts(
     _check_backends(config)
     weights = open_voxtral(name, directory)
     _check_windows(weights)
+    check_memory(name, _needed_bytes(config, weights))
     tokenizer = VoxtralTokenizer(TekkenTokenizer(weights.tokenizer_file, weights.dims.n_vocab))
     heads = known_heads(directory, weights.dims, [(layer, head) for layer, head in config.alignment_heads])
     progress(Progress(Stage.LOADING, name, 1, _LOADING_STEPS))
-    encoder = _encoder(config, weights, progress, runtime)
+    encoder = choose_voxtral_encoder(config, weights, progress, runtime)
     progress(Progress(Stage.LOADING, name, 2, _LOADING_STEPS))
     language = MlxLanguage(
         weights,
@@ -63,14 +68,6 @@ def load_parts(
     return Parts(weights.dims.whisper, tokenizer, encoder, decoder)
 
 
-def _encoder(
-    config: AlignAttConfig, weights: VoxtralWeights, progress: ProgressHandler, runtime: CoreMLRuntime | None
-) -> FallbackEncoder:
-    encoder = FallbackEncoder(BackendStatus(_MLX), lambda: MlxVoxtralEncoder(weights, config.decoder_device))
-    encoder.load()
-    return encoder
-
-
 def _check_backends(config: AlignAttConfig) -> None:
     """Raise BackendError for what cannot run a Voxtral."""
     if config.decoder_backend not in ("auto", _MLX):
@@ -78,6 +75,16 @@ def _check_backends(config: AlignAttConfig) -> None:
             f"got decoder_backend = {config.decoder_backend}, but Voxtral's language model runs in MLX alone; "
             "use auto or mlx"
         )
+
+
+def _needed_bytes(config: AlignAttConfig, weights: VoxtralWeights) -> int:
+    """Return what the weights take in memory, all of them in MLX."""
+    is_gpu = resolved_device(config.decoder_device) == "gpu"
+    plain_bytes = 2.0 if is_gpu else 4.0
+    quantization = "int8" if config.quantization == "fastest" and is_gpu else config.quantization
+    language_bytes = _PACKED_BYTES.get(quantization, plain_bytes)
+    heard = sum(loaded_bytes(weights, start, plain_bytes, unpacks=True) for start in ("encoder.", "projector."))
+    return heard + loaded_bytes(weights, "language.", language_bytes, unpacks=quantization == "float16")
 
 
 def _check_windows(weights: VoxtralWeights) -> None:
