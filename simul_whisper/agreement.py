@@ -2,12 +2,14 @@
 
 Liu et al., arXiv 2005.11185; for Whisper: Macháček et al., arXiv 2307.14743. Where words stand in the audio is not
 known either. A word was said after those that an earlier pass had read, and before the end of the audio in which it was
-read first; between them, words are spread over what is loud.
+read first; between them, words are spread over what is loud. Once audio has left the window, its text begins anew, and
+what it has in common with the end of what was committed tells which words are still in it.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import takewhile
+from itertools import chain, takewhile
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +17,10 @@ from numpy.typing import NDArray
 from simul_whisper.alignatt import AlignedToken
 from simul_whisper.audio import SAMPLES_PER_FRAME, AudioChunk, Samples
 from simul_whisper.committed_tokens import CommittedToken
+from simul_whisper.tokenizer import Tokenizer
 
 _LOUD_PART = 0.1
+_Token = TypeVar("_Token", AlignedToken, CommittedToken)
 
 
 def n_agreed(tokens: Sequence[int], before: Sequence[int]) -> int:
@@ -43,6 +47,58 @@ def placed(
     n_new = len(read) - n
     spread = [int(loud[(2 * i + 1) * len(loud) // (2 * n_new)]) for i in range(n_new)]
     return tuple(replace(token, frame=frame) for token, frame in zip(read, [*kept, *spread], strict=True))
+
+
+class FoundAgain:
+    """Which committed words are in a window that has lost its beginning, read from its text."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._said: list[list[CommittedToken]] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next pass shall read the window from its beginning, without what was committed of it."""
+        return self._said is not None
+
+    def cut(self, committed: Sequence[CommittedToken]) -> None:
+        """Take the text of the window, of which an unknown part leaves."""
+        self._said = self._words(committed)
+
+    def forget(self) -> None:
+        self._said = None
+
+    def parted(
+        self, read: Sequence[AlignedToken], n_placed: int
+    ) -> tuple[tuple[CommittedToken, ...], tuple[AlignedToken, ...]]:
+        """Return which committed tokens are still in the window, and what follows them of its text.
+
+        read: all of its text. n_placed: how many tokens should be in it by where they were placed: they are where its
+        text has nothing in common with what was committed.
+        """
+        said, words = self._said or [], self._words(read)
+        self._said = None
+        old, new = [self._text(word) for word in said], [self._text(word) for word in words]
+        for n in range(min(len(old), len(new)), 0, -1):
+            # Of the first word, only the end may be heard.
+            for first in range(min(2, len(new) - n + 1)):
+                if new[first : first + n] == old[len(old) - n :]:
+                    return tuple(chain(*said[len(said) - n :])), tuple(chain(*words[first + n :]))
+        kept = tuple(chain(*said))
+        kept = kept[len(kept) - n_placed :]
+        return kept, tuple(chain(*words[len(self._words(kept)) :]))
+
+    def _words(self, tokens: Sequence[_Token]) -> list[list[_Token]]:
+        words = list[list[_Token]]()
+        for token in tokens:
+            if words and not self._tokenizer.starts_word(token.token):
+                words[-1].append(token)
+            else:
+                words.append([token])
+        return words
+
+    def _text(self, word: Sequence[AlignedToken | CommittedToken]) -> str:
+        return self._tokenizer.decode([token.token for token in word]).strip()
 
 
 def _frame(sample: int, window: AudioChunk, content_frames: int) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from simul_whisper.agreement import placed
+from simul_whisper.agreement import FoundAgain, placed
 from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
@@ -104,6 +104,7 @@ class Decoding:
         self._terms = terms_of(model.tokenizer, tuple(config.terms), config.terms_boost)
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, self._terms)
         self._commit_rule = CommitRule(config, model.tokenizer)
+        self._found_again = FoundAgain(model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
         self._waiting: tuple[CommittedToken, ...] = ()
@@ -198,6 +199,7 @@ class Decoding:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
+        self._found_again.forget()
         self._glimpsed, self._waiting, self.draft = (), (), ()
 
     def forget_context(self) -> None:
@@ -223,6 +225,8 @@ class Decoding:
 
     def cut(self, sample: int) -> None:
         """Let go of the words read before `sample`, which become context."""
+        if not limits_of(self._model.decoder).is_aligned:
+            self._found_again.cut([*self._committed])
         self._context.scroll(self._committed.cut(sample))
 
     def _positions(self, limits: Limits) -> int:
@@ -232,7 +236,7 @@ class Decoding:
 
     def _prompt(self, language: str, n_positions: int) -> Prompt:
         start = self._tokenizer.sot_sequence(language, self._config.task)
-        text = self._tokenizer.beginning(self._committed.tokens)
+        text = [] if self._found_again.is_due else self._tokenizer.beginning(self._committed.tokens)
         room = n_positions - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
@@ -300,8 +304,12 @@ class Decoding:
 
     def _placed(self, found: SearchResult, window: AudioChunk, content_frames: int) -> SearchResult:
         """Return what was found with tokens where they may have been read: nothing has told."""
-        best, last_sample = found.best, self._committed.last_sample
-        tokens = placed(best.tokens, self._waiting, window, last_sample, content_frames)
+        best, read = found.best, found.best.tokens
+        if self._found_again.is_due:
+            kept, read = self._found_again.parted(read, len(self._committed))
+            self._committed.cut_all()
+            self._committed.commit(kept)
+        tokens = placed(read, self._waiting, window, self._committed.last_sample, content_frames)
         following = best.next_token and replace(best.next_token, frame=content_frames)
         return replace(found, best=replace(best, tokens=tokens, next_token=following))
 
