@@ -40,7 +40,7 @@ def choose_decoder(
     assert probe is not None
     current = current_weights(weights)
     kind = coreml_decoder(current, weights.dims, weights.alignment_heads, config.coreml_compute_units, probe)
-    preparation = prepared(kind, config.coreml_decoder_path, config, weights, runtime)
+    preparation = prepared(kind, config.coreml_decoder_path, config, weights.directory, runtime)
     decoder = FallbackDecoder(status, lambda: _decoder(backend, config, current()), preparation, progress)
     decoder.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
     return decoder

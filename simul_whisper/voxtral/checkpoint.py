@@ -21,7 +21,7 @@ from simul_whisper.voxtral.names import POSITIONS, Naming
 from simul_whisper.voxtral.settings import Packing, Settings, read_settings
 from simul_whisper.voxtral.stored import LazyTensor, LazyTensors, WeightsFile, open_file
 from simul_whisper.weights.checkpoint import shard_names
-from simul_whisper.weights.family import Family, family_of
+from simul_whisper.weights.family import Family, family_of, refuse_realtime
 
 TOKENIZER = "tekken.json"
 FILE, INDEX, CONSOLIDATED = "model.safetensors", "model.safetensors.index.json", "consolidated.safetensors"
@@ -73,14 +73,10 @@ class VoxtralWeights:
 
 def open_voxtral(name: str, directory: Path) -> VoxtralWeights:
     """Open the model in a directory. Raises WeightsError when it is incomplete, damaged or no Voxtral model."""
-    family = family_of(directory)
-    if family is Family.VOXTRAL_REALTIME:
-        raise WeightsError(
-            f"{directory}: this is Voxtral Realtime, another architecture, which is not supported; "
-            "take Voxtral Mini or Small of 2507"
-        )
-    if family is not Family.VOXTRAL:
-        raise WeightsError(f"{directory}: this is no Voxtral model; got one of the kind {family.value!r}")
+    refuse_realtime(directory, directory)
+    if (family := family_of(directory)) is not Family.VOXTRAL:
+        kind = "Whisper, not Voxtral" if family is Family.WHISPER else "no Voxtral model"
+        raise WeightsError(f"{directory}: this is {kind}; expected config.json or params.json of a Voxtral of 2507")
     settings = read_settings(directory)
     names, naming = _files(directory)
     files = [open_file(directory / each) for each in names]

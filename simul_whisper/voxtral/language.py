@@ -1,6 +1,7 @@
 """Voxtral's language model in MLX: NumPy in, NumPy out, as decoders have it."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +88,12 @@ class MlxLanguage:
             fill(self._network, weights, "language.", numbers)
         instead = f", not {quantization}: {widths} are no multiples of 64" if widths else ""
         self.description = f"mlx ({_described(weights, numbers)}{instead}, {self.device})"
+
+    def looking(self, heads: tuple[Head, ...]) -> "MlxLanguage":
+        """Return the same model, handing out the attention of other heads."""
+        other = copy(self)
+        other._heads = heads
+        return other
 
     def begin(self, prompt: Prompt) -> Text:
         """Read a prompt. Raises BackendError when the model cannot read so much."""

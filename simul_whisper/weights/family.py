@@ -4,6 +4,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from simul_whisper.errors import WeightsError
 from simul_whisper.weights.checkpoint import read_json
 
 
@@ -24,6 +25,15 @@ def family_of(directory: Path) -> Family:
     if found := _by_config(config):
         return found
     return _by_params(read_json(directory / "params.json"))
+
+
+def refuse_realtime(source: str | Path, directory: Path) -> None:
+    """Raise WeightsError for a Voxtral Realtime, which shares little but its name; source: what to call it."""
+    if family_of(directory) is Family.VOXTRAL_REALTIME:
+        raise WeightsError(
+            f"{source}: this is Voxtral Realtime, another architecture, which is not supported; "
+            "take Voxtral Mini or Small of 2507, such as mistralai/Voxtral-Mini-3B-2507"
+        )
 
 
 def _by_config(config: dict[str, Any]) -> Family | None:
