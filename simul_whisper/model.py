@@ -1,9 +1,11 @@
 """A loaded model: frozen, and shared by all its listeners."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from simul_whisper.blas import BLAS
 from simul_whisper.config import AlignAttConfig
@@ -14,7 +16,7 @@ from simul_whisper.decoders.fallback import FallbackDecoder, Probe, probe_text
 from simul_whisper.encoders import AudioEncoder
 from simul_whisper.encoders.choice import choose_encoder
 from simul_whisper.encoders.fallback import FallbackEncoder, probe
-from simul_whisper.errors import BackendError
+from simul_whisper.errors import BackendError, ModelError
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import mel_filters
@@ -25,6 +27,9 @@ from simul_whisper.weights.family import Family, family_of
 from simul_whisper.weights.library import model_name, model_source
 from simul_whisper.weights.model import Dims, check_whole
 from simul_whisper.whisper_tokenizer import WhisperTokenizer
+
+if TYPE_CHECKING:
+    from simul_whisper.voxtral.generation import Generation
 
 # The backend of an encoder or a decoder that the program brought itself.
 _OWN = "own"
@@ -125,6 +130,18 @@ class Model:
             model = replace(model, decoder=FallbackDecoder(BackendStatus(_OWN, _OWN), lambda: own_decoder))
             model.decoder.load()
         return model
+
+    def generation(self) -> "Generation":
+        """Return what writes about whole recordings, such as answers to questions. Raises ModelError: a Voxtral can."""
+        decoder = self.decoder.load()
+        # Where a Voxtral cannot be used, this is none.
+        with suppress(ImportError):
+            from simul_whisper.voxtral.decoder import VoxtralDecoder
+            from simul_whisper.voxtral.generation import Generation
+
+            if isinstance(decoder, VoxtralDecoder):
+                return Generation(self.encoder, decoder.language, decoder.tokenizer)
+        raise ModelError(f"{self.name} answers no questions; take a Voxtral, such as mistralai/Voxtral-Mini-3B-2507")
 
     def warmup(self, cancelled: Event | None = None) -> ModelInfo:
         """Get everything ready for the first window: Core ML where it may run, and one window through the model.

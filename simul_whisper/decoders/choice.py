@@ -47,7 +47,7 @@ def choose_decoder(
 
 
 def _fastest_backend(config: AlignAttConfig) -> str:
-    is_mlx = config.backend == "mlx" or _is_fast_in_mlx(config) or not _has_onnx()
+    is_mlx = config.backend in ("mlx", "hybrid") or _is_fast_in_mlx(config) or not _has_onnx()
     return "mlx" if is_mlx else "onnx"
 
 

@@ -44,7 +44,8 @@ def choose_encoder(
 
 def requested_backend(config: AlignAttConfig) -> str:
     """Return which backend the config asks for, auto included."""
-    return config.backend if config.encoder_backend == "auto" else config.encoder_backend
+    requested = config.backend if config.encoder_backend == "auto" else config.encoder_backend
+    return "coreml" if requested == "hybrid" else requested
 
 
 def changing_encoder(

@@ -25,7 +25,7 @@ class VoxtralDecoder:
     """
 
     def __init__(self, language: MlxLanguage, tokenizer: VoxtralTokenizer, n_heads: int) -> None:
-        self._language, self._tokenizer = language, tokenizer
+        self.language, self.tokenizer = language, tokenizer
         self._downsample = language.dims.downsample
         n_read = language.dims.n_audio_tokens + len(tokenizer.before_audio) + len(tokenizer.after_audio)
         n_positions = min(_MOST_TOKENS, language.dims.n_text_ctx - n_read)
@@ -35,12 +35,12 @@ class VoxtralDecoder:
 
     def begin(self, features: Features) -> Text:
         """features: (375, n_text_state), of a window of 30 s."""
-        return self._language.begin(Prompt(self._tokenizer.before_audio, features, self._tokenizer.after_audio))
+        return self.language.begin(Prompt(self.tokenizer.before_audio, features, self.tokenizer.after_audio))
 
     def step(self, state: Text, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
-        step = self._language.step(state, tokens, logits_at)
+        step = self.language.step(state, tokens, logits_at)
         frames = np.repeat(step.attention / np.float32(self._downsample), self._downsample, axis=-1)
         return Step(step.logits, frames)
 
     def select(self, state: Text, beams: Sequence[int], length: int | None = None) -> None:
-        self._language.select(state, beams, length)
+        self.language.select(state, beams, length)

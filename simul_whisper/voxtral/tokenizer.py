@@ -30,7 +30,7 @@ class VoxtralTokenizer(Tokenizer):
         self.multilingual, self.languages = True, LANGUAGES
         self.eot = tekken.special("</s>")
         self.no_speech = self.sot_prev = None
-        self._transcribe = tekken.special("[TRANSCRIBE]")
+        self.transcribe = tekken.special("[TRANSCRIBE]")
         self.before_audio = tuple(map(tekken.special, ("<s>", "[INST]", "[BEGIN_AUDIO]")))
         """What stands in front of the audio; `[/INST]` ends it."""
         self.after_audio = (tekken.special("[/INST]"),)
@@ -77,7 +77,7 @@ class VoxtralTokenizer(Tokenizer):
             asked = f"{language_names()[language]} ({language})"
             known = ", ".join(self.languages)
             raise ConfigError(f"Voxtral does not know {asked}, but {known}; use a Whisper that does")
-        return [*self._tekken.encode(f"lang:{language}"), self._transcribe]
+        return [*self._tekken.encode(f"lang:{language}"), self.transcribe]
 
     def beginning(self, tokens: Sequence[int]) -> list[int]:
         n = next((n for n, token in enumerate(tokens) if n and self.starts_word(token)), len(tokens))

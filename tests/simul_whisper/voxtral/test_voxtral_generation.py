@@ -24,17 +24,19 @@ from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
 from simul_whisper.voxtral.generation import (
     Ending,
     Generation,
-    Piece,
+    Written,
     generated,
     question_prompt,
     transcript_prompt,
 )
 from simul_whisper.voxtral.language import MlxLanguage, Prompt
 from simul_whisper.voxtral.tekken import TekkenTokenizer
-from tests.voxtral_files import DIMS
+from simul_whisper.voxtral.tokenizer import VoxtralTokenizer
+from tests.voxtral_files import DIMS, SPECIAL
 
 ROOT = Path(__file__).parents[3]
 ANSWERS = ROOT / "tests/data/voxtral_reference.npz"
+AUDIO = SPECIAL.index("[AUDIO]")
 Answers = Mapping[str, NDArray[Any]]
 
 
@@ -46,7 +48,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def generation(directory: Path) -> Generation:
     weights = open_voxtral("small", directory)
-    tokenizer = TekkenTokenizer(weights.tokenizer_file, weights.dims.n_vocab)
+    tokenizer = VoxtralTokenizer(TekkenTokenizer(weights.tokenizer_file, weights.dims.n_vocab))
     return Generation(MlxVoxtralEncoder(weights), MlxLanguage(weights, heads=(HEAD,)), tokenizer)
 
 
@@ -64,7 +66,7 @@ def prompt_of(generation: Generation, case: Case) -> Prompt:
 
 
 def check(answers: Answers, name: str, generation: Generation, prompt: Prompt) -> None:
-    audio = [generation.tokenizer.special("[AUDIO]")] * len(prompt.features)
+    audio = [AUDIO] * len(prompt.features)
     assert [*prompt.before, *audio, *prompt.after] == answers[f"{name}.prompt"].tolist()
     tokens = answers[f"{name}.tokens"].tolist()
     assert list(generated(generation.language, prompt, N_TOKENS)) == tokens
@@ -126,16 +128,16 @@ class Script:
 @pytest.mark.parametrize(
     ("most_tokens", "pieces"),
     [
-        (99, [Piece(" "), Piece("👌"), Piece("said"), Piece("", Ending.WHOLE)]),
-        (6, [Piece(" "), Piece("👌"), Piece("said"), Piece("", Ending.CUT)]),
-        (4, [Piece(" "), Piece("�", Ending.CUT)]),
+        (99, [Written(" "), Written("👌"), Written("said"), Written("", Ending.WHOLE)]),
+        (6, [Written(" "), Written("👌"), Written("said"), Written("", Ending.CUT)]),
+        (4, [Written(" "), Written("�", Ending.CUT)]),
     ],
 )
 def test_characters_are_whole_and_the_end_is_told(
-    generation: Generation, most_tokens: int, pieces: list[Piece]
+    generation: Generation, most_tokens: int, pieces: list[Written]
 ) -> None:
     tokenizer = generation.tokenizer
-    tokens = [*tokenizer.encode(" 👌"), *tokenizer.encode("said"), tokenizer.special("</s>")]
+    tokens = [*tokenizer.encode(" 👌"), *tokenizer.encode("said"), tokenizer.eot]
     script = replace(generation, language=cast("MlxLanguage", Script(tokens)))
     features = np.zeros((375, DIMS.n_text_state), np.float32)
     assert list(script.answer(features, "?", most_tokens)) == pieces

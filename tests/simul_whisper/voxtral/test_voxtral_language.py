@@ -1,5 +1,6 @@
 """Voxtral's language model: what it reads in pieces, in beams and in packed numbers is the same."""
 
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from simul_whisper.blas import mx
 from simul_whisper.errors import BackendError
 from simul_whisper.voxtral import language
 from simul_whisper.voxtral.checkpoint import VoxtralWeights, open_voxtral
@@ -121,3 +123,21 @@ def test_more_than_the_model_can_read_is_refused(model: MlxLanguage) -> None:
     too_long = prompt(DIMS.n_text_ctx)
     with pytest.raises(BackendError, match=r"^got 4100 positions of audio and text, expected at most 4096$"):
         model.begin(too_long)
+
+
+@pytest.mark.parametrize("quantization", ["auto", "int8"])
+def test_little_is_in_memory_twice_while_a_model_is_loaded(tmp_path: Path, quantization: str) -> None:
+    tensors = voxtral_files.random_tensors(PACKABLE)
+    weights = open_voxtral("small", voxtral_files.write_huggingface(tmp_path, tensors, PACKABLE))
+    largest = 4 * PACKABLE.n_vocab * PACKABLE.n_text_state
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    tracemalloc.start()
+    model = MlxLanguage(weights, quantization=quantization)
+    _, most_in_numpy = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    taken = mx.get_active_memory() - before
+    assert taken > 4 * largest or quantization == "int8"
+    assert mx.get_peak_memory() - before < taken + 2 * largest
+    assert most_in_numpy < 2 * largest
+    del model
