@@ -101,7 +101,7 @@ def write_huggingface(
 ) -> Path:
     """A Transformers directory, as `save_pretrained` leaves it: in one file or in shards."""
     write_json(directory / "config.json", config_of(dims))
-    theirs = {_name(name, 0): _torch_layout(name, tensor) for name, tensor in tensors.items()}
+    theirs = {huggingface_name(name): _torch_layout(name, tensor) for name, tensor in tensors.items()}
     theirs[_POSITIONS] = np.asarray(sinusoids(dims.n_audio_ctx, dims.n_audio_state))
     _save_shards(directory, {name: mx.array(each).astype(dtype) for name, each in theirs.items()}, n_shards)
     write_tekken(directory / "tekken.json", dims.n_vocab)
@@ -125,9 +125,9 @@ def write_mlx(directory: Path, tensors: Tensors, dims: VoxtralDims = DIMS, bits:
     write_json(directory / "config.json", config_of(dims) | {"quantization": settings})
     arrays = dict[str, mx.array]()
     for name, tensor in tensors.items():
-        module, array = _name(name, 0).removesuffix(".weight"), mx.array(tensor).astype(mx.bfloat16)
+        module, array = huggingface_name(name).removesuffix(".weight"), mx.array(tensor).astype(mx.bfloat16)
         if tensor.ndim != 2:
-            arrays[_name(name, 0)] = array
+            arrays[huggingface_name(name)] = array
             continue
         packing = more.get(module, {"group_size": group_size, "bits": bits})
         parts = mx.quantize(array, packing["group_size"], packing["bits"])
@@ -287,6 +287,11 @@ def _text(token: bytes) -> str | None:
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray(mx.array(values.astype(np.float32)).astype(mx.bfloat16).astype(mx.float32))
+
+
+def huggingface_name(name: str) -> str:
+    """Return what Hugging Face calls a tensor."""
+    return _name(name, 0)
 
 
 def _name(name: str, whose: int) -> str:

@@ -96,6 +96,15 @@ class Naming(Enum):
         return None
 
 
+def huggingface_name(name: str) -> str:
+    """Return what Hugging Face calls a tensor of our names, of the encoder or the projector."""
+    module, _, part = name.rpartition(".")
+    room, _, inside = module.partition(".")
+    start, modules = {"encoder": ("audio_tower", _ENCODER), "projector": ("multi_modal_projector", _PROJECTOR)}[room]
+    found = _renamed(inside, {ours: theirs for theirs, ours in modules.items()})
+    return f"{start}.{found}.{part}"
+
+
 def _renamed(name: str, modules: Mapping[str, str]) -> str | None:
     number = re.search(r"\.(\d{1,4})\.", name)
     found = modules.get(name)

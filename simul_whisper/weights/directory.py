@@ -5,13 +5,13 @@ from pathlib import Path
 
 from simul_whisper.errors import WeightsError
 from simul_whisper.foreign_files import one_line, shown
-from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import ctranslate2, ggml
 from simul_whisper.weights.checkpoint import Checkpoint, read_json
 from simul_whisper.weights.embedded import INSTALL, embedded_tokenizer
 from simul_whisper.weights.family import Family, family_of, refuse_realtime
 from simul_whisper.weights.heads import choose_heads
 from simul_whisper.weights.model import Head, Weights, check_tensors
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
 
 
 class Layout(Enum):
@@ -118,7 +118,7 @@ def _ggml_file(directory: Path) -> Path | None:
 
 def _check_vocabulary(checkpoint: Checkpoint, tokenizer_file: Path) -> None:
     """Raise WeightsError unless the tokenizer has the tokens that the weights file lists; its last may have no text."""
-    tokenizer, listed = Tokenizer(tokenizer_file, checkpoint.dims.n_vocab), checkpoint.vocabulary or ()
+    tokenizer, listed = WhisperTokenizer(tokenizer_file, checkpoint.dims.n_vocab), checkpoint.vocabulary or ()
     for token, found in enumerate([*listed, *[b""] * (tokenizer.eot - len(listed))][: tokenizer.eot]):
         if found != tokenizer.bytes_of(token):
             raise WeightsError(
