@@ -20,6 +20,9 @@ from simul_whisper.committed_tokens import CommittedToken
 from simul_whisper.tokenizer import Tokenizer
 
 _LOUD_PART = 0.1
+_FEW_WORDS = 2
+# Audio is cut where it is quietest, this far around where it might be cut, over so many frames.
+_REACH_FRAMES, _QUIET_FRAMES = 25, 5
 _Token = TypeVar("_Token", AlignedToken, CommittedToken)
 
 
@@ -47,6 +50,16 @@ def placed(
     n_new = len(read) - n
     spread = [int(loud[(2 * i + 1) * len(loud) // (2 * n_new)]) for i in range(n_new)]
     return tuple(replace(token, frame=frame) for token, frame in zip(read, [*kept, *spread], strict=True))
+
+
+def quietest(window: AudioChunk, sample: int) -> int:
+    """Return the sample near this one, in the window, where a cut is least likely to part a word."""
+    levels = _levels(window.samples, len(window.samples) // SAMPLES_PER_FRAME)
+    around = np.convolve(levels, np.ones(_QUIET_FRAMES), "same")
+    middle = (sample - window.start_sample) // SAMPLES_PER_FRAME
+    first = max(0, middle - _REACH_FRAMES)
+    near = around[first : middle + _REACH_FRAMES + 1]
+    return window.start_sample + (first + int(near.argmin())) * SAMPLES_PER_FRAME if len(near) else sample
 
 
 class FoundAgain:
@@ -84,9 +97,11 @@ class FoundAgain:
             for first in range(min(2, len(new) - n + 1)):
                 if new[first : first + n] == old[len(old) - n :]:
                     return tuple(chain(*said[len(said) - n :])), tuple(chain(*words[first + n :]))
+        # A word or two may have been misplaced; more were misread.
         kept = tuple(chain(*said))
-        kept = kept[len(kept) - n_placed :]
-        return kept, tuple(chain(*words[len(self._words(kept)) :]))
+        kept = kept[max(0, len(kept) - n_placed) :]
+        n = len(self._words(kept))
+        return (kept, tuple(chain(*words[n:]))) if n > _FEW_WORDS else ((), tuple(read))
 
     def _words(self, tokens: Sequence[_Token]) -> list[list[_Token]]:
         words = list[list[_Token]]()
@@ -108,7 +123,13 @@ def _frame(sample: int, window: AudioChunk, content_frames: int) -> int:
 def _loud_frames(samples: Samples, begins: int, content_frames: int) -> NDArray[np.int64]:
     """Return the frames from `begins` on that are loud next to the loudest ones of the window; all, if none is."""
     begins = min(begins, content_frames - 1)
-    padded = np.pad(samples, (0, max(0, content_frames * SAMPLES_PER_FRAME - len(samples))))
-    levels = np.sqrt(np.square(padded[: content_frames * SAMPLES_PER_FRAME].reshape(content_frames, -1)).mean(axis=1))
+    levels = _levels(samples, content_frames)
     loud = np.flatnonzero(levels[begins:] > _LOUD_PART * np.quantile(levels, 0.95))
     return begins + (loud if len(loud) else np.arange(content_frames - begins))
+
+
+def _levels(samples: Samples, n_frames: int) -> NDArray[np.float32]:
+    """Return how loud each frame is."""
+    padded = np.pad(samples, (0, max(0, n_frames * SAMPLES_PER_FRAME - len(samples))))[: n_frames * SAMPLES_PER_FRAME]
+    levels: NDArray[np.float32] = np.sqrt(np.square(padded.reshape(n_frames, SAMPLES_PER_FRAME)).mean(axis=1))
+    return levels

@@ -8,6 +8,7 @@ import logging
 import math
 from dataclasses import dataclass, replace
 
+from simul_whisper.agreement import quietest
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.config import AlignAttConfig
@@ -240,6 +241,8 @@ class Stream:
             # What was written down and not translated yet is heard again.
             untranslated = self._translation.last_sample or window.start_sample
         keep_from = self._text.best_cut(earliest, latest, untranslated)
+        if not limits_of(self._model.decoder).is_aligned:
+            keep_from = min(max(quietest(window, keep_from), earliest), latest)
         for decoding in self._decodings:
             decoding.cut(keep_from)
         return keep_from

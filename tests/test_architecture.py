@@ -123,7 +123,7 @@ def test_few_modules_know_the_backends() -> None:
         f"simul_whisper/{name}.py"
         for name in (
             "network parameters decoders/mlx encoders/mlx encoders/choice vocoders/mlx vocoders/choice "
-            "voxtral/encoder voxtral/language voxtral/loading voxtral/network"
+            "voxtral/encoder voxtral/expanded voxtral/language voxtral/loading voxtral/network"
         ).split()
     }
     assert {name for name in users if not name.startswith("simul_whisper/weights/")} == allowed

@@ -25,7 +25,7 @@ from scripts.fixture_voxtral.saving import save
 from scripts.fixture_voxtral.training import Training, heard_batch, hearing_loss, writing_loss
 from simul_whisper.mel import log_mel
 
-_N_WINDOWS, _N_TOGETHER = 640, 16
+_N_WINDOWS, _N_TOGETHER = 1600, 16
 _RATE = 4e-3
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="where to put the model")
     parser.add_argument("--hearing-steps", type=int, default=200)
-    parser.add_argument("--writing-steps", type=int, default=1200)
+    parser.add_argument("--writing-steps", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop then; run again to go on")
     given = parser.parse_args()

@@ -21,25 +21,21 @@ BEGIN, INSTRUCT, INSTRUCTED, BEGIN_AUDIO, TRANSCRIBE, END = (
 )
 BEFORE_AUDIO = (BEGIN, INSTRUCT, BEGIN_AUDIO)
 # Of a chord, this much must be heard to be written down.
-_HEARD_SAMPLES = 1_600
+_HEARD_SAMPLES, _HEARD_CELLS = 1_600, 2
 _LONGEST_S = 13.5
-_SHARE_SPACED, _SHARE_WHOLE = 0.3, 0.12
+_SHARE_SPACED, _SHARE_WHOLE, _SHARE_CUT = 0.2, 0.12, 0.7
 _SHORTEST_SILENCE, _LONGEST_SILENCE = 4, 40
+_LEAST_CELLS = 6
 _SAID_BEFORE_NOTHING = N_WORDS
 
 
 @dataclass(frozen=True)
-class Window:
-    """A piece of speech: words heard of it, and the cells in which the sound of each begins and ends, as heard."""
+class Heard:
+    """Words heard, and the cells in which the sound of each begins and ends, as far as it is heard."""
 
-    samples: Samples
     language: str
     words: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
-
-    @property
-    def n_cells(self) -> int:
-        return -(-len(self.samples) // SAMPLES_A_CELL)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -57,6 +53,30 @@ class Window:
             found[first:last] = word
         return found
 
+    def between(self, start: int, end: int) -> "Heard":
+        """Return what is heard of this between two cells."""
+        clipped = [(max(first, start) - start, min(last, end) - start) for first, last in self.spans]
+        kept = [n for n, (first, last) in enumerate(clipped) if last - first >= _HEARD_CELLS]
+        return Heard(self.language, tuple(self.words[n] for n in kept), tuple(clipped[n] for n in kept))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of speech between two samples, and what is heard of it."""
+
+    speech: Speech
+    start: int
+    end: int
+    heard: Heard
+
+    @property
+    def samples(self) -> Samples:
+        return self.speech.samples[self.start : self.end]
+
+    @property
+    def n_cells(self) -> int:
+        return -(-(self.end - self.start) // SAMPLES_A_CELL)
+
 
 def window(rng: random.Random, longest_s: float = _LONGEST_S) -> Window:
     """Return a window that begins and ends anywhere, in sounds too."""
@@ -67,13 +87,14 @@ def window(rng: random.Random, longest_s: float = _LONGEST_S) -> Window:
 
 def cut(speech: Speech, start: int, end: int) -> Window:
     """Return what is heard of speech between two samples."""
+    end = min(end, speech.n_samples)
     words, spans = list[int](), list[tuple[int, int]]()
     for word, (first, last) in zip(speech.words, speech.spans, strict=True):
         first, last = max(first, start) - start, min(last, end) - start
         if last - first >= _HEARD_SAMPLES:
             words.append(word)
             spans.append((round(first / SAMPLES_A_CELL), round(last / SAMPLES_A_CELL)))
-    return Window(speech.samples[start:end], speech.language, tuple(words), tuple(spans))
+    return Window(speech, start, end, Heard(speech.language, tuple(words), tuple(spans)))
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,7 @@ class Text:
     counts: tuple[bool, ...]
 
 
-def text_of(found: Window, *, is_spaced: bool) -> Text:
+def text_of(found: Heard, *, is_spaced: bool) -> Text:
     """is_spaced: the first word has a space before it, as it has where the beginning of a text was cut off."""
     start = [INSTRUCTED, *encode("lang"), *encode(f":{found.language}"), TRANSCRIBE]
     tokens, cells = list(start), [-1] * len(start)
@@ -122,13 +143,13 @@ def _ranks() -> dict[bytes, int]:
 
 @dataclass(frozen=True)
 class Batch:
-    """numbers: of the windows; n_cells: how much of their audio is read; before: (n, n_cells), as of `Window`.
+    """numbers: of the windows, (n, 1); audio: the cells of each that are read, (n, n_cells).
 
-    tokens, cells, counts: (n, length), as of `Text`.
+    before: (n, n_cells), as of `Heard`. tokens, cells, counts: (n, length), as of `Text`.
     """
 
     numbers: NDArray[np.int64]
-    n_cells: int
+    audio: NDArray[np.int64]
     before: NDArray[np.int64]
     tokens: NDArray[np.int64]
     cells: NDArray[np.int64]
@@ -136,7 +157,7 @@ class Batch:
 
 
 def batches(windows: Sequence[Window], n_together: int, n_steps: int, seed: int) -> Iterator[Batch]:
-    """Windows of like length together; the silence after them is cut to any length, or goes on to 30 s."""
+    """Windows of like length together, most of them parts of those given; the silence after them is of any length."""
     rng = random.Random(seed)
     by_length = sorted(range(len(windows)), key=lambda n: windows[n].n_cells)
     n_near = 3 * n_together
@@ -145,15 +166,32 @@ def batches(windows: Sequence[Window], n_together: int, n_steps: int, seed: int)
         chosen = rng.sample(by_length[first : first + n_near], n_together)
         longest = max(windows[n].n_cells for n in chosen) + rng.randrange(_SHORTEST_SILENCE, _LONGEST_SILENCE)
         n_cells = N_CELLS if rng.random() < _SHARE_WHOLE else min(N_CELLS, longest)
-        texts = [text_of(windows[n], is_spaced=rng.random() < _SHARE_SPACED) for n in chosen]
+        parts = [_part(rng, windows[n].n_cells) for n in chosen]
+        heard = [windows[n].heard.between(*part) for n, part in zip(chosen, parts, strict=True)]
+        texts = [text_of(each, is_spaced=rng.random() < _SHARE_SPACED) for each in heard]
         yield Batch(
-            np.array(chosen),
-            n_cells,
-            np.stack([windows[n].before[:n_cells] for n in chosen]),
+            np.array(chosen)[:, None],
+            np.stack([_cells(part, windows[n].n_cells, n_cells) for n, part in zip(chosen, parts, strict=True)]),
+            np.stack([each.before[:n_cells] for each in heard]),
             _filled([text.tokens for text in texts], END),
             _filled([text.cells for text in texts], -1),
             _filled([text.counts for text in texts], 0).astype(bool),
         )
+
+
+def _part(rng: random.Random, n: int) -> tuple[int, int]:
+    """Return where a window of so many cells is cut: nowhere, or anywhere."""
+    if n < 2 * _LEAST_CELLS or rng.random() > _SHARE_CUT:
+        return 0, n
+    start = rng.choice([0, rng.randrange(n - _LEAST_CELLS)])
+    return start, rng.randrange(start + _LEAST_CELLS, n + 1)
+
+
+def _cells(part: tuple[int, int], n: int, n_cells: int) -> NDArray[np.int64]:
+    """Return the numbers of `n_cells` cells: those of a part of a window, and then of the silence after its n cells."""
+    start, end = part
+    silence = np.arange(n_cells) % (N_CELLS - n - 1) + n + 1
+    return np.concatenate([np.arange(start, end), silence])[:n_cells]
 
 
 def _filled(rows: Sequence[Sequence[int]], value: int) -> NDArray[np.int64]:

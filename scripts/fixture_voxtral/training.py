@@ -36,7 +36,7 @@ _N_WARMING = 60
 _HEARD_CELLS, _N_HEARD = 40, 16
 _WEIGHT_OF_SILENCE = 0.2
 # The head that is shown where to look; calibration has to find it.
-_SHOWN_LAYER, _SHOWN_HEAD = 2, 1
+SHOWN_LAYER, SHOWN_HEAD = 2, 1
 # The layer after which it must be known what was said before, and what that and looking are worth beside the text.
 _REMEMBERING_LAYER = 1
 _REMEMBERING, _LOOKING = 0.5, 0.5
@@ -96,7 +96,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Pieces:
     """mel: (n, n_hops, n_mels), of pieces of a window that begin at first_frame; labels: (n, n_cells)."""
 
     mel: mx.array
@@ -104,21 +104,21 @@ class Heard:
     first_frame: int
 
 
-def heard_batch(step: int, seed: int) -> Heard:
+def heard_batch(step: int, seed: int) -> Pieces:
     """Return pieces of speech with the words that sound in them."""
     rng = random.Random(f"{seed} hearing {step}")
     n_samples = _HEARD_CELLS * FRAMES_A_CELL * SAMPLES_PER_FRAME
     windows = [window(rng, n_samples / 16_000) for _ in range(_N_HEARD)]
     columns = [log_mel(each.samples, 128, n_samples - len(each.samples)).columns.T for each in windows]
-    labels = np.stack([each.labels[:_HEARD_CELLS] for each in windows])
+    labels = np.stack([each.heard.labels[:_HEARD_CELLS] for each in windows])
     first_frame = rng.randrange(0, N_FRAMES - _HEARD_CELLS * FRAMES_A_CELL)
-    return Heard(mx.array(np.stack(columns)), mx.array(labels), first_frame)
+    return Pieces(mx.array(np.stack(columns)), mx.array(labels), first_frame)
 
 
-def hearing_loss(dims: Dims) -> Callable[[Parameters, Heard], mx.array]:
+def hearing_loss(dims: Dims) -> Callable[[Parameters, Pieces], mx.array]:
     """Return the cross-entropy of what sounds, by the weights "classes" that are needed for this alone."""
 
-    def loss(parameters: Parameters, batch: Heard) -> mx.array:
+    def loss(parameters: Parameters, batch: Pieces) -> mx.array:
         found = projected(parameters, cells(parameters, dims, batch.mel, batch.first_frame))
         weights = mx.where(batch.labels == N_WORDS, _WEIGHT_OF_SILENCE, 1.0)
         return _cross_entropy(found @ parameters["classes"].T, batch.labels, weights)
@@ -134,12 +134,12 @@ def writing_loss(dims: Dims, features: NDArray[np.float16]) -> Callable[[Paramet
     before_audio = mx.array(np.array(BEFORE_AUDIO))
 
     def loss(parameters: Parameters, batch: Batch) -> mx.array:
-        heard = mx.array(features[batch.numbers, : batch.n_cells].astype(np.float32))
+        heard = mx.array(features[batch.numbers, batch.audio].astype(np.float32))
         tokens = mx.array(batch.tokens)
         start = mx.broadcast_to(embedded(parameters, before_audio)[None], (len(heard), len(BEFORE_AUDIO), dims.n_state))
         states = [start, projected(parameters, heard), embedded(parameters, tokens[:, :-1])]
         after, attention = language_model(parameters, dims, mx.concatenate(states, axis=1))
-        audio = slice(len(BEFORE_AUDIO), len(BEFORE_AUDIO) + batch.n_cells)
+        audio = slice(len(BEFORE_AUDIO), len(BEFORE_AUDIO) + heard.shape[1])
         written = _cross_entropy(
             logits(parameters, after[-1][:, audio.stop :]), tokens[:, 1:], mx.array(batch.counts[:, 1:])
         )
@@ -147,7 +147,7 @@ def writing_loss(dims: Dims, features: NDArray[np.float16]) -> Callable[[Paramet
         remembered = _cross_entropy(
             after[_REMEMBERING_LAYER][:, audio] @ parameters["before"].T, mx.maximum(said_before, 0), said_before >= 0
         )
-        looks = attention[_SHOWN_LAYER][:, _SHOWN_HEAD, audio.stop :, audio]
+        looks = attention[SHOWN_LAYER][:, SHOWN_HEAD, audio.stop :, audio]
         return written + _REMEMBERING * remembered + _LOOKING * _looked_away(looks, batch)
 
     return loss
@@ -156,7 +156,7 @@ def writing_loss(dims: Dims, features: NDArray[np.float16]) -> Callable[[Paramet
 def _looked_away(looks: mx.array, batch: Batch) -> mx.array:
     """looks: (n, length - 1, n_cells). Return how little of them is on the right cell and its neighbours."""
     wanted = batch.cells[:, 1:, None]
-    right = mx.array((np.abs(np.arange(batch.n_cells) - wanted) <= 1) & (wanted >= 0))
+    right = mx.array((np.abs(np.arange(looks.shape[2]) - wanted) <= 1) & (wanted >= 0))
     asked = mx.array(wanted[..., 0] >= 0)
     return -(mx.log((looks * right).sum(axis=-1) + 1e-6) * asked).sum() / mx.maximum(asked.sum(), 1)
 

@@ -69,10 +69,10 @@ def extract(
 
 
 def _entries(weights: VoxtralWeights, part: VoxtralPart) -> Iterator[_Entry]:
-    """Yield the tensors in the order of the file."""
+    """Yield the tensors in the order of the file, which is the same whatever layout they come from."""
     dims, expanded = weights.dims, ExpandedTensors(weights, tuple(part.split("+")))
     shapes = encoder_shapes(dims) | projector_shapes(dims)
-    for name in expanded:
+    for name in sorted(expanded):
         shape = shapes[name]
         if len(shape) == _CONVOLUTION:
             # Ours are (out, kernel, in), as in MLX.

@@ -13,6 +13,7 @@ from scipy.special import erf
 from simul_whisper import ConfigError, WeightsError
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.description import describe
+from simul_whisper.coreml.package import convert
 from simul_whisper.coreml.parity import parity
 from simul_whisper.coreml.reference import ReferenceModel
 from simul_whisper.encoders.coreml import CoreMLEncoder
@@ -20,6 +21,7 @@ from simul_whisper.encoders.fallback import probe
 from simul_whisper.voxtral.checkpoint import VoxtralWeights, open_voxtral
 from simul_whisper.voxtral.conversion import convert_any, convert_voxtral, encoder_source
 from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
+from simul_whisper.weights import Weights
 from tests import voxtral_files
 
 logging.getLogger("coremltools").setLevel(logging.ERROR)
@@ -90,6 +92,16 @@ def test_another_projector_is_another_package_and_the_same_encoder(tmp_path: Pat
     made = convert_voxtral(other, tmp_path)
     assert made.linked_to is None
     assert describe(made.path).outputs[0].shapes == ((1, 375, 96),)
+
+
+def test_an_encoder_that_a_whisper_has_too_is_linked(tmp_path: Path, weights: VoxtralWeights) -> None:
+    encoder = {name: each for name, each in TENSORS.items() if name.startswith("encoder.")}
+    whisper = Weights("parent", weights.dims.whisper, encoder, (), weights.tokenizer_file, weights.files)
+    first = convert(whisper, tmp_path)
+    made = convert_voxtral(weights, tmp_path, part="encoder")
+    assert made.linked_to == first.path
+    # With its projector it is another program.
+    assert convert_voxtral(weights, tmp_path).linked_to is None
 
 
 def test_what_mlx_packed_is_expanded(tmp_path: Path) -> None:
