@@ -14,6 +14,7 @@ import numpy as np
 from simul_whisper.audio import MAX_WINDOW_S, MAX_WINDOW_SAMPLES, SAMPLE_RATE, Samples
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.errors import AudioFormatError
+from simul_whisper.machine import available_memory
 from simul_whisper.mel import log_mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.voxtral.language import MlxLanguage, Prompt
@@ -52,15 +53,10 @@ class Generation:
         """Hear a recording: in windows of 30 s, one after the other, the last filled up with silence.
 
         samples: float32 (n,), 16 kHz, not empty. progress: is told of each window. Returns (n_audio, n_text_state).
-        Raises AudioFormatError when it is longer than the model can read.
+        Raises AudioFormatError when it is longer than the model can read, or has memory for.
         """
         starts = range(0, len(samples), MAX_WINDOW_SAMPLES)
-        most = self.language.dims.n_text_ctx // self.language.dims.n_audio_tokens
-        if len(starts) > most:
-            raise AudioFormatError(
-                f"got a recording of {len(samples) / SAMPLE_RATE:.0f} s, expected at most the {most * MAX_WINDOW_S} s "
-                "that the model can read"
-            )
+        self._check_room(len(samples) / SAMPLE_RATE, len(starts))
         found = list[Features]()
         for start in starts:
             progress(Progress(Stage.HEARING, "", len(found), len(starts)))
@@ -68,6 +64,18 @@ class Generation:
             found.append(self.encoder.encode(mel))
         progress(Progress(Stage.HEARING, "", len(starts), len(starts)))
         return np.concatenate(found)
+
+    def _check_room(self, seconds: float, n_windows: int) -> None:
+        language, got = self.language, f"got a recording of {seconds:.0f} s"
+        most = language.dims.n_text_ctx // language.dims.n_audio_tokens
+        if n_windows > most:
+            raise AudioFormatError(f"{got}, expected at most the {most * MAX_WINDOW_S} s that the model can read")
+        n_bytes, free = n_windows * language.dims.n_audio_tokens * language.position_bytes, available_memory()
+        if free is not None and n_bytes > free:
+            raise AudioFormatError(
+                f"{got}, for which the model needs {n_bytes / 1e9:.1f} GB of memory beside its weights, "
+                f"and {free / 1e9:.1f} GB are free; give it a shorter one"
+            )
 
     def transcript(self, features: Features, language: str | None = None) -> Iterator[Written]:
         """Write what was said, in the language of that code; None: in the one that the model hears.
