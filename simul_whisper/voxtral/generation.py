@@ -11,7 +11,7 @@ from enum import Enum
 
 import numpy as np
 
-from simul_whisper.audio import MAX_WINDOW_S, MAX_WINDOW_SAMPLES, SAMPLE_RATE, Samples
+from simul_whisper.audio import MAX_WINDOW_S, MAX_WINDOW_SAMPLES, SAMPLE_RATE, Samples, as_samples
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.errors import AudioFormatError
 from simul_whisper.machine import available_memory
@@ -52,9 +52,13 @@ class Generation:
     def features(self, samples: Samples, progress: ProgressHandler = silent) -> Features:
         """Hear a recording: in windows of 30 s, one after the other, the last filled up with silence.
 
-        samples: float32 (n,), 16 kHz, not empty. progress: is told of each window. Returns (n_audio, n_text_state).
-        Raises AudioFormatError when it is longer than the model can read, or has memory for.
+        samples: float32 (n,), mono, 16 kHz, in [-1, 1]. progress: is told of each window. Returns (n_audio,
+        n_text_state). Raises AudioFormatError for what is no audio, none, or more than the model can read or there is
+        memory for.
         """
+        samples = as_samples(samples)
+        if not len(samples):
+            raise AudioFormatError("got no audio, expected at least one sample")
         starts = range(0, len(samples), MAX_WINDOW_SAMPLES)
         self._check_room(len(samples) / SAMPLE_RATE, len(starts))
         found = list[Features]()
