@@ -245,7 +245,7 @@ class Decoding:
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed], has_spaces)
 
     def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, reads_all: bool) -> _StopRule:
-        last_sample = self._committed.last_sample
+        last_sample = None if self._found_again.is_due else self._committed.last_sample
         decided = max(window.start_sample, last_sample if last_sample is not None else 0)
         is_aligned = limits_of(self._model.decoder).is_aligned
         policy = AlignAttPolicy(
@@ -257,7 +257,8 @@ class Decoding:
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
-        return _StopRule(policy, self._earlier(window.start_sample), min(max_tokens, room), self._tokenizer.is_mark)
+        earlier = [] if self._found_again.is_due else self._earlier(window.start_sample)
+        return _StopRule(policy, earlier, min(max_tokens, room), self._tokenizer.is_mark)
 
     def _earlier(self, start_sample: int) -> list[AlignedToken]:
         """Return the text up to now, as read in a window that starts there."""
@@ -305,6 +306,8 @@ class Decoding:
     def _placed(self, found: SearchResult, window: AudioChunk, content_frames: int) -> SearchResult:
         """Return what was found with tokens where they may have been read: nothing has told."""
         best, read = found.best, found.best.tokens
+        if self._found_again.is_due and best.stop is StopReason.CUT_SHORT:
+            return replace(found, best=replace(best, tokens=()))
         if self._found_again.is_due:
             kept, read = self._found_again.parted(read, len(self._committed))
             self._committed.cut_all()

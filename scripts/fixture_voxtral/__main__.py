@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="where to put the model")
     parser.add_argument("--hearing-steps", type=int, default=200)
-    parser.add_argument("--writing-steps", type=int, default=2000)
+    parser.add_argument("--writing-steps", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop then; run again to go on")
     given = parser.parse_args()

@@ -62,14 +62,20 @@ class Heard:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of speech, and what is heard of it."""
+    """A piece of speech between two samples, and what is heard of it."""
 
-    samples: Samples
+    speech: Speech
+    start: int
+    end: int
     heard: Heard
 
     @property
+    def samples(self) -> Samples:
+        return self.speech.samples[self.start : self.end]
+
+    @property
     def n_cells(self) -> int:
-        return -(-len(self.samples) // SAMPLES_A_CELL)
+        return -(-(self.end - self.start) // SAMPLES_A_CELL)
 
 
 def window(rng: random.Random, longest_s: float = _LONGEST_S) -> Window:
@@ -81,13 +87,14 @@ def window(rng: random.Random, longest_s: float = _LONGEST_S) -> Window:
 
 def cut(speech: Speech, start: int, end: int) -> Window:
     """Return what is heard of speech between two samples."""
+    end = min(end, speech.n_samples)
     words, spans = list[int](), list[tuple[int, int]]()
     for word, (first, last) in zip(speech.words, speech.spans, strict=True):
         first, last = max(first, start) - start, min(last, end) - start
         if last - first >= _HEARD_SAMPLES:
             words.append(word)
             spans.append((round(first / SAMPLES_A_CELL), round(last / SAMPLES_A_CELL)))
-    return Window(speech.samples[start:end], Heard(speech.language, tuple(words), tuple(spans)))
+    return Window(speech, start, end, Heard(speech.language, tuple(words), tuple(spans)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ have been said. It is spoken in English or in German; Germans hum along.
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,12 +35,23 @@ _FADE_SAMPLES = 320
 
 @dataclass(frozen=True)
 class Speech:
-    """samples: float32 (n,); words: numbers of words; spans: the samples where the sound of each begins and ends."""
+    """words: numbers of words; spans: the samples where the sound of each begins and ends; n_samples: of all."""
 
-    samples: Samples
     language: str
     words: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    n_samples: int
+    loudness: float
+    noise_seed: int
+
+    @cached_property
+    def samples(self) -> Samples:
+        """Return how it sounds, float32 (n_samples,)."""
+        noise = np.random.default_rng(self.noise_seed).standard_normal(self.n_samples)
+        samples = np.zeros(self.n_samples, np.float32)
+        for word, (start, end) in zip(self.words, self.spans, strict=True):
+            samples[start:end] = _chord(word, self.language, end - start)
+        return (self.loudness * samples + 3e-4 * noise).astype(np.float32)
 
     @property
     def text(self) -> str:
@@ -61,18 +73,14 @@ def random_words(rng: random.Random, n: int) -> list[int]:
 
 def spoken(rng: random.Random, language: str, words: Sequence[int]) -> Speech:
     """Speak words, fast or slowly, with pauses, and with some noise."""
-    pieces, spans, at = [np.zeros(rng.randrange(1_600, 9_600), np.float32)], list[tuple[int, int]](), 0
-    for word in words:
-        at = sum(map(len, pieces))
+    at, spans = rng.randrange(1_600, 9_600), list[tuple[int, int]]()
+    for _ in words:
         length = rng.randrange(SHORTEST_SAMPLES, LONGEST_SAMPLES)
-        gap = rng.randrange(_SHORTEST_GAP, _LONGEST_GAP)
-        gap += _PAUSE_SAMPLES if rng.random() < _PAUSE_PART else 0
-        pieces += [_chord(word, language, length), np.zeros(gap, np.float32)]
         spans.append((at, at + length))
-    samples = np.concatenate(pieces)
-    noise = np.random.default_rng(rng.randrange(1 << 30)).standard_normal(len(samples))
-    loudness = rng.uniform(0.15, 0.4)
-    return Speech((loudness * samples + 3e-4 * noise).astype(np.float32), language, tuple(words), tuple(spans))
+        at += length + rng.randrange(_SHORTEST_GAP, _LONGEST_GAP)
+        at += _PAUSE_SAMPLES if rng.random() < _PAUSE_PART else 0
+    noise_seed = rng.randrange(1 << 30)
+    return Speech(language, tuple(words), tuple(spans), at, rng.uniform(0.15, 0.4), noise_seed)
 
 
 def _chord(word: int, language: str, length: int) -> Samples:

@@ -36,7 +36,7 @@ _N_WARMING = 60
 _HEARD_CELLS, _N_HEARD = 40, 16
 _WEIGHT_OF_SILENCE = 0.2
 # The head that is shown where to look; calibration has to find it.
-_SHOWN_LAYER, _SHOWN_HEAD = 2, 1
+SHOWN_LAYER, SHOWN_HEAD = 2, 1
 # The layer after which it must be known what was said before, and what that and looking are worth beside the text.
 _REMEMBERING_LAYER = 1
 _REMEMBERING, _LOOKING = 0.5, 0.5
@@ -147,7 +147,7 @@ def writing_loss(dims: Dims, features: NDArray[np.float16]) -> Callable[[Paramet
         remembered = _cross_entropy(
             after[_REMEMBERING_LAYER][:, audio] @ parameters["before"].T, mx.maximum(said_before, 0), said_before >= 0
         )
-        looks = attention[_SHOWN_LAYER][:, _SHOWN_HEAD, audio.stop :, audio]
+        looks = attention[SHOWN_LAYER][:, SHOWN_HEAD, audio.stop :, audio]
         return written + _REMEMBERING * remembered + _LOOKING * _looked_away(looks, batch)
 
     return loss

@@ -30,7 +30,8 @@ class VoxtralDecoder:
         n_read = language.dims.n_audio_tokens + len(tokenizer.before_audio) + len(tokenizer.after_audio)
         n_positions = min(_MOST_TOKENS, language.dims.n_text_ctx - n_read)
         self.limits = Limits(n_positions, whole_windows=True, is_aligned=n_heads > 0)
-        policy = f"AlignAtt over {n_heads} heads" if n_heads else "LocalAgreement, as no alignment heads are known"
+        heads = "1 head" if n_heads == 1 else f"{n_heads} heads"
+        policy = f"AlignAtt over {heads}" if n_heads else "LocalAgreement, as no alignment heads are known"
         self.description = f"{language.description}; {policy}"
 
     def begin(self, features: Features) -> Text:
