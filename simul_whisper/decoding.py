@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from simul_whisper.agreement import FoundAgain, placed
 from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
@@ -103,6 +104,7 @@ class Decoding:
         self._terms = terms_of(model.tokenizer, tuple(config.terms), config.terms_boost)
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, self._terms)
         self._commit_rule = CommitRule(config, model.tokenizer)
+        self._found_again = FoundAgain(model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
         self._waiting: tuple[CommittedToken, ...] = ()
@@ -137,6 +139,8 @@ class Decoding:
             return TextUpdate((), StopReason.LENGTH, self.draft)
         rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=final or at_pause)
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
+        if not encoded.limits.is_aligned:
+            found = self._placed(found, window, content_frames)
         update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
@@ -154,12 +158,14 @@ class Decoding:
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True))
         self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
         draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, language)
-        update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
+        begins = self._tokenizer.is_bare and not self._committed
+        update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample, begins=begins))
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def _read(self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool) -> Pieces[SearchResult]:
-        # Several hypotheses, of a beam or begun by terms, may each come to the edge by another text.
-        if not drafts or self._config.n_beams > 1 or self._terms:
+        # Several hypotheses, of a beam or begun by terms, may each come to the edge by another text; and where it is
+        # not known, all is read.
+        if not drafts or self._config.n_beams > 1 or self._terms or not encoded.limits.is_aligned:
             return (yield from self._search.run(encoded, prompt, rule))
         past_the_edge = PastTheEdge(rule, replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES)))
         return past_the_edge.parted((yield from self._search.run(encoded, prompt, past_the_edge)))
@@ -193,6 +199,7 @@ class Decoding:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
+        self._found_again.forget()
         self._glimpsed, self._waiting, self.draft = (), (), ()
 
     def forget_context(self) -> None:
@@ -218,6 +225,8 @@ class Decoding:
 
     def cut(self, sample: int) -> None:
         """Let go of the words read before `sample`, which become context."""
+        if not limits_of(self._model.decoder).is_aligned:
+            self._found_again.cut([*self._committed])
         self._context.scroll(self._committed.cut(sample))
 
     def _positions(self, limits: Limits) -> int:
@@ -227,7 +236,7 @@ class Decoding:
 
     def _prompt(self, language: str, n_positions: int) -> Prompt:
         start = self._tokenizer.sot_sequence(language, self._config.task)
-        text = self._committed.tokens
+        text = [] if self._found_again.is_due else self._tokenizer.beginning(self._committed.tokens)
         room = n_positions - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
@@ -236,18 +245,20 @@ class Decoding:
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed], has_spaces)
 
     def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, reads_all: bool) -> _StopRule:
-        last_sample = self._committed.last_sample
+        last_sample = None if self._found_again.is_due else self._committed.last_sample
         decided = max(window.start_sample, last_sample if last_sample is not None else 0)
+        is_aligned = limits_of(self._model.decoder).is_aligned
         policy = AlignAttPolicy(
             content_frames=content_frames,
             frame_threshold=self._config.frame_threshold,
             rewind_threshold=self._config.rewind_threshold,
-            last_frame=(decided - window.start_sample) // SAMPLES_PER_FRAME,
-            final=reads_all,
+            last_frame=(decided - window.start_sample) // SAMPLES_PER_FRAME if is_aligned else 0,
+            final=reads_all or not is_aligned,
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
-        return _StopRule(policy, self._earlier(window.start_sample), min(max_tokens, room), self._tokenizer.is_mark)
+        earlier = [] if self._found_again.is_due else self._earlier(window.start_sample)
+        return _StopRule(policy, earlier, min(max_tokens, room), self._tokenizer.is_mark)
 
     def _earlier(self, start_sample: int) -> list[AlignedToken]:
         """Return the text up to now, as read in a window that starts there."""
@@ -278,17 +289,32 @@ class Decoding:
             self.language_of(language),
             encoded.content_frames,
             at_pause=at_pause and stop is StopReason.END_OF_TEXT,
+            is_aligned=encoded.limits.is_aligned,
         )
         n = len(accepted) if final else n
         next_token = accepted[n] if n < len(accepted) else following
-        tokens = _on_the_clock(accepted[:n], window.start_sample)
+        begins = self._tokenizer.is_bare and not self._committed
+        read = _on_the_clock(accepted, window.start_sample, begins=begins)
+        tokens, self._waiting, self._glimpsed = read[:n], read[n:], ()
         self._committed.commit(tokens)
-        self._waiting, self._glimpsed = _on_the_clock(accepted[n:], window.start_sample), ()
         draft = () if following is None else self._shown(accepted[n:], found, language)
-        self.draft = _on_the_clock(draft, window.start_sample)
+        self.draft = _on_the_clock(draft, window.start_sample, begins=begins and not n)
         return TextUpdate(
             tokens, stop, self.draft, len(self._waiting), word_end_sample=self._word_end(next_token, window)
         )
+
+    def _placed(self, found: SearchResult, window: AudioChunk, content_frames: int) -> SearchResult:
+        """Return what was found with tokens where they may have been read: nothing has told."""
+        best, read = found.best, found.best.tokens
+        if self._found_again.is_due and best.stop is StopReason.CUT_SHORT:
+            return replace(found, best=replace(best, tokens=()))
+        if self._found_again.is_due:
+            kept, read = self._found_again.parted(read, len(self._committed))
+            self._committed.cut_all()
+            self._committed.commit(kept)
+        tokens = placed(read, self._waiting, window, self._committed.last_sample, content_frames)
+        following = best.next_token and replace(best.next_token, frame=content_frames)
+        return replace(found, best=replace(best, tokens=tokens, next_token=following))
 
     def _is_silent(self, found: SearchResult) -> bool:
         """Whether silence, or a description of its sound, is likelier than a mean token of the window's text."""
@@ -335,8 +361,12 @@ def _n_restated(best: Hypothesis, earlier: Sequence[AlignedToken]) -> int:
     return said_before([*in_window, *best.tokens], best.next_token)
 
 
-def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:
-    """Return tokens of a window that starts there, each with the sample it was read from."""
+def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int, *, begins: bool) -> tuple[CommittedToken, ...]:
+    """Return tokens of a window that starts there, each with the sample it was read from.
+
+    begins: the first begins a text.
+    """
     return tuple(
-        CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
+        CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob, begins and n == 0)
+        for n, each in enumerate(tokens)
     )

@@ -19,6 +19,7 @@ class Tokenizer(ABC):
 
     n_vocab: the size of the model's vocabulary. multilingual: whether the language spoken is a part of the prompt.
     eot: the token that ends a text. languages: codes of those that the model can write down.
+    translates: whether the model can write an English translation in place of the transcript.
     no_speech: the token that says, in place of a transcript, that nothing was said; None where there is none.
     sot_prev: what older text is shown behind, in front of the transcript; None where there is no place for it.
     """
@@ -26,6 +27,7 @@ class Tokenizer(ABC):
     multilingual: bool
     eot: int
     languages: tuple[str, ...]
+    translates: bool = True
     no_speech: int | None
     sot_prev: int | None
 
@@ -83,6 +85,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def bytes_of(self, token: int) -> bytes:
         """Return the UTF-8 bytes of a token, often not whole characters; none for special tokens."""
+
+    def beginning(self, tokens: Sequence[int]) -> list[int]:
+        """Return the tokens of a text that continues older text, as the model would write them at the beginning."""
+        return list(tokens)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of `tokens`; half characters at the ends become U+FFFD."""

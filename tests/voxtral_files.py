@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,26 @@ def write_mlx(directory: Path, tensors: Tensors, dims: VoxtralDims = DIMS, bits:
         arrays |= {f"{module}.{part}": each for part, each in zip(("weight", "scales", "biases"), parts, strict=True)}
     _save_shards(directory, arrays, 1)
     write_tekken(directory / "tekken.json", dims.n_vocab)
+    return directory
+
+
+def write_zeros(directory: Path, dims: VoxtralDims, n_shards: int = 2) -> Path:
+    """A Transformers directory of any size that takes no room on the disk: all weights are 0, in sparse files."""
+    write_json(directory / "config.json", config_of(dims))
+    shapes = {_name(name, 0): _torch_shape(name, shape) for name, shape in expected_shapes(dims).items()}
+    names, where = sorted(shapes), dict[str, str]()
+    for n in range(n_shards):
+        file, at, header = f"model-{n + 1:05}-of-{n_shards:05}.safetensors", 0, dict[str, Any]()
+        for name in names[n::n_shards]:
+            end = at + 2 * math.prod(shapes[name])
+            header[name] = {"dtype": "BF16", "shape": shapes[name], "data_offsets": [at, end]}
+            where[name], at = file, end
+        written = json.dumps(header).encode()
+        with (directory / file).open("wb") as stream:
+            stream.write(len(written).to_bytes(8, "little") + written)
+            stream.truncate(8 + len(written) + at)
+    write_json(directory / "model.safetensors.index.json", {"metadata": {}, "weight_map": where})
+    write_tekken(directory / "tekken.json", min(dims.n_vocab, DIMS.n_vocab))
     return directory
 
 
@@ -288,6 +309,10 @@ def _name(name: str, whose: int) -> str:
 
 def _torch_layout(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(tensor.swapaxes(1, 2)) if "conv" in name and tensor.ndim == 3 else tensor
+
+
+def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], shape[2], shape[1]) if "conv" in name and len(shape) == 3 else shape
 
 
 def _pairs(name: str, tensor: NDArray[Any], dims: VoxtralDims) -> NDArray[Any]:

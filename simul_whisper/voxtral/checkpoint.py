@@ -3,7 +3,6 @@
 Only headers and configs are read here; tensors are read when they are asked for.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from simul_whisper.voxtral.settings import Packing, Settings, read_settings
 from simul_whisper.voxtral.stored import LazyTensor, LazyTensors, WeightsFile, open_file
 from simul_whisper.weights.checkpoint import shard_names
 from simul_whisper.weights.family import Family, family_of, refuse_realtime
+from simul_whisper.weights.model import digest_of
 
 TOKENIZER = "tekken.json"
 FILE, INDEX, CONSOLIDATED = "model.safetensors", "model.safetensors.index.json", "consolidated.safetensors"
@@ -63,12 +63,7 @@ class VoxtralWeights:
     @cached_property
     def digest(self) -> str:
         """sha256 of the weights file, in hex; of shards one after the other. Reads it all: a second per gigabyte."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            with file.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        return digest_of(self.files)
 
 
 def open_voxtral(name: str, directory: Path) -> VoxtralWeights:
@@ -93,8 +88,10 @@ def open_voxtral(name: str, directory: Path) -> VoxtralWeights:
 
 def _files(directory: Path) -> tuple[tuple[str, ...], Naming]:
     """The file of weights, or its shards, and whose names they have."""
-    if (directory / INDEX).exists():
-        return shard_names(directory / INDEX), Naming.HUGGING_FACE
+    shards = shard_names(directory / INDEX)
+    is_whole = all((directory / name).exists() for name in shards)
+    if shards and (is_whole or not (directory / CONSOLIDATED).exists()):
+        return shards, Naming.HUGGING_FACE
     for name, naming in ((FILE, Naming.HUGGING_FACE), (CONSOLIDATED, Naming.MISTRAL)):
         if (directory / name).exists():
             return (name,), naming

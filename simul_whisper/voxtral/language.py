@@ -1,6 +1,7 @@
 """Voxtral's language model in MLX: NumPy in, NumPy out, as decoders have it."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from simul_whisper.weights.model import Head
 
 _PACKINGS = {"int8": Packing(64, 8), "int4": Packing(64, 4)}
 # What is read at once of a prompt: an hour of audio has 45,000 positions.
-_AT_ONCE = 512
+AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,12 @@ class MlxLanguage:
         instead = f", not {quantization}: {widths} are no multiples of 64" if widths else ""
         self.description = f"mlx ({_described(weights, numbers)}{instead}, {self.device})"
 
+    def looking(self, heads: tuple[Head, ...]) -> "MlxLanguage":
+        """Return the same model, handing out the attention of other heads."""
+        other = copy(self)
+        other._heads = heads
+        return other
+
     def begin(self, prompt: Prompt) -> Text:
         """Read a prompt. Raises BackendError when the model cannot read so much."""
         self._check_room(len(prompt))
@@ -96,9 +103,9 @@ class MlxLanguage:
             caches = self._network.caches()
             features = mx.array(prompt.features).astype(self._dtype)
             positions = mx.concatenate([self._embedded(prompt.before), features, self._embedded(prompt.after)])[None]
-            for start in range(0, len(prompt), _AT_ONCE):
+            for start in range(0, len(prompt), AT_ONCE):
                 # What it makes of them is in the caches.
-                mx.eval(self._network(positions[:, start : start + _AT_ONCE], caches)[0])
+                mx.eval(self._network(positions[:, start : start + AT_ONCE], caches)[0])
         return Text(caches, len(prompt), slice(n_before, n_before + n_audio))
 
     def step(self, text: Text, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:

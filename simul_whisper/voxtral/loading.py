@@ -47,7 +47,7 @@ def fill(network: Any, weights: VoxtralWeights, prefix: str, numbers: Numbers) -
         if numbers.unpacks and path in stored and part in _PACKED_PARTS:
             found = _unpacked(tensors, prefix + path, path, stored[path], numbers) if part == "weight" else []
         elif path in made and part == "weight":
-            found = _packed(_read(tensors, name).astype(numbers.dtype), path, made[path])
+            found = _packed(_read(tensors, name), path, made[path], numbers.dtype)
         else:
             array = _read(tensors, name)
             found = [(f"{path}.{part}", array if array.dtype == mx.uint32 else array.astype(numbers.dtype))]
@@ -80,8 +80,9 @@ def _read(tensors: LazyTensors, name: str) -> mx.array:
     return array.view(mx.bfloat16) if tensors.is_bfloat16(name) else array
 
 
-def _packed(matrix: mx.array, path: str, packing: Packing) -> Parameters:
-    parts = mx.quantize(matrix, packing.group_size, packing.bits)
+def _packed(matrix: mx.array, path: str, packing: Packing, dtype: mx.Dtype) -> Parameters:
+    weight, scales, biases = mx.quantize(matrix, packing.group_size, packing.bits)
+    parts = weight, scales.astype(dtype), biases.astype(dtype)
     return [(f"{path}.{part}", array) for part, array in zip(_PACKED_PARTS, parts, strict=True)]
 
 

@@ -63,9 +63,7 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """Return it as float16, float32 or, where it is quantised, uint32; bfloat16 as float32."""
-        array = self._read(name, widen=True)
-        self._check_finite(name, array)
-        return array
+        return self._read(name, widen=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -88,13 +86,7 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
 
     def as_stored(self, name: str) -> NDArray[Any]:
         """Return it as it is in the file: bfloat16 as uint16 of the same bits, half as large as float32."""
-        array = self._read(name, widen=False)
-        if self.is_bfloat16(name):
-            if ((array & _INFINITE) == _INFINITE).any():
-                raise self._not_finite(name)
-        else:
-            self._check_finite(name, array)
-        return array
+        return self._read(name, widen=False)
 
     def only(self, start: str) -> "LazyTensors":
         """Return those whose names start so."""
@@ -102,16 +94,17 @@ class LazyTensors(Mapping[str, NDArray[Any]]):
 
     def _read(self, name: str, *, widen: bool) -> NDArray[Any]:
         found = self._tensors[name]
-        array = _read(found.file, found.stored, widen=widen)
+        try:
+            array = _read(found.file, found.stored, widen=widen)
+        except _NotFiniteError as error:
+            raise WeightsError(
+                f"{found.file.path}: {name} holds NaN or infinite numbers; fetch or convert the model again"
+            ) from error
         return array if found.change is None else found.change(array)
 
-    def _check_finite(self, name: str, array: NDArray[Any]) -> None:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise self._not_finite(name)
 
-    def _not_finite(self, name: str) -> WeightsError:
-        file = self._tensors[name].file.path
-        return WeightsError(f"{file}: {name} holds NaN or infinite numbers; fetch or convert the model again")
+class _NotFiniteError(Exception):
+    """A tensor holds what no weight is."""
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
@@ -132,9 +125,17 @@ def _read(file: WeightsFile, stored: StoredTensor, *, widen: bool) -> NDArray[An
                 piece = np.empty(len(part), stored.stored_as) if widen else part
                 if stream.readinto(piece.data.cast("B")) < piece.nbytes:
                     raise ValueError("it is truncated")
+                if not _is_finite(piece, stored.dtype):
+                    raise _NotFiniteError
                 if widen:
                     part[:] = piece
                     part <<= 16
     except (OSError, ValueError) as error:
         raise WeightsError(f"{file.path}: cannot be read: {one_line(error)}; open the model again") from error
     return (flat.view(np.float32) if widen else flat).reshape(stored.shape)
+
+
+def _is_finite(piece: NDArray[Any], dtype: str) -> bool:
+    if dtype == _BFLOAT16:
+        return bool(((piece & _INFINITE) != _INFINITE).all())
+    return piece.dtype.kind != "f" or bool(np.isfinite(piece).all())

@@ -35,12 +35,11 @@ _FILES = [
     "model.safetensors",
     "model.safetensors.index.json",
     "model-*.safetensors",
-    "consolidated.safetensors",
 ]
 _CONFIGS = ["config.json", "params.json"]
-# Mistral's repositories have the same weights once more in Mistral's own layout: 9 GB, or 48.
-_TWICE = "consolidated.safetensors"
-_INSTEAD_OF_TWICE = {"model.safetensors", "model.safetensors.index.json"}
+# Mistral's repositories have the same weights, 9 GB or 48, in both layouts, or in Mistral's own alone.
+_CONSOLIDATED = "consolidated.safetensors"
+_OTHER_LAYOUTS = {"model.safetensors", "model.safetensors.index.json"}
 _INSTEAD = "a model that pip installs: tiny.en, base"
 _INSTEAD_OF_COREML = "make one with: simul-whisper coreml convert MODEL"
 # Which HTTP library the client uses depends on its version; its errors are the bases of this one.
@@ -145,10 +144,10 @@ def _snapshot(
             hub_id, revision=constants.DEFAULT_REVISION, timeout=timeout_s, files_metadata=True
         )
         sizes = {file.rfilename: file.size or 0 for file in there.siblings or ()}
-        if _CONFIGS[-1] in patterns and not sizes.keys().isdisjoint(_CONFIGS):
+        if patterns is _FILES and not sizes.keys().isdisjoint(_CONFIGS):
             refuse_realtime(hub_id, Path(fetched(allow_patterns=_CONFIGS, tqdm_class=_bars(hub_id, _UNSEEN))))
-        if not sizes.keys().isdisjoint(_INSTEAD_OF_TWICE):
-            patterns = [each for each in patterns if each != _TWICE]
+        if patterns is _FILES and sizes.keys().isdisjoint(_OTHER_LAYOUTS):
+            patterns = [*patterns, _CONSOLIDATED]
         if said := _size(sizes, patterns):
             reporting.progress(Progress(reporting.stage, f"{hub_id}: {said}"))
         return Path(fetched(allow_patterns=list(patterns), tqdm_class=_bars(hub_id, reporting)))
@@ -201,14 +200,21 @@ def cached_folder(hub_id: str, folder: str, cache_dir: Path | None = None) -> Pa
 
 def cached_directory(hub_id: str, cache_dir: Path | None = None) -> Path | None:
     """Return the directory of a model that has been downloaded whole, without asking the hub; None for others."""
-    found = cached_files(hub_id, _FILES, cache_dir)
-    if found is None:
-        return None
-    shards = shard_names(found / "model.safetensors.index.json")
-    has_weights = layout_of(found) is not None and all((found / shard).exists() for shard in shards)
-    if family_of(found) is Family.VOXTRAL:
-        has_weights = (has_weights or (found / _TWICE).exists()) and (found / "tekken.json").exists()
-    return found if has_weights else None
+    # The client knows which files of a repository match, and finds none of them where one is missing.
+    for patterns in (_FILES, [*_CONFIGS, "tekken.json", _CONSOLIDATED]):
+        found = cached_files(hub_id, patterns, cache_dir)
+        if found is not None and _is_whole(found):
+            return found
+    return None
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether an interrupted download has left out none of a model's files."""
+    shards = shard_names(directory / "model.safetensors.index.json")
+    has_weights = layout_of(directory) is not None and all((directory / shard).exists() for shard in shards)
+    if family_of(directory) is Family.VOXTRAL:
+        return (has_weights or (directory / _CONSOLIDATED).exists()) and (directory / "tekken.json").exists()
+    return has_weights
 
 
 def cached_ids(cache_dir: Path | None = None) -> list[str]:

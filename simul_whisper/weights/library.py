@@ -74,9 +74,14 @@ def load_weights(
     timeout_s: how long the hub may take to answer.
     Raises ModelNotFoundError when there is no such model, WeightsError when it cannot be used.
     """
-    source = _source(name_or_path, cache_dir, progress, timeout_s)
+    source = model_source(name_or_path, cache_dir, progress, timeout_s)
+    return load_directory(model_name(name_or_path, source), source, alignment_heads)
+
+
+def model_name(name_or_path: str, source: Path) -> str:
+    """Return what to call the model that was found there by this name or path."""
     is_local = source == Path(name_or_path).expanduser()
-    return load_directory(source.resolve().name if is_local else full_name(name_or_path), source, alignment_heads)
+    return source.resolve().name if is_local else full_name(name_or_path)
 
 
 def model_directory(
@@ -89,14 +94,19 @@ def model_directory(
 
     Raises ModelNotFoundError for one of whisper.cpp's files, too.
     """
-    source = _source(name_or_path, cache_dir, progress, timeout_s)
+    source = model_source(name_or_path, cache_dir, progress, timeout_s)
     if source.is_file():
         raise ModelNotFoundError(f"{one_line(name_or_path)}: this is a file; expected a model that has a directory")
     return source
 
 
-def _source(name_or_path: str, cache_dir: Path | None, progress: ProgressHandler, timeout_s: float) -> Path:
-    """Return the directory of a model, or its file."""
+def model_source(
+    name_or_path: str,
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+    timeout_s: float = hub.ANSWER_TIMEOUT_S,
+) -> Path:
+    """Return the directory of a model, or its one file. As for `load_weights`, of models of any kind."""
     if name_or_path in embedded.MODELS:
         return embedded.embedded_directory(name_or_path, cache_dir, progress)
     try:
