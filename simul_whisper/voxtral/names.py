@@ -106,9 +106,8 @@ def huggingface_name(name: str) -> str:
 
 
 def _renamed(name: str, modules: Mapping[str, str]) -> str | None:
-    number = re.search(r"\.(\d{1,4})\.", name)
-    found = modules.get(name)
-    if found is None and number:
-        found = modules.get(f"{name[: number.start()]}.N.{name[number.end() :]}")
-        found = found and found.replace(".N.", f".{int(number[1])}.")
-    return found
+    number = re.search(r"\.([0-9]{1,4})\.", name)
+    if number is None:
+        return modules.get(name) if ".N." not in name else None
+    found = modules.get(f"{name[: number.start()]}.N.{name[number.end() :]}")
+    return found and found.replace(".N.", f".{int(number[1])}.")

@@ -88,25 +88,35 @@ def read_settings(directory: Path) -> Settings:
 
 
 def _config_numbers(file: Path, config: dict[str, Any]) -> Numbers:
-    text = _object(file, config, "text_config")
-    # Transformers 5 puts the base of rotary embedding here.
-    rope = text.get("rope_parameters")
-    if isinstance(rope, dict) and "rope_theta" in rope:
-        text = {**text, "rope_theta": rope["rope_theta"]}
-    return _numbers(file, _object(file, config, "audio_config"), _AUDIO_CONFIG) | _numbers(file, text, _TEXT_CONFIG)
+    audio, text = _object(file, config, "audio_config"), _object(file, config, "text_config")
+    # Transformers 5 has the base of rotary embedding here, too.
+    rope = _object(file, text, "rope_scaling") | _object(file, text, "rope_parameters")
+    _check_same(file, rope, {"rope_type": "default", "type": "default"})
+    _check_same(file, config, {"projector_hidden_act": "gelu"})
+    _check_same(file, audio, {"activation_function": "gelu"})
+    _check_same(file, text, {"hidden_act": "silu"})
+    return _numbers(file, audio, _AUDIO_CONFIG) | _numbers(file, rope | text, _TEXT_CONFIG)
 
 
 def _params_numbers(file: Path, params: dict[str, Any]) -> Numbers:
+    _check_same(file, params, {"yarn": None})
     encoder = _object(file, _object(file, _object(file, params, "multimodal"), "whisper_model_args"), "encoder_args")
     mels = _numbers(file, _object(file, encoder, "audio_encoding_args"), {"num_mel_bins": "n_mels"})
     return mels | _numbers(file, encoder, _ENCODER_ARGS) | _numbers(file, params, _PARAMS)
 
 
+def _check_same(file: Path, values: dict[str, Any], expected: dict[str, str | None]) -> None:
+    """Raise WeightsError where a file asks for what the network does not do."""
+    for key, wanted in expected.items():
+        if (found := values.get(key, wanted)) != wanted:
+            raise WeightsError(f"{file}: got {key} = {shown(found)}, expected {shown(wanted)}; this is not supported")
+
+
 def _object(file: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
-    found = values.get(key, {})
-    if not isinstance(found, dict):
+    found = values.get(key)
+    if not isinstance(found, dict | None):
         raise WeightsError(f"{file}: got {key} = {shown(found)}, expected an object")
-    return found
+    return found or {}
 
 
 def _numbers(file: Path, values: dict[str, Any], names: dict[str, str]) -> Numbers:

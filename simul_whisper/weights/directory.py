@@ -95,6 +95,8 @@ def _nothing_found(directory: Path) -> str:
     found = f"got {one_line(', '.join(files)) or 'an empty directory'}"
     if any(name.startswith("pytorch_model") or name.endswith((".pt", ".pth")) for name in files):
         found += " (PyTorch weights: convert them, or take the model's safetensors)"
+    if "consolidated.safetensors" in files:
+        found += " (Mistral's layout: put the model's params.json beside it)"
     return f"{directory}: no weights here; {found}, expected one of {'; '.join(each.value for each in Layout)}"
 
 

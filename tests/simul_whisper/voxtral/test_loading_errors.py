@@ -107,6 +107,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (without_weights, "no weights here; expected model.safetensors, its shards and"),
     "no tokenizer": (lambda d: (d / "tekken.json").unlink(), "tekken.json is missing; put the model's tokenizer there"),
     "no config": (lambda d: (d / "config.json").unlink(), "this is no Voxtral model; expected config.json or params"),
+    "a config that is no object": (lambda d: config(d, audio_config=3), "got audio_config = 3, expected an object"),
     "a damaged config": (lambda d: (d / "config.json").write_text("{"), "config.json: not valid JSON"),
     "an index that leaves": (
         lambda d: voxtral_files.write_json(d / INDEX, {"weight_map": {"x": "../x.safetensors"}}),
@@ -128,6 +129,11 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a head": (lambda d: config(d, text_config={"head_dim": 23}), "23 cannot be divided into 2 (rotary"),
     "heads of another width": (lambda d: config(d, text_config={"head_dim": 48}), "has shape (96, 64), expected (192"),
     "a number that is none": (lambda d: config(d, text_config={"rope_theta": "1e8"}), "got rope_theta = '1e8'"),
+    "another rotary embedding": (
+        lambda d: config(d, text_config={"rope_scaling": {"rope_type": "yarn", "factor": 4}}),
+        "got rope_type = 'yarn', expected 'default'; this is not supported",
+    ),
+    "another activation": (lambda d: config(d, projector_hidden_act="relu"), "got projector_hidden_act = 'relu'"),
     "an unknown quantisation": (
         lambda d: config(d, quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
         "expected MLX's, with a group_size of 32, 64 or 128",
