@@ -75,11 +75,10 @@ def log_mels(samples: Samples, n_mels: int) -> list[Mel]:
     reach = MAX_WINDOW_SAMPLES - SAMPLES_PER_HOP + N_FFT
     spectra = [_log_powers(padded[start : start + reach], n_mels) for start in starts]
     least = max(float(each.max()) for each in spectra) - _DECADES
+    for each in spectra:
+        np.maximum(each, least, out=each)
     ends = (min(len(samples) - start, MAX_WINDOW_SAMPLES) for start in starts)
-    return [
-        Mel((np.maximum(each, np.float32(least)) + 4.0) / 4.0, -(-end // SAMPLES_PER_FRAME))
-        for each, end in zip(spectra, ends, strict=True)
-    ]
+    return [Mel((each + 4.0) / 4.0, -(-end // SAMPLES_PER_FRAME)) for each, end in zip(spectra, ends, strict=True)]
 
 
 def silence_in(mel: Mel) -> float:
