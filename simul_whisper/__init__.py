@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from simul_whisper.voices.choice import Voices, open_voices
     from simul_whisper.voices.fetch import fetch_voice
     from simul_whisper.voices.spoken_text import speakable
+    from simul_whisper.voxtral.generation import Ending, Generation, Written
     from simul_whisper.weights import ModelEntry, list_models, model_directory
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
@@ -78,7 +79,9 @@ _MODULES = {
     "BackendChange": "transcript",
     "BackendStatus": "fallback",
     "EncoderChange": "transcript",
+    "Ending": "voxtral.generation",
     "Features": "encoders",
+    "Generation": "voxtral.generation",
     "Mel": "mel",
     "Model": "model",
     "ModelEntry": "weights",
@@ -94,6 +97,7 @@ _MODULES = {
     "Update": "transcript",
     "VoiceEntry": "voices.catalog",
     "Voices": "voices.choice",
+    "Written": "voxtral.generation",
     "fetch_voice": "voices.fetch",
     "list_models": "weights",
     "list_translators": "translators.catalog",
@@ -133,7 +137,9 @@ __all__ = [
     "EncoderChange",
     "EncoderError",
     "EncoderNotLoadedError",
+    "Ending",
     "Features",
+    "Generation",
     "LastWord",
     "Mel",
     "Model",
@@ -175,6 +181,7 @@ __all__ = [
     "Voices",
     "WeightsError",
     "Word",
+    "Written",
     "as_s16",
     "as_samples",
     "check_options",

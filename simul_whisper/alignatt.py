@@ -46,8 +46,10 @@ class AttendedFrames:
     def feed(self, rows: NDArray[np.float32]) -> NDArray[np.int64]:
         """Take attention of n new tokens, float32 (n_beams, n_heads, n, n_frames).
 
-        Returns the frame that the last one looks at, (n_beams,).
+        Returns the frame that the last one looks at, (n_beams,); 0 where there are no heads to tell.
         """
+        if not rows.shape[1]:
+            return np.zeros(len(rows), np.int64)
         n = rows.shape[2]
         mean = rows.mean(axis=2)
         squares = np.square(rows - mean[:, :, None]).sum(axis=2)
@@ -70,6 +72,8 @@ class AttendedFrames:
 
     def select(self, beams: Sequence[int]) -> None:
         """Continue with the statistics of these beams, in this order."""
+        if not self._n_rows:
+            return
         self._mean, self._squares = self._mean[list(beams)], self._squares[list(beams)]
 
 

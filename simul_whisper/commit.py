@@ -7,6 +7,7 @@ there was context: waiting for a second reading of the unlikely ones costs littl
 import math
 from collections.abc import Sequence
 
+from simul_whisper.agreement import n_agreed
 from simul_whisper.alignatt import AlignedToken
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from simul_whisper.config import AlignAttConfig, LastWord
@@ -30,6 +31,8 @@ class CommitRule:
         self._last_word = LastWord(config.last_word)
         self._likely = math.log(max(config.hold_probability, 1e-9))
         self._hold_frames = config.hold_len * SAMPLE_RATE / SAMPLES_PER_FRAME
+        # What no two passes agree on must be written before its audio goes.
+        self._waits_frames = config.max_samples // 2 // SAMPLES_PER_FRAME
         self.held: tuple[int, ...] = ()
 
     def n_committed(
@@ -40,15 +43,18 @@ class CommitRule:
         content_frames: int,
         *,
         at_pause: bool = False,
+        is_aligned: bool = True,
     ) -> int:
         """Return how many of the accepted tokens to commit.
 
         following: the token that stopped the pass, which often shows that a word has ended; None when it says nothing.
+        is_aligned: it is known where they were read; otherwise two passes have to agree (LocalAgreement).
         at_pause: the speaker has paused after the last of them, so the last word has ended. Its mark waits: a sentence
         that seems to be over often goes on.
         """
         read = [*accepted] if following is None else [*accepted, following]
-        n = min(self._n_sure(read, content_frames), len(accepted))
+        n_sure = self._n_sure(read, content_frames) if is_aligned else self._n_agreed(read, content_frames)
+        n = min(n_sure, len(accepted))
         if at_pause and n == len(accepted):
             n -= self._n_marks_at_end(accepted)
         elif self._last_word is not LastWord.KEEP and language not in LANGUAGES_WITHOUT_SPACES:
@@ -77,6 +83,13 @@ class CommitRule:
             if token.logprob < needed and content_frames - token.frame <= hold_frames:
                 return n
         return len(read)
+
+    def _n_agreed(self, read: Sequence[AlignedToken], content_frames: int) -> int:
+        """Return how many tokens have been read twice, or have waited long enough."""
+        n = n_agreed([token.token for token in read], self.held)
+        while n < len(read) and content_frames - read[n].frame > self._waits_frames:
+            n += 1
+        return n
 
     def _n_in_whole_words(self, read: Sequence[AlignedToken], n: int) -> int:
         """Return how many of the first n tokens make up whole words, as far as what was read after them tells."""

@@ -13,11 +13,15 @@ _SENTENCE_ENDS = (".", "?", "!", "。", "？", "！", "…")
 
 @dataclass(frozen=True)
 class CommittedToken:
-    """A committed token: where on the sample clock it was read, and its log-probability."""
+    """A committed token: where on the sample clock it was read, and its log-probability.
+
+    begins_text: it begins a word, the first of a text, though it has no space before it.
+    """
 
     token: int
     sample: int
     logprob: float
+    begins_text: bool = False
 
 
 class CommittedTokens:

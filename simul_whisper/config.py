@@ -29,6 +29,7 @@ _Config = TypeVar("_Config", bound="SimulWhisperConfig")
 # Python's reader takes time by the square of a long dotted key.
 _MOST_TOML_BYTES = 16 << 10
 _BACKENDS = ("auto", "coreml", "mlx", "ctranslate2")
+_BOTH_BACKENDS = ("auto", "coreml", "mlx", "hybrid", "ctranslate2")
 _DECODER_BACKENDS = ("auto", "coreml", "mlx", "onnx")
 _QUANTIZATIONS = ("auto", "float16", "int8", "int4", "fastest")
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -96,7 +97,11 @@ class SimulWhisperConfig:
     segment_length: float = option(
         1.0, "seconds of new audio between two decoding passes, at most", low=0.02, high=MAX_WINDOW_S
     )
-    backend: str = option("auto", "what runs encoder and decoder, where it can", _BACKENDS)
+    backend: str = option(
+        "auto",
+        "what runs encoder and decoder, where it can; hybrid: the encoder in Core ML, the decoder in MLX",
+        _BOTH_BACKENDS,
+    )
     encoder_backend: str = option("auto", "what runs the encoder; auto: as backend says", _BACKENDS)
     encoder_compute_type: str = option(
         "auto", "precision of the ctranslate2 encoder", ("auto", "int8", "float16", "float32")

@@ -1,16 +1,18 @@
 """One text of a listener, the transcript or its translation: what was committed, and what a pass over a window adds."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToken, StopReason
+from simul_whisper.agreement import FoundAgain, placed
+from simul_whisper.alignatt import AlignAttPolicy, AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.commit import CommitRule
 from simul_whisper.committed_tokens import CommittedToken, CommittedTokens
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
 from simul_whisper.draft import UNHEARD_FRAMES, WorthReading, n_worth_showing
+from simul_whisper.guarded_policy import GuardedPolicy
 from simul_whisper.languages import LANGUAGES_WITHOUT_SPACES
 from simul_whisper.loops import BEFORE_WINDOW, looped_tail, said_before
 from simul_whisper.model import Model
@@ -25,9 +27,6 @@ from simul_whisper.timing import Stopwatch
 _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
 _LONGEST_GUESS = 24
-_SAME_PLACE_FRAMES = 10
-# Nobody says a word again so soon, or begins one so close to the end of the audio.
-_SAME_SOUND_FRAMES, _SILENT_FRAMES = 3, 5
 # Tokens that a decoder, having said all, says again before its attention jumps back.
 _LONGEST_FALSE_START = 2
 _LOOP_LOOKBACK_TOKENS = 96
@@ -52,54 +51,6 @@ class TextUpdate:
     step_s: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class _StopRule:
-    """AlignAtt, and the guards against text that does not come from the audio."""
-
-    policy: AlignAttPolicy
-    earlier: Sequence[AlignedToken]
-    max_tokens: int
-    is_mark: Callable[[int], bool]
-
-    def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
-        if len(tokens) >= self.max_tokens:
-            return StopReason.LENGTH
-        following = AlignedToken(token, frame, 0.0)
-        if looped_tail([*self.earlier, *tokens, following], self.is_mark):
-            return StopReason.LOOP
-        if tokens and self._says_again(tokens, following):
-            return StopReason.REWIND
-        if self.policy.final and self._echoes(tokens, following):
-            return StopReason.END_OF_TEXT
-        return self.policy.stop(tokens, frame)
-
-    def _echoes(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
-        """Whether the last word is written again where all was said: from its own sound, or the silence after it."""
-        if self.is_mark(following.token):
-            return False
-        text = reversed([*self.earlier, *tokens])
-        newest = next((each for each in text if not self.is_mark(each.token)), None)
-        if newest is None or newest.token != following.token or newest.frame == BEFORE_WINDOW:
-            return False
-        is_silent = following.frame >= self.policy.content_frames - _SILENT_FRAMES
-        return is_silent or abs(following.frame - newest.frame) <= _SAME_SOUND_FRAMES
-
-    def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
-        """Whether the decoder, having said all, begins again. People who repeat themselves do so later in the audio."""
-        text = [*self.earlier, *tokens]
-        # One token may be misread from far ahead; two may not.
-        is_far = min(each.frame for each in tokens[-2:]) - following.frame > 2 * WANDERING_FRAMES
-        if is_far and said_before(text, following) > 0:
-            return True
-        # A mark is read from anywhere in the silence.
-        words = (each for each in reversed(text) if each.frame != BEFORE_WINDOW and not self.is_mark(each.token))
-        newest = next(words, tokens[-1])
-        if newest.frame - following.frame <= WANDERING_FRAMES or (is_far and not self.is_mark(tokens[-1].token)):
-            return False
-        same_place = range(following.frame - _SAME_PLACE_FRAMES, following.frame + _SAME_PLACE_FRAMES + 1)
-        return any(each.token == following.token and each.frame in same_place for each in text)
-
-
 class Decoding:
     """Committed tokens read from the window, and the text before it. Raises ConfigError when the prompt is too long.
 
@@ -119,6 +70,7 @@ class Decoding:
         self._terms = terms_of(model.tokenizer, tuple(config.terms), config.terms_boost)
         self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, self._terms)
         self._commit_rule = CommitRule(config, model.tokenizer)
+        self._found_again = FoundAgain(model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
         # Of the last pass, what was accepted and not committed: the draft is for people, and may be another.
         self._waiting: tuple[CommittedToken, ...] = ()
@@ -156,6 +108,8 @@ class Decoding:
         if final and not reads_all:
             rule = replace(rule, policy=replace(rule.policy, frame_threshold=0))
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
+        if not encoded.limits.is_aligned:
+            found = self._placed(found, window, content_frames)
         update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
@@ -173,14 +127,16 @@ class Decoding:
         found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True, commits=False))
         self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
         draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, language)
-        update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample))
+        begins = self._tokenizer.is_bare and not self._committed
+        update = TextUpdate((), StopReason.WAITING, _on_the_clock(draft, window.start_sample, begins=begins))
         return replace(update, prefill_s=watch.lap() - sum(found.step_s), step_s=found.step_s)
 
     def _read(
-        self, encoded: EncodedWindow, prompt: Prompt, rule: _StopRule, *, drafts: bool, commits: bool = True
+        self, encoded: EncodedWindow, prompt: Prompt, rule: GuardedPolicy, *, drafts: bool, commits: bool = True
     ) -> Pieces[SearchResult]:
         """commits: what is read before the edge may be committed; else it is a draft too."""
-        if not drafts:
+        # Where the edge is not known, all is read.
+        if not drafts or not encoded.limits.is_aligned:
             return (yield from self._search.run(encoded, prompt, rule))
         before = rule if commits else WorthReading(rule, 0)
         past = replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES))
@@ -216,6 +172,7 @@ class Decoding:
         """Begin a new utterance: the text of the window becomes context."""
         self._context.scroll(self._committed.cut_all())
         self._commit_rule.forget()
+        self._found_again.forget()
         self._glimpsed, self._waiting, self.draft = (), (), ()
 
     def forget_context(self) -> None:
@@ -246,6 +203,8 @@ class Decoding:
 
     def cut(self, sample: int) -> None:
         """Let go of the words read before `sample`, which become context."""
+        if not limits_of(self._model.decoder).is_aligned:
+            self._found_again.cut([*self._committed])
         self._context.scroll(self._committed.cut(sample))
 
     def _positions(self, limits: Limits) -> int:
@@ -255,7 +214,7 @@ class Decoding:
 
     def _prompt(self, language: str, n_positions: int) -> Prompt:
         start = self._tokenizer.sot_sequence(language, self._config.task)
-        text = self._committed.tokens
+        text = [] if self._found_again.is_due else self._tokenizer.beginning(self._committed.tokens)
         room = n_positions - len(start) - len(text) - _ROOM_FOR_NEW_TOKENS
         context = self._context.prompt(room)
         tokens = [*context, *start, *text]
@@ -263,19 +222,21 @@ class Decoding:
         has_spaces = self.language_of(language) not in LANGUAGES_WITHOUT_SPACES
         return Prompt(tokens, len(context), bool(text), self._commit_rule.held[:n_guessed], has_spaces)
 
-    def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, reads_all: bool) -> _StopRule:
-        last_sample = self._committed.last_sample
+    def _stop_rule(self, window: AudioChunk, content_frames: int, room: int, *, reads_all: bool) -> GuardedPolicy:
+        last_sample = None if self._found_again.is_due else self._committed.last_sample
         decided = max(window.start_sample, last_sample if last_sample is not None else 0)
+        is_aligned = limits_of(self._model.decoder).is_aligned
         policy = AlignAttPolicy(
             content_frames=content_frames,
             frame_threshold=self._config.frame_threshold,
             rewind_threshold=self._config.rewind_threshold,
-            last_frame=(decided - window.start_sample) // SAMPLES_PER_FRAME,
-            final=reads_all,
+            last_frame=(decided - window.start_sample) // SAMPLES_PER_FRAME if is_aligned else 0,
+            final=reads_all or not is_aligned,
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
-        return _StopRule(policy, self._earlier(window.start_sample), min(max_tokens, room), self._tokenizer.is_mark)
+        earlier = [] if self._found_again.is_due else self._earlier(window.start_sample)
+        return GuardedPolicy(policy, earlier, min(max_tokens, room), self._tokenizer.is_mark)
 
     def _earlier(self, start_sample: int) -> list[AlignedToken]:
         """Return the text up to now, as read in a window that starts there."""
@@ -306,17 +267,32 @@ class Decoding:
             self.language_of(language),
             encoded.content_frames,
             at_pause=at_pause and stop is StopReason.END_OF_TEXT,
+            is_aligned=encoded.limits.is_aligned,
         )
         n = len(accepted) if final else n
         next_token = accepted[n] if n < len(accepted) else following
-        tokens = _on_the_clock(accepted[:n], window.start_sample)
+        begins = self._tokenizer.is_bare and not self._committed
+        read = _on_the_clock(accepted, window.start_sample, begins=begins)
+        tokens, self._waiting, self._glimpsed = read[:n], read[n:], ()
         self._committed.commit(tokens)
-        self._waiting, self._glimpsed = _on_the_clock(accepted[n:], window.start_sample), ()
         draft = () if following is None else self._shown(accepted[n:], found, language)
-        self.draft = _on_the_clock(draft, window.start_sample)
+        self.draft = _on_the_clock(draft, window.start_sample, begins=begins and not n)
         return TextUpdate(
             tokens, stop, self.draft, len(self._waiting), word_end_sample=self._word_end(next_token, window)
         )
+
+    def _placed(self, found: SearchResult, window: AudioChunk, content_frames: int) -> SearchResult:
+        """Return what was found with tokens where they may have been read: nothing has told."""
+        best, read = found.best, found.best.tokens
+        if self._found_again.is_due and best.stop is StopReason.CUT_SHORT:
+            return replace(found, best=replace(best, tokens=()))
+        if self._found_again.is_due:
+            kept, read = self._found_again.parted(read, len(self._committed))
+            self._committed.cut_all()
+            self._committed.commit(kept)
+        tokens = placed(read, self._waiting, window, self._committed.last_sample, content_frames)
+        following = best.next_token and replace(best.next_token, frame=content_frames)
+        return replace(found, best=replace(best, tokens=tokens, next_token=following))
 
     def _is_silent(self, found: SearchResult) -> bool:
         """Whether silence, or a description of its sound, is likelier than a mean token of the window's text."""
@@ -363,8 +339,12 @@ def _n_restated(best: Hypothesis, earlier: Sequence[AlignedToken]) -> int:
     return said_before([*in_window, *best.tokens], best.next_token)
 
 
-def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int) -> tuple[CommittedToken, ...]:
-    """Return tokens of a window that starts there, each with the sample it was read from."""
+def _on_the_clock(tokens: tuple[AlignedToken, ...], start_sample: int, *, begins: bool) -> tuple[CommittedToken, ...]:
+    """Return tokens of a window that starts there, each with the sample it was read from.
+
+    begins: the first begins a text.
+    """
     return tuple(
-        CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob) for each in tokens
+        CommittedToken(each.token, start_sample + each.frame * SAMPLES_PER_FRAME, each.logprob, begins and n == 0)
+        for n, each in enumerate(tokens)
     )

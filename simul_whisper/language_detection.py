@@ -24,7 +24,7 @@ from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, Samples
 from simul_whisper.decoders import TextDecoder
 from simul_whisper.pieces import Pieces
 from simul_whisper.reading import EncodedWindow, Prompt
-from simul_whisper.search import BeamSearch, SearchResult, log_softmax
+from simul_whisper.search import BeamSearch, SearchResult, log_softmax, probability_of
 from simul_whisper.tokenizer import Tokenizer
 
 _CLEAR = 0.9
@@ -247,7 +247,8 @@ class LanguageDetector:
 
     def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, languages: Sequence[str], min_len_s: float) -> None:
         self._decoder, self._tokenizer = decoder, tokenizer
-        self._tokens = [tokenizer.language_tokens[tokenizer.languages.index(language)] for language in languages]
+        paths = dict(zip(tokenizer.languages, tokenizer.language_paths, strict=True))
+        self._paths = [paths[language] for language in languages] if tokenizer.multilingual else []
         self._expected, self._languages = _expected(tokenizer, languages), languages
         self._rule = LanguageRule(languages, min_len_s)
         self._search = BeamSearch(decoder, tokenizer, 1)
@@ -316,10 +317,28 @@ class LanguageDetector:
         return self._rule.hear_newest(self._hear(newest, samples[len(samples) - n_samples :], is_full=False))
 
     def _hear(self, window: EncodedWindow, samples: Samples, *, is_full: bool) -> Heard:
-        logits = self._decoder.step(window.begin(), [[self._tokenizer.sot]]).logits[0, -1]
-        is_silent = np.exp(log_softmax(logits)[self._tokenizer.no_speech]) > _SILENT
+        logits = self._logits(window, ())
+        is_silent = probability_of(self._tokenizer.no_speech, logits) > _SILENT
         speech_s = 0.0 if is_silent else loud_s(samples)
-        return Heard(log_softmax(logits[self._tokens] + self._expected), len(samples) / SAMPLE_RATE, speech_s, is_full)
+        likely = self._logprobs(window, logits) + self._expected
+        return Heard(log_softmax(likely), len(samples) / SAMPLE_RATE, speech_s, is_full)
+
+    def _logits(self, window: EncodedWindow, after: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return the logits of what names the language, after its first tokens."""
+        step = self._decoder.step(window.begin(), [[*self._tokenizer.language_prompt, *after]])
+        logits: NDArray[np.float32] = step.logits[0, -1]
+        return logits
+
+    def _logprobs(self, window: EncodedWindow, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the log-probabilities of all languages, but for a constant. logits: of the first token of each."""
+        found = np.zeros(len(self._paths), np.float32)
+        logprobs: dict[tuple[int, ...], NDArray[np.float32]] = {(): log_softmax(logits)}
+        for n, path in enumerate(self._paths):
+            for i, token in enumerate(path):
+                if path[:i] not in logprobs:
+                    logprobs[path[:i]] = log_softmax(self._logits(window, path[:i]))
+                found[n] += logprobs[path[:i]][token]
+        return found
 
     def _choose(self, candidates: list[str], window: EncodedWindow) -> Pieces[None]:
         """Choose where text is likely, nonsense being unlikely. A sound that would be described is no language's.

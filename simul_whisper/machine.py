@@ -9,6 +9,13 @@ from pathlib import Path
 # glibc's mallopt: no separate mapping for large blocks, one arena, and freed memory kept up to this size.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _KEPT_BYTES = 512 * 1024 * 1024
+# Where a container's limit is, and what of it is taken: of control groups 2 and 1.
+_GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+_OF_FILES = ("active_file ", "inactive_file ")
+_NO_LIMIT = 1 << 60
 
 
 @cache
@@ -23,6 +30,42 @@ def processor_words() -> frozenset[str]:
 def n_cpus() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process may still take without others being moved out; all that this machine has
+    where it does not say; None where it says nothing.
+    """
+    free = [_number(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
+    free += [left for group in _GROUPS if (left := _left_in(*group)) is not None]
+    if free:
+        return min(free)
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _left_in(folder: str, limit: str, taken: str) -> int | None:
+    """Return what a container may still take; None where there is no limit, or no container."""
+    most, now = (_number(next(iter(_lines(f"{folder}/{name}")), "")) for name in (limit, taken))
+    # Without a limit it says "max", or a number beyond all memory.
+    if not 0 < most < _NO_LIMIT:
+        return None
+    # What is kept of files is counted as taken, but given up when it is needed.
+    files = [line.split()[1] for line in _lines(f"{folder}/memory.stat") if line.startswith(_OF_FILES)]
+    return max(most - now + sum(map(_number, files)), 0)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text("utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def reuse_large_blocks() -> None:

@@ -1,8 +1,11 @@
 """A loaded model: frozen, and shared by all its listeners."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from simul_whisper.blas import BLAS
 from simul_whisper.config import AlignAttConfig
@@ -13,13 +16,20 @@ from simul_whisper.decoders.fallback import FallbackDecoder, Probe, probe_text
 from simul_whisper.encoders import AudioEncoder
 from simul_whisper.encoders.choice import choose_encoder
 from simul_whisper.encoders.fallback import FallbackEncoder, probe
+from simul_whisper.errors import BackendError, ModelError
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import mel_filters
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
-from simul_whisper.weights import load_weights
+from simul_whisper.weights.directory import load_directory
+from simul_whisper.weights.family import Family, family_of
+from simul_whisper.weights.library import model_name, model_source
 from simul_whisper.weights.model import Dims, check_whole
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
+
+if TYPE_CHECKING:
+    from simul_whisper.voxtral.generation import Generation
 
 # The backend of an encoder or a decoder that the program brought itself.
 _OWN = "own"
@@ -121,6 +131,18 @@ class Model:
             model.decoder.load()
         return model
 
+    def generation(self) -> "Generation":
+        """Return what writes about whole recordings, such as answers to questions. Raises ModelError: a Voxtral can."""
+        decoder = self.decoder.load()
+        # Where a Voxtral cannot be used, this is none.
+        with suppress(ImportError):
+            from simul_whisper.voxtral.decoder import VoxtralDecoder
+            from simul_whisper.voxtral.generation import Generation
+
+            if isinstance(decoder, VoxtralDecoder):
+                return Generation(self.encoder, decoder.language, decoder.tokenizer)
+        raise ModelError(f"{self.name} answers no questions; take a Voxtral, such as mistralai/Voxtral-Mini-3B-2507")
+
     def warmup(self, cancelled: Event | None = None) -> ModelInfo:
         """Get everything ready for the first window: Core ML where it may run, and one window through the model.
 
@@ -144,17 +166,16 @@ def load_model(
     """
     started = time.perf_counter()
     heads = tuple((layer, head) for layer, head in config.alignment_heads) or None
-    weights = load_weights(
-        config.model_path or config.model_name,
-        alignment_heads=heads,
-        progress=progress,
-        timeout_s=config.download_timeout,
-    )
+    called = config.model_path or config.model_name
+    source = model_source(called, progress=progress, timeout_s=config.download_timeout)
+    runtime = coreml_runtime or default_runtime()
+    if source.is_dir() and family_of(source) in (Family.VOXTRAL, Family.VOXTRAL_REALTIME):
+        return _load_voxtral(config, model_name(called, source), source, progress, runtime, started)
+    weights = load_directory(model_name(called, source), source, heads)
     progress(Progress(Stage.LOADING, weights.name, 1, _LOADING_STEPS))
     name, dims = weights.name, weights.dims
     check_whole(name, dims)
-    tokenizer = Tokenizer(weights.tokenizer_file, weights.dims.n_vocab)
-    runtime = coreml_runtime or default_runtime()
+    tokenizer = WhisperTokenizer(weights.tokenizer_file, weights.dims.n_vocab)
     encoder = choose_encoder(config, weights, progress, runtime)
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
     decoder = choose_decoder(config, weights, lambda: _probe(encoder, tokenizer, dims.n_mels), progress, runtime)
@@ -164,6 +185,26 @@ def load_model(
     give_back_memory()
     load_duration_s = time.perf_counter() - started
     return Model(name, dims, tokenizer, encoder, decoder, load_duration_s)
+
+
+def _load_voxtral(
+    config: AlignAttConfig,
+    name: str,
+    directory: Path,
+    progress: ProgressHandler,
+    runtime: CoreMLRuntime | None,
+    started: float,
+) -> Model:
+    try:
+        from simul_whisper.voxtral.choice import load_parts
+    except ImportError as error:
+        raise BackendError(f"Voxtral cannot be used: {error}; pip install 'simul-whisper[voxtral]'") from error
+
+    parts = load_parts(config, name, directory, progress, runtime)
+    mel_filters(parts.dims.n_mels)
+    give_back_memory()
+    load_duration_s = time.perf_counter() - started
+    return Model(name, parts.dims, parts.tokenizer, parts.encoder, parts.decoder, load_duration_s)
 
 
 def _probe(encoder: AudioEncoder, tokenizer: Tokenizer, n_mels: int) -> Probe:

@@ -17,6 +17,7 @@ class Stage(Enum):
     LOADING = "loading"
     CONVERTING = "converting"
     CHECKING = "checking"
+    HEARING = "hearing"
     COMPILING_ANE = "compiling_ane"
     COREML_UNAVAILABLE = "coreml_unavailable"
     DOWNLOAD_FAILED = "download_failed"

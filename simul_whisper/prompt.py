@@ -11,7 +11,7 @@ class Context:
     """Static prompt, initial prompt, and the text that scrolled out of the window, oldest first.
 
     max_tokens: of the text that scrolled out; longest: of all.
-    Raises ConfigError when the static prompt leaves no room for itself.
+    Raises ConfigError when the static prompt leaves no room for itself, and for any where the model is shown none.
     """
 
     def __init__(
@@ -23,6 +23,11 @@ class Context:
         longest: int = MAX_PROMPT_TOKENS,
     ) -> None:
         self._sot_prev = tokenizer.sot_prev
+        if self._sot_prev is None and (static_prompt.strip() or init_prompt.strip()):
+            name = "static_init_prompt" if static_prompt.strip() else "init_prompt"
+            raise ConfigError(
+                f"got {name}, but this model is shown no text before the transcript; terms name what to hear"
+            )
         self._static = tokenizer.encode(_spaced(static_prompt))
         if len(self._static) > longest:
             raise ConfigError(f"got static_init_prompt of {len(self._static)} tokens, expected at most {longest}")
@@ -46,7 +51,7 @@ class Context:
     def prompt(self, room: int) -> list[int]:
         """Return at most `room` tokens to stand in front of the start of transcript; the newest text is kept."""
         n_scrolled = min(len(self._scrolled), room - 1 - len(self._static))
-        if n_scrolled < 0 or (n_scrolled == 0 and not self._static):
+        if self._sot_prev is None or n_scrolled < 0 or (n_scrolled == 0 and not self._static):
             return []
         return [self._sot_prev, *self._static, *self._scrolled[len(self._scrolled) - n_scrolled :]]
 

@@ -101,10 +101,10 @@ class LogitFilter:
     """Which tokens may never be written, and which not at the start of a text."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._never = np.array([*tokenizer.special_tokens, *tokenizer.non_speech_tokens])
-        self._never_first = np.array([tokenizer.blank, tokenizer.eot])
-        self._describing = np.array(tokenizer.describing_tokens)
-        self._continuing = np.array(tokenizer.continuing_tokens)
+        self._never = np.array([*tokenizer.special_tokens, *tokenizer.non_speech_tokens], np.int64)
+        self._never_first = np.array(tokenizer.never_first, np.int64)
+        self._describing = np.array(tokenizer.describing_tokens, np.int64)
+        self._continuing = np.array(tokenizer.continuing_tokens, np.int64)
 
     def logprobs(self, logits: NDArray[np.float32], *, first: bool) -> NDArray[np.float32]:
         """logits: float32 (n_vocab,). Returns log-probabilities over the tokens that may be written."""
@@ -127,6 +127,11 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     shifted = logits - logits.max()
     result: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum())
     return result
+
+
+def probability_of(token: int | None, logits: NDArray[np.float32]) -> float:
+    """logits: float32 (n_vocab,). Return the probability of a token; 0 of none."""
+    return 0.0 if token is None else float(np.exp(log_softmax(logits)[token]))
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ class BeamSearch:
         """
         watch = Stopwatch()
         reading = Reading(self._decoder, window, prompt)
-        no_speech = float(np.exp(log_softmax(reading.start_logits)[self._tokenizer.no_speech]))
+        no_speech = probability_of(self._tokenizer.no_speech, reading.start_logits)
         described = self._filter.described(reading.logits[0])
         # Of the prompt, and of each step after it; choosing what follows is a part of either.
         spent_s = [0.0]

@@ -8,12 +8,14 @@ import logging
 import math
 from dataclasses import dataclass, replace
 
+from simul_whisper.agreement import quietest
 from simul_whisper.alignatt import StopReason
 from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.decoders import Limits, limits_of
 from simul_whisper.decoding import Decoding, TextUpdate
 from simul_whisper.encoders import Features
+from simul_whisper.errors import ConfigError
 from simul_whisper.language_detection import LanguageDetector
 from simul_whisper.mel import log_mel
 from simul_whisper.model import Model
@@ -154,7 +156,12 @@ class Stream:
         return self._text.language_of(self.language)
 
     def translate(self, *, wanted: bool) -> None:
-        """Read the English translation beside the text, from the present window on; or no longer."""
+        """Read the English translation beside the text, from the present window on; or no longer.
+
+        Raises ConfigError for a model that writes none.
+        """
+        if wanted and not self._tokenizer.translates:
+            raise ConfigError("this model writes no English translation; use a translator of text, or Whisper")
         if wanted and not self._translation:
             self._translation = Decoding(self._model, _of_translation(self._config))
         self._is_translating = wanted
@@ -274,6 +281,8 @@ class Stream:
             # What was written down and not translated yet is heard again.
             untranslated = self._translation.last_sample or window.start_sample
         keep_from = self._text.best_cut(earliest, latest, untranslated)
+        if not limits_of(self._model.decoder).is_aligned:
+            keep_from = min(max(quietest(window, keep_from), earliest), latest)
         for decoding in self._decodings:
             decoding.cut(keep_from)
         return keep_from

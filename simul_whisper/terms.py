@@ -93,7 +93,8 @@ class Terms:
         nodes = tuple(node.children[token] for node in begun if token in node.children)
         text = self._tokenizer.decode([token])
         is_mark = text != "" and text[-1] != " " and not _is_of_word(text[-1])
-        return TermPath(nodes, is_mark or not has_spaces)
+        begins_text = text == "" and self._tokenizer.is_bare
+        return TermPath(nodes, is_mark or begins_text or not has_spaces)
 
     def at(self, tokens: Sequence[int], *, has_spaces: bool) -> TermPath:
         """Return where a text stands; what it has earned before that counts no more."""

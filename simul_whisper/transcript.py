@@ -97,6 +97,8 @@ class Transcript:
     def end(self, word_end_sample: int | None = None) -> list[Word]:
         """Return the last word, if one is open; half a character at its end is left out."""
         entries, text = self._open, self._text().rstrip("\ufffd")
+        if entries and entries[0].begins_text and text and self._language not in LANGUAGES_WITHOUT_SPACES:
+            text = f" {text.lstrip(' ')}"
         self._open = []
         if not text:
             return []
@@ -136,6 +138,8 @@ class Transcript:
 
     def _starts_word(self, token: CommittedToken, language: str | None) -> bool:
         """Whether `token` begins a word after the open one; never in the middle of a character."""
+        if token.begins_text:
+            return True
         if language not in LANGUAGES_WITHOUT_SPACES:
             return self._tokenizer.starts_word(token.token)
         text, before = self._tokenizer.decode([token.token]), self._text()

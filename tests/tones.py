@@ -23,6 +23,7 @@ from simul_whisper.mel import Mel, log_mel
 from simul_whisper.model import Model
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import Dims
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
 from tests.fakes import UNLIKELY, tokenizer_of
 
 N_MELS = 80
@@ -136,6 +137,7 @@ class ToneDecoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, language: str, stutter: int | None = None) -> None:
+        assert isinstance(tokenizer, WhisperTokenizer)
         self._tokenizer, self._language = tokenizer, language
         self._stuck = None if stutter is None else tokenizer.encode(WORDS[stutter])[-1]
         self._tokens = [tokenizer.encode(word) for word in WORDS]

@@ -101,7 +101,7 @@ def decoder_digest(weights: Weights, precision: Precision = "float16") -> str:
     sizes = (dims.n_audio_ctx, dims.n_audio_state, dims.n_vocab, dims.n_text_ctx, dims.n_text_state)
     counts = (dims.n_text_head, dims.n_text_layer)
     told = f"{' '.join(map(str, sizes + counts))} {_heads(weights)}"
-    return writing.digest_of(weights, "decoder", told, precision)
+    return writing.digest_of(weights.tensors, ("decoder",), told, precision)
 
 
 def _heads(weights: Weights) -> str:

@@ -1,5 +1,8 @@
 """Whisper's encoder as a Core ML program, written with coremltools' MIL builder from the weights themselves.
 
+A projector behind it, as Voxtral has one, is two convolutions more: joining n frames to one is a width and a step of n,
+and needs no copy of memory.
+
 Split attention is the default on every target. The fused operator of macOS 15 makes a smaller program, but at 1500
 positions it has to be taken apart again for the Engine (coremltools has a pass that slices it), and it was not
 measured; the split form is the one that whisper.cpp's and WhisperKit's packages run there.
@@ -17,6 +20,7 @@ from coremltools.converters.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil import get_new_symbol, types
 
 from simul_whisper.coreml.conversion import Conversion
+from simul_whisper.coreml.interface import Projection
 from simul_whisper.coreml.layers import Layers, converted, product, split
 from simul_whisper.mel import HOPS_PER_FRAME
 from simul_whisper.network import sinusoids
@@ -31,12 +35,20 @@ def window_hops(dims: Dims) -> tuple[int, ...]:
     return tuple(2 * dims.n_audio_ctx * sixths // 6 for sixths in (1, 2, 3, 4, 6))
 
 
-def build(dims: Dims, tensors: Tensors, conversion: Conversion, progress: ProgressHandler = silent) -> Any:
+def build(
+    dims: Dims,
+    tensors: Tensors,
+    conversion: Conversion,
+    progress: ProgressHandler = silent,
+    projection: Projection | None = None,
+) -> Any:
     """Return a coremltools MLModel of the encoder, which nothing has loaded or compiled.
 
-    It takes `logmel_data`, float32 (1, n_mels, n_hops), and gives `output`, float32 (1, n_hops / 2, n_audio_state).
+    It takes `logmel_data`, float32 (1, n_mels, n_hops), and gives `output`, float32 (1, n_hops / 2, n_audio_state);
+    with a projection, for which shapes are fixed, (1, n_audio_ctx / n_joined, width).
     """
-    program = _Network(dims, tensors, conversion, progress).program()
+    assert projection is None or conversion.shapes == "fixed"
+    program = _Network(dims, tensors, conversion, progress, projection).program()
     progress(Progress(Stage.CONVERTING, "the encoder"))
     return converted(
         program,
@@ -60,8 +72,15 @@ def _input_shape(dims: Dims, conversion: Conversion) -> Any:
 class _Network:
     """Writes the encoder, op by op. Variables are MIL's, of shape (1, channels, 1, length) unless said otherwise."""
 
-    def __init__(self, dims: Dims, tensors: Tensors, conversion: Conversion, progress: ProgressHandler) -> None:
-        self._dims = dims
+    def __init__(
+        self,
+        dims: Dims,
+        tensors: Tensors,
+        conversion: Conversion,
+        progress: ProgressHandler,
+        projection: Projection | None,
+    ) -> None:
+        self._dims, self._projection = dims, projection
         self._layers = Layers(tensors, conversion.precision)
         self._conversion = conversion
         self._progress = progress
@@ -81,7 +100,7 @@ class _Network:
         return encoder
 
     def _encoder(self, mel: Any) -> Any:
-        """mel: (1, n_mels, n_hops). Returns (1, n_hops / 2, n_audio_state)."""
+        """mel: (1, n_mels, n_hops). Returns (1, n_hops / 2, n_audio_state), or what the projection makes of it."""
         half = self._conversion.precision == "float16"
         x = mb.expand_dims(x=mb.cast(x=mel, dtype="fp16") if half else mel, axes=[2])
         x = self._layers.gelu(self._layers.conv(x, "encoder.conv1", pad_type="custom", pad=[0, 0, 1, 1]))
@@ -93,10 +112,17 @@ class _Network:
             self._progress(Progress(Stage.CONVERTING, "the layers", layer, self._dims.n_audio_layer))
             x = self._block(x, f"encoder.blocks.{layer}")
         self._progress(Progress(Stage.CONVERTING, "the layers", self._dims.n_audio_layer, self._dims.n_audio_layer))
-        x = mb.squeeze(x=self._layers.norm(x, "encoder.ln_post"), axes=[2])
+        x = self._layers.norm(x, "encoder.ln_post")
+        if self._projection:
+            x = self._projected(x, self._projection.n_joined)
+        x = mb.squeeze(x=x, axes=[2])
         if half:
             return mb.cast(x=mb.transpose(x=x, perm=[0, 2, 1]), dtype="fp32", name=OUTPUT)
         return mb.transpose(x=x, perm=[0, 2, 1], name=OUTPUT)
+
+    def _projected(self, x: Any, n_joined: int) -> Any:
+        x = self._layers.gelu(self._layers.joining(x, "projector.linear_1", n_joined))
+        return self._layers.conv(x, "projector.linear_2")
 
     def _positions(self, x: Any) -> Any:
         """Return the positional embedding, as long as x."""

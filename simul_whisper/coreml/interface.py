@@ -18,11 +18,14 @@ Before, they are three packages without states: all four are inputs, and the key
 outputs new_keys (L, n, 1, C) and new_values (L, C, 1, n), for the caller to put into the caches. The mask is (1,
 n_text_ctx + n, 1, n): cached positions first, then the tokens themselves.
 
+An encoder and the projector behind it are one program, of windows of 30 s only: `Projection` says what it gives.
+
 A vocoder has one function, all of float32: features (1, n_features, 1, N), and inside (1, 1, 1, N), 1 for the frames
 that there are and 0 for those that only fill the program -> samples (1, 1, 1, N * hop). N is the program's.
 """
 
 import math
+from dataclasses import dataclass
 
 from simul_whisper.weights.model import Dims
 
@@ -38,6 +41,17 @@ INSIDE, SAMPLES = "inside", "samples"
 
 # Sizes of states that the Neural Engine takes (apple/coremltools issue 2631).
 _MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What makes features of an encoder into vectors that a language model reads among its tokens.
+
+    Each n_joined frames, one after the other, become one vector of `width`: a linear layer, GELU, a linear layer.
+    """
+
+    n_joined: int
+    width: int
 
 
 def padded_frames(dims: Dims) -> int:

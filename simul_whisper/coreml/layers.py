@@ -54,6 +54,13 @@ class Layers:
             options["bias"] = self.constant(f"{name}.bias", scale)
         return mb.conv(x=x, weight=weight, **options)
 
+    def joining(self, x: Any, name: str, n_joined: int) -> Any:
+        """A linear layer without bias of each `n_joined` positions as one: channels of the first, the second ..."""
+        weight = self.constant(f"{name}.weight")
+        # (out, n_joined * channels) -> (out, channels, 1, n_joined)
+        weight = weight.reshape(len(weight), n_joined, -1).transpose(0, 2, 1)[:, :, None, :]
+        return mb.conv(x=x, weight=weight, strides=[1, n_joined])
+
     def norm(self, x: Any, name: str) -> Any:
         """Layer norm over the channels."""
         gamma, beta = self.constant(f"{name}.weight"), self.constant(f"{name}.bias")

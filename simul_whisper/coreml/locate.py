@@ -16,7 +16,7 @@ from simul_whisper.weights.cache import cache_home
 from simul_whisper.weights.hub import ANSWER_TIMEOUT_S, cached_folder, hub_folder
 from simul_whisper.weights.names import plain_name
 
-PartName = Literal["encoder", "decoder", "vocoder"]
+PartName = Literal["encoder", "decoder", "vocoder", "encoder-projector"]
 
 _SUFFIXES = (COMPILED_SUFFIX, PACKAGE_SUFFIX)
 # Beside the program, and where a checkout of whisper.cpp keeps them.
@@ -114,10 +114,10 @@ def local_packages(
 def is_on_hub(model: str, part: PartName = "encoder") -> bool:
     """Whether the hub has this part of the model: of OpenAI's own and well-known distilled ones, not of somebody's.
 
-    It has no vocoders; a voice may be called like a model.
+    It has no vocoders, since a voice may be called like a model, and no projectors.
     """
     owner, _, _ = model.rpartition("/")
-    if part == "vocoder" or Path(model).exists() or (owner and owner not in _OWNERS):
+    if part not in _WHISPERKIT_NAMES or Path(model).exists() or (owner and owner not in _OWNERS):
         return False
     return has_known_name(model)
 

@@ -256,17 +256,20 @@ def prepared(
     kind: Kind[Component, Answer],
     path: str | None,
     config: AlignAttConfig,
-    weights: Weights,
+    directory: Path,
     runtime: CoreMLRuntime | None,
 ) -> Preparation[Component, Answer]:
-    """Return the preparation that the config asks for. path: of the package, if the config names one."""
+    """Return the preparation that the config asks for.
+
+    path: of the package, if the config names one. directory: of the weights.
+    """
     return Preparation(
         kind,
         model=config.model_path or config.model_name,
         names=tuple(name for name in (config.model_path, config.model_name) if name),
         # A program may change its working directory before the package is opened.
         path=str(Path(path).expanduser().absolute()) if path else None,
-        directory=weights.directory.resolve(),
+        directory=directory.resolve(),
         compute_units=config.coreml_compute_units,
         timeout_s=config.compile_timeout,
         download=config.coreml_download,

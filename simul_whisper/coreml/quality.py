@@ -3,17 +3,18 @@
 The package runs in the reference runtime, on any machine, and on what is tried when a package is loaded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from simul_whisper.coreml.description import describe
+from simul_whisper.coreml.interface import Projection
 from simul_whisper.coreml.parity import LEAST_DB, parity
 from simul_whisper.coreml.reference import ReferenceModel, ReferenceRuntime
 from simul_whisper.decoders.fallback import LEAST_DB as LEAST_DECODER_DB
 from simul_whisper.decoders.fallback import Probe, agreement_db, first_answer, probe_text
 from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.decoders.packages import open_decoder
-from simul_whisper.encoders import Features
+from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.encoders.fallback import probe
 from simul_whisper.encoders.mlx import MlxEncoder
@@ -21,18 +22,31 @@ from simul_whisper.errors import ConfigError
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import HOPS_PER_FRAME, Mel
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
-from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.model import Dims, Weights
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
+
+
+def likeness_db(
+    package: Path,
+    dims: Dims,
+    exact: Callable[[], AudioEncoder],
+    projection: Projection | None = None,
+    progress: ProgressHandler = silent,
+) -> float:
+    """Return the PSNR of the features of an encoder's `.mlpackage` against those of an exact encoder of its weights.
+
+    exact: loads that one. A large encoder takes minutes. Raises WeightsError and EncoderError as loading the package
+    does.
+    """
+    window, reference = _window(dims), _features(exact, dims, progress)
+    model = ReferenceModel(package, keep_expanded=False, progress=progress)
+    encoder = CoreMLEncoder(model, model.description, dims, projection=projection)
+    return parity(encoder.encode(window), reference).psnr_db
 
 
 def encoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
-    """Return the PSNR of the features of an `.mlpackage` against those of the MLX encoder of the same weights.
-
-    A large encoder takes minutes. Raises WeightsError and EncoderError as loading the package does.
-    """
-    window, reference = _window(weights.dims), _features(weights, progress)
-    model = ReferenceModel(package, keep_expanded=False, progress=progress)
-    return parity(CoreMLEncoder(model, model.description, weights.dims).encode(window), reference).psnr_db
+    """Return `likeness_db` of the encoder of a Whisper and the MLX encoder of the same weights."""
+    return likeness_db(package, weights.dims, lambda: MlxEncoder(weights), progress=progress)
 
 
 def decoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
@@ -42,7 +56,7 @@ def decoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandl
     and EncoderError as loading the package does.
     """
     dims, heads = weights.dims, weights.alignment_heads
-    tried = Probe(_features(weights, progress), _text(weights))
+    tried = Probe(_features(lambda: MlxEncoder(weights), dims, progress), _text(weights))
     reference = first_answer(MlxDecoder(weights), tried)
     give_back_memory()
     runtime = ReferenceRuntime(keep_expanded=False, progress=progress)
@@ -71,7 +85,7 @@ def _check(likeness_db: float, least_db: float, quantize: str) -> None:
 
 def _text(weights: Weights) -> Sequence[int]:
     if weights.tokenizer_file.exists():
-        return probe_text(Tokenizer(weights.tokenizer_file, weights.dims.n_vocab))
+        return probe_text(WhisperTokenizer(weights.tokenizer_file, weights.dims.n_vocab))
     return range(weights.dims.n_text_ctx)
 
 
@@ -80,10 +94,10 @@ def _window(dims: Dims) -> Mel:
     return Mel(whole.columns[:, : HOPS_PER_FRAME * dims.n_audio_ctx], min(whole.content_frames, dims.n_audio_ctx))
 
 
-def _features(weights: Weights, progress: ProgressHandler) -> Features:
+def _features(exact: Callable[[], AudioEncoder], dims: Dims, progress: ProgressHandler) -> Features:
     """Return what MLX makes of the window; its encoder is let go, so that the memory of one is enough."""
     progress(Progress(Stage.CHECKING, "with MLX"))
     give_back_memory()
-    features = MlxEncoder(weights).encode(_window(weights.dims))
+    features = exact().encode(_window(dims))
     give_back_memory()
     return features

@@ -4,7 +4,7 @@ On a Mac the package runs in Core ML itself, elsewhere in the reference runtime.
 number type alone; those with compressed weights have none, since how much they may lose is for their user to decide.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -63,9 +63,9 @@ class Measured:
 class Verification:
     """What was found.
 
-    part: "encoder", "decoder" or "vocoder". number_type: of the package. runtime: what ran it. reference_text, text:
-    streamed with MLX's, or from a vocoder's samples in ONNX Runtime, and with the package's. equal_words: share of
-    words, 0 to 1.
+    part: "encoder", "decoder", "vocoder" or "encoder+projector". number_type: of the package. runtime: what ran it.
+    reference_text, text: streamed with MLX's, or from a vocoder's samples in ONNX Runtime, and with the package's; both
+    empty where texts were not compared. equal_words: share of words, 0 to 1.
     """
 
     part: str
@@ -153,12 +153,9 @@ class _Check:
         units, reference = self.config.coreml_compute_units, MlxEncoder(self.weights, "cpu")
         opened = open_model(self.runtime, self.found.path, units)
         encoder = CoreMLEncoder(opened, self.found, self.weights.dims, units)
-        windows = list(_windows(self.samples, self.weights.dims.n_mels))
         self.progress(Progress(Stage.CHECKING, "the features"))
-        try:
-            likeness = parity(_features(encoder, windows), _features(reference, windows))
-        except ShapeConversionError as error:
-            raise EncoderNotLoadedError(f"{self.found.path}: belongs to another model: {error}") from error
+        windows = whole_windows(self.samples, self.weights.dims.n_mels)
+        likeness = features_parity(self.found, encoder, reference, windows)
         measured = [Measured("features", self.number_type, likeness)]
         return measured, model.using(encoder=reference), model.using(encoder=encoder)
 
@@ -166,7 +163,7 @@ class _Check:
         """Return the same of decoders; a package in float16 is also computed in float32 where that can be done."""
         decoder_packages(self.found, self.weights.dims, self.weights.alignment_heads)
         decoder, reference = self._opened(self.runtime, self.found), MlxDecoder(self.weights, "cpu", "none")
-        window = next(_windows(self.samples, self.weights.dims.n_mels))
+        window = whole_windows(self.samples, self.weights.dims.n_mels)[0]
         self.progress(Progress(Stage.CHECKING, "logits and attention"))
         # Both get numbers that float16 has.
         features = MlxEncoder(self.weights, "cpu").encode(window).astype(np.float16).astype(np.float32)
@@ -208,13 +205,23 @@ def _in_float32(found: Description) -> Description:
     return replace(found, inputs=own.inputs, outputs=own.outputs, states=own.states, functions=functions)
 
 
-def _windows(samples: Samples, n_mels: int) -> Iterator[Mel]:
-    """Yield all of the audio, in windows of 30 s, the last one padded."""
-    for start in range(0, len(samples), MAX_WINDOW_SAMPLES):
-        yield log_mel(samples[start : start + MAX_WINDOW_SAMPLES], n_mels)
+def whole_windows(samples: Samples, n_mels: int) -> list[Mel]:
+    """Return all of the audio, in windows of 30 s, the last one padded."""
+    starts = range(0, len(samples), MAX_WINDOW_SAMPLES)
+    return [log_mel(samples[start : start + MAX_WINDOW_SAMPLES], n_mels) for start in starts]
 
 
-def _features(encoder: AudioEncoder, windows: list[Mel]) -> Features:
+def features_parity(
+    found: Description, encoder: AudioEncoder, reference: AudioEncoder, windows: Sequence[Mel]
+) -> Parity:
+    """Compare the features of an encoder's package with others. Raises EncoderNotLoadedError for another model's."""
+    try:
+        return parity(_features(encoder, windows), _features(reference, windows))
+    except ShapeConversionError as error:
+        raise EncoderNotLoadedError(f"{found.path}: belongs to another model: {error}") from error
+
+
+def _features(encoder: AudioEncoder, windows: Sequence[Mel]) -> Features:
     return np.concatenate([encoder.encode(window) for window in windows])
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.runtime import COMPILED_SUFFIX
 from simul_whisper.errors import BackendError, ConfigError
 from simul_whisper.foreign_files import one_line
-from simul_whisper.weights import Weights
+from simul_whisper.weights.model import Tensors
 
 _LICENSE = "That of the weights it was made from"
 
@@ -54,15 +54,15 @@ def require_coremltools() -> None:
         )
 
 
-def digest_of(weights: Weights, part: str, sizes: str, precision: Precision) -> str:
-    """Return the sha256, in hex, of what a part of the model computes: its sizes, and its tensors in this precision.
+def digest_of(tensors: Tensors, parts: Collection[str], sizes: str, precision: Precision) -> str:
+    """Return the sha256, in hex, of what parts of a model compute: their sizes, and their tensors in this precision.
 
-    Names in order, each with its shape and its values in C order, little-endian. The other part does not count, nor
-    does the file's format.
+    Names in order, each with its shape and its values in C order, little-endian. Other parts do not count, nor does
+    the file's format.
     """
     digest = hashlib.sha256(f"{sizes}\n".encode())
-    for name in sorted(name for name in weights.tensors if name.startswith(f"{part}.")):
-        tensor = weights.tensors[name]
+    for name in sorted(name for name in tensors if name.partition(".")[0] in parts):
+        tensor = tensors[name]
         digest.update(f"{name} {' '.join(map(str, tensor.shape))}\n".encode())
         digest.update(np.ascontiguousarray(tensor, np.dtype(precision).newbyteorder("<")).data)
     return digest.hexdigest()

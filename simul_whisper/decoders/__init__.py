@@ -28,11 +28,12 @@ class Limits:
     """In what a decoder is less than Whisper's.
 
     n_positions: how many tokens it reads at most; None for as many as the model. whole_windows: it reads features of
-    30 s and no fewer.
+    30 s and no fewer. is_aligned: its attention tells where it reads; otherwise there are no rows of it.
     """
 
     n_positions: int | None = None
     whole_windows: bool = False
+    is_aligned: bool = True
 
 
 class TextDecoder(Protocol):

@@ -40,14 +40,14 @@ def choose_decoder(
     assert probe is not None
     current = current_weights(weights)
     kind = coreml_decoder(current, weights.dims, weights.alignment_heads, config.coreml_compute_units, probe)
-    preparation = prepared(kind, config.coreml_decoder_path, config, weights, runtime)
+    preparation = prepared(kind, config.coreml_decoder_path, config, weights.directory, runtime)
     decoder = FallbackDecoder(status, lambda: _decoder(backend, config, current()), preparation, progress)
     decoder.get_ready(waits=config.wait_for_compilation is not False, in_background=config.load_in_background)
     return decoder
 
 
 def _fastest_backend(config: AlignAttConfig) -> str:
-    is_mlx = config.backend == "mlx" or _is_fast_in_mlx(config) or not _has_onnx()
+    is_mlx = config.backend in ("mlx", "hybrid") or _is_fast_in_mlx(config) or not _has_onnx()
     return "mlx" if is_mlx else "onnx"
 
 

@@ -1,12 +1,14 @@
 """Which encoder runs: the one asked for, or the best one here; and what was chosen."""
 
 import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 
 from simul_whisper.blas import mx
 from simul_whisper.config import AlignAttConfig
-from simul_whisper.coreml.preparation import current_weights, prepared
+from simul_whisper.coreml.preparation import Kind, current_weights, prepared
 from simul_whisper.coreml.runtime import CoreMLRuntime
-from simul_whisper.encoders import AudioEncoder
+from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.encoders.fallback import FallbackEncoder, coreml_encoder
 from simul_whisper.errors import BackendError
 from simul_whisper.fallback import BackendStatus
@@ -25,21 +27,47 @@ def choose_encoder(
     runtime: what runs Core ML; None where there is no Core ML. Core ML that cannot run is reported and another one is
     taken, as it is where `auto` would have preferred Core ML.
     """
-    requested = config.backend if config.encoder_backend == "auto" else config.encoder_backend
-    may_use_coreml = requested == "coreml" or (requested == "auto" and runtime is not None)
+    requested = requested_backend(config)
     without = config.backend if config.backend in ("mlx", "ctranslate2") else _fastest_backend()
     backend = without if requested in ("auto", "coreml") else requested
-    status = BackendStatus(backend, requested)
-    if not may_use_coreml:
-        loaded = _encoder(backend, config, weights)
-        encoder = FallbackEncoder(status, lambda: loaded)
+    current = current_weights(weights)
+    return changing_encoder(
+        config,
+        BackendStatus(backend, requested),
+        lambda: _encoder(backend, config, current()),
+        lambda: coreml_encoder(current, weights.dims, config.coreml_compute_units),
+        weights.directory,
+        progress,
+        runtime,
+    )
+
+
+def requested_backend(config: AlignAttConfig) -> str:
+    """Return which backend the config asks for, auto included."""
+    requested = config.backend if config.encoder_backend == "auto" else config.encoder_backend
+    return "coreml" if requested == "hybrid" else requested
+
+
+def changing_encoder(
+    config: AlignAttConfig,
+    status: BackendStatus,
+    make: Callable[[], AudioEncoder],
+    kind: Callable[[], Kind[AudioEncoder, Features]],
+    directory: Path,
+    progress: ProgressHandler,
+    runtime: CoreMLRuntime | None,
+) -> FallbackEncoder:
+    """Return an encoder, ready as the config asks for, that Core ML runs where it may.
+
+    status, make: of the encoder that runs otherwise. kind: how it runs in Core ML. directory: of the weights.
+    """
+    if not (status.requested == "coreml" or (status.requested == "auto" and runtime is not None)):
+        encoder = FallbackEncoder(status, make)
         encoder.load()
         return encoder
-    current = current_weights(weights)
-    kind = coreml_encoder(current, weights.dims, config.coreml_compute_units)
-    preparation = prepared(kind, config.coreml_encoder_path, config, weights, runtime)
-    encoder = FallbackEncoder(status, lambda: _encoder(backend, config, current()), preparation, progress)
-    waits = requested == "coreml" if config.wait_for_compilation is None else config.wait_for_compilation
+    preparation = prepared(kind(), config.coreml_encoder_path, config, directory, runtime)
+    encoder = FallbackEncoder(status, make, preparation, progress)
+    waits = status.requested == "coreml" if config.wait_for_compilation is None else config.wait_for_compilation
     encoder.get_ready(waits=waits, in_background=config.load_in_background)
     return encoder
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.coreml.description import Description, Feature
+from simul_whisper.coreml.interface import Projection
 from simul_whisper.coreml.runtime import CoreMLModel
 from simul_whisper.encoders import Features
 from simul_whisper.errors import CoreMLInferenceError, EncoderNotLoadedError, ShapeConversionError
@@ -24,12 +25,22 @@ class CoreMLEncoder:
     """Whisper's encoder in Core ML.
 
     model: what predicts. description: what it takes and returns. dims: of the decoder that reads the features.
+    projection: what is behind the encoder; None where that is nothing.
     Raises EncoderNotLoadedError when it was made for other dimensions.
     """
 
-    def __init__(self, model: CoreMLModel, description: Description, dims: Dims, compute_units: str = "ALL") -> None:
+    def __init__(
+        self,
+        model: CoreMLModel,
+        description: Description,
+        dims: Dims,
+        compute_units: str = "ALL",
+        projection: Projection | None = None,
+    ) -> None:
         self._model, self._dims = model, dims
-        self._input, self._output = input_and_output(description, dims)
+        self._width = projection.width if projection else dims.n_audio_state
+        self._hops_per_vector = HOPS_PER_FRAME * (projection.n_joined if projection else 1)
+        self._input, self._output = input_and_output(description, dims, projection)
         self._lengths = _lengths(description, self._input, dims)
         # (1, n_mels, ..): all but the length.
         self._shape = _shape(self._input, dims)
@@ -38,6 +49,7 @@ class CoreMLEncoder:
     def encode(self, mel: Mel) -> Features:
         """Windows of lengths that the model does not take are filled up with silence to the next one that it takes.
 
+        Returns one vector for each frame, or for each n_joined of them, the last of which need not be whole.
         Raises ShapeConversionError for mel of another shape, CoreMLInferenceError when Core ML fails.
         """
         shape = self._shape_for(mel)
@@ -48,7 +60,8 @@ class CoreMLEncoder:
         # What coremltools raises is documented nowhere.
         except Exception as error:
             raise CoreMLInferenceError(f"Core ML failed on a window of {shape}: {error}") from error
-        return self._features(answer, shape[-1] // HOPS_PER_FRAME)[: mel.n_frames]
+        n_vectors = -(-mel.columns.shape[1] // self._hops_per_vector)
+        return self._features(answer, shape[-1] // self._hops_per_vector)[:n_vectors]
 
     def _shape_for(self, mel: Mel) -> tuple[int, ...]:
         """Return the shortest input shape that holds the window."""
@@ -59,10 +72,10 @@ class CoreMLEncoder:
             raise ShapeConversionError("mel for the Core ML encoder", longest, (1, n_mels, n_hops))
         return (*self._shape, self._lengths[place])
 
-    def _features(self, answer: dict[str, NDArray[Any]], n_frames: int) -> Features:
-        """Return float32 (n_frames, n_audio_state)."""
+    def _features(self, answer: dict[str, NDArray[Any]], n_vectors: int) -> Features:
+        """Return float32 (n_vectors, width)."""
         found = answer[self._output.name] if self._output.name in answer else np.zeros(0)
-        expected = (1, n_frames, self._dims.n_audio_state)
+        expected = (1, n_vectors, self._width)
         if found.ndim == _CHANNELS_FIRST and found.shape[2] == 1:
             found = found[:, :, 0].swapaxes(1, 2)
         if found.shape != expected:
@@ -73,7 +86,9 @@ class CoreMLEncoder:
         return features
 
 
-def input_and_output(description: Description, dims: Dims) -> tuple[Feature, Feature]:
+def input_and_output(
+    description: Description, dims: Dims, projection: Projection | None = None
+) -> tuple[Feature, Feature]:
     """Return what the model takes and what it returns.
 
     Raises EncoderNotLoadedError unless mel bins, length and width are those of the decoder's model.
@@ -90,11 +105,12 @@ def input_and_output(description: Description, dims: Dims) -> tuple[Feature, Fea
             f"{source}: belongs to another model: got an encoder of {fewest} mel bins, expected {dims.n_mels}"
         )
     _lengths(description, given, dims)
+    expected = projection.width if projection else dims.n_audio_state
     for output in returned.shapes:
         width = output[1] if len(output) == _CHANNELS_FIRST else output[-1]
-        if output and width != dims.n_audio_state:
+        if output and width != expected:
             raise EncoderNotLoadedError(
-                f"{source}: belongs to another model: got an encoder of width {width}, expected {dims.n_audio_state}"
+                f"{source}: belongs to another model: got an encoder of width {width}, expected {expected}"
             )
     return given, returned
 

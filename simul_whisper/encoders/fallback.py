@@ -9,6 +9,8 @@ import numpy as np
 
 from simul_whisper.audio import SAMPLE_RATE
 from simul_whisper.coreml.conversion import Precision
+from simul_whisper.coreml.interface import Projection
+from simul_whisper.coreml.locate import PartName
 from simul_whisper.coreml.parity import LEAST_DB, parity
 from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind
 from simul_whisper.coreml.runtime import CoreMLRuntime, open_model
@@ -48,17 +50,29 @@ class FallbackEncoder(ChangingPart[AudioEncoder, Features]):
 def coreml_encoder(weights: Callable[[], Weights], dims: Dims, compute_units: str) -> Kind[AudioEncoder, Features]:
     """Return how the encoder of a model with these weights and dimensions runs in Core ML."""
     from simul_whisper.coreml.package import encoder_digest
+
+    return coreml_kind("encoder", lambda precision: encoder_digest(weights(), precision), dims, compute_units)
+
+
+def coreml_kind(
+    part: PartName,
+    digest: Callable[[Precision], str],
+    dims: Dims,
+    compute_units: str,
+    projection: Projection | None = None,
+) -> Kind[AudioEncoder, Features]:
+    """Return how an encoder with these dimensions runs in Core ML.
+
+    part, digest: of the packages that are the model's. projection: as of `CoreMLEncoder`.
+    """
     from simul_whisper.encoders.coreml import CoreMLEncoder, input_and_output
 
     def packages(found: "Description") -> "tuple[Description, ...]":
-        input_and_output(found, dims)
+        input_and_output(found, dims, projection)
         return (found,)
 
     def opened(runtime: CoreMLRuntime, model: Path, found: "Description") -> AudioEncoder:
-        return CoreMLEncoder(open_model(runtime, model, compute_units), found, dims, compute_units)
-
-    def digest(precision: Precision) -> str:
-        return encoder_digest(weights(), precision)
+        return CoreMLEncoder(open_model(runtime, model, compute_units), found, dims, compute_units, projection)
 
     def trial() -> Callable[[AudioEncoder], Features]:
         return lambda encoder: encoder.encode(probe(dims.n_mels))
@@ -67,7 +81,7 @@ def coreml_encoder(weights: Callable[[], Weights], dims: Dims, compute_units: st
         return parity(features, reference).psnr_db
 
     least_db, least_unknown_db = LEAST_DB, _LEAST_DB_OF_UNKNOWN_ORIGIN
-    return Kind("encoder", packages, opened, digest, trial, psnr_db, least_db, least_unknown_db)
+    return Kind(part, packages, opened, digest, trial, psnr_db, least_db, least_unknown_db)
 
 
 @cache

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from simul_whisper.errors import WeightsError
 from simul_whisper.foreign_files import one_line, shown
-from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import ctranslate2, ggml
 from simul_whisper.weights.checkpoint import Checkpoint, read_json
 from simul_whisper.weights.embedded import INSTALL, embedded_tokenizer
+from simul_whisper.weights.family import Family, family_of, refuse_realtime
 from simul_whisper.weights.heads import choose_heads
 from simul_whisper.weights.model import Head, Weights, check_tensors
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
 
 
 class Layout(Enum):
@@ -59,6 +60,8 @@ def layout_of(directory: Path) -> Layout | None:
 
 def _read(directory: Path) -> Checkpoint:
     layout = layout_of(directory)
+    if layout in (Layout.HUGGING_FACE, None):
+        _refuse_voxtral(directory)
     if layout is Layout.CTRANSLATE2:
         return ctranslate2.read(directory)
     # These two start MLX, which a faster-whisper directory does not need.
@@ -73,6 +76,13 @@ def _read(directory: Path) -> Checkpoint:
     raise WeightsError(_nothing_found(directory))
 
 
+def _refuse_voxtral(directory: Path) -> None:
+    """Raise WeightsError for a Voxtral model, which is read elsewhere and tensor by tensor."""
+    refuse_realtime(directory, directory)
+    if family_of(directory) is Family.VOXTRAL:
+        raise WeightsError(f"{directory}: this is a Voxtral model, expected Whisper; its weights are read another way")
+
+
 def _file_names(directory: Path) -> list[str]:
     try:
         return sorted(file.name for file in directory.iterdir())
@@ -85,6 +95,8 @@ def _nothing_found(directory: Path) -> str:
     found = f"got {one_line(', '.join(files)) or 'an empty directory'}"
     if any(name.startswith("pytorch_model") or name.endswith((".pt", ".pth")) for name in files):
         found += " (PyTorch weights: convert them, or take the model's safetensors)"
+    if "consolidated.safetensors" in files:
+        found += " (Mistral's layout: put the model's params.json beside it)"
     return f"{directory}: no weights here; {found}, expected one of {'; '.join(each.value for each in Layout)}"
 
 
@@ -108,7 +120,7 @@ def _ggml_file(directory: Path) -> Path | None:
 
 def _check_vocabulary(checkpoint: Checkpoint, tokenizer_file: Path) -> None:
     """Raise WeightsError unless the tokenizer has the tokens that the weights file lists; its last may have no text."""
-    tokenizer, listed = Tokenizer(tokenizer_file, checkpoint.dims.n_vocab), checkpoint.vocabulary or ()
+    tokenizer, listed = WhisperTokenizer(tokenizer_file, checkpoint.dims.n_vocab), checkpoint.vocabulary or ()
     for token, found in enumerate([*listed, *[b""] * (tokenizer.eot - len(listed))][: tokenizer.eot]):
         if found != tokenizer.bytes_of(token):
             raise WeightsError(

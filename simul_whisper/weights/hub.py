@@ -2,8 +2,10 @@
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,16 @@ from simul_whisper.errors import DownloadTimeoutError, ModelNotFoundError
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.weights.checkpoint import shard_names
 from simul_whisper.weights.directory import layout_of
+from simul_whisper.weights.family import Family, family_of, refuse_realtime
 
 ANSWER_TIMEOUT_S = SimulWhisperConfig.download_timeout
 """How long the hub may take to answer, where nobody says otherwise."""
 _FILES = [
     "config.json",
     "generation_config.json",
+    "params.json",
     "tokenizer.json",
+    "tekken.json",
     "vocabulary.*",
     "model.bin",
     "weights.npz",
@@ -31,6 +36,10 @@ _FILES = [
     "model.safetensors.index.json",
     "model-*.safetensors",
 ]
+_CONFIGS = ["config.json", "params.json"]
+# Mistral's repositories have the same weights, 9 GB or 48, in both layouts, or in Mistral's own alone.
+_CONSOLIDATED = "consolidated.safetensors"
+_OTHER_LAYOUTS = {"model.safetensors", "model.safetensors.index.json"}
 _INSTEAD = "a model that pip installs: tiny.en, base"
 _INSTEAD_OF_COREML = "make one with: simul-whisper coreml convert MODEL"
 # Which HTTP library the client uses depends on its version; its errors are the bases of this one.
@@ -48,7 +57,7 @@ def hub_directory(
 
     cache_dir: another place than the hub's own cache; endpoint: another hub; timeout_s: how long it may take to answer.
     A connection that breaks is resumed; after a failure, whole files are kept. Raises ModelNotFoundError, of which
-    DownloadTimeoutError is one.
+    DownloadTimeoutError is one; WeightsError for a model that is not supported, before its weights are downloaded.
     """
     cached = cached_directory(hub_id, cache_dir)
     return cached or hub_files(hub_id, _FILES, cache_dir, progress, endpoint, timeout_s=timeout_s)
@@ -116,6 +125,9 @@ class _Reporting:
     instead: str
 
 
+_UNSEEN = _Reporting(Stage.DOWNLOADING, silent, "")
+
+
 def _snapshot(
     hub_id: str,
     patterns: Sequence[str],
@@ -125,24 +137,33 @@ def _snapshot(
     timeout_s: float,
 ) -> Path:
     """Download the files of a repository that match and return its directory in the cache."""
+    fetched = partial(snapshot_download, hub_id, cache_dir=cache_dir, etag_timeout=timeout_s, endpoint=endpoint)
     try:
         # The client asks what there is without a time-out, and waits for ever when the hub accepts and never answers.
-        HfApi(endpoint).model_info(hub_id, revision=constants.DEFAULT_REVISION, timeout=timeout_s)
-        return Path(
-            snapshot_download(
-                hub_id,
-                cache_dir=cache_dir,
-                allow_patterns=list(patterns),
-                tqdm_class=_bars(hub_id, reporting),
-                etag_timeout=timeout_s,
-                endpoint=endpoint,
-            )
+        there = HfApi(endpoint).model_info(
+            hub_id, revision=constants.DEFAULT_REVISION, timeout=timeout_s, files_metadata=True
         )
+        sizes = {file.rfilename: file.size or 0 for file in there.siblings or ()}
+        if patterns is _FILES and not sizes.keys().isdisjoint(_CONFIGS):
+            refuse_realtime(hub_id, Path(fetched(allow_patterns=_CONFIGS, tqdm_class=_bars(hub_id, _UNSEEN))))
+        if patterns is _FILES and sizes.keys().isdisjoint(_OTHER_LAYOUTS):
+            patterns = [*patterns, _CONSOLIDATED]
+        if said := _size(sizes, patterns):
+            reporting.progress(Progress(reporting.stage, f"{hub_id}: {said}"))
+        return Path(fetched(allow_patterns=list(patterns), tqdm_class=_bars(hub_id, reporting)))
     except _FAILURES as error:
         failure = _failure(hub_id, error, reporting.instead, timeout_s)
         if reporting.stage is Stage.DOWNLOADING:
             reporting.progress(Progress(Stage.DOWNLOAD_FAILED, str(failure), error=failure))
         raise failure from error
+
+
+def _size(sizes: Mapping[str, int], patterns: Sequence[str]) -> str:
+    """Return how much the files that match are, in words; nothing where the hub does not say it."""
+    wanted = [size for name, size in sizes.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    n_bytes = sum(wanted)
+    shown = f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+    return f"{shown} in {len(wanted)} files" if n_bytes else ""
 
 
 def _failure(hub_id: str, error: Exception, instead: str, timeout_s: float) -> ModelNotFoundError:
@@ -179,12 +200,21 @@ def cached_folder(hub_id: str, folder: str, cache_dir: Path | None = None) -> Pa
 
 def cached_directory(hub_id: str, cache_dir: Path | None = None) -> Path | None:
     """Return the directory of a model that has been downloaded whole, without asking the hub; None for others."""
-    found = cached_files(hub_id, _FILES, cache_dir)
-    if found is None:
-        return None
-    shards = shard_names(found / "model.safetensors.index.json")
-    whole = layout_of(found) is not None and all((found / shard).exists() for shard in shards)
-    return found if whole else None
+    # The client knows which files of a repository match, and finds none of them where one is missing.
+    for patterns in (_FILES, [*_CONFIGS, "tekken.json", _CONSOLIDATED]):
+        found = cached_files(hub_id, patterns, cache_dir)
+        if found is not None and _is_whole(found):
+            return found
+    return None
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether an interrupted download has left out none of a model's files."""
+    shards = shard_names(directory / "model.safetensors.index.json")
+    has_weights = layout_of(directory) is not None and all((directory / shard).exists() for shard in shards)
+    if family_of(directory) is Family.VOXTRAL:
+        return (has_weights or (directory / _CONSOLIDATED).exists()) and (directory / "tekken.json").exists()
+    return has_weights
 
 
 def cached_ids(cache_dir: Path | None = None) -> list[str]:

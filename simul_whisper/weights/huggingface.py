@@ -57,6 +57,8 @@ _OUTSIDE_LAYERS = {
 def read(directory: Path) -> Checkpoint:
     """Read a Transformers directory. Raises WeightsError when it is damaged or no Whisper model."""
     config = directory / "config.json"
+    if not config.exists():
+        raise WeightsError(f"{config} is missing; fetch the model again")
     if (kind := read_json(config).get("model_type")) != "whisper":
         raise WeightsError(f"{config}: got model_type = {shown(kind)}, expected 'whisper'")
     dims = dims_from(config, _DIMS)

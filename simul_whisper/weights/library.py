@@ -4,14 +4,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from simul_whisper.errors import ModelNotFoundError, WeightsError
 from simul_whisper.foreign_files import one_line, shown
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.weights import embedded, hub
-from simul_whisper.weights.checkpoint import read_json
 from simul_whisper.weights.directory import load_directory
+from simul_whisper.weights.family import Family, family_of
 from simul_whisper.weights.model import Head, Weights
 from simul_whisper.weights.names import full_name
 
@@ -31,6 +30,8 @@ _HUB_IDS = {
     "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
     "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
     "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
+    "voxtral-mini": "mistralai/Voxtral-Mini-3B-2507",
+    "voxtral-small": "mistralai/Voxtral-Small-24B-2507",
 }
 
 
@@ -44,7 +45,7 @@ class ModelKind(Enum):
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model that `load_weights` would load by this name.
+    """A model that `load_model` would load by this name.
 
     location: a directory, or the hub id of what would be downloaded. size_bytes: of its files; None before a download.
     """
@@ -73,9 +74,14 @@ def load_weights(
     timeout_s: how long the hub may take to answer.
     Raises ModelNotFoundError when there is no such model, WeightsError when it cannot be used.
     """
-    source = _source(name_or_path, cache_dir, progress, timeout_s)
+    source = model_source(name_or_path, cache_dir, progress, timeout_s)
+    return load_directory(model_name(name_or_path, source), source, alignment_heads)
+
+
+def model_name(name_or_path: str, source: Path) -> str:
+    """Return what to call the model that was found there by this name or path."""
     is_local = source == Path(name_or_path).expanduser()
-    return load_directory(source.resolve().name if is_local else full_name(name_or_path), source, alignment_heads)
+    return source.resolve().name if is_local else full_name(name_or_path)
 
 
 def model_directory(
@@ -88,14 +94,19 @@ def model_directory(
 
     Raises ModelNotFoundError for one of whisper.cpp's files, too.
     """
-    source = _source(name_or_path, cache_dir, progress, timeout_s)
+    source = model_source(name_or_path, cache_dir, progress, timeout_s)
     if source.is_file():
         raise ModelNotFoundError(f"{one_line(name_or_path)}: this is a file; expected a model that has a directory")
     return source
 
 
-def _source(name_or_path: str, cache_dir: Path | None, progress: ProgressHandler, timeout_s: float) -> Path:
-    """Return the directory of a model, or its file."""
+def model_source(
+    name_or_path: str,
+    cache_dir: Path | None = None,
+    progress: ProgressHandler = silent,
+    timeout_s: float = hub.ANSWER_TIMEOUT_S,
+) -> Path:
+    """Return the directory of a model, or its one file. As for `load_weights`, of models of any kind."""
     if name_or_path in embedded.MODELS:
         return embedded.embedded_directory(name_or_path, cache_dir, progress)
     try:
@@ -123,7 +134,7 @@ def _source(name_or_path: str, cache_dir: Path | None, progress: ProgressHandler
 
 def list_models(cache_dir: Path | None = None) -> tuple[ModelEntry, ...]:
     """Return the models that are here, and those that could be: embedded, cached, known. Asks nobody."""
-    cached = _cached_whispers(_hub_cache(cache_dir))
+    cached = _cached_models(_hub_cache(cache_dir))
     here = [_downloaded(hub_id, directory) for hub_id, directory in cached.items() if hub_id not in _HUB_IDS.values()]
     named = [
         _downloaded(name, cached[hub_id]) if hub_id in cached else ModelEntry(name, ModelKind.KNOWN, hub_id, None)
@@ -154,17 +165,13 @@ def _downloaded(name: str, directory: Path) -> ModelEntry:
     return ModelEntry(name, ModelKind.CACHED, str(directory), n_bytes)
 
 
-def _cached_whispers(hub_cache: Path | None) -> dict[str, Path]:
-    """Hub id -> directory of the Whisper models among those in the hub's cache."""
+def _cached_models(hub_cache: Path | None) -> dict[str, Path]:
+    """Hub id -> directory of the Whisper and Voxtral models among those in the hub's cache."""
     found = {}
     for hub_id in hub.cached_ids(hub_cache):
         # Other programs' models, in whatever state, are no concern of ours.
         with suppress(WeightsError):
             directory = hub.cached_directory(hub_id, hub_cache)
-            if directory and _is_whisper(read_json(directory / "config.json")):
+            if directory and family_of(directory) in (Family.WHISPER, Family.VOXTRAL):
                 found[hub_id] = directory
     return found
-
-
-def _is_whisper(config: dict[str, Any]) -> bool:
-    return config.get("model_type") == "whisper" or not config.keys().isdisjoint({"n_audio_state", "lang_ids"})

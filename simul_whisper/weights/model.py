@@ -5,7 +5,7 @@ Tensor names and layouts are those of mlx-community's `weights.npz` (linear weig
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,12 +89,17 @@ class Weights:
     @cached_property
     def digest(self) -> str:
         """sha256 of the weights file, in hex; of shards one after the other. Reads it all: a second per gigabyte."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            with file.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        return digest_of(self.files)
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Return the sha256 of files, in hex, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def expected_shapes(dims: Dims) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 import re
 
-_FULL_NAMES = {"large": "large-v3", "turbo": "large-v3-turbo"}
+_FULL_NAMES = {"large": "large-v3", "turbo": "large-v3-turbo", "voxtral": "voxtral-mini"}
 _MAKER = re.compile(r"^(?:ggml-|(?:faster-)?(distil-)?whisper-)")
 # What converters add: the program that reads it, the precision, the bits of quantised weights.
 _FORMS = re.compile(

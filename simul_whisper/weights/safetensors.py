@@ -4,8 +4,11 @@ Nothing is taken from the file that its header does not place exactly: tensors f
 without sharing a byte, from the end of the header to the end of the file.
 """
 
+import io
 import math
 import mmap
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +37,59 @@ _DTYPES = {
 }
 
 
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where the numbers of a tensor are: from which byte of a file; dtype: as the format names it, such as BF16."""
+
+    at: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def stored_as(self) -> np.dtype[Any]:
+        """NumPy's type of the numbers; bfloat16, which it has not, is unsigned."""
+        return np.dtype(_DTYPES[self.dtype])
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * self.stored_as.itemsize
+
+
 def read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     """Return the tensors of a file; bfloat16, which NumPy has not, as float32. Raises OSError or ValueError."""
     with open_regular(file) as stream:
         data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+        places = _places(stream, len(data))
+    return {name: _tensor(data, each) for name, each in places.items()}
+
+
+def stored_tensors(file: Path, most_bytes: int) -> dict[str, StoredTensor]:
+    """Return where in a file each tensor is; only the header is read. Raises OSError or ValueError."""
+    with open_regular(file, most_bytes) as stream:
+        return _places(stream, os.fstat(stream.fileno()).st_size)
+
+
+def _places(stream: io.BufferedReader, n_all: int) -> dict[str, StoredTensor]:
+    length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
     start = _LENGTH_BYTES + length
-    if length > MOST_JSON_BYTES or start > len(data):
-        raise ValueError(f"truncated: got {len(data)} bytes with a header of {length}")
-    header = parse_json(data[_LENGTH_BYTES:start])
+    if length > MOST_JSON_BYTES or start > n_all:
+        raise ValueError(f"truncated: got {n_all} bytes with a header of {length}")
+    header = parse_json(stream.read(length))
     if not isinstance(header, dict):
         raise ValueError(f"got the header {shown(header)}, expected an object")
     header.pop("__metadata__", None)
-    tensors, at = dict[str, NDArray[Any]](), start
+    places, at = dict[str, StoredTensor](), start
     for name, entry in sorted(header.items(), key=lambda item: _begin(*item)):
-        dtype, shape = _type(name, entry)
-        n_bytes = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
-        if entry["data_offsets"] != [at - start, at - start + n_bytes] or at + n_bytes > len(data):
+        found = StoredTensor(at, *_type(name, entry))
+        end = at + found.n_bytes
+        if entry["data_offsets"] != [at - start, end - start] or end > n_all:
             raise ValueError(
-                f"{shown(name)} is at {shown(entry['data_offsets'])}, expected {n_bytes} bytes of the file"
+                f"{shown(name)} is at {shown(entry['data_offsets'])}, expected {found.n_bytes} bytes of the file"
             )
-        tensors[name] = _tensor(data, at, dtype, shape)
-        at += n_bytes
-    if at != len(data):
-        raise ValueError(f"got {len(data)} bytes, expected {at} for what the header names")
-    return tensors
+        places[name], at = found, end
+    if at != n_all:
+        raise ValueError(f"got {n_all} bytes, expected {at} for what the header names")
+    return places
 
 
 def _begin(name: str, entry: Any) -> int:
@@ -82,9 +113,9 @@ def checked_shape(name: str, shape: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _tensor(data: mmap.mmap, at: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    array = np.frombuffer(data, _DTYPES[dtype], math.prod(shape), at).reshape(shape)
-    return widened(array) if dtype == "BF16" else np.require(array, requirements=["ALIGNED"])
+def _tensor(data: mmap.mmap, stored: StoredTensor) -> NDArray[Any]:
+    array = np.frombuffer(data, stored.stored_as, math.prod(stored.shape), stored.at).reshape(stored.shape)
+    return widened(array) if stored.dtype == "BF16" else np.require(array, requirements=["ALIGNED"])
 
 
 def widened(array: NDArray[np.uint16]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _COMMANDS = {
     "transcribe": "transcribe or translate audio files, streamed",
+    "ask": "answer a question about a recording, with a Voxtral model",
     "listen": "live captions of a microphone",
     "interpret": "speak the translation of a microphone or a recording, with captions beside it",
     "serve": "a server: WebSocket, caption page, health and metrics on one port",

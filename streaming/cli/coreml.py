@@ -6,11 +6,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from simul_whisper import AlignAttConfig
+from simul_whisper import AlignAttConfig, ConfigError
 from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.fetch import fetch_encoder
 from simul_whisper.coreml.locate import own_directory
-from simul_whisper.coreml.package import Converted, Part, convert_model
+from simul_whisper.coreml.package import Converted, Part
+from simul_whisper.voxtral.conversion import VoxtralPart, convert_any, find_voxtral, voxtral_part
+from simul_whisper.voxtral.extraction import extract
 from streaming.cli import coreml_check
 from streaming.cli.options import ProgressBar, add_options, options_from
 
@@ -18,7 +20,8 @@ _ABOUT_CONVERT = (
     "Write the encoder of a model as ggml-NAME-encoder.mlpackage, its decoder as ggml-NAME-decoder.mlpackage, on any "
     "machine and without PyTorch; on macOS they are compiled as well. A model with the same encoder as one converted "
     "before, such as a distilled one, gets a link to that. The decoder of macOS15 keeps its caches itself; for older "
-    "systems its functions are three packages. Of a Piper voice, --part vocoder writes ggml-NAME-vocoder.mlpackage."
+    "systems its functions are three packages. Of a Piper voice, --part vocoder writes ggml-NAME-vocoder.mlpackage. Of "
+    "a Voxtral model it is encoder and projector, ggml-NAME-encoder-projector.mlpackage; what writes text runs in MLX."
 )
 _ABOUT_FETCH = (
     "Download the Core ML encoder of a well-known model from the Hugging Face hub, compiled, as WhisperKit or "
@@ -55,8 +58,17 @@ def _add_convert(commands: Any) -> None:
         "--beside-weights", action="store_true", help="put it into MODEL, a directory, where it is always found"
     )
     parser.add_argument("--name", help="what to call it: ggml-NAME-encoder.mlpackage (default: the model's own name)")
+    place.add_argument(
+        "--extract",
+        type=Path,
+        metavar="FILE",
+        help="of a Voxtral model: write the weights of the encoder, or with --part encoder+projector of both, to a "
+        "safetensors file with Hugging Face's names, and convert nothing",
+    )
     parser.add_argument(
-        "--part", choices=get_args(Part), default="encoder", help="what to convert (default: %(default)s)"
+        "--part",
+        choices=dict.fromkeys(get_args(Part) + get_args(VoxtralPart)),
+        help="what to convert (default: encoder; of a Voxtral model encoder+projector)",
     )
     add_options(parser, Conversion, "the package")
     add_options(parser, AlignAttConfig, "the decoder", without=_all_but("alignment_heads"))
@@ -85,13 +97,15 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def convert(options: argparse.Namespace) -> int:
+    if options.extract:
+        return _extract(options)
     coreml_check.silence_coremltools()
     conversion = options_from(Conversion, options)
     pairs = options_from(AlignAttConfig, options).validated().alignment_heads
     heads = tuple((layer, head) for layer, head in pairs) or None
     bar = ProgressBar()
     try:
-        made = convert_model(
+        made = convert_any(
             options.model,
             own_directory(options.model) if options.beside_weights else options.output,
             conversion,
@@ -107,6 +121,20 @@ def convert(options: argparse.Namespace) -> int:
         for path in (each.path, each.compiled, *each.beside):
             if path:
                 print(path)
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    bar = ProgressBar()
+    try:
+        weights = find_voxtral(options.model, bar)
+        if weights is None:
+            raise ConfigError(f"{options.model}: this is no Voxtral model; --extract is for these")
+        size_bytes = extract(weights, options.extract, voxtral_part(options.part or "encoder"), bar)
+    finally:
+        bar.close()
+    print(f"simul-whisper: {options.extract.name}: {size_bytes / 1e6:.1f} MB", file=sys.stderr)
+    print(options.extract)
     return 0
 
 

@@ -14,6 +14,8 @@ from simul_whisper.coreml.plan import planned
 from simul_whisper.coreml.runtime import AppleRuntime, default_runtime
 from simul_whisper.coreml.verify import Verification, is_vocoder, verify
 from simul_whisper.coreml.vocoder_package import voice_file
+from simul_whisper.voxtral.conversion import find_voxtral
+from simul_whisper.voxtral.verify import verify_voxtral
 from streaming.audio.files import read_audio
 from streaming.cli.coreml_plan import plan_lines
 from streaming.cli.options import ProgressBar, add_settings, config_from
@@ -27,7 +29,8 @@ _ABOUT_VERIFY = (
     "tokens, and the streamed text. On a Mac the package runs in Core ML, elsewhere in our own runtime, which rounds "
     "as float16 does; a decoder in float16 is then computed in float32 too. The exit status is 1 below 100 dB in "
     "float32 or 60 dB in float16; compressed weights are measured only. A vocoder is compared with ONNX Runtime: what "
-    "its voice says, and what Whisper hears of it; there the bounds are 60 and 35 dB."
+    "its voice says, and what Whisper hears of it; there the bounds are 60 and 35 dB. Of a Voxtral model the vectors "
+    "that its language model reads are compared, and no text."
 )
 
 
@@ -83,8 +86,12 @@ def _verified(options: argparse.Namespace, bar: ProgressBar) -> tuple[Verificati
         raise ConfigError(f"{audio}: no such recording; give --audio FILE with speech")
     if options.package.exists() and is_vocoder(describe(options.package)):
         raise ConfigError(f"{options.package} is a vocoder; give --voice with its voice, a name or an .onnx file")
-    samples = read_audio(audio)
-    found = verify(options.package, samples, config_from(options), progress=bar)
+    samples, config = read_audio(audio), config_from(options)
+    if voxtral := find_voxtral(config.model_path or config.model_name, bar):
+        units = config.validated().coreml_compute_units
+        found = verify_voxtral(options.package, voxtral, samples, units, progress=bar)
+    else:
+        found = verify(options.package, samples, config, progress=bar)
     return found, f"audio     {audio.name}, {len(samples) / SAMPLE_RATE:.1f} s"
 
 
@@ -100,6 +107,8 @@ def _verified_vocoder(options: argparse.Namespace, bar: ProgressBar) -> tuple[Ve
 
 
 def _text_lines(found: Verification) -> list[str]:
+    if not found.reference_text and not found.text:
+        return []
     if found.text == found.reference_text:
         return [f"text      the same with both {found.part}s: {found.text}"]
     reference = "onnx" if found.part == "vocoder" else "mlx"

@@ -78,12 +78,12 @@ def options_from(settings: type[_Settings], options: argparse.Namespace) -> _Set
     return settings(**_given(settings, options))
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add --config and a flag for every setting of the engine but its targets."""
+def add_settings(parser: argparse.ArgumentParser, *, without: Sequence[str] = (_TARGETS,)) -> None:
+    """Add --config and a flag for every setting of the engine but these, its targets unless told otherwise."""
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
     start.add_argument("--preset", choices=list(PRESETS), default="default", help="named settings to start from")
-    add_options(parser, AlignAttConfig, "settings of the engine", without=[_TARGETS])
+    add_options(parser, AlignAttConfig, "settings of the engine", without=without)
 
 
 def add_voice_settings(parser: argparse.ArgumentParser, description: str | None = None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from simul_whisper.errors import WeightsError
-from simul_whisper.tokenizer import _BYTE_OF_CHARACTER, Tokenizer
+from simul_whisper.whisper_tokenizer import _BYTE_OF_CHARACTER, WhisperTokenizer
 from tests.hostile_files import damaged, damaged_json, only_our_errors
 from tests.properties import examples
 
@@ -36,7 +36,7 @@ def written(folder: Path, content: Any) -> Path:
     return file
 
 
-def use(tokenizer: Tokenizer) -> None:
+def use(tokenizer: WhisperTokenizer) -> None:
     """Everything that the engine asks of it."""
     tokens = tokenizer.encode(TEXT)
     assert all(0 <= token < EOT for token in tokens)
@@ -46,7 +46,7 @@ def use(tokenizer: Tokenizer) -> None:
 
 
 def test_a_small_one_is_read(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(written(tmp_path, SMALL), N_VOCAB)
+    tokenizer = WhisperTokenizer(written(tmp_path, SMALL), N_VOCAB)
     use(tokenizer)
     assert tokenizer.encode(" the") == [302]
 
@@ -55,7 +55,7 @@ def test_a_small_one_is_read(tmp_path: Path) -> None:
 @given(content=damaged_json(json.dumps(SMALL)) | damaged(json.dumps(SMALL).encode()))
 def test_a_damaged_one_is_read_or_refused(content: bytes, tmp_path: Path) -> None:
     with only_our_errors():
-        use(Tokenizer(written(tmp_path, content), N_VOCAB))
+        use(WhisperTokenizer(written(tmp_path, content), N_VOCAB))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_damaged_one_is_read_or_refused(content: bytes, tmp_path: Path) -> Non
     ],
 )
 def test_what_a_file_would_do_to_texts_is_not_done(changes: dict[str, Any], tmp_path: Path) -> None:
-    use(Tokenizer(written(tmp_path, SMALL | changes), N_VOCAB))
+    use(WhisperTokenizer(written(tmp_path, SMALL | changes), N_VOCAB))
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_what_a_file_would_do_to_texts_is_not_done(changes: dict[str, Any], tmp_
 )
 def test_a_vocabulary_that_is_none_is_refused(model: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=f"not a tokenizer: .*{said}"):
-        Tokenizer(written(tmp_path, SMALL | {"model": SMALL["model"] | model}), N_VOCAB)
+        WhisperTokenizer(written(tmp_path, SMALL | {"model": SMALL["model"] | model}), N_VOCAB)

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from simul_whisper.encoders import ctranslate2 as encoder
-from simul_whisper.machine import give_back_memory, processor_words, reuse_large_blocks
+from simul_whisper.machine import available_memory, give_back_memory, processor_words, reuse_large_blocks
 
 ISA = "CT2_FORCE_CPU_ISA"
 
@@ -62,3 +62,40 @@ def test_avx512_is_asked_for_where_it_was_measured(
     monkeypatch.delenv(ISA)
     encoder._use_avx512()
     assert os.environ.get(ISA) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"/proc/meminfo": "MemTotal: 900 kB\nMemAvailable:     500 kB\n"}, 500 * 1024),
+        ({"/proc/meminfo": "MemAvailable: 500 kB\n", "/sys/fs/cgroup/memory.max": "max\n"}, 500 * 1024),
+        (
+            {
+                "/proc/meminfo": "MemAvailable: 500 kB\n",
+                "/sys/fs/cgroup/memory.max": "70000\n",
+                "/sys/fs/cgroup/memory.current": "60000\n",
+                "/sys/fs/cgroup/memory.stat": "anon 1\nactive_file 2000\ninactive_file 3000\n",
+            },
+            15_000,
+        ),
+        (
+            {
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes": f"{(1 << 63) - 4096}\n",
+                "/proc/meminfo": "MemAvailable: 500 kB\n",
+            },
+            500 * 1024,
+        ),
+    ],
+)
+def test_free_memory_is_what_the_machine_and_the_container_leave(
+    files: dict[str, str], free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simul_whisper.machine._lines", lambda path: files.get(path, "").splitlines())
+    assert available_memory() == free
+
+
+def test_where_nothing_is_told_all_memory_is_taken_for_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simul_whisper.machine._lines", lambda _: [])
+    assert available_memory() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr("os.sysconf_names", {})
+    assert available_memory() is None

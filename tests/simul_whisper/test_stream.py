@@ -22,6 +22,7 @@ from simul_whisper.encoders import Features
 from simul_whisper.mel import Mel
 from simul_whisper.search import LogitFilter
 from simul_whisper.tokenizer import Tokenizer
+from tests.fakes import tokenizer_of
 from tests.listener import assert_heard, every, listen, listener, pieces, text_of, untimed, words_of
 from tests.properties import examples
 from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, ToneEncoder, random_words, speech_of, tone_model
@@ -214,7 +215,7 @@ def test_an_utterance_continues_the_clock_and_remembers_the_text() -> None:
     decoder = model.decoder.load()
     assert isinstance(decoder, ToneDecoder)
     prompt = decoder.prompts[-1]
-    context = prompt[: prompt.index(model.tokenizer.sot)]
+    context = prompt[: prompt.index(tokenizer_of("base").sot)]
     assert context[0] == model.tokenizer.sot_prev
     assert model.tokenizer.decode(context) == first.text
 
@@ -261,7 +262,7 @@ def test_context_and_prompts_stand_in_front_of_the_words() -> None:
     assert text_of(updates) == speech.text
     decoder = model.decoder.load()
     assert isinstance(decoder, ToneDecoder)
-    sot, decode = model.tokenizer.sot, model.tokenizer.decode
+    sot, decode = tokenizer_of("base").sot, model.tokenizer.decode
     contexts = [decode(prompt[: prompt.index(sot)]) for prompt in decoder.prompts]
     texts = [decode(prompt[prompt.index(sot) :]) for prompt in decoder.prompts]
     assert contexts[0] == " Ada Hello"

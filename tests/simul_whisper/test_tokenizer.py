@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from simul_whisper.errors import ConfigError, WeightsError
 from simul_whisper.languages import LANGUAGES
-from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights import model_directory
+from simul_whisper.whisper_tokenizer import WhisperTokenizer
 from tests.fakes import tokenizer_of
 
 MODELS = ["tiny.en", "base"]
@@ -20,7 +20,7 @@ def file_of(name: str) -> Path:
     return model_directory(name) / "tokenizer.json"
 
 
-def specials(tokenizer: Tokenizer) -> list[int]:
+def specials(tokenizer: WhisperTokenizer) -> list[int]:
     """In the order of OpenAI's list."""
     return [
         *(tokenizer.eot, tokenizer.sot, tokenizer.translate, tokenizer.transcribe, tokenizer.sot_lm),
@@ -46,7 +46,7 @@ def test_special_tokens_of_a_multilingual_model() -> None:
 
 
 def test_large_v3_has_one_more_language() -> None:
-    tokenizer = Tokenizer(file_of("base"), 51866)
+    tokenizer = WhisperTokenizer(file_of("base"), 51866)
     assert tokenizer.languages == LANGUAGES
     assert len(LANGUAGES) == len(set(LANGUAGES)) == 100
     assert specials(tokenizer) == [50257, 50258, 50359, 50360, 50361, 50362, 50363, 50364]
@@ -154,16 +154,16 @@ def test_punctuation_is_no_part_of_the_word_before_it(text: str, expected: bool)
 )
 def test_another_vocabulary_is_refused(name: str, n_vocab: int) -> None:
     with pytest.raises(WeightsError, match="belongs to another model"):
-        Tokenizer(file_of(name), n_vocab)
+        WhisperTokenizer(file_of(name), n_vocab)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     with pytest.raises(WeightsError, match=r"tokenizer\.json: not a tokenizer"):
-        Tokenizer(file, 51865)
+        WhisperTokenizer(file, 51865)
     file.write_text("{")
     with pytest.raises(WeightsError, match=r"tokenizer\.json: not a tokenizer"):
-        Tokenizer(file, 51865)
+        WhisperTokenizer(file, 51865)
 
 
 def test_what_the_model_lacks_is_refused() -> None:

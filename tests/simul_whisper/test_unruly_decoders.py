@@ -10,7 +10,7 @@ import pytest
 from simul_whisper import SAMPLE_RATE, StopReason
 from simul_whisper.alignatt import AlignAttPolicy, AlignedToken
 from simul_whisper.decoders import Step
-from simul_whisper.decoding import _StopRule
+from simul_whisper.guarded_policy import GuardedPolicy
 from tests.fakes import UNLIKELY, FakeDecoder
 from tests.listener import MODEL, assert_heard, every, listen, listener, text_of
 from tests.tones import GAP_SAMPLES, WORDS, ToneDecoder, ToneState, random_words, speech_of, tone_model
@@ -165,7 +165,7 @@ def test_a_short_remark_is_not_read_twice() -> None:
 
 
 def test_a_word_said_again_at_once_is_no_beginning_anew_wherever_the_mark_between_is_read() -> None:
-    rule = _StopRule(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
+    rule = GuardedPolicy(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
     for comma_frame in range(100, 200):
         tokens = [AlignedToken(NO, 100, 0.0), AlignedToken(COMMA, comma_frame, 0.0)]
         assert rule(tokens, NO, 109) is None
@@ -176,7 +176,7 @@ def test_a_word_said_again_at_once_is_no_beginning_anew_wherever_the_mark_betwee
 
 
 def test_the_last_word_is_not_written_again_from_its_own_sound_nor_from_the_silence_at_the_end() -> None:
-    rule = _StopRule(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
+    rule = GuardedPolicy(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
     said = [AlignedToken(YES, 100, 0.0), AlignedToken(COMMA, 180, 0.0)]
     assert {rule(said, YES, frame) for frame in (97, 100, 103, 295, 299)} == {StopReason.END_OF_TEXT}
     assert {rule(said, YES, frame) for frame in (104, 150, 294)} == {None}

@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         model_id = re.escape(self.server.model_id)
         if re.fullmatch(rf"/api/models/{model_id}(/revision/main)?", path):
-            siblings = [{"rfilename": name} for name in self.server.files]
+            siblings = [{"rfilename": name, "size": len(content)} for name, content in self.server.files.items()]
             self._answer_json({"id": self.server.model_id, "sha": COMMIT, "siblings": siblings})
         elif path == f"/api/models/{self.server.model_id}/tree/{COMMIT}":
             entries = [

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.mel import mel_filters
-from simul_whisper.tokenizer import _BYTE_OF_CHARACTER, Tokenizer
 from simul_whisper.weights import Dims
 from simul_whisper.weights.embedded import embedded_tokenizer
+from simul_whisper.whisper_tokenizer import _BYTE_OF_CHARACTER, WhisperTokenizer
 from tests.simul_whisper.weights import build
 
 NUMBERS = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8}
@@ -24,7 +24,7 @@ def vocabulary(n_vocab: int) -> list[bytes]:
     """The tokens of OpenAI's vocabularies, without special ones."""
     file = embedded_tokenizer(n_vocab)
     assert file is not None
-    tokenizer = Tokenizer(file, n_vocab)
+    tokenizer = WhisperTokenizer(file, n_vocab)
     return [tokenizer.bytes_of(token) for token in range(tokenizer.eot)]
 
 
