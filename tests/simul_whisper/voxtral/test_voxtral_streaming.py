@@ -102,7 +102,7 @@ def test_the_language_is_heard(model: Model, spoken: str) -> None:
     "settings", [{"decoder_type": "beam", "beam_size": 3}, {"terms": ["untranslatable"]}], ids=["beam", "terms"]
 )
 def test_it_is_searched_like_any_other(model: Model, settings: dict[str, Any]) -> None:
-    speech = held_out(4, n=6)
+    speech = held_out(9, n=6)
     assert text_of(listen(listener(model, **settings), every(2, speech.samples))).strip() == speech.text
 
 
