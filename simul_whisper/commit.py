@@ -19,8 +19,6 @@ from simul_whisper.tokenizer import Tokenizer
 _AGREED_PART = 0.5
 # How much longer a token of a term that no two passes agree on waits than others.
 _TERM_HOLDS = 2
-# Without alignment, what no two passes agree on waits for as long: it must be written before its audio goes.
-_WAITS_FRAMES = 300
 # How likely it must be that a word is over. What follows may be any of many words, each of them unlikely.
 _WORD_ENDED = 0.98
 
@@ -33,6 +31,8 @@ class CommitRule:
         self._last_word = LastWord(config.last_word)
         self._likely = math.log(max(config.hold_probability, 1e-9))
         self._hold_frames = config.hold_len * SAMPLE_RATE / SAMPLES_PER_FRAME
+        # What no two passes agree on must be written before its audio goes.
+        self._waits_frames = config.max_samples // 2 // SAMPLES_PER_FRAME
         self.held: tuple[int, ...] = ()
 
     def n_committed(
@@ -87,7 +87,7 @@ class CommitRule:
     def _n_agreed(self, read: Sequence[AlignedToken], content_frames: int) -> int:
         """Return how many tokens have been read twice, or have waited long enough."""
         n = n_agreed([token.token for token in read], self.held)
-        while n < len(read) and content_frames - read[n].frame > _WAITS_FRAMES:
+        while n < len(read) and content_frames - read[n].frame > self._waits_frames:
             n += 1
         return n
 

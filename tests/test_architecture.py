@@ -30,9 +30,10 @@ PUBLIC = (
     "release_thread speakable"
 ).split()
 PURE = (
-    "audio errors languages numbers options pieces progress timing mel tokenizer prompt alignatt loops "
-    "committed_tokens transcript config word terms translators/address translators/agreement translators/answers "
-    "translators/glossary translators/sentences translators/source translators/reading translators/simultaneous".split()
+    "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "
+    "loops agreement committed_tokens transcript config word terms translators/address translators/agreement "
+    "translators/answers translators/glossary translators/sentences translators/source translators/reading "
+    "translators/simultaneous".split()
 )
 NOT_FOR_PURE = "stream whisper model decoder network encoders".split()
 

@@ -1,8 +1,8 @@
 """Train the fixture Voxtral: `python -m scripts.fixture_voxtral DIRECTORY` (minutes, on one core).
 
 It writes a directory as Hugging Face has them of Voxtral: config.json, model.safetensors and tekken.json. The one in
-tests/data/voxtral was made so. It learns in two stages, each of which is kept in a file and gone on with: to hear
-chords, then to write their words.
+tests/data/voxtral was made so. It learns in three stages, each of which is kept in a file and gone on with: to hear
+chords, to write their words, and to do so in any part of a window.
 """
 
 import argparse
@@ -25,15 +25,17 @@ from scripts.fixture_voxtral.saving import save
 from scripts.fixture_voxtral.training import Training, heard_batch, hearing_loss, writing_loss
 from simul_whisper.mel import log_mel
 
-_N_WINDOWS, _N_TOGETHER = 1600, 16
-_RATE = 4e-3
+_N_WINDOWS, _N_FIRST_WINDOWS, _N_TOGETHER = 1600, 640, 16
+_RATE, _LOWER_RATE = 4e-3, 1.5e-3
+_SHARE_CUT = 0.4
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="where to put the model")
     parser.add_argument("--hearing-steps", type=int, default=200)
-    parser.add_argument("--writing-steps", type=int, default=1600)
+    parser.add_argument("--writing-steps", type=int, default=1200)
+    parser.add_argument("--cutting-steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop then; run again to go on")
     given = parser.parse_args()
@@ -55,13 +57,17 @@ def main() -> None:
         return
     features = _features(work / "features.npy", heard, dims, windows)
     encoder = {name: value for name, value in heard.items() if name.startswith("audio_tower.")}
-    plan = list(batches(windows, _N_TOGETHER, given.writing_steps, given.seed))
-    writing = Training(work / "writing.safetensors", given.writing_steps, _RATE, deadline)
-    rest = {name: value for name, value in heard.items() if name not in encoder}
-    written = writing.run(rest, plan.__getitem__, writing_loss(dims, features))
-    if writing.is_done:
-        learned = {name: value for name, value in written.items() if name not in for_training}
-        save(given.directory, dims, encoder | learned)
+    learned = {name: value for name, value in heard.items() if name not in encoder}
+    for name, n_steps, rate, n_windows, share_cut in (
+        ("writing", given.writing_steps, _RATE, _N_FIRST_WINDOWS, 0.0),
+        ("cutting", given.cutting_steps, _LOWER_RATE, _N_WINDOWS, _SHARE_CUT),
+    ):
+        stage = Training(work / f"{name}.safetensors", n_steps, rate, deadline)
+        plan = list(batches(windows[:n_windows], _N_TOGETHER, n_steps, given.seed, share_cut))
+        learned = stage.run(learned, plan.__getitem__, writing_loss(dims, features))
+        if not stage.is_done:
+            return
+    save(given.directory, dims, encoder | {name: each for name, each in learned.items() if name not in for_training})
 
 
 def _features(file: Path, parameters: Parameters, dims: Dims, windows: Sequence[Window]) -> NDArray[np.float16]:

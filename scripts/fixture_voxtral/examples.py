@@ -23,7 +23,7 @@ BEFORE_AUDIO = (BEGIN, INSTRUCT, BEGIN_AUDIO)
 # Of a chord, this much must be heard to be written down.
 _HEARD_SAMPLES, _HEARD_CELLS = 1_600, 2
 _LONGEST_S = 13.5
-_SHARE_SPACED, _SHARE_WHOLE, _SHARE_CUT = 0.2, 0.12, 0.7
+_SHARE_SPACED, _SHARE_WHOLE = 0.2, 0.12
 _SHORTEST_SILENCE, _LONGEST_SILENCE = 4, 40
 _LEAST_CELLS = 6
 _SAID_BEFORE_NOTHING = N_WORDS
@@ -156,8 +156,11 @@ class Batch:
     counts: NDArray[np.bool_]
 
 
-def batches(windows: Sequence[Window], n_together: int, n_steps: int, seed: int) -> Iterator[Batch]:
-    """Windows of like length together, most of them parts of those given; the silence after them is of any length."""
+def batches(windows: Sequence[Window], n_together: int, n_steps: int, seed: int, share_cut: float) -> Iterator[Batch]:
+    """Windows of like length together; the silence after them is of any length.
+
+    share_cut: how many of them are parts of those given.
+    """
     rng = random.Random(seed)
     by_length = sorted(range(len(windows)), key=lambda n: windows[n].n_cells)
     n_near = 3 * n_together
@@ -166,7 +169,7 @@ def batches(windows: Sequence[Window], n_together: int, n_steps: int, seed: int)
         chosen = rng.sample(by_length[first : first + n_near], n_together)
         longest = max(windows[n].n_cells for n in chosen) + rng.randrange(_SHORTEST_SILENCE, _LONGEST_SILENCE)
         n_cells = N_CELLS if rng.random() < _SHARE_WHOLE else min(N_CELLS, longest)
-        parts = [_part(rng, windows[n].n_cells) for n in chosen]
+        parts = [_part(rng, windows[n].n_cells, share_cut) for n in chosen]
         heard = [windows[n].heard.between(*part) for n, part in zip(chosen, parts, strict=True)]
         texts = [text_of(each, is_spaced=rng.random() < _SHARE_SPACED) for each in heard]
         yield Batch(
@@ -179,9 +182,9 @@ def batches(windows: Sequence[Window], n_together: int, n_steps: int, seed: int)
         )
 
 
-def _part(rng: random.Random, n: int) -> tuple[int, int]:
+def _part(rng: random.Random, n: int, share_cut: float) -> tuple[int, int]:
     """Return where a window of so many cells is cut: nowhere, or anywhere."""
-    if n < 2 * _LEAST_CELLS or rng.random() > _SHARE_CUT:
+    if n < 2 * _LEAST_CELLS or rng.random() >= share_cut:
         return 0, n
     start = rng.choice([0, rng.randrange(n - _LEAST_CELLS)])
     return start, rng.randrange(start + _LEAST_CELLS, n + 1)

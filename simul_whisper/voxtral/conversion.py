@@ -18,9 +18,9 @@ from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.voxtral.checkpoint import VoxtralWeights, open_voxtral
 from simul_whisper.voxtral.dims import VoxtralDims
 from simul_whisper.voxtral.expanded import ExpandedTensors
-from simul_whisper.weights import Head, Weights, model_directory
-from simul_whisper.weights.family import Family, family_of, refuse_realtime
-from simul_whisper.weights.names import full_name
+from simul_whisper.weights import Head, Weights
+from simul_whisper.weights.family import Family, family_of
+from simul_whisper.weights.library import model_name, model_source
 
 VoxtralPart = Literal["encoder", "encoder+projector"]
 
@@ -58,15 +58,10 @@ def find_voxtral(name_or_path: str, progress: ProgressHandler = silent) -> Voxtr
 
     Raises ModelNotFoundError where there is no model, WeightsError for a Voxtral that cannot be used.
     """
-    path = Path(name_or_path).expanduser()
-    # One file is one of whisper.cpp's.
-    if path.is_file():
-        return None
-    directory = model_directory(name_or_path, progress=progress)
-    refuse_realtime(name_or_path, directory)
-    if family_of(directory) is not Family.VOXTRAL:
-        return None
-    return open_voxtral(directory.resolve().name if directory == path else full_name(name_or_path), directory)
+    source = model_source(name_or_path, progress=progress)
+    if source.is_dir() and family_of(source) in (Family.VOXTRAL, Family.VOXTRAL_REALTIME):
+        return open_voxtral(model_name(name_or_path, source), source)
+    return None
 
 
 def voxtral_part(part: str) -> VoxtralPart:

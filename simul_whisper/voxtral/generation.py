@@ -11,10 +11,11 @@ from enum import Enum
 
 import numpy as np
 
-from simul_whisper.audio import MAX_WINDOW_S, MAX_WINDOW_SAMPLES, SAMPLE_RATE, Samples
+from simul_whisper.audio import MAX_WINDOW_S, MAX_WINDOW_SAMPLES, SAMPLE_RATE, Samples, as_samples
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.errors import AudioFormatError
-from simul_whisper.mel import log_mel
+from simul_whisper.machine import available_memory
+from simul_whisper.mel import log_mels
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.voxtral.language import MlxLanguage, Prompt
 from simul_whisper.voxtral.tokenizer import VoxtralTokenizer
@@ -51,23 +52,33 @@ class Generation:
     def features(self, samples: Samples, progress: ProgressHandler = silent) -> Features:
         """Hear a recording: in windows of 30 s, one after the other, the last filled up with silence.
 
-        samples: float32 (n,), 16 kHz, not empty. progress: is told of each window. Returns (n_audio, n_text_state).
-        Raises AudioFormatError when it is longer than the model can read.
+        samples: float32 (n,), mono, 16 kHz, in [-1, 1]. progress: is told of each window. Returns (n_audio,
+        n_text_state). Raises AudioFormatError for what is no audio, none, or more than the model can read or there is
+        memory for.
         """
-        starts = range(0, len(samples), MAX_WINDOW_SAMPLES)
-        most = self.language.dims.n_text_ctx // self.language.dims.n_audio_tokens
-        if len(starts) > most:
-            raise AudioFormatError(
-                f"got a recording of {len(samples) / SAMPLE_RATE:.0f} s, expected at most the {most * MAX_WINDOW_S} s "
-                "that the model can read"
-            )
-        found = list[Features]()
-        for start in starts:
-            progress(Progress(Stage.HEARING, "", len(found), len(starts)))
-            mel = log_mel(samples[start : start + MAX_WINDOW_SAMPLES], self.language.dims.n_mels)
+        samples = as_samples(samples)
+        if not len(samples):
+            raise AudioFormatError("got no audio, expected at least one sample")
+        self._check_room(len(samples))
+        mels, found = log_mels(samples, self.language.dims.n_mels), list[Features]()
+        for mel in mels:
+            progress(Progress(Stage.HEARING, "", len(found), len(mels)))
             found.append(self.encoder.encode(mel))
-        progress(Progress(Stage.HEARING, "", len(starts), len(starts)))
+        progress(Progress(Stage.HEARING, "", len(mels), len(mels)))
         return np.concatenate(found)
+
+    def _check_room(self, n_samples: int) -> None:
+        language, got = self.language, f"got a recording of {n_samples / SAMPLE_RATE:.0f} s"
+        n_windows = -(-n_samples // MAX_WINDOW_SAMPLES)
+        most = language.dims.n_text_ctx // language.dims.n_audio_tokens
+        if n_windows > most:
+            raise AudioFormatError(f"{got}, expected at most the {most * MAX_WINDOW_S} s that the model can read")
+        n_bytes, free = n_windows * language.dims.n_audio_tokens * language.position_bytes, available_memory()
+        if free is not None and n_bytes > free:
+            raise AudioFormatError(
+                f"{got}, for which the model needs {n_bytes / 1e9:.1f} GB of memory beside its weights, "
+                f"and {free / 1e9:.1f} GB are free; give it a shorter one"
+            )
 
     def transcript(self, features: Features, language: str | None = None) -> Iterator[Written]:
         """Write what was said, in the language of that code; None: in the one that the model hears.

@@ -89,6 +89,12 @@ class MlxLanguage:
         instead = f", not {quantization}: {widths} are no multiples of 64" if widths else ""
         self.description = f"mlx ({_described(weights, numbers)}{instead}, {self.device})"
 
+    @property
+    def position_bytes(self) -> int:
+        """What keys and values of one position take in memory."""
+        dims = self.dims
+        return 2 * dims.n_text_layer * dims.n_text_kv_head * dims.head_dim * self._dtype.size
+
     def looking(self, heads: tuple[Head, ...]) -> "MlxLanguage":
         """Return the same model, handing out the attention of other heads."""
         other = copy(self)

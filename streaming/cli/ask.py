@@ -15,7 +15,6 @@ from streaming.settings import RecordingConfig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MOST_TOKENS = 1000
 _LOADING = (
     "model_name model_path backend encoder_backend coreml_encoder_path coreml_compute_units coreml_download "
     "wait_for_compilation compile_timeout decoder_device quantization fallback_to_float16 download_timeout"
@@ -34,9 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-tokens",
         type=int,
-        default=_MOST_TOKENS,
         metavar="N",
-        help="cut the answer after so many tokens (default: %(default)s)",
+        help="cut the answer after so many tokens (default: 1000)",
     )
     add_audio_options(parser)
     add_settings(parser, without=[each.name for each in fields(AlignAttConfig) if each.name not in _LOADING])
@@ -49,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("a question is about one voice or the mix of all; leave out --channels separate")
     if not options.question.strip():
         raise ConfigError("got an empty question")
-    if options.most_tokens < 1:
+    limit = {} if options.most_tokens is None else {"most_tokens": options.most_tokens}
+    if options.most_tokens is not None and options.most_tokens < 1:
         raise ConfigError(f"got --most-tokens {options.most_tokens}, expected at least 1")
     samples = _samples(options.file, audio)
     # Here, because `--help`, bad flags and bad files do without the engine.
@@ -63,14 +62,14 @@ def run(options: argparse.Namespace) -> int:
         features = generation.features(samples, bar)
     finally:
         bar.close()
-    ending = None
+    written = None
     try:
-        for written in generation.answer(features, options.question, options.most_tokens):
+        for written in generation.answer(features, options.question, **limit):
             print(written.text, end="", flush=True)
-            ending = written.ending
     finally:
-        print()
-    if ending is Ending.CUT:
+        if written:
+            print()
+    if written and written.ending is Ending.CUT:
         print("simul-whisper: the answer was cut; --most-tokens allows a longer one", file=sys.stderr)
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simul_whisper import AlignAttConfig, BackendError, EncoderNotLoadedError, ShapeConversionError, Stage
+from simul_whisper import AlignAttConfig, BackendError, EncoderNotLoadedError, ShapeConversionError, Stage, load_model
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.fetch import fetch_encoder
 from simul_whisper.coreml.interface import Projection
@@ -21,7 +21,8 @@ from simul_whisper.voxtral.checkpoint import VoxtralWeights, open_voxtral
 from simul_whisper.voxtral.conversion import convert_voxtral, projection_of
 from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
 from simul_whisper.voxtral.encoder_choice import choose_voxtral_encoder
-from tests import voxtral_files
+from tests import fixture_voxtral, voxtral_files
+from tests.listener import every
 from tests.simul_whisper.coreml.conftest import UNITS, Place, device
 from tests.simul_whisper.coreml.devices import DEVICE, FailingDevice, GarbageDevice
 
@@ -144,6 +145,19 @@ def test_shorter_windows_are_filled_up_and_give_as_many_vectors_as_they_reach_in
     encoder = CoreMLEncoder(model, describe(package), weights.dims.whisper, UNITS, projection)
     window = Mel(SPEECH.columns[:, : 2 * n_frames], n_frames)
     assert encoder.encode(window).shape == (n_vectors, weights.dims.n_text_state)
+
+
+def test_the_text_of_the_hybrid_is_that_of_mlx_alone(place: Place) -> None:
+    place.add(convert_voxtral(open_voxtral("voxtral", fixture_voxtral.DIRECTORY), Path("converted")).path)
+    settings = {"model_path": str(fixture_voxtral.DIRECTORY), "backend": "hybrid", "coreml_compute_units": UNITS}
+    hybrid, alone = load_model(AlignAttConfig.from_mapping(settings), coreml_runtime=device()), fixture_voxtral.model()
+    assert hybrid.info.pipeline == "hybrid: encoder in Core ML, decoder in MLX"
+    assert alone.info.pipeline == "MLX"
+    speech = fixture_voxtral.held_out(0, n=6)
+    found, expected = (fixture_voxtral.told(each, speech, every(1, speech.samples)) for each in (hybrid, alone))
+    assert found == expected
+    assert found.text.strip() == speech.text
+    assert hybrid.info.encoder_backend == "coreml"
 
 
 def test_no_other_backend_has_such_an_encoder(place: Place, weights: VoxtralWeights) -> None:

@@ -16,9 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from scripts.voxtral_reference import CASES, HEAD, N_TOKENS, Case, windows, write_model
-from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE
+from simul_whisper.audio import SAMPLE_RATE
+from simul_whisper.blas import mx
 from simul_whisper.decoders import Step
-from simul_whisper.mel import Mel
+from simul_whisper.errors import AudioFormatError
+from simul_whisper.mel import Mel, log_mels
+from simul_whisper.progress import Progress, Stage
 from simul_whisper.voxtral.checkpoint import open_voxtral
 from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
 from simul_whisper.voxtral.generation import (
@@ -103,9 +106,26 @@ def test_the_originals_still_say_so(directory: Path, tmp_path: Path, generation:
 
 def test_a_recording_is_heard_in_windows_of_30_s(generation: Generation) -> None:
     samples = np.random.default_rng(3).uniform(-0.5, 0.5, 31 * SAMPLE_RATE).astype(np.float32)
-    features = generation.features(samples)
+    reports = list[Progress]()
+    features = generation.features(samples, reports.append)
     assert features.shape == (2 * 375, DIMS.n_text_state)
-    np.testing.assert_allclose(features[375:], generation.features(samples[MAX_WINDOW_SAMPLES:]), atol=1e-4)
+    np.testing.assert_array_equal(features[375:], generation.encoder.encode(log_mels(samples, 128)[1]))
+    assert [(each.stage, each.done, each.total) for each in reports] == [(Stage.HEARING, n, 2) for n in range(3)]
+
+
+def test_a_recording_that_cannot_be_read_is_refused_before_it_is_heard(
+    generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AudioFormatError, match=r"^got a recording of 331 s, expected at most the 300 s that the model"):
+        generation.features(np.zeros(331 * SAMPLE_RATE, np.float32))
+    with pytest.raises(AudioFormatError, match="got no audio"):
+        generation.features(np.zeros(0, np.float32))
+    text = generation.language.begin(Prompt((1,), np.zeros((64, DIMS.n_text_state), np.float32), ()))
+    stored = [mx.array(each) for cache in text.caches for each in cache.append(*[mx.zeros((1, 2, 0, 24))] * 2)]
+    assert sum(each.nbytes for each in stored) == 65 * generation.language.position_bytes
+    monkeypatch.setattr("simul_whisper.voxtral.generation.available_memory", lambda: 1_000)
+    with pytest.raises(AudioFormatError, match=r"^got a recording of 9 s, for which .* and 0.0 GB are free; give"):
+        generation.features(np.zeros(9 * SAMPLE_RATE, np.float32))
 
 
 class Script:
