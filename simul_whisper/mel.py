@@ -62,6 +62,25 @@ def log_mel(samples: Samples, n_mels: int, padding_samples: int = MAX_WINDOW_SAM
     return Mel((spectrum + 4.0) / 4.0, content_frames)
 
 
+def log_mels(samples: Samples, n_mels: int) -> list[Mel]:
+    """Return the spectrogram of a recording in windows of 30 s, the last filled up with silence, as Voxtral reads it.
+
+    samples: float32 (n,), n > 0. What is cut is the spectrogram, so that windows reflect nothing where they meet, and
+    the loudest cell of all limits the dynamic range of each. Equals what Transformers makes for Voxtral.
+    """
+    n_windows, half = -(-len(samples) // MAX_WINDOW_SAMPLES), N_FFT // 2
+    silent = n_windows * MAX_WINDOW_SAMPLES - len(samples)
+    padded = np.pad(np.pad(samples, (0, silent)), half, mode="reflect")
+    starts = range(0, n_windows * MAX_WINDOW_SAMPLES, MAX_WINDOW_SAMPLES)
+    reach = MAX_WINDOW_SAMPLES - SAMPLES_PER_HOP + N_FFT
+    spectra = [_log_powers(padded[start : start + reach], n_mels) for start in starts]
+    least = max(float(each.max()) for each in spectra) - _DECADES
+    for each in spectra:
+        np.maximum(each, least, out=each)
+    ends = (min(len(samples) - start, MAX_WINDOW_SAMPLES) for start in starts)
+    return [Mel((each + 4.0) / 4.0, -(-end // SAMPLES_PER_FRAME)) for each, end in zip(spectra, ends, strict=True)]
+
+
 def silence_in(mel: Mel) -> float:
     """Return the value that silence has in this window."""
     return max((_LOG_FLOOR + 4.0) / 4.0, float(mel.columns.max()) - _DECADES / 4.0)
@@ -75,7 +94,12 @@ def _log_columns(samples: Samples, n_mels: int, n_hops: int) -> NDArray[np.float
     body = np.pad(samples, (0, max(0, min(reach, MAX_WINDOW_SAMPLES) - len(samples))))
     tail = _reflection(body[::-1], reach - MAX_WINDOW_SAMPLES)[::-1] if reach > MAX_WINDOW_SAMPLES else body[:0]
     padded = np.concatenate([_reflection(samples, half), body, tail])
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::SAMPLES_PER_HOP][:n_columns]
+    return _log_powers(padded[: (n_columns - 1) * SAMPLES_PER_HOP + N_FFT], n_mels)
+
+
+def _log_powers(samples: Samples, n_mels: int) -> NDArray[np.float32]:
+    """Return a column of each N_FFT samples, one every hop, float32 (n_mels, n)."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::SAMPLES_PER_HOP]
     power = np.abs(np.fft.rfft(frames * _WINDOW, axis=1)).astype(np.float32) ** 2
     columns: NDArray[np.float32] = np.log10(np.maximum(mel_filters(n_mels) @ power.T, 1e-10))
     return columns

@@ -15,7 +15,7 @@ from simul_whisper.audio import MAX_WINDOW_S, MAX_WINDOW_SAMPLES, SAMPLE_RATE, S
 from simul_whisper.encoders import AudioEncoder, Features
 from simul_whisper.errors import AudioFormatError
 from simul_whisper.machine import available_memory
-from simul_whisper.mel import log_mel
+from simul_whisper.mel import log_mels
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.voxtral.language import MlxLanguage, Prompt
 from simul_whisper.voxtral.tokenizer import VoxtralTokenizer
@@ -59,18 +59,17 @@ class Generation:
         samples = as_samples(samples)
         if not len(samples):
             raise AudioFormatError("got no audio, expected at least one sample")
-        starts = range(0, len(samples), MAX_WINDOW_SAMPLES)
-        self._check_room(len(samples) / SAMPLE_RATE, len(starts))
-        found = list[Features]()
-        for start in starts:
-            progress(Progress(Stage.HEARING, "", len(found), len(starts)))
-            mel = log_mel(samples[start : start + MAX_WINDOW_SAMPLES], self.language.dims.n_mels)
+        self._check_room(len(samples))
+        mels, found = log_mels(samples, self.language.dims.n_mels), list[Features]()
+        for mel in mels:
+            progress(Progress(Stage.HEARING, "", len(found), len(mels)))
             found.append(self.encoder.encode(mel))
-        progress(Progress(Stage.HEARING, "", len(starts), len(starts)))
+        progress(Progress(Stage.HEARING, "", len(mels), len(mels)))
         return np.concatenate(found)
 
-    def _check_room(self, seconds: float, n_windows: int) -> None:
-        language, got = self.language, f"got a recording of {seconds:.0f} s"
+    def _check_room(self, n_samples: int) -> None:
+        language, got = self.language, f"got a recording of {n_samples / SAMPLE_RATE:.0f} s"
+        n_windows = -(-n_samples // MAX_WINDOW_SAMPLES)
         most = language.dims.n_text_ctx // language.dims.n_audio_tokens
         if n_windows > most:
             raise AudioFormatError(f"{got}, expected at most the {most * MAX_WINDOW_S} s that the model can read")

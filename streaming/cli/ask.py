@@ -62,14 +62,14 @@ def run(options: argparse.Namespace) -> int:
         features = generation.features(samples, bar)
     finally:
         bar.close()
-    ending = None
+    written = None
     try:
         for written in generation.answer(features, options.question, **limit):
             print(written.text, end="", flush=True)
-            ending = written.ending
     finally:
-        print()
-    if ending is Ending.CUT:
+        if written:
+            print()
+    if written and written.ending is Ending.CUT:
         print("simul-whisper: the answer was cut; --most-tokens allows a longer one", file=sys.stderr)
     return 0
 

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from simul_whisper.audio import MAX_WINDOW_SAMPLES, Samples
-from simul_whisper.mel import log_mel
+from simul_whisper.mel import log_mel, log_mels
 
 
 def noise(n: int) -> Samples:
@@ -16,11 +16,11 @@ def noise(n: int) -> Samples:
 
 
 def textbook_mel(samples: Samples, n_mels: int) -> NDArray[np.float64]:
-    """Whisper's input, literally, in float64: silence up to 30 s, reflected at both ends of all of it."""
-    padded = np.pad(samples.astype(np.float64), (0, MAX_WINDOW_SAMPLES - len(samples)))
+    """Whisper's input, literally, in float64: silence up to whole windows, reflected at both ends of all of it."""
+    padded = np.pad(samples.astype(np.float64), (0, -len(samples) % MAX_WINDOW_SAMPLES))
     padded = np.pad(padded, 200, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160][:3000]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160][:-1]
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     filters = librosa.filters.mel(sr=16_000, n_fft=400, n_mels=n_mels)
     logs = np.log10(np.maximum(filters @ power.T, 1e-10))
@@ -38,6 +38,18 @@ def test_the_spectrogram_is_that_of_the_textbook(n: int) -> None:
 
 def test_large_v3_hears_128_bands() -> None:
     np.testing.assert_allclose(log_mel(noise(5_000), 128).columns, textbook_mel(noise(5_000), 128), atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 480_000, 480_001, 1_000_000])
+def test_a_recording_of_any_length_is_one_spectrogram_in_windows(n: int) -> None:
+    mels = log_mels(noise(n), 128)
+    assert [each.columns.shape for each in mels] == [(128, 3000)] * -(-n // 480_000)
+    assert [each.content_frames for each in mels] == [1500] * (len(mels) - 1) + [
+        -(-(n - 480_000 * (len(mels) - 1)) // 320)
+    ]
+    whole = np.concatenate([each.columns for each in mels], axis=1)
+    assert whole.dtype == np.float32
+    np.testing.assert_allclose(whole, textbook_mel(noise(n), 128), atol=1e-3)
 
 
 def test_silence_has_one_value() -> None:

@@ -56,6 +56,7 @@ def test_ctrl_c_ends_the_line_that_was_begun(
         ([CAPTIONS, "When?", "--model", "tiny.en"], "tiny.en answers no questions; take a Voxtral"),
         (["missing.wav", "When?"], "missing.wav: No such file"),
         ([CAPTIONS, " "], "got an empty question"),
+        ([CAPTIONS, "When? " * 2000, "--model", "MODEL"], "positions of audio and text, expected at most 4096"),
         ([CAPTIONS, "When?", "--most-tokens", "0"], "got --most-tokens 0, expected at least 1"),
         ([CAPTIONS, "When?", "--channels", "separate"], "leave out --channels separate"),
         ([CAPTIONS, "When?", "--backend", "ctranslate2", "--model", "MODEL"], "no encoder in ctranslate2"),
@@ -67,5 +68,5 @@ def test_what_cannot_be_is_one_line(
     assert main(["ask", *(model if each == "MODEL" else each for each in arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert len(err.splitlines()) == 1
-    assert said in err
+    [line] = (each for each in err.splitlines() if not each.endswith(": MLX"))
+    assert said in line
