@@ -124,10 +124,12 @@ def write_mlx(directory: Path, tensors: Tensors, dims: VoxtralDims = DIMS, bits:
     settings = {"group_size": group_size, "bits": bits} | more
     write_json(directory / "config.json", config_of(dims) | {"quantization": settings})
     arrays = dict[str, mx.array]()
-    for name, tensor in tensors.items():
-        module, array = huggingface_name(name).removesuffix(".weight"), mx.array(tensor).astype(mx.bfloat16)
+    theirs = {huggingface_name(name): tensor for name, tensor in tensors.items()}
+    theirs[_POSITIONS] = np.asarray(sinusoids(dims.n_audio_ctx, dims.n_audio_state))
+    for name, tensor in theirs.items():
+        module, array = name.removesuffix(".weight"), mx.array(tensor).astype(mx.bfloat16)
         if tensor.ndim != 2:
-            arrays[huggingface_name(name)] = array
+            arrays[name] = array
             continue
         packing = more.get(module, {"group_size": group_size, "bits": bits})
         parts = mx.quantize(array, packing["group_size"], packing["bits"])

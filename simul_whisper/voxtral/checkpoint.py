@@ -19,7 +19,7 @@ from simul_whisper.voxtral.dims import VoxtralDims, check_dims, expected_shapes
 from simul_whisper.voxtral.names import POSITIONS, Naming
 from simul_whisper.voxtral.settings import Packing, Settings, read_settings
 from simul_whisper.voxtral.stored import LazyTensor, LazyTensors, WeightsFile, open_file
-from simul_whisper.weights.checkpoint import shard_names
+from simul_whisper.weights.checkpoint import check_positions, shard_names
 from simul_whisper.weights.family import Family, family_of, refuse_realtime
 from simul_whisper.weights.model import digest_of
 
@@ -27,6 +27,14 @@ TOKENIZER = "tekken.json"
 FILE, INDEX, CONSOLIDATED = "model.safetensors", "model.safetensors.index.json", "consolidated.safetensors"
 _KERNEL = 3
 _FLOATS = ("BF16", "F16", "F32")
+# What each size of these tensors is.
+_MEASURED = {
+    "encoder.conv1.weight": ("n_audio_state", "", "n_mels"),
+    "language.token_embedding.weight": ("n_vocab", ""),
+    "language.norm.weight": ("n_text_state",),
+    "language.layers.0.mlp.gate.weight": ("n_text_mlp", ""),
+    "projector.linear_1.weight": ("", "n_together"),
+}
 _QUERY_OR_KEY = re.compile(r"language\.layers\.\d+\.attention\.(query|key)\.weight")
 
 
@@ -76,8 +84,11 @@ def open_voxtral(name: str, directory: Path) -> VoxtralWeights:
     names, naming = _files(directory)
     files = [open_file(directory / each) for each in names]
     found, packings = _named(files, naming, settings)
-    dims = _measured(directory, found, packings, settings)
+    positions = found.pop(f"{POSITIONS}.weight", None)
+    dims = _dims(directory, found, packings, settings)
     check_dims(str(settings.file), dims)
+    if positions is not None:
+        _check_positions(dims, positions)
     _check_tensors(directory, dims, found, packings)
     tokenizer = directory / TOKENIZER
     if not tokenizer.is_file():
@@ -105,13 +116,12 @@ def _named(
     found, packings = dict[str, LazyTensor](), dict[str, Packing]()
     for file in files:
         for theirs, stored in file.tensors.items():
-            name = naming.tensor(theirs)
-            if name.startswith(POSITIONS):
-                continue
+            name, (module, _, part) = naming.tensor(theirs), theirs.rpartition(".")
+            if name.startswith(POSITIONS) and (part != "weight" or stored.dtype not in _FLOATS):
+                continue  # packed
             if name in found:
                 raise WeightsError(f"{file.path}: {shown(theirs)} is in the model twice; fetch the model again")
             found[name] = LazyTensor(file, stored, stored.shape)
-            module, _, part = theirs.rpartition(".")
             if part == "scales":
                 packings[name.removesuffix(".scales")] = _packing(settings, module)
     return found, packings
@@ -139,29 +149,11 @@ def _is_torch_convolution(name: str, shape: tuple[int, ...]) -> bool:
     return "encoder.conv" in name and len(shape) == 3 and shape[2] == _KERNEL
 
 
-def _measured(
+def _dims(
     directory: Path, found: Mapping[str, LazyTensor], packings: Mapping[str, Packing], settings: Settings
 ) -> VoxtralDims:
     """Return the dimensions that the tensors have. The config says the others, and must not say otherwise of these."""
-    measured = dict[str, Any]()
-    for name, sizes in (
-        ("encoder.conv1.weight", ("n_audio_state", "", "n_mels")),
-        ("language.token_embedding.weight", ("n_vocab", "")),
-        ("language.norm.weight", ("n_text_state",)),
-        ("language.layers.0.mlp.gate.weight", ("n_text_mlp", "")),
-        ("projector.linear_1.weight", ("", "n_downsampled")),
-    ):
-        if name not in found:
-            raise WeightsError(f"{directory}: {name} is missing; fetch the model again")
-        shape = _shape(name, found[name], packings)
-        if len(shape) != len(sizes):
-            raise WeightsError(f"{found[name].file.path}: {name} has shape {shape}, expected {len(sizes)} sizes")
-        measured |= {key: size for key, size in zip(sizes, shape, strict=True) if key}
-    measured["downsample"] = measured.pop("n_downsampled") // measured["n_audio_state"]
-    measured["n_audio_layer"], measured["n_text_layer"] = (
-        _count(found, "encoder.blocks"),
-        _count(found, "language.layers"),
-    )
+    measured = _measured(directory, found, packings)
     for key, size in measured.items():
         if settings.numbers.get(key, size) != size:
             raise WeightsError(
@@ -173,6 +165,22 @@ def _measured(
         if key not in numbers:
             raise WeightsError(f"{settings.file}: does not say {key}; fetch the model again")
     return VoxtralDims(**numbers, tied="language.output.weight" not in found)
+
+
+def _measured(directory: Path, found: Mapping[str, LazyTensor], packings: Mapping[str, Packing]) -> dict[str, int]:
+    """Return what the shapes of tensors, and their number, tell."""
+    measured = dict[str, int]()
+    for name, sizes in _MEASURED.items():
+        if name not in found:
+            raise WeightsError(f"{directory}: {name} is missing; fetch the model again")
+        shape = _shape(name, found[name], packings)
+        if len(shape) != len(sizes):
+            raise WeightsError(f"{found[name].file.path}: {name} has shape {shape}, expected {len(sizes)} sizes")
+        measured |= {key: size for key, size in zip(sizes, shape, strict=True) if key}
+    measured["downsample"] = measured.pop("n_together") // measured["n_audio_state"]
+    measured["n_audio_layer"] = _count(found, "encoder.blocks")
+    measured["n_text_layer"] = _count(found, "language.layers")
+    return measured
 
 
 def _count(found: Mapping[str, LazyTensor], start: str) -> int:
@@ -201,6 +209,13 @@ def _check_tensors(
                 each = f"{name.removesuffix('.weight')}.{part}"
                 groups = shape[0], shape[1] // packing.group_size
                 _check(each, found[each], found[each].stored.shape, groups, _FLOATS)
+
+
+def _check_positions(dims: VoxtralDims, positions: LazyTensor) -> None:
+    """Raise WeightsError unless the encoder's positions are those that the network computes."""
+    shape = dims.n_audio_ctx, dims.n_audio_state
+    _check(POSITIONS, positions, positions.stored.shape, shape, _FLOATS)
+    check_positions(positions.file.path, dims.whisper, LazyTensors({POSITIONS: positions})[POSITIONS])
 
 
 def _check(

@@ -8,7 +8,8 @@ from simul_whisper.voxtral.checkpoint import VoxtralWeights
 
 
 def loaded_bytes(weights: VoxtralWeights, start: str, number_bytes: float, *, unpacks: bool = False) -> int:
-    """Return what the tensors whose names start so take once loaded, and the largest of them on its way.
+    """Return what the tensors whose names start so take once loaded, and the largest of them on its way there, where it
+    is held twice.
 
     number_bytes: of each number that is not packed in the file; unpacks: the packed ones become such, too.
     """
@@ -25,7 +26,7 @@ def loaded_bytes(weights: VoxtralWeights, start: str, number_bytes: float, *, un
         elif name.endswith(".weight"):
             packing = weights.packings[name.removesuffix(".weight")]
             n_bytes += number_bytes * math.prod(weights.tensors.shape(name)) * 32 // packing.bits
-    return math.ceil(n_bytes) + largest
+    return math.ceil(n_bytes) + 2 * largest
 
 
 def check_memory(name: str, n_bytes: int) -> None:

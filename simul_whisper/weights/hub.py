@@ -143,6 +143,7 @@ def _snapshot(
         there = HfApi(endpoint).model_info(
             hub_id, revision=constants.DEFAULT_REVISION, timeout=timeout_s, files_metadata=True
         )
+        # A model's config comes first, and of two layouts one.
         sizes = {file.rfilename: file.size or 0 for file in there.siblings or ()}
         if patterns is _FILES and not sizes.keys().isdisjoint(_CONFIGS):
             refuse_realtime(hub_id, Path(fetched(allow_patterns=_CONFIGS, tqdm_class=_bars(hub_id, _UNSEEN))))

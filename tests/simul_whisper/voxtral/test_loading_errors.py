@@ -80,9 +80,9 @@ def renamed(end: str, other: str) -> Callable[[Path], object]:
     return lambda directory: shard(directory, change)
 
 
-def recast(end: str, dtype: mx.Dtype) -> Callable[[Path], object]:
+def recast(end: str, dtype: mx.Dtype, times: int = 1) -> Callable[[Path], object]:
     def change(arrays: dict[str, mx.array]) -> None:
-        arrays |= {name: array.astype(dtype) for name, array in arrays.items() if name.endswith(end)}
+        arrays |= {name: (times * array).astype(dtype) for name, array in arrays.items() if name.endswith(end)}
 
     return lambda directory: shard(directory, change)
 
@@ -146,6 +146,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tensor twice": (added("lora.weight"), "'lora.weight' is in the model twice"),
     "tensors more": (added("N.lora.weight"), "3 unknown tensors, the first is 'audio_tower"),
     "a tensor of another kind": (renamed("fc1.bias", "lora.weight"), "1 tensors are missing, the first is encoder"),
+    "other positions": (recast("embed_positions.weight", mx.float16, -1), "positions are not Whisper's sinusoids"),
     "whole numbers": (recast("q_proj.weight", mx.int8), "has type I8, expected BF16 or F16 or F32"),
     "packed, but not said so": (renamed("fc1.bias", "audio_tower.layers.0.fc1.scales"), "no quantization, but"),
 }
