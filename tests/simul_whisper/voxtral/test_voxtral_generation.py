@@ -35,6 +35,7 @@ from simul_whisper.voxtral.generation import (
 from simul_whisper.voxtral.language import MlxLanguage, Prompt
 from simul_whisper.voxtral.tekken import TekkenTokenizer
 from simul_whisper.voxtral.tokenizer import VoxtralTokenizer
+from tests import fixture_voxtral
 from tests.voxtral_files import DIMS, SPECIAL
 
 ROOT = Path(__file__).parents[3]
@@ -161,3 +162,12 @@ def test_characters_are_whole_and_the_end_is_told(
     script = replace(generation, language=cast("MlxLanguage", Script(tokens)))
     features = np.zeros((375, DIMS.n_text_state), np.float32)
     assert list(script.answer(features, "?", most_tokens)) == pieces
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_trained_model_writes_what_was_said(language: str) -> None:
+    speech = fixture_voxtral.held_out(1, spoken=language)
+    generation = fixture_voxtral.model().generation()
+    *pieces, last = generation.transcript(generation.features(speech.samples), language)
+    assert "".join(each.text for each in pieces) == speech.text
+    assert last == Written("", Ending.WHOLE)
