@@ -42,9 +42,9 @@ class Recording:
 
 @dataclass(frozen=True)
 class _Read:
-    """A recording as it was read. prompt, tokens: what was read, and written; starts: frames of the cuts.
+    """A recording as it was read. prompt, tokens: what was read, and written.
 
-    heard: for each token the first cut that has it, in frames.
+    cuts: where it was cut, in frames, the last at its end; heard: for each token, the first of them that has it.
     """
 
     recording: Recording

@@ -15,6 +15,9 @@ from simul_whisper import (
     ConfigError,
     Model,
     ModelError,
+    PaddedAlignAttWhisper,
+    StopReason,
+    Update,
     WeightsError,
     load_model,
 )
@@ -57,6 +60,28 @@ def test_a_window_that_loses_its_beginning_neither_loses_nor_repeats_a_word(mode
         updates = listen(listener(each, language="de", audio_max_len=6), every(2, speech.samples))
         assert text_of(updates).strip() == speech.text
         assert updates[-1].keep_from_sample > 0
+
+
+def test_a_pass_that_is_cut_short_after_the_window_was_cut_changes_no_word(unaligned: Model) -> None:
+    speech = held_out(1, n=12, spoken="de")
+    whisper, updates = listener(unaligned, language="de", audio_max_len=6), list[Update]()
+    for chunk in every(2, speech.samples):
+        whisper.insert_audio(chunk)
+        updates.append(cut_short(whisper) if updates and updates[-1].keep_from_sample else whisper.infer())
+    assert StopReason.CUT_SHORT in {update.stop for update in updates}
+    assert text_of([*updates, whisper.infer(is_last=True)]).strip() == speech.text
+
+
+def cut_short(whisper: PaddedAlignAttWhisper) -> Update:
+    """Infer, and end the pass at its first step."""
+    pieces_of_work = whisper.inference()
+    next(pieces_of_work)
+    try:
+        while True:
+            pieces_of_work.send(True)
+    except StopIteration as done:
+        update: Update = done.value
+        return update
 
 
 @examples(4)
