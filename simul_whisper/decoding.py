@@ -73,7 +73,7 @@ class _StopRule:
         return self.policy.stop(tokens, frame)
 
     def _echoes(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
-        """Whether the last word is written again where all was said: from its own sound, or from the silence after it."""
+        """Whether the last word is written again where all was said: from its own sound, or the silence after it."""
         if self.is_mark(following.token):
             return False
         text = reversed([*self.earlier, *tokens])
