@@ -83,7 +83,7 @@ def test_an_early_decision_is_revised_when_more_is_heard() -> None:
 
 
 def test_an_early_decision_that_is_contradicted_is_open_again() -> None:
-    passes = [heard({"es": 0.97, "ca": 0.01}, 1.0), heard({"ca": 0.5, "en": 0.496}, 1.9)]
+    passes = [heard({"es": 0.9, "ca": 0.05}, 1.0), heard({"ca": 0.5, "en": 0.499}, 1.9)]
     early = rule()
     assert decided(early, *passes) == ["es", None]
     assert early.hear(heard({"ca": 0.5, "en": 0.49}, 3.0), final=False)[:2] == ["ca", "en"]
