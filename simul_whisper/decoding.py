@@ -25,8 +25,8 @@ _ROOM_FOR_NEW_TOKENS = 96
 _LOOP_SLACK_TOKENS = 12
 _LONGEST_GUESS = 24
 _SAME_PLACE_FRAMES = 10
-# Nobody says a word again so soon, or begins one so close to the end of the audio.
-_SAME_SOUND_FRAMES, _SILENT_FRAMES = 3, 5
+# Nobody says a word again so soon, or begins one so close to the end of the audio; the last word is as close to it.
+_SAME_SOUND_FRAMES, _SILENT_FRAMES, _LAST_WORD_FRAMES = 3, 5, 40
 # Tokens that a decoder, having said all, says again before its attention jumps back.
 _LONGEST_FALSE_START = 2
 _LOOP_LOOKBACK_TOKENS = 96
@@ -59,6 +59,7 @@ class _StopRule:
     earlier: Sequence[AlignedToken]
     max_tokens: int
     is_mark: Callable[[int], bool]
+    starts_word: Callable[[int], bool]
 
     def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
         if len(tokens) >= self.max_tokens:
@@ -74,13 +75,12 @@ class _StopRule:
 
     def _echoes(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
         """Whether the last word is written again where all was said: from its own sound, or the silence after it."""
-        if self.is_mark(following.token):
-            return False
-        text = reversed([*self.earlier, *tokens])
+        text, end_frame = reversed([*self.earlier, *tokens]), self.policy.content_frames
         newest = next((each for each in text if not self.is_mark(each.token)), None)
-        if newest is None or newest.token != following.token or newest.frame == BEFORE_WINDOW:
+        is_again = newest is not None and newest.token == following.token and self.starts_word(following.token)
+        if newest is None or not is_again or newest.frame < end_frame - _LAST_WORD_FRAMES:
             return False
-        is_silent = following.frame >= self.policy.content_frames - _SILENT_FRAMES
+        is_silent = following.frame >= end_frame - _SILENT_FRAMES
         return is_silent or abs(following.frame - newest.frame) <= _SAME_SOUND_FRAMES
 
     def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
@@ -273,7 +273,8 @@ class Decoding:
         )
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
-        return _StopRule(policy, self._earlier(window.start_sample), min(max_tokens, room), self._tokenizer.is_mark)
+        earlier, tokenizer = self._earlier(window.start_sample), self._tokenizer
+        return _StopRule(policy, earlier, min(max_tokens, room), tokenizer.is_mark, tokenizer.starts_word)
 
     def _earlier(self, start_sample: int) -> list[AlignedToken]:
         """Return the text up to now, as read in a window that starts there."""
