@@ -236,7 +236,8 @@ class Decoding:
         undecided_s = (window.end_sample - decided) / SAMPLE_RATE
         max_tokens = _LOOP_SLACK_TOKENS + int(undecided_s * self._config.max_tokens_per_second)
         earlier = [] if self._found_again.is_due else self._earlier(window.start_sample)
-        return GuardedPolicy(policy, earlier, min(max_tokens, room), self._tokenizer.is_mark)
+        tokenizer = self._tokenizer
+        return GuardedPolicy(policy, earlier, min(max_tokens, room), tokenizer.is_mark, tokenizer.starts_word)
 
     def _earlier(self, start_sample: int) -> list[AlignedToken]:
         """Return the text up to now, as read in a window that starts there."""

@@ -7,8 +7,8 @@ from simul_whisper.alignatt import WANDERING_FRAMES, AlignAttPolicy, AlignedToke
 from simul_whisper.loops import BEFORE_WINDOW, looped_tail, said_before
 
 _SAME_PLACE_FRAMES = 10
-# Nobody says a word again so soon, or begins one so close to the end of the audio.
-_SAME_SOUND_FRAMES, _SILENT_FRAMES = 3, 5
+# Nobody says a word again so soon, or begins one so close to the end of the audio; the last word is as close to it.
+_SAME_SOUND_FRAMES, _SILENT_FRAMES, _LAST_WORD_FRAMES = 3, 5, 40
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class GuardedPolicy:
     earlier: Sequence[AlignedToken]
     max_tokens: int
     is_mark: Callable[[int], bool]
+    starts_word: Callable[[int], bool]
 
     def __call__(self, tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReason | None:
         if len(tokens) >= self.max_tokens:
@@ -34,13 +35,12 @@ class GuardedPolicy:
 
     def _echoes(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:
         """Whether the last word is written again where all was said: from its own sound, or the silence after it."""
-        if self.is_mark(following.token):
-            return False
-        text = reversed([*self.earlier, *tokens])
+        text, end_frame = reversed([*self.earlier, *tokens]), self.policy.content_frames
         newest = next((each for each in text if not self.is_mark(each.token)), None)
-        if newest is None or newest.token != following.token or newest.frame == BEFORE_WINDOW:
+        is_again = newest is not None and newest.token == following.token and self.starts_word(following.token)
+        if newest is None or not is_again or newest.frame < end_frame - _LAST_WORD_FRAMES:
             return False
-        is_silent = following.frame >= self.policy.content_frames - _SILENT_FRAMES
+        is_silent = following.frame >= end_frame - _SILENT_FRAMES
         return is_silent or abs(following.frame - newest.frame) <= _SAME_SOUND_FRAMES
 
     def _says_again(self, tokens: Sequence[AlignedToken], following: AlignedToken) -> bool:

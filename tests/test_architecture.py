@@ -189,7 +189,7 @@ LAYERS = {
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
         "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
-    "sessions": "event_log request pace drafts session inbox handle metrics pool fair_queue scheduled worker",
+    "sessions": "event_log request pace drafts plan session inbox handle metrics pool fair_queue scheduled worker",
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (

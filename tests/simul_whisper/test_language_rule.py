@@ -47,7 +47,7 @@ def test_a_clear_language_is_decided_after_a_second() -> None:
 
 
 def test_the_more_is_heard_the_less_is_clear_enough() -> None:
-    assert decided(rule(), heard({"de": 0.6}, 1.0), heard({"de": 0.6}, 2.0)) == [None, "de"]
+    assert decided(rule(), heard({"de": 0.7}, 1.0), heard({"de": 0.7}, 1.6)) == [None, "de"]
 
 
 def test_silence_does_not_count() -> None:
@@ -61,7 +61,7 @@ def test_one_pass_that_errs_is_outvoted() -> None:
 
 def test_what_never_gets_clear_is_chosen_among_the_likeliest() -> None:
     unsure = rule()
-    assert unsure.hear(heard({"ca": 0.45, "en": 0.35, "es": 0.15}, 2.0), final=False) == []
+    assert unsure.hear(heard({"ca": 0.45, "en": 0.35, "es": 0.15}, 1.9), final=False) == []
     assert unsure.hear(heard({"ca": 0.45, "en": 0.35, "es": 0.15}, 3.0), final=False) == ["ca", "en", "es"]
     unsure.choose("en")
     assert unsure.language == "en"
@@ -83,7 +83,7 @@ def test_an_early_decision_is_revised_when_more_is_heard() -> None:
 
 
 def test_an_early_decision_that_is_contradicted_is_open_again() -> None:
-    passes = [heard({"es": 0.97, "ca": 0.01}, 1.0), heard({"ca": 0.5, "en": 0.49}, 2.0)]
+    passes = [heard({"es": 0.9, "ca": 0.05}, 1.0), heard({"ca": 0.5, "en": 0.499}, 1.9)]
     early = rule()
     assert decided(early, *passes) == ["es", None]
     assert early.hear(heard({"ca": 0.5, "en": 0.49}, 3.0), final=False)[:2] == ["ca", "en"]
@@ -176,9 +176,9 @@ def test_nothing_waits_at_the_end_of_an_utterance() -> None:
 
 def test_before_audio_is_let_go_unwritten_a_language_is_chosen() -> None:
     unsure, sparse = rule(), {"ca": 0.4, "es": 0.3}
-    assert unsure.hear(heard(sparse, 11.0, 2.0), final=False) == []
+    assert unsure.hear(heard(sparse, 11.0, 1.9), final=False) == []
     assert unsure.hear(heard({}, 12.0, 0.0, is_full=True), final=False) == []
-    assert unsure.hear(heard(sparse, 12.0, 2.0, is_full=True), final=False)[:2] == ["ca", "es"]
+    assert unsure.hear(heard(sparse, 12.0, 1.9, is_full=True), final=False)[:2] == ["ca", "es"]
 
 
 def test_a_full_window_of_speech_settles_what_is_likely() -> None:

@@ -165,7 +165,9 @@ def test_a_short_remark_is_not_read_twice() -> None:
 
 
 def test_a_word_said_again_at_once_is_no_beginning_anew_wherever_the_mark_between_is_read() -> None:
-    rule = GuardedPolicy(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
+    rule = GuardedPolicy(
+        AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA, lambda token: token != COMMA
+    )
     for comma_frame in range(100, 200):
         tokens = [AlignedToken(NO, 100, 0.0), AlignedToken(COMMA, comma_frame, 0.0)]
         assert rule(tokens, NO, 109) is None
@@ -176,11 +178,17 @@ def test_a_word_said_again_at_once_is_no_beginning_anew_wherever_the_mark_betwee
 
 
 def test_the_last_word_is_not_written_again_from_its_own_sound_nor_from_the_silence_at_the_end() -> None:
-    rule = GuardedPolicy(AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA)
-    said = [AlignedToken(YES, 100, 0.0), AlignedToken(COMMA, 180, 0.0)]
-    assert {rule(said, YES, frame) for frame in (97, 100, 103, 295, 299)} == {StopReason.END_OF_TEXT}
-    assert {rule(said, YES, frame) for frame in (104, 150, 294)} == {None}
-    assert {rule(said, NO, frame) for frame in (100, 299)} == {None}
-    # Speech may go on, so the pass ends as it always does.
+    rule = GuardedPolicy(
+        AlignAttPolicy(300, 15, 200, 0, final=True), (), 99, lambda token: token == COMMA, lambda token: token != COMMA
+    )
+    said = [AlignedToken(YES, 270, 0.0), AlignedToken(COMMA, 280, 0.0)]
+    assert {rule(said, YES, frame) for frame in (267, 270, 273, 295, 299)} == {StopReason.END_OF_TEXT}
+    assert {rule(said, YES, frame) for frame in (274, 294)} == {None}
+    assert {rule(said, NO, frame) for frame in (270, 299)} == {None}
+    # Speech may go on, so the pass ends as it always does; and so does a text whose last word is far from the end.
     going_on = replace(rule, policy=replace(rule.policy, final=False))
-    assert going_on(said, YES, 100) is None
+    assert going_on(said, YES, 270) is None
+    assert rule([AlignedToken(YES, 100, 0.0)], YES, 100) is None
+    # A word may have twice the same part.
+    parts = replace(rule, starts_word=lambda token: False)  # noqa: ARG005
+    assert parts(said, YES, 270) is None
