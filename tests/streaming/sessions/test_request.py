@@ -40,12 +40,8 @@ def test_the_impossible_is_refused_also_where_only_the_server_makes_it_so(
 @pytest.mark.parametrize(
     ("engine", "limits", "said"),
     [
-        ({"beam_size": 6, "decoder_type": "beam"}, {}, "beam_size = 6, but clients may ask for 5 at most"),
-        (
-            {"beam_size": 3, "decoder_type": "beam"},
-            {"beam_size": 2},
-            "beam_size = 3, but clients may ask for 2 at most",
-        ),
+        ({"beam_size": 6}, {}, "beam_size = 6, but clients may ask for 5 at most"),
+        ({"beam_size": 9}, {"beam_size": 8}, "beam_size = 9, but clients may ask for 8 at most"),
         ({"audio_max_len": 30.0}, {}, "audio_max_len = 30, but clients may ask for 20 at most"),
         ({"window_min_len": 30.0}, {}, "window_min_len = 30, but clients may ask for 20 at most"),
         ({"padding_len": 30.0}, {}, "padding_len = 30, but clients may ask for 20 at most"),

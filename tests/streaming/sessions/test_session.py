@@ -363,10 +363,8 @@ def test_voice_activity_costs_no_first_or_last_word(
     with_vad = text_of(heard(Session(TINY, tiny), [padded(recording)]))
     without = text_of(heard(Session(TINY, tiny, OFF), [padded(recording)]))
     for text in (with_vad, without):
-        assert (text.split()[0], text.split()[-1]) == (
-            recording.transcript.split()[0],
-            recording.transcript.split()[-1],
-        )
+        said, expected = text.casefold().split(), recording.transcript.casefold().split()
+        assert (said[0], said[-1]) == (expected[0], expected[-1])
     errors = [word_edits(recording.transcript, text, "en").errors for text in (with_vad, without)]
     assert errors[0] <= errors[1] + 1
 
