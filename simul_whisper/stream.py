@@ -77,7 +77,7 @@ class Stream:
         `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
         `drafts`: also read what may not be committed yet, in the likeliest language before that is decided.
         """
-        if final and window.end_sample == self._read_until and not self._is_translating:
+        if final and window.end_sample == self._read_until and not (self._is_translating or self._detector.is_unsure):
             return self._concluded(window)
         watch = Stopwatch()
         encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
