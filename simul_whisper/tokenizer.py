@@ -57,9 +57,13 @@ class Tokenizer:
         self.eot = 50257 if self.multilingual else 50256
         try:
             content = read_json(file, _MOST_BYTES)
-            self._bpe, said_eot = _bpe(*_vocabulary(content, self.eot)), _end_of_text(content)
+            ids, merges = _vocabulary(content, self.eot)
+            self._bpe, said_eot = _bpe(ids, merges), _end_of_text(content)
         except (OSError, ValueError) as error:
             raise WeightsError(f"{file}: not a tokenizer: {one_line(error)}") from error
+        self._bytes = [b""] * self.eot
+        for token, number in ids.items():
+            self._bytes[number] = bytes(map(_BYTE_OF_CHARACTER.__getitem__, token))
         self.sot = self.eot + 1
         n_languages = n_vocab - _N_TIMESTAMPS - self.sot - 7
         if not 1 <= n_languages <= len(LANGUAGES) or said_eot != self.eot:
@@ -105,9 +109,7 @@ class Tokenizer:
 
     def bytes_of(self, token: int) -> bytes:
         """Return the UTF-8 bytes of a token, often not whole characters; none for special tokens."""
-        if token >= self.eot:
-            return b""
-        return bytes(_BYTE_OF_CHARACTER[character] for character in self._bpe.id_to_token(token) or "")
+        return self._bytes[token] if token < self.eot else b""
 
     def starts_word(self, token: int) -> bool:
         """Whether a word of a language with spaces begins with this token; so do special tokens."""
@@ -119,12 +121,12 @@ class Tokenizer:
 
     def is_mark(self, token: int) -> bool:
         """Whether this token is nothing but punctuation after a word."""
-        return not self.starts_word(token) and self.decode([token]).strip(_CLOSING_MARKS) == ""
+        return not self.starts_word(token) and _is_mark(self.bytes_of(token))
 
     @cached_property
     def continuing_tokens(self) -> tuple[int, ...]:
         """Every token that `continues_word`."""
-        return tuple(token for token in range(self.eot) if self.continues_word(token))
+        return tuple(n for n, text in enumerate(self._bytes) if not text.startswith(b" ") and not _is_mark(text))
 
     @cached_property
     def blank(self) -> int:
@@ -162,6 +164,10 @@ class Tokenizer:
         )
 
 
+def _is_mark(text: bytes) -> bool:
+    return text.decode("utf-8", errors="replace").strip(_CLOSING_MARKS) == ""
+
+
 def _vocabulary(content: Any, eot: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Return the ids by token, without special ones, and the merges, of a tokenizer.json.
 
@@ -174,7 +180,7 @@ def _vocabulary(content: Any, eot: int) -> tuple[dict[str, int], list[tuple[str,
             # Multilingual ones have a token of no text.
             ids = {token: number for token, number in vocabulary.items() if token and number < eot}
             _check_ids(ids)
-            return ids, _with_first(ids, [_merge(each) for each in merges])
+            return ids, _with_first(ids, _pairs(merges))
     raise ValueError("it has no vocabulary and merges")
 
 
@@ -185,12 +191,12 @@ def _check_ids(ids: dict[str, int]) -> None:
         raise ValueError("its tokens are not made of the 256 bytes")
 
 
-def _merge(written: Any) -> tuple[str, str]:
-    """A pair of tokens: in older files one text, with a space between."""
-    match written.split(" ") if isinstance(written, str) else written:
-        case [str(first), str(second)]:
-            return first, second
-    raise ValueError("its merges are not pairs of tokens")
+def _pairs(merges: list[Any]) -> list[tuple[str, str]]:
+    """Return the tokens of each merge, which in older files are one text, with a space between."""
+    pairs = [each.split(" ") if isinstance(each, str) else each for each in merges]
+    if not all(type(pair) is list and len(pair) == 2 and type(pair[0]) is type(pair[1]) is str for pair in pairs):
+        raise ValueError("its merges are not pairs of tokens")
+    return [(first, second) for first, second in pairs]
 
 
 def _with_first(ids: dict[str, int], merges: list[tuple[str, str]]) -> list[tuple[str, str]]:
