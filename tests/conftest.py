@@ -33,6 +33,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(os.cpu_count() or 1, 4) + 1
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that wait: at the end, the other processes would have nothing to do meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 def pytest_collection_finish() -> None:
     """Modules and tests stay until the end: to look through them again and again took a quarter of all time."""
     gc.freeze()
