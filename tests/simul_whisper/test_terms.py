@@ -96,7 +96,7 @@ def test_tokens_that_were_heard_anyway_do_not_pay_for_a_last_word_that_was_not(
 ) -> None:
     """Heard: the beginning of the term and " one"; listed: the same and " four", for which two tokens pay."""
     heard = (C, D, D, C)[:n_heard]
-    lines: Lines = {heard[:n]: ({token: 0.0}, 40 + 40 * n) for n, token in enumerate(heard)}
+    lines = {heard[:n]: ({token: 0.0}, 40 + 40 * n) for n, token in enumerate(heard)}
     lines[heard] = ({A: 0.0, B: logprob}, 200)
     result = search(lines, terms_of(TOKENIZER.decode([*heard, B]).strip()), n_beams=n_beams)
     assert text_of(result) == [*heard, last]
