@@ -77,8 +77,8 @@ class Stream:
         `final`: nothing follows, so everything is committed. `at_pause`: the last word has ended, but more may follow.
         `drafts`: also read what may not be committed yet, in the likeliest language before that is decided.
         """
-        if final and window.end_sample == self._read_until and not (self._is_translating or self._detector.is_unsure):
-            return self._concluded(window)
+        if final and window.end_sample == self._read_until and not self._is_translating:
+            return (yield from self._concluded(window))
         watch = Stopwatch()
         encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
         with watch.paused():
@@ -193,9 +193,19 @@ class Stream:
         self._written_language = self.language
         return keep_from
 
-    def _concluded(self, window: AudioChunk) -> PassUpdate:
-        """End an utterance after which nothing was said since the last pass: another would read the same."""
-        return PassUpdate(self._text.conclude(), None, window.start_sample, Timing())
+    def _concluded(self, window: AudioChunk) -> Pieces[PassUpdate]:
+        """End an utterance after which nothing was said since the last pass: another would read the same.
+
+        Its language may be decided yet, which the next utterance begins with.
+        """
+        watch, timing = Stopwatch(), Timing()
+        if self._detector.is_unsure:
+            encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
+            with watch.paused():
+                yield
+            yield from watch.without_pauses(self._hears_language(encoded, window, final=True))
+            timing = replace(timing, language_s=watch.lap())
+        return _timed(PassUpdate(self._text.conclude(), None, window.start_sample, timing), watch)
 
     def _translated(
         self, translation: Decoding, text: TextUpdate, window: AudioChunk, encoded: EncodedWindow, *, final: bool

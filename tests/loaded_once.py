@@ -5,6 +5,7 @@ converting its weights for a backend takes most of a second each time; what come
 """
 
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,10 @@ def _once(made: Made, part: str, make: Maker) -> Maker:
     def one(backend: str, config: AlignAttConfig, weights: Weights) -> Any:
         if weights.directory.resolve() not in _EMBEDDED:
             return make(backend, config, weights)
+        # Some tests take packages away.
+        can_decode = importlib.util.find_spec("onnxruntime") is not None
         settings = [getattr(config, name) for name in _SETTINGS]
-        key = (part, backend, weights.directory.resolve(), weights.alignment_heads, *settings)
+        key = (part, backend, weights.directory.resolve(), weights.alignment_heads, can_decode, *settings)
         if key not in made:
             made[key] = make(backend, config, weights)
         return made[key]
