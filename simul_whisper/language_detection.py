@@ -100,6 +100,11 @@ class LanguageRule:
         return self._stage is _Stage.SETTLED
 
     @property
+    def is_unsure(self) -> bool:
+        """Whether the last pass of the utterance may yet choose another language by its text."""
+        return self._stage is _Stage.EARLY and self._likeliest_probability < _CLEAR
+
+    @property
     def is_suspicious(self) -> bool:
         """Whether the newest audio seemed to be in another language."""
         return self._suspected is not None
@@ -270,6 +275,11 @@ class LanguageDetector:
     def written(self) -> str | None:
         """The language in which may be written; None while it is not known, or in doubt."""
         return None if self._rule.is_doubtful else self.language
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the last pass of the utterance may yet change the language, though nothing more was said."""
+        return self._rule.is_unsure
 
     def restart(self) -> None:
         """Another utterance begins."""

@@ -304,13 +304,16 @@ class BeamSearch:
             is_detour, earned = beam >= len(beams.live), hypothesis.path.earned
             expected = self._terms.expected(hypothesis.path, logprobs, begins=not is_detour)
             best = [] if is_detour and not earned else self._best_tokens(logprobs).tolist()
+            likeliest = int(logprobs.argmax())
             for token in [*best, *expected.difference(best)]:
                 is_paid = earned > 0 and self._terms.ends_word(token, has_spaces=prompt.has_spaces)
                 boost = hypothesis.boost + (earned if is_paid else 0.0)
                 is_of_term = token not in best
                 frame, logprob = int(reading.frames[beam]), float(logprobs[token])
                 aligned = AlignedToken(token, frame, logprob, word_ended, is_of_term)
-                path = self._terms.after(hypothesis.path, token, has_spaces=prompt.has_spaces)
+                path = self._terms.after(
+                    hypothesis.path, token, has_spaces=prompt.has_spaces, is_likeliest=token == likeliest
+                )
                 is_on_detour = is_of_term or (is_detour and not is_paid)
                 total = hypothesis.logprob + logprob + boost
                 found.append(_Candidate(beam, aligned, total, boost, path, is_on_detour))

@@ -95,7 +95,7 @@ class Stream:
         `drafts`: also read what may not be committed yet, in the likeliest language before that is decided.
         """
         if final and window.end_sample == self._read_until and not self._is_translating:
-            return self._concluded(window)
+            return (yield from self._concluded(window))
         watch = Stopwatch()
         heard, encoded, timing = self._heard(window, watch, at_pause=at_pause and not final)
         with watch.paused():
@@ -240,9 +240,19 @@ class Stream:
         self._written_language, self._is_behind = self.language, False
         return PassUpdate(_WAITING, translation, keep_from, Timing(), ends_text=True)
 
-    def _concluded(self, window: AudioChunk) -> PassUpdate:
-        """End an utterance after which nothing was said since the last pass: another would read the same."""
-        return PassUpdate(self._text.conclude(), None, window.start_sample, Timing())
+    def _concluded(self, window: AudioChunk) -> Pieces[PassUpdate]:
+        """End an utterance after which nothing was said since the last pass: another would read the same.
+
+        Its language may be decided yet, which the next utterance begins with.
+        """
+        watch, timing = Stopwatch(), Timing()
+        if self._detector.is_unsure:
+            encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
+            with watch.paused():
+                yield
+            yield from watch.without_pauses(self._hears_language(encoded, window, final=True))
+            timing = replace(timing, language_s=watch.lap())
+        return _timed(PassUpdate(self._text.conclude(), None, window.start_sample, timing), watch)
 
     def _translated(
         self, translation: Decoding, text: TextUpdate, window: AudioChunk, encoded: EncodedWindow, *, final: bool

@@ -2,11 +2,13 @@
 
 A term may cost up to its boost, in log-probability, against what would be written without it, and nothing is paid for
 one that is begun and not written to its end: so a term that was not said is not written because of its first letters.
+Of its tokens before the first that the model would not write by itself, only the last one is paid for: all of them were
+heard as well in whatever else follows, and would pay for a last word that alone is another than what was said.
 """
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,49 +25,75 @@ _ENDING = "s"
 
 @dataclass(eq=False)
 class _Node:
-    """Tokens of terms up to here.
+    """Tokens of terms up to here. longest: the tokens of the longest of these terms; is_end: one of them ends here."""
 
-    boost: of the term that ends here, 0 for none; hope: the most here or further on; credit: for the tokens up to here.
+    children: dict[int, "_Node"] = field(default_factory=dict)
+    longest: int = 0
+    is_end: bool = False
+
+    def add(self, tokens: Sequence[int]) -> None:
+        node = self
+        for token in tokens:
+            node = node.children.setdefault(token, _Node())
+            node.longest = max(node.longest, len(tokens))
+        node.is_end = True
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A term that was begun, by so many tokens; n_heard: those before the first that the model would not write itself.
+
+    None: there is no such token.
     """
 
-    credit: float = 0.0
-    children: dict[int, "_Node"] = field(default_factory=dict)
-    boost: float = 0.0
-    hope: float = 0.0
+    node: _Node
+    boost: float
+    n_tokens: int = 0
+    n_heard: int | None = None
 
-    def add(self, tokens: Sequence[int], boost: float) -> None:
-        """Add a term; boost: of each of its tokens, the first of which counts for half: it alone tells little."""
-        credits = [boost * (min(n, _MOST_BOOSTED_TOKENS) - 0.5) for n in range(1, len(tokens) + 1)]
-        node = self
-        for token, credit in zip(tokens, credits, strict=True):
-            node = node.children.setdefault(token, _Node(credit))
-            node.hope = max(node.hope, credits[-1])
-        node.boost = credits[-1]
+    def after(self, token: int, *, is_likeliest: bool) -> "_Begun":
+        n_heard = self.n_tokens if self.n_heard is None and not is_likeliest else self.n_heard
+        return replace(self, node=self.node.children[token], n_tokens=self.n_tokens + 1, n_heard=n_heard)
+
+    @property
+    def earned(self) -> float:
+        return self.credit if self.node.is_end else 0.0
+
+    @property
+    def credit(self) -> float:
+        return self._worth(self.n_tokens)
+
+    @property
+    def hope(self) -> float:
+        return self._worth(self.node.longest)
+
+    def _worth(self, n_tokens: int) -> float:
+        """The first token that counts does so for half: it alone tells little."""
+        n_unpaid = max(0, (self.n_heard or 0) - 1)
+        return self.boost * (min(n_tokens - n_unpaid, _MOST_BOOSTED_TOKENS) - 0.5)
 
 
 @dataclass(frozen=True)
 class TermPath:
-    """Where a text stands: the terms that its last tokens have begun, and whether one may begin without a space.
+    """Where a text stands: the terms that its last tokens have begun, and whether one may begin without a space."""
 
-    earned: by a term that its last token has ended, if no letter follows.
-    """
-
-    nodes: tuple[_Node, ...] = ()
+    begun: tuple[_Begun, ...] = ()
     is_joined: bool = False
 
     @property
     def earned(self) -> float:
-        return max((node.boost for node in self.nodes), default=0.0)
+        """By a term that the last token has ended, if no letter follows."""
+        return max((each.earned for each in self.begun), default=0.0)
 
     @property
     def hope(self) -> float:
         """The most that may still be earned by the terms that were begun."""
-        return max((node.hope for node in self.nodes), default=0.0)
+        return max((each.hope for each in self.begun), default=0.0)
 
     @property
     def credit(self) -> float:
         """What their tokens so far would be worth."""
-        return max((node.credit for node in self.nodes), default=0.0)
+        return max((each.credit for each in self.begun), default=0.0)
 
 
 class Terms:
@@ -76,25 +104,29 @@ class Terms:
     """
 
     def __init__(self, tokenizer: Tokenizer, terms: Sequence[str], boost: float) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self._boost = tokenizer, boost
         self._spaced, self._bare = _Node(), _Node()
         for term in terms if boost else ():
             for written in {term, term[:1].upper() + term[1:]}:
                 for root, text in ((self._spaced, f" {written}"), (self._bare, written)):
-                    root.add(tokenizer.encode(text), boost)
+                    root.add(tokenizer.encode(text))
         self._first = {id(root): np.array([*root.children], np.int64) for root in (self._spaced, self._bare)}
 
     def __bool__(self) -> bool:
         return bool(self._spaced.children)
 
-    def after(self, path: TermPath, token: int, *, has_spaces: bool) -> TermPath:
-        """Return where a text stands after one more token. has_spaces: whether its language parts words by them."""
-        begun = (*path.nodes, *self._roots(path))
-        nodes = tuple(node.children[token] for node in begun if token in node.children)
+    def after(self, path: TermPath, token: int, *, has_spaces: bool, is_likeliest: bool = True) -> TermPath:
+        """Return where a text stands after one more token.
+
+        has_spaces: whether its language parts words by them. is_likeliest: the model would have written the token
+        without terms.
+        """
+        begun = (*path.begun, *(_Begun(root, self._boost) for root in self._roots(path)))
+        goes_on = tuple(each.after(token, is_likeliest=is_likeliest) for each in begun if token in each.node.children)
         text = self._tokenizer.decode([token])
         is_mark = text != "" and text[-1] != " " and not _is_of_word(text[-1])
         begins_text = text == "" and self._tokenizer.is_bare
-        return TermPath(nodes, is_mark or begins_text or not has_spaces)
+        return TermPath(goes_on, is_mark or begins_text or not has_spaces)
 
     def at(self, tokens: Sequence[int], *, has_spaces: bool) -> TermPath:
         """Return where a text stands; what it has earned before that counts no more."""
@@ -108,7 +140,7 @@ class Terms:
 
         logprobs: float32 (n_vocab,).
         """
-        found = {token for node in path.nodes for token in node.children}
+        found = {token for each in path.begun for token in each.node.children}
         if begins:
             for root in self._roots(path):
                 tokens = self._first[id(root)]

@@ -104,9 +104,14 @@ class Tokenizer(ABC):
 
     def is_mark(self, token: int) -> bool:
         """Whether this token is nothing but punctuation after a word."""
-        return not self.starts_word(token) and self.decode([token]).strip(_CLOSING_MARKS) == ""
+        return not self.starts_word(token) and _is_mark(self.bytes_of(token))
 
     @cached_property
     def continuing_tokens(self) -> tuple[int, ...]:
         """Every token that `continues_word`."""
-        return tuple(token for token in self.text_tokens if self.continues_word(token))
+        texts = ((token, self.bytes_of(token)) for token in self.text_tokens)
+        return tuple(token for token, text in texts if not text.startswith(b" ") and not _is_mark(text))
+
+
+def _is_mark(text: bytes) -> bool:
+    return text.decode("utf-8", errors="replace").strip(_CLOSING_MARKS) == ""

@@ -60,9 +60,13 @@ class WhisperTokenizer(Tokenizer):
         self.eot = 50257 if self.multilingual else 50256
         try:
             content = read_json(file, _MOST_BYTES)
-            self._bpe, said_eot = _bpe(*_vocabulary(content, self.eot)), _end_of_text(content)
+            ids, merges = _vocabulary(content, self.eot)
+            self._bpe, said_eot = _bpe(ids, merges), _end_of_text(content)
         except (OSError, ValueError) as error:
             raise WeightsError(f"{file}: not a tokenizer: {one_line(error)}") from error
+        self._bytes = [b""] * self.eot
+        for token, number in ids.items():
+            self._bytes[number] = bytes(map(_BYTE_OF_CHARACTER.__getitem__, token))
         self.sot = self.eot + 1
         n_languages = n_vocab - _N_TIMESTAMPS - self.sot - 7
         if not 1 <= n_languages <= len(LANGUAGES) or said_eot != self.eot:
@@ -104,9 +108,7 @@ class WhisperTokenizer(Tokenizer):
 
     def bytes_of(self, token: int) -> bytes:
         """Return the UTF-8 bytes of a token, often not whole characters; none for special tokens."""
-        if token >= self.eot:
-            return b""
-        return bytes(_BYTE_OF_CHARACTER[character] for character in self._bpe.id_to_token(token) or "")
+        return self._bytes[token] if token < self.eot else b""
 
     @property
     def text_tokens(self) -> range:

@@ -1,9 +1,10 @@
 """The two embedded models, each loaded once, our recordings with what is said in them, and a certificate."""
 
+import gc
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.audio.files import read_audio
+from tests.loaded_once import share
 
 # A property over a real model is slow, and may share the model with its other examples.
 settings.register_profile(
@@ -29,6 +31,18 @@ settings.load_profile("short")
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: tests wait for sound and for servers about as long as they compute."""
     return min(os.cpu_count() or 1, 4) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that wait: at the end, the other processes would have nothing to do meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: to look through them again and again took a quarter of all time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 # What it asserts is explained as in a test.
@@ -65,6 +79,13 @@ def kettle(recordings: Mapping[str, Recording]) -> Recording:
 @pytest.fixture(scope="session")
 def lighthouse(recordings: Mapping[str, Recording]) -> Recording:
     return recordings["lighthouse"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ from tests.listener import n_errors, text_of
 from tests.streaming.serving import Served, s16, serving
 
 MOST_README_BYTES = 8_000
+MOST_LINE_CHARS = 132
 NATIVE = DOCS / "protocols" / "native.md"
 ADDRESS = "127.0.0.1:8000"
 CLIP_S = 3
@@ -112,6 +113,13 @@ def marked(language: str, mark: str) -> pytest.MarkDecorator:
 
 def test_the_readme_is_short() -> None:
     assert len(README.read_bytes()) <= MOST_README_BYTES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_prose_are_short_enough_to_be_read_in_an_editor(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    # A row of a table is one line, however long.
+    assert [line for line in prose.splitlines() if len(line) > MOST_LINE_CHARS and not line.startswith("|")] == []
 
 
 def test_no_block_escapes() -> None:

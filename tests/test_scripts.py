@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 WORD_SAMPLES = SAMPLE_RATE // 2
 
 
+@pytest.mark.waits
 def test_every_fault_ends_well() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "scripts.faults", "--short"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -237,6 +238,7 @@ def test_bad_flags_are_refused(flags: list[str], said: str, capsys: pytest.Captu
     assert f"peers: {said}" in capsys.readouterr().err.replace(f"{ARGUMENTS[0]}: ", "")
 
 
+@pytest.mark.waits
 def test_a_server_stands_hostile_clients() -> None:
     """What is measured against the clock says nothing here; what was heard and answered does."""
     ran = subprocess.run(

@@ -67,10 +67,14 @@ def add_options(
     description: str | None = None,
     *,
     without: Sequence[str] = (),
+    defaults: Mapping[str, str] | None = None,
 ) -> None:
-    """Add a flag for every option of the settings; only those given are set on the parsed options."""
+    """Add a flag for every option of the settings; only those given are set on the parsed options.
+
+    defaults: what the help says of them where it is not what the settings have.
+    """
     chosen = [each for each in fields(settings) if each.name not in without]
-    _add_flags(parser.add_argument_group(title, description), settings, chosen)
+    _add_flags(parser.add_argument_group(title, description), settings, chosen, defaults or {})
 
 
 def options_from(settings: type[_Settings], options: argparse.Namespace) -> _Settings:
@@ -86,16 +90,22 @@ def add_settings(parser: argparse.ArgumentParser, *, without: Sequence[str] = (_
     add_options(parser, AlignAttConfig, "settings of the engine", without=without)
 
 
-def add_voice_settings(parser: argparse.ArgumentParser, description: str | None = None) -> None:
-    """Add a flag for every setting of voice activity."""
-    add_options(parser, VoiceConfig, "voice activity", description)
+def add_voice_settings(parser: argparse.ArgumentParser, *, is_on: bool = True) -> None:
+    """Add a flag for every setting of voice activity; where it is not on, each of them turns it on."""
+    if is_on:
+        add_options(parser, VoiceConfig, "voice activity")
+        return
+    description = "With any of these, only speech is decoded, as by listen; without, everything is."
+    add_options(
+        parser, VoiceConfig, "voice activity", description, defaults={"vad": "False; True with another of these"}
+    )
 
 
 def add_translation_settings(parser: argparse.ArgumentParser) -> None:
     """Add --to and a flag for every setting of translation."""
     group = parser.add_argument_group("translation")
-    _add_flags(group, AlignAttConfig, [each for each in fields(AlignAttConfig) if each.name == _TARGETS])
-    _add_flags(group, TranslationConfig, fields(TranslationConfig))
+    _add_flags(group, AlignAttConfig, [each for each in fields(AlignAttConfig) if each.name == _TARGETS], {})
+    _add_flags(group, TranslationConfig, fields(TranslationConfig), {})
 
 
 def config_from(options: argparse.Namespace) -> AlignAttConfig:
@@ -237,9 +247,15 @@ class ProgressBar:
             self._bar = None
 
 
-def _add_flags(group: "argparse._ArgumentGroup", settings: type[Any], chosen: Sequence["Field[Any]"]) -> None:
+def _add_flags(
+    group: "argparse._ArgumentGroup",
+    settings: type[Any],
+    chosen: Sequence["Field[Any]"],
+    defaults: Mapping[str, str],
+) -> None:
     for each in chosen:
-        default = f" (default: {_shown_default(each)})" if _shown_default(each) else ""
+        shown = defaults.get(each.name, _shown_default(each))
+        default = f" (default: {shown})" if shown else ""
         group.add_argument(
             _flag(settings, each),
             dest=_dest(settings, each),

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="do not print the summary at the end")
     add_audio_options(parser)
-    add_voice_settings(parser, "With any of these, only speech is decoded, as by listen; without, everything is.")
+    add_voice_settings(parser, is_on=False)
     add_translation_settings(parser)
     add_speaking_options(parser)
     add_engine_options(parser)

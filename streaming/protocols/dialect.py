@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from streaming.events import Event, Reason
 from streaming.sessions.request import Refusal, SessionRequest
+from streaming.settings import ClientLimits
 
 CLOSE_NORMAL, CLOSE_REFUSED = 1000, 1008
 # Come again later (1013), the server goes (1012), it is the server's fault (1011); the rest is the client's (1008).
@@ -39,7 +40,7 @@ class Served:
 
     languages, targets: that are understood, and translated into, by their codes. tasks: as of the model.
     most_message_bytes: of one message of a client. longest_s: after which a session is ended. voices: the languages
-    that there is a voice for.
+    that there is a voice for. most_terms: that a client may have listened for.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Served:
     most_message_bytes: int = 1 << 20
     longest_s: float = 4 * 3600.0
     voices: tuple[str, ...] = ()
+    most_terms: int = ClientLimits.terms
 
     def has_model(self, name: str) -> bool:
         return name in (self.model, *self.aliases)

@@ -55,9 +55,8 @@ def read_form(fields: Fields, served: Served, *, is_translation: bool) -> Asked:
         _refuse(f"stream=true tells text only; got response_format {form}, expected json or text", "response_format")
     _check_temperature(fields)
     _check_speakers(fields)
-    language = "" if is_translation else _language(fields, served)
-    engine: dict[str, Any] = {"language": language} if language else {}
-    engine |= _guides(fields)
+    spoken = {} if is_translation else _spoken(fields, served)
+    engine = {**spoken, **_guides(fields)}
     text, targets = TRANSCRIPT, tuple[str, ...]()
     if is_translation and "translate" in served.tasks:
         engine["task"] = "translate"
@@ -74,7 +73,7 @@ def read_form(fields: Fields, served: Served, *, is_translation: bool) -> Asked:
         is_stream,
         "logprobs" in _all(fields, "include"),
         is_translation,
-        _ENGLISH if is_translation else language,
+        _ENGLISH if is_translation else spoken.get("language", ""),
     )
 
 
@@ -130,18 +129,24 @@ def _number(value: str, name: str) -> float:
     return number
 
 
-def _language(fields: Fields, served: Served) -> str:
-    """One of several that are possible cannot be chosen from, so it is detected among all."""
-    several = _all(fields, "languages")
-    written = _one(fields, "language") or (several[0] if len(several) == 1 else "")
-    if not written:
-        return "auto" if several else ""
+def _spoken(fields: Fields, served: Served) -> dict[str, Any]:
+    """Read which language is spoken, or among which it is detected; empty for the server's."""
+    one, several = _one(fields, "language"), _all(fields, "languages")
+    name = "language" if one else "languages"
+    codes = tuple(dict.fromkeys(_code(written, served, name) for written in ([one] if one else several) if written))
+    if len(codes) < 2:
+        return {"language": codes[0]} if codes else {}
+    return {"language": "auto"} if "auto" in codes else {"language": "auto", "languages": codes}
+
+
+def _code(written: str, served: Served, name: str) -> str:
+    """name: of the field."""
     try:
         code = language_code(written)
     except ConfigError as error:
-        raise RequestError(shown(str(error), 300), "language") from error
+        raise RequestError(shown(str(error), 300), name) from error
     if code != "auto" and served.languages and code not in served.languages:
-        _refuse(f"the model that is served does not know {language_names([code])[code]}", "language")
+        _refuse(f"the model that is served does not know {language_names([code])[code]}", name)
     return code
 
 

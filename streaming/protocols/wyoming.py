@@ -28,7 +28,7 @@ from streaming.protocols.dialect import (
 from streaming.protocols.reading import refuse, shown
 from streaming.protocols.wyoming_events import EventReader, WyomingEvent, event_bytes
 from streaming.sessions.request import Refusal, SessionRequest
-from streaming.settings import ClientLimits, PcmFormat
+from streaming.settings import PcmFormat
 
 PROGRAM = "simul-whisper"
 _DESCRIPTION = "Streaming speech recognition: words appear while they are spoken, and are never taken back"
@@ -138,7 +138,8 @@ class Wyoming(Dialect):
             known = ", ".join((self.served.model, *self.served.aliases))
             refuse(Reason.CONFIG, f"got the model {shown(name)}, expected {known}")
         self._engine = {"language": _language(language)} if language else {}
-        terms = _terms([*_names(data, "transcript_names"), *_names(data, "transcript_terms")])
+        names = [*_names(data, "transcript_names"), *_names(data, "transcript_terms")]
+        terms = _terms(names)[: self.served.most_terms]
         if terms:
             self._engine["terms"] = terms
         self._voice = {"vad_silence": _SILENCES_S[vad]} if vad in _SILENCES_S else {}
@@ -221,9 +222,8 @@ def _names(data: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _terms(names: Sequence[str]) -> list[str]:
-    """Return the first names, as many as are listened for: a home may have more, and texts that are none."""
-    terms = [name for name in names if name.strip() and name.isprintable() and len(name) <= _MOST_NAME_CHARS]
-    return terms[: ClientLimits().terms]
+    """Return the names that can be listened for: a home may have texts among them that are none."""
+    return [name for name in names if name.strip() and name.isprintable() and len(name) <= _MOST_NAME_CHARS]
 
 
 def _language(written: str) -> str:

@@ -20,7 +20,7 @@ from streaming.server.reception import Reception, over_rate
 from streaming.server.registry import SessionRegistry
 from streaming.server.uvicorn_websocket import caller_of, let_speak
 from streaming.server.wire import StreamWire, WebSocketWire
-from streaming.sessions.request import Refusal
+from streaming.sessions.request import Refusal, most_terms
 
 # What the clients of services ask for when nobody tells them the name of a model.
 ALIASES = (
@@ -48,8 +48,8 @@ class Dialects:
         health = registry.pool.health()
         targets = registry.translations.targets(health, replace(registry.config, language="auto"))
         had = (health.model, self.aliases, health.languages, health.tasks, targets)
-        limits = registry.limits
-        return Served(*had, _release(), limits.max_message, limits.total_s, registry.speech.languages)
+        limits, n_terms = registry.limits, most_terms(registry.config, registry.client_limits)
+        return Served(*had, _release(), limits.max_message, limits.total_s, registry.speech.languages, n_terms)
 
 
 @cache

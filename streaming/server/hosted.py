@@ -214,14 +214,8 @@ class HostedSession:
             with closing(ContainerDecoder()) as decoder:
                 while not self._has_told_end:
                     await self._decode_next(decoder)
-        except AudioFormatError as error:
-            self._fail(Reason.AUDIO_FORMAT, str(error))
-        except OSError as error:
-            logger.warning("no process can be started that decodes a container: %s", error)
-            self._fail(Reason.OVERLOADED, "the server can decode no other container now; try again later")
-        except Exception:
-            logger.exception("decoding a container has failed")
-            self._fail(Reason.INTERNAL, "the server has a bug; its log says more")
+        except Exception as error:
+            self._fail(*undecoded(error, "container"))
 
     async def _decode_next(self, decoder: ContainerDecoder) -> None:
         await _until(self._news, lambda: bool(self._undecoded))
@@ -265,6 +259,19 @@ class HostedSession:
         else:
             self._has_told_end = True
             handle.end(self._stopped)
+
+
+def undecoded(error: Exception, what: str) -> tuple[Reason, str]:
+    """Return why a session ends whose audio, in a `what`, could not be decoded. What is no client's fault is logged."""
+    if isinstance(error, AudioFormatError):
+        return Reason.AUDIO_FORMAT, str(error)
+    if isinstance(error, Refusal):
+        return error.reason, str(error)
+    if isinstance(error, OSError):
+        logger.warning("no process can be started that decodes a %s: %s", what, error)
+        return Reason.OVERLOADED, f"the server can decode no other {what} now; try again later"
+    logger.error("decoding a %s has failed", what, exc_info=error)
+    return Reason.INTERNAL, "the server has a bug; its log says more"
 
 
 def _decoded(decoder: PcmDecoder, piece: bytes) -> NDArray[np.float32]:

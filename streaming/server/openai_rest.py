@@ -9,7 +9,6 @@ from contextlib import aclosing
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from simul_whisper import AudioFormatError
 from streaming.audio.containers import decoded_recording
 from streaming.events import Failed, Reason
 from streaming.protocols.catalogue import REST
@@ -19,7 +18,7 @@ from streaming.protocols.openai_form import Asked, read_form
 from streaming.protocols.openai_rest import EVENTS, JSON, Answer, model_body, models_body
 from streaming.server.dialects import Dialects
 from streaming.server.exchange import Exchange
-from streaming.server.hosted import HostedSession
+from streaming.server.hosted import HostedSession, undecoded
 from streaming.server.log_reader import LogReader
 from streaming.server.openai_speech import SpeechMaker
 from streaming.server.reception import Reception
@@ -196,16 +195,8 @@ class OpenAiRest:
                     hosted.feed(samples.tobytes())
                     await hosted.find_room(self._registry.limits.stall_s)
             hosted.end()
-        except AudioFormatError as error:
-            hosted.stop(Reason.AUDIO_FORMAT, str(error))
-        except Refusal as refusal:
-            hosted.stop(refusal.reason, str(refusal))
-        except OSError as error:
-            logger.warning("no process can be started that decodes a recording: %s", error)
-            hosted.stop(Reason.OVERLOADED, "the server can decode no other recording now; try again later")
-        except Exception:
-            logger.exception("decoding a recording has failed")
-            hosted.stop(Reason.INTERNAL, "the server has a bug; its log says more")
+        except Exception as error:
+            hosted.stop(*undecoded(error, "recording"))
 
     async def _tell(self, exchange: Exchange, hosted: HostedSession, asked: Asked) -> None:
         """Answer with all that the session says; at once, if that was asked for."""

@@ -65,6 +65,11 @@ class SessionRequest:
             raise Refusal(Reason.CONFIG, str(error)) from error
 
 
+def most_terms(defaults: AlignAttConfig, limits: ClientLimits) -> int:
+    """Return how many terms a client may have listened for."""
+    return max(limits.terms, len(defaults.terms))
+
+
 def _check_limits(config: AlignAttConfig, defaults: AlignAttConfig, limits: ClientLimits) -> None:
     """Raise ConfigError for what is beyond the limits and the server's own settings."""
     _check_most("beam_size", config.n_beams, max(limits.beam_size, defaults.n_beams))
@@ -73,7 +78,7 @@ def _check_limits(config: AlignAttConfig, defaults: AlignAttConfig, limits: Clie
     most_tokens = max(limits.max_tokens_per_second, defaults.max_tokens_per_second)
     _check_most("max_tokens_per_second", config.max_tokens_per_second, most_tokens)
     _check_most("characters of prompts", _prompt_chars(config), max(limits.prompt_chars, _prompt_chars(defaults)))
-    _check_most("number of terms", len(config.terms), max(limits.terms, len(defaults.terms)))
+    _check_most("number of terms", len(config.terms), most_terms(defaults, limits))
     least_s, segment_s = min(limits.segment_length, defaults.segment_length), config.segment_length
     if segment_s < least_s:
         raise ConfigError(f"got segment_length = {segment_s:g}, but clients may ask for {least_s:g} at least")

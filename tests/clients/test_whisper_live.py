@@ -83,6 +83,7 @@ def test_it_is_told_all_words_once(served: Served, client_of: Any) -> None:
     assert all(later.startswith(text) for text, later in itertools.pairwise(partial))
 
 
+@pytest.mark.waits
 def test_a_played_recording_gives_its_captions(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("streaming.protocols.whisper_live.WhisperLive.quiet_s", 0.5)

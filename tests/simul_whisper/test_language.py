@@ -52,6 +52,20 @@ class _Unsure(ToneDecoder):
 GERMAN, ENGLISH = [_Unsure.TELLING, *range(5, 20)], [*range(5, 20)]
 
 
+@pytest.mark.parametrize(("certainty", "windows"), [(_Unsure.CERTAINTY, 1), (2 * _Unsure.CERTAINTY, 0)])
+def test_an_unsure_language_is_decided_again_at_the_end_though_nothing_more_was_said(
+    certainty: float, windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Unsure, "CERTAINTY", certainty)
+    whisper = listener(tone_model(decoder=_Unsure(MODEL.tokenizer, "en")), language="auto")
+    speech = speech_of(GERMAN[:10])
+    whisper.insert_audio(speech.samples)
+    first = whisper.infer(at_pause=True)
+    last = whisper.infer(is_last=True)
+    assert (first.text, last.text, last.timing.windows) == (speech.text, "", windows)
+    assert first.language == last.language == "de"
+
+
 @pytest.mark.parametrize("n_words", [1, 12])
 def test_a_language_guessed_from_a_short_utterance_holds_no_longer(n_words: int) -> None:
     whisper = listener(tone_model(decoder=_Unsure(MODEL.tokenizer, "en")), language="auto")

@@ -91,10 +91,13 @@ def test_an_early_decision_that_is_contradicted_is_open_again() -> None:
 
 def test_an_early_decision_that_gets_unclear_is_taken_again_in_the_end() -> None:
     misled = rule()
-    assert decided(misled, heard({"es": 0.95, "ca": 0.03}, 2.0), heard({"ca": 0.6, "es": 0.3}, 3.0)) == ["es", "es"]
+    assert decided(misled, heard({"es": 0.95, "ca": 0.03}, 2.0)) == ["es"]
+    assert not misled.is_unsure
+    assert decided(misled, heard({"ca": 0.6, "es": 0.3}, 3.0)) == ["es"]
+    assert misled.is_unsure
     assert misled.hear(heard({"ca": 0.6, "es": 0.3}, 4.0), final=True)[:2] == ["es", "ca"]
     misled.choose("ca")
-    assert (misled.language, misled.is_listening) == ("ca", False)
+    assert (misled.language, misled.is_listening, misled.is_unsure) == ("ca", False, False)
 
 
 def test_after_eight_seconds_the_likeliest_is_right() -> None:

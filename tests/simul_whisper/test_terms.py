@@ -90,6 +90,34 @@ def test_a_beginning_that_was_committed_is_gone_on_with() -> None:
     assert text_of(search(lines, terms_of("five six"), prompt=said)) == [A]
 
 
+@pytest.mark.parametrize("n_beams", [1, 3])
+@pytest.mark.parametrize(("n_heard", "logprob", "last"), [(1, -3.5, A), (1, -2.5, B), (4, -3.5, A), (4, -2.5, B)])
+def test_tokens_that_were_heard_anyway_do_not_pay_for_a_last_word_that_was_not(
+    n_beams: int, n_heard: int, logprob: float, last: int
+) -> None:
+    """Heard: the beginning of the term and " one"; listed: the same and " four", for which two tokens pay."""
+    heard = (C, D, D, C)[:n_heard]
+    lines = {heard[:n]: ({token: 0.0}, 40 + 40 * n) for n, token in enumerate(heard)}
+    lines[heard] = ({A: 0.0, B: logprob}, 200)
+    result = search(lines, terms_of(TOKENIZER.decode([*heard, B]).strip()), n_beams=n_beams)
+    assert text_of(result) == [*heard, last]
+
+
+def test_a_term_whose_beginning_was_misheard_is_paid_for_with_all_that_follows() -> None:
+    lines: Lines = {
+        (): likely(40, a=0.99, b=0.01),
+        (A,): likely(80, d=1.0),
+        (B,): likely(80, d=1.0),
+        (B, D): likely(120, d=1.0),
+        (A, D): likely(120, d=1.0),
+        (A, D, D): likely(160, eot=1.0),
+        (B, D, D): likely(160, eot=1.0),
+    }
+    # It costs 4.6.
+    assert text_of(search(lines, terms_of("four six"))) == [A, D, D]
+    assert text_of(search(lines, terms_of("four six six"))) == [B, D, D]
+
+
 def test_a_term_that_more_letters_follow_is_none() -> None:
     follows = {
         (): likely(40, a=0.7, b=0.3),

@@ -27,6 +27,7 @@ from simul_whisper.coreml.runtime import CoreMLRuntime
 from simul_whisper.weights import Weights, load_weights
 from streaming.evaluation.scoring import word_edits
 from tests.conftest import Recording
+from tests.made_once import made_once
 from tests.simul_whisper.coreml.devices import (
     DEVICE,
     Device,
@@ -45,13 +46,14 @@ def weights() -> Weights:
 
 @pytest.fixture(scope="session")
 def package(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return convert(weights, tmp_path_factory.mktemp("converted")).path
+    return made_once(tmp_path_factory, "converted", lambda folder: convert(weights, folder).path)
 
 
 @pytest.fixture(scope="session")
 def decoder(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder that keeps states."""
-    return convert_decoder(weights, tmp_path_factory.mktemp("states"), Conversion(target="macOS15")).path
+    conversion = Conversion(target="macOS15")
+    return made_once(tmp_path_factory, "states", lambda folder: convert_decoder(weights, folder, conversion).path)
 
 
 @dataclass

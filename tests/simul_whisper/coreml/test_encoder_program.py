@@ -2,7 +2,9 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,12 @@ def test_in_float16_it_stays_close(tmp_path: Path, attention: Any) -> None:
     assert parity(features_of(package, mel), features_of_mlx(DIMS, mel)).psnr_db >= 60
 
 
+@pytest.fixture(scope="module")
+def plain_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Path]:
+    """The package of a target in float16, made once."""
+    return cache(lambda target: saved(tmp_path_factory.mktemp("plain"), DIMS, Conversion(target=target)))
+
+
 @pytest.mark.parametrize(
     ("quantize", "target", "least_db", "share"),
     [
@@ -104,10 +112,9 @@ def test_in_float16_it_stays_close(tmp_path: Path, attention: Any) -> None:
     ],
 )
 def test_quantised_it_is_smaller_and_still_close(
-    tmp_path: Path, target: Any, quantize: Any, least_db: float, share: float
+    tmp_path: Path, plain_of: Callable[[Any], Path], target: Any, quantize: Any, least_db: float, share: float
 ) -> None:
-    (tmp_path / "plain").mkdir()
-    plain = saved(tmp_path / "plain", DIMS, Conversion(target=target))
+    plain = plain_of(target)
     package = saved(tmp_path, DIMS, Conversion(target=target, quantize=quantize))
     mel = mel_of(DIMS, 12)
     assert parity(features_of(package, mel), features_of(plain, mel)).psnr_db >= least_db

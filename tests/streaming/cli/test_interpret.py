@@ -147,6 +147,7 @@ def test_a_recording_is_spoken_to_a_file(tmp_path: Path) -> None:
     assert words_in(np.interp(np.arange(0, len(samples), 1.5), np.arange(len(samples)), samples)) == TWO
 
 
+@pytest.mark.waits
 def test_what_is_said_is_heard_in_another_language(room: VirtualMicrophone, tmp_path: Path) -> None:
     talk, monitor = recording_of(SPOKEN, tmp_path / "talk.wav"), tmp_path / "monitor"
     with interpreting(room, tmp_path, "--task", "translate", "--language", "es") as running, room.recording(monitor):
@@ -158,6 +159,7 @@ def test_what_is_said_is_heard_in_another_language(room: VirtualMicrophone, tmp_
     assert words_in(recorded(monitor)) == ENGLISH
 
 
+@pytest.mark.waits
 def test_half_duplex_hears_nothing_of_the_voice_and_listens_again_after_it(
     room: VirtualMicrophone, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
+@pytest.mark.waits
 def test_what_is_spoken_becomes_captions(microphone: VirtualMicrophone, tmp_path: Path) -> None:
     output = tmp_path / "captions.srt"
     with listening(microphone, tmp_path, "--format", "srt", "--output", str(output)) as running:
@@ -90,6 +91,7 @@ def test_what_is_spoken_becomes_captions(microphone: VirtualMicrophone, tmp_path
         assert rate <= 0.2
 
 
+@pytest.mark.waits
 @pytest.mark.skipif(not shutil.which("apertium"), reason="needs apertium, with English and Spanish")
 def test_what_is_spoken_is_translated_too(microphone: VirtualMicrophone, tmp_path: Path) -> None:
     output, flags = tmp_path / "talk.srt", ("--to", "es", "--translation-backend", "apertium")
@@ -108,6 +110,7 @@ def test_what_is_spoken_is_translated_too(microphone: VirtualMicrophone, tmp_pat
         assert "Traceback" not in running.err
 
 
+@pytest.mark.waits
 def test_a_microphone_may_go_and_come_back_and_kill_9_loses_nothing(
     microphone: VirtualMicrophone, tmp_path: Path
 ) -> None:

@@ -47,6 +47,16 @@ def parsed(*flags: str) -> argparse.Namespace:
     return parser.parse_args(flags)
 
 
+@pytest.mark.parametrize(("command", "default"), [("transcribe", "False"), ("listen", "True"), ("bench", "True")])
+def test_help_says_whether_only_speech_is_decoded(
+    command: str, default: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"decode speech only; false = everything is decoded (default: {default}" in shown
+
+
 def test_a_file_sets_both_kinds(file: Path) -> None:
     file.write_text(BOTH)
     configs = configs_from(parsed("--config", str(file)))

@@ -103,6 +103,7 @@ def test_rows_of_both_come_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert "target" in rows[-1]
 
 
+@pytest.mark.waits
 def test_in_real_time_a_log_has_a_row_for_each_chunk(
     opened: list[TranslationConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -200,6 +200,7 @@ def test_a_connection_that_stays_away_for_a_while_loses_and_doubles_no_word(serv
     assert [event.is_resumed for event in events if isinstance(event, Reconnected)] == [True]
 
 
+@pytest.mark.waits
 def test_a_cut_while_the_last_words_come_is_made_good(served: Served) -> None:
     async def listen(line: TcpRelay) -> list[ClientEvent]:
         events, cuts = list[ClientEvent](), {10, 20, 30}

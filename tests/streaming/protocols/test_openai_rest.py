@@ -74,10 +74,16 @@ def test_settings_are_those_of_the_service() -> None:
     assert asked(chunking_strategy=written).session.voice == {"vad": True, "vad_threshold": 0.7}
 
 
-def test_of_several_languages_one_is_detected() -> None:
+def test_of_several_languages_one_of_them_is_detected() -> None:
     assert asked({"languages[]": ["de"]}).session.engine == {"language": "de"}
     assert asked(language="auto").session.engine == {"language": "auto"}
-    assert asked({"languages[]": ["de", "en"]}).session.engine == {"language": "auto"}
+    several = asked({"languages[]": ["de", "English", "de"]})
+    assert several.session.engine == {"language": "auto", "languages": ("de", "en")}
+    assert several.language == "auto"
+    assert asked({"languages[]": ["de", "auto"]}).session.engine == {"language": "auto"}
+    assert asked({"languages[]": ["de", "en"]}, language="en").session.engine == {"language": "en"}
+    with pytest.raises(RequestError, match="does not know French"):
+        asked({"languages[]": ["de", "fr"]})
     with pytest.raises(RequestError, match="does not know German"):
         asked(served=NO_TRANSLATOR, language="de")
 

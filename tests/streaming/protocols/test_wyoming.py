@@ -1,6 +1,7 @@
 """Wyoming as functions: events cut anywhere, audio of any width, and what is refused."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,15 @@ def test_settings_are_those_of_the_next_transcription_only() -> None:
     first, _ = dialect.hear(event("audio-stop"), 0)
     assert first == Open(SessionRequest(engine=engine, voice={"vad_silence": 0.25}, drafts=False))
     assert dialect.hear(event("audio-stop"), 0) == [OPEN, End()]
+
+
+@pytest.mark.parametrize(("most", "terms"), [(3, ["Ada", "Grace", "mel"]), (2, ["Ada", "Grace"]), (0, None)])
+def test_of_the_names_of_a_home_the_first_are_listened_for(most: int, terms: list[str] | None) -> None:
+    dialect = Wyoming(Handshake("somebody", 0.0), replace(SERVED, most_terms=most))
+    dialect.hear(event("transcribe", {"transcript_names": ["Ada", "", "Grace", "mel"]}), 0)
+    opened, _ = dialect.hear(event("audio-stop"), 0)
+    assert isinstance(opened, Open)
+    assert opened.request.engine.get("terms") == terms
 
 
 def test_what_is_served_is_described() -> None:

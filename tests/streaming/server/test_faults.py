@@ -178,6 +178,7 @@ def test_inference_that_raises_in_one_session_leaves_the_others() -> None:
         assert text_of(neighbour.rest()) == safe.text
 
 
+@pytest.mark.waits
 def test_who_does_not_read_is_closed_and_costs_little() -> None:
     listening = socket.socket()
     # Inherited by its connections: little fits between a server that tells and a client that does not read.
@@ -288,6 +289,7 @@ def open_things() -> tuple[int, int]:
     return n_threads, len(list(descriptors.iterdir())) if descriptors.exists() else 0
 
 
+@pytest.mark.waits
 def test_two_hundred_short_sessions_leave_nothing_behind(served: Served) -> None:
     short = speech_of([1, 2])
     before, streams = (0, 0), n_streams()

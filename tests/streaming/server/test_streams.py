@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from simul_whisper import ConfigError
+from simul_whisper import AlignAttConfig, ConfigError
 from streaming.server.dialects import Dialects
 from streaming.server.doorway import Doorway
 from streaming.server.limits import Limits
+from streaming.server.registry import SessionRegistry
 from streaming.server.run import bound_unix_socket
 from streaming.server.wire import Gone, SlowReaderError, StreamWire
+from streaming.sessions.worker import Worker
+from streaming.settings import ClientLimits, WorkerConfig
 from tests.dialects.lines import JsonLinesSpeaker, LinesSpeaker
 from tests.dialects.wyoming import S16_MONO, WyomingSpeaker, event
-from tests.streaming.serving import PATIENCE_S, Served, s16, serving, with_limits
-from tests.tones import speech_of
+from tests.streaming.serving import MANY, OFF, PATIENCE_S, Served, s16, serving, with_limits
+from tests.tones import speech_of, tone_model
 
 SPEECH = speech_of(range(8))
 SPEAKERS = (LinesSpeaker(), JsonLinesSpeaker(), WyomingSpeaker())
@@ -68,6 +71,13 @@ def test_who_does_not_read_is_left() -> None:
         served.wait_for(lambda: served.registry.n_connections == 0)
         assert served.registry.errors == {"slow_reader": 1}
         assert WyomingSpeaker().transcript(served, s16(SPEECH.samples)) == SPEECH.text
+
+
+@pytest.mark.parametrize(("most", "own", "served"), [(2, 0, 2), (700, 0, 700), (2, 4, 4)])
+def test_a_client_may_have_as_many_terms_as_the_server_allows_or_has(most: int, own: int, served: int) -> None:
+    config = AlignAttConfig(terms=[f"name {n}" for n in range(own)])
+    registry = SessionRegistry(Worker(tone_model, config, WorkerConfig()), config, OFF, MANY, ClientLimits(terms=most))
+    assert Dialects().served(registry).most_terms == served
 
 
 def test_what_nobody_takes_keeps_no_connection() -> None:

@@ -160,6 +160,7 @@ def test_the_page_can_be_used_once_it_can_hear_it(chromium: Any, server: Server)
     page.close()
 
 
+@pytest.mark.waits
 def test_words_appear_while_somebody_speaks(reader: Reader) -> None:
     reader.start()
     reader.wait_for("screen")
@@ -176,6 +177,7 @@ def test_words_appear_while_somebody_speaks(reader: Reader) -> None:
     assert "\n2\n00:00:0" in reader.saved("srt")
 
 
+@pytest.mark.waits
 def test_a_server_that_was_killed_and_started_again_is_gone_on_with(reader: Reader, server: Server) -> None:
     reader.start()
     reader.wait_for("screen")

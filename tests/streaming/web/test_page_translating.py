@@ -68,6 +68,7 @@ def text_of(page: Any, lang: str) -> str:
     return " ".join(page.locator(f".text[lang={lang}] p").all_inner_texts())
 
 
+@pytest.mark.waits
 def test_texts_are_chosen_while_somebody_speaks(page: Any) -> None:
     choose(page, "Spanish")
     # Before anything is said, the page says what it is for.
