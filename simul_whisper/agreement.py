@@ -75,8 +75,9 @@ class FoundAgain:
         return self._said is not None
 
     def cut(self, committed: Sequence[CommittedToken]) -> None:
-        """Take the text of the window, of which an unknown part leaves."""
-        self._said = self._words(committed)
+        """Take the text of the window, of which an unknown part leaves; cut again before it was read, all of it."""
+        if self._said is None:
+            self._said = self._words(committed)
 
     def forget(self) -> None:
         self._said = None

@@ -12,6 +12,8 @@ import warnings
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from simul_whisper.errors import BackendError
+
 
 def _files_of(package: str, beginning: str) -> list[Path]:
     """Files of an installed package whose names begin so."""
@@ -67,21 +69,26 @@ def _prepare() -> str:
             stacklevel=3,
         )
         return "unknown"
-    found = _load_openblas()
-    if not found:
-        warnings.warn(
-            "no OpenBLAS was found, so decoding on the CPU is 30 times slower; "
-            "pip install 'simul-whisper[cpu]', or install your system's libopenblas",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return found or "reference"
+    return _load_openblas() or "reference"
 
 
 BLAS = _prepare()
 """The BLAS in use: a library's path, "native" (macOS), "reference" (slow) or "unknown"."""
 
-import mlx.core as mx  # noqa: E402  # the order is what this module is for
+try:
+    import mlx.core as mx  # the order is what this module is for
+except ImportError as error:
+    raise BackendError(
+        f"MLX cannot be used: {error}; on Linux, pip install 'simul-whisper[cpu]', or simul-whisper[cuda] for NVIDIA"
+    ) from error
+
+if BLAS == "reference":
+    warnings.warn(
+        "no OpenBLAS was found, so decoding on the CPU is 30 times slower; "
+        "pip install 'simul-whisper[cpu]', or install your system's libopenblas",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def release_thread() -> None:

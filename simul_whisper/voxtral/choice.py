@@ -26,6 +26,8 @@ _LOADING_STEPS = 3
 # Of a number and its part of the scale and bias of 64.
 _PACKED_BYTES = {"int8": 1.0625, "int4": 0.5625}
 _WHOLE, _N_MELS = 1500, (80, 128)
+# Positions of text that a window needs beside its audio: what stands around it, and its transcript.
+_LEAST_TEXT = 128
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,17 @@ def _needed_bytes(config: AlignAttConfig, weights: VoxtralWeights) -> int:
 
 
 def _check_windows(weights: VoxtralWeights) -> None:
-    """Raise WeightsError unless the model hears windows of 30 s, as all that is known of Voxtral does."""
+    """Raise WeightsError unless the model hears windows of 30 s, as all that is known of Voxtral does, and has room for
+    the text of one.
+    """
     dims = weights.dims
     if dims.n_audio_ctx != _WHOLE or dims.n_mels not in _N_MELS:
         raise WeightsError(
             f"{weights.directory}: got windows of {dims.n_audio_ctx} frames of {dims.n_mels} mel bands, "
             f"expected {_WHOLE} of {' or '.join(map(str, _N_MELS))}"
+        )
+    if dims.n_text_ctx < dims.n_audio_tokens + _LEAST_TEXT:
+        raise WeightsError(
+            f"{weights.directory}: reads {dims.n_text_ctx} positions at most, of which 30 s of audio are "
+            f"{dims.n_audio_tokens}; expected room for {_LEAST_TEXT} of text"
         )

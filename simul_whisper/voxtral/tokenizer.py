@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from simul_whisper.errors import ConfigError
+from simul_whisper.foreign_files import shown
 from simul_whisper.languages import language_names
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.voxtral.tekken import TekkenTokenizer
@@ -74,7 +75,8 @@ class VoxtralTokenizer(Tokenizer):
                 "or use a multilingual Whisper"
             )
         if language not in self.languages:
-            asked = f"{language_names()[language]} ({language})"
+            names = language_names()
+            asked = f"{names[language]} ({language})" if language in names else shown(language)
             known = ", ".join(self.languages)
             raise ConfigError(f"Voxtral does not know {asked}, but {known}; use a Whisper that does")
         return [*self._tekken.encode(f"lang:{language}"), self.transcribe]

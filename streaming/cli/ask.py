@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"got --most-tokens {options.most_tokens}, expected at least 1")
     samples = _samples(options.file, audio)
     # Here, because `--help`, bad flags and bad files do without the engine.
-    from simul_whisper import Ending, load_model
+    from simul_whisper import load_model
 
     bar = ProgressBar()
     try:
@@ -62,6 +62,9 @@ def run(options: argparse.Namespace) -> int:
         features = generation.features(samples, bar)
     finally:
         bar.close()
+    # After the model, which says what to install where Voxtral cannot be used.
+    from simul_whisper import Ending
+
     written = None
     try:
         for written in generation.answer(features, options.question, **limit):

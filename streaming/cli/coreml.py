@@ -125,6 +125,8 @@ def convert(options: argparse.Namespace) -> int:
 
 
 def _extract(options: argparse.Namespace) -> int:
+    if options_from(Conversion, options) != Conversion() or options.name:
+        raise ConfigError("--extract writes weights as they are; leave out what is of packages, such as --quantize")
     bar = ProgressBar()
     try:
         weights = find_voxtral(options.model, bar)

@@ -6,16 +6,18 @@ Nothing here keeps it from being in another process: what goes in and out is dat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Metric
 
 from simul_whisper import AlignAttConfig
 from streaming.events import Failed
 from streaming.sessions.event_log import EventLog
 from streaming.settings import VoiceConfig
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 
 class State(Enum):
@@ -95,6 +97,6 @@ class InferencePool(Protocol):
 
     def health(self) -> Health: ...
 
-    def metrics(self) -> tuple[Metric, ...]:
+    def metrics(self) -> "tuple[Metric, ...]":
         """Return what is counted, as Prometheus reads it."""
         ...

@@ -9,7 +9,8 @@ try:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 except ImportError as error:
     raise BackendError(
-        "translation and speech need prometheus-client; install it with: pip install 'simul-whisper[translate]'"
+        "translation, speech and servers need prometheus-client; install it with: "
+        "pip install 'simul-whisper[translate]', or simul-whisper[live] for a server"
     ) from error
 
 from streaming.sessions.metrics import DELAY_BOUNDS_S, NAMESPACE, families_of

@@ -110,6 +110,17 @@ def test_a_text_with_nothing_in_common_is_believed_to_hold_what_was_placed_in_it
     assert (kept, [each.token for each in rest]) == ((), tokens("six", "seven"))
 
 
+def test_a_window_that_is_cut_again_before_it_was_read_may_still_hold_all_of_its_text() -> None:
+    again = FoundAgain(TOKENIZER)
+    again.cut(committed("one", "two", "three", "four"))
+    again.cut(committed("four"))
+    kept, rest = again.parted(read("two", "three", "four", "five"), len(tokens("four")))
+    assert ([each.token for each in kept], [each.token for each in rest]) == (
+        tokens("two", "three", "four"),
+        tokens("five"),
+    )
+
+
 def test_audio_is_cut_where_it_is_quiet() -> None:
     loud = [True] * 30 + [False] * 6 + [True] * 60
     assert 30 <= (quietest(window(loud, 640), 640 + 40 * SAMPLES_PER_FRAME) - 640) / SAMPLES_PER_FRAME <= 36

@@ -73,6 +73,8 @@ def test_the_encoder_s_weights_are_extracted_and_nothing_else(model: Path, capsy
         (["tiny.en"], "tiny.en: this is no Voxtral model; --extract is for these"),
         (["hearing", "--part", "decoder"], "its language model runs in MLX"),
         (["missing/model/here"], "no such directory"),
+        (["hearing", "--quantize", "int8"], "--extract writes weights as they are"),
+        (["hearing", "--name", "other"], "--extract writes weights as they are"),
     ):
         assert main(["coreml", "convert", *arguments, "--extract", "other.safetensors"]) == 2
         [line] = capsys.readouterr().err.strip().splitlines()

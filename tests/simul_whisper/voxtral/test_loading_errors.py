@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simul_whisper import AlignAttConfig, load_model
 from simul_whisper.blas import mx
 from simul_whisper.errors import WeightsError
 from simul_whisper.voxtral.checkpoint import open_voxtral
+from simul_whisper.voxtral.dims import VoxtralDims
 from simul_whisper.weights.directory import load_directory
 from tests import voxtral_files
 from tests.hostile_files import only_our_errors
@@ -203,3 +205,19 @@ def test_each_kind_of_model_is_told_from_the_other(
     whisper = build.write_huggingface(tmp_path / "whisper", build.random_tensors())
     with pytest.raises(WeightsError, match="this is Whisper, not Voxtral"):
         open_voxtral("whisper", whisper)
+
+
+@pytest.mark.parametrize(
+    ("dims", "said"),
+    [
+        (SMALL, "got windows of 8 frames of 128 mel bands, expected 1500 of 80 or 128"),
+        (
+            replace(SMALL, n_audio_ctx=1500, n_text_ctx=400),
+            "reads 400 positions at most, of which 30 s of audio are 375",
+        ),
+    ],
+)
+def test_a_model_that_cannot_read_a_window_of_30_s_is_refused(tmp_path: Path, dims: VoxtralDims, said: str) -> None:
+    directory = voxtral_files.write_huggingface(tmp_path / "model", voxtral_files.random_tensors(dims), dims)
+    with pytest.raises(WeightsError, match=rf"^{directory}: {said}"):
+        load_model(AlignAttConfig(model_path=str(directory)))

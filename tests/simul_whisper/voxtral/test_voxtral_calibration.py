@@ -32,6 +32,31 @@ def test_the_head_that_was_shown_where_to_look_is_found(
     assert str(directory / FILE) in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("directory", "recording", "said"),
+    [
+        ("no-model", "en=FILE", "no-model: this is no Voxtral model; expected"),
+        (str(DIRECTORY), "en=missing.wav", "missing.wav: No such file"),
+        (str(DIRECTORY), "ja=FILE", "Voxtral does not know Japanese (ja)"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    directory: str,
+    recording: str,
+    said: str,
+) -> None:
+    file = tmp_path / "speech.wav"
+    soundfile.write(file, held_out(20, n=1).samples, SAMPLE_RATE)
+    monkeypatch.setattr(sys, "argv", ["calibrate", directory, recording.replace("FILE", str(file))])
+    with pytest.raises(SystemExit, match="2"):
+        calibrate_voxtral.main()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"calibrate: {said}")
+
+
 def test_the_heads_of_the_fixture_were_found_so() -> None:
     assert json.loads((DIRECTORY / FILE).read_text("utf-8"))["alignment_heads"] == [[*SHOWN]]
 

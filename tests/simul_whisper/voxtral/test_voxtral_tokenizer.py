@@ -38,6 +38,8 @@ def test_what_it_cannot_do_is_said_in_one_line(tokenizer: VoxtralTokenizer) -> N
         tokenizer.sot_sequence("de", "translate")
     with pytest.raises(ConfigError, match=r"^Voxtral does not know Japanese \(ja\), but en, es"):
         tokenizer.sot_sequence("ja", "transcribe")
+    with pytest.raises(ConfigError, match=r"^Voxtral does not know 'klingon', but en, es"):
+        tokenizer.sot_sequence("klingon", "transcribe")
 
 
 def test_every_token_but_the_end_is_text_or_never_written(tokenizer: VoxtralTokenizer) -> None:
