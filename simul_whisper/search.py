@@ -205,6 +205,7 @@ class BeamSearch:
                 is_cut_short = yield
             if is_cut_short:
                 beams.ended += [hypothesis.cut_short() for hypothesis in beams.live]
+                beyond = None
                 break
             if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.read], parents):
                 spent_s.append(0.0)
@@ -223,11 +224,11 @@ class BeamSearch:
         beam = next((beam for hypothesis, beam in beams.latest if hypothesis is best), None)
         read, token = list[AlignedToken](), best.next_token
         while not self._is_last(best, read, token, beyond) and not (yield):
-            if read or beam is not None:
-                reading.go_on([token.token], [0 if read or beam is None else beam])
-            else:
+            if beam is None:
                 reading.go_back([each.token for each in (*best.tokens, token)])
-            read.append(token)
+            else:
+                reading.go_on([token.token], [beam])
+            read, beam = [*read, token], 0
             token = self._likeliest(reading)
         return (*read, token)
 

@@ -346,3 +346,20 @@ def test_reading_past_the_edge_ends_with_the_text_or_after_a_few_tokens(n_beams:
     assert [token.token for token in search(lines, n_beams=n_beams, stop=at_edge, beyond=never).past] == [A, B, EOT]
     endless = {(A,) * n: likely(390, a=1.0) for n in range(20)}
     assert len(search(endless, n_beams=n_beams, stop=at_edge, beyond=never).past) == 9
+
+
+def test_a_pass_that_is_cut_short_reads_nothing_past_the_edge() -> None:
+    lines = {
+        (): likely(40, a=0.5, b=0.45),
+        (A,): likely(390, c=0.9),
+        (B,): likely(100, d=0.5),
+        (A, C): likely(390, d=1.0),
+    }
+    decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, PROMPT.tokens))
+    pieces = BeamSearch(decoder, TOKENIZER, 2).run(window_of(decoder), PROMPT, at_edge, always(never))
+    next(pieces)
+    pieces.send(False)
+    with pytest.raises(StopIteration) as ended:
+        pieces.send(True)
+    found: SearchResult = ended.value.value
+    assert (text_of(found), found.best.stop, found.past) == ([A], StopReason.EDGE, ())
