@@ -25,7 +25,8 @@ from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import fetched_package
 from simul_whisper.encoders.coreml import CoreMLEncoder
 from simul_whisper.mel import Mel
-from simul_whisper.weights import Weights, load_weights
+from simul_whisper.weights import Weights
+from simul_whisper.weights.directory import load_directory
 from tests.conftest import Recording
 from tests.simul_whisper.coreml.conftest import UNITS, Place, assert_heard, device, stream
 from tests.simul_whisper.coreml.devices import (
@@ -183,12 +184,12 @@ def test_a_refusal_holds_no_weights(place: Place, monkeypatch: pytest.MonkeyPatc
     """Neither those who keep the reports nor a cycle of references, which is collected much later."""
     held: list[weakref.ref[Weights]] = []
 
-    def loaded(*names: str, **settings: Any) -> Weights:
-        weights = load_weights(*names, **settings)
+    def loaded(*called: Any) -> Weights:
+        weights = load_directory(*called)
         held.append(weakref.ref(weights))
         return weights
 
-    monkeypatch.setattr("simul_whisper.model.load_weights", loaded)
+    monkeypatch.setattr("simul_whisper.model.load_directory", loaded)
     Path("empty.mlpackage").mkdir()
     gc.disable()
     try:
