@@ -266,12 +266,12 @@ class BeamSearch:
             if reason is None:
                 survivors.append(parent.extended(token, candidate.path))
                 parents.append(candidate.beam)
-            elif reason is StopReason.END_OF_TEXT:
-                beams.end(parent.ended(reason, token), candidate.beam)
             # A loop that is not the likeliest continuation is only left out.
             elif likeliest or reason is not StopReason.LOOP:
                 beams.end(parent.ended(reason, token), candidate.beam)
-                stopped.add(candidate.beam)
+                # Where a text is most likely over, whatever goes on is made up, however likely each word of it is.
+                if likeliest or reason is not StopReason.END_OF_TEXT:
+                    stopped.add(candidate.beam)
         if weakest and survivors:
             beams.ended.remove(weakest)
         elif len(beams.ended) >= self._n_beams:

@@ -151,6 +151,14 @@ def test_a_beam_gives_up_what_is_hopeless() -> None:
     assert text_of(search(rare, n_beams=3))[0] == A
 
 
+def test_what_is_most_likely_over_is_not_gone_on_with_however_likely_each_word_of_it_is() -> None:
+    lines = {(): likely(40, a=1.0), (A,): likely(120, eot=0.5, b=0.4), (A, B): likely(160, c=1.0)}
+    lines |= {(A, B, C): likely(200, d=1.0), (A, B, C, D): likely(240, eot=1.0)}
+    assert text_of(search(lines, n_beams=5)) == [A]
+    unlikely_end = {**lines, (A,): likely(120, eot=0.4, b=0.5)}
+    assert text_of(search(unlikely_end, n_beams=5)) == [A, B, C, D]
+
+
 def random_tree(seed: int, depth: int) -> dict[tuple[int, ...], Prediction]:
     """Every text of a, b, c up to `depth`, each with its own probabilities and its own frame, later when longer."""
     random = np.random.default_rng(seed)

@@ -46,9 +46,7 @@ def test_real_weights_in_pieces_are_near_the_whole(package: Path, tmp_path: Path
 
 @needs_espeak
 def test_whisper_hears_the_same_words(package: Path) -> None:
-    found = verify_vocoder(
-        package, VOICE, TEXT, AlignAttConfig(model_name="tiny.en", padding_len=1.0, decoder_type="greedy")
-    )
+    found = verify_vocoder(package, VOICE, TEXT, AlignAttConfig(model_name="tiny.en", padding_len=1.0))
     assert [(each.what, each.bound_db) for each in found.measured] == [("samples", 35), ("samples", 60)]
     assert found.passed
     assert found.part == "vocoder"
