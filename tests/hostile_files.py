@@ -64,6 +64,19 @@ def damaged_json(draw: st.DrawFn, whole: str) -> bytes:
 
 
 @st.composite
+def damaged_file(draw: st.DrawFn, file: Path) -> bytes:
+    """A file of a model, of which the JSON may be damaged as such: all of it, or the header of safetensors."""
+    whole = file.read_bytes()
+    if file.suffix == ".json" and draw(st.booleans()):
+        return draw(damaged_json(whole.decode()))
+    if file.suffix == ".safetensors" and draw(st.booleans()):
+        length = int.from_bytes(whole[:8], "little")
+        header = draw(damaged_json(whole[8 : 8 + length].decode()))
+        return len(header).to_bytes(8, "little") + header + whole[8 + length :]
+    return draw(damaged(whole))
+
+
+@st.composite
 def changed(draw: st.DrawFn, values: Any) -> Any:
     """A value of JSON, changed in one place."""
     values = copy.deepcopy(values)

@@ -1,7 +1,5 @@
 """Where `coreml convert` puts its packages, and what it calls them; and the script that whisper.cpp's users know."""
 
-import os
-import subprocess
 from pathlib import Path
 from typing import get_args
 
@@ -11,6 +9,7 @@ from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.locate import PartName, local_packages
 from streaming.cli import main
 from tests.simul_whisper.coreml.test_package import SCRIPT
+from tests.simul_whisper.coreml.wrapping import run_script
 from tests.simul_whisper.weights.build import random_tensors, write_huggingface, write_mlx
 
 
@@ -98,15 +97,6 @@ def test_there_is_one_place_for_a_package(capsys: pytest.CaptureFixture[str]) ->
     assert "not allowed with" in capsys.readouterr().err
 
 
-def run_script(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with a command in place of ours that prints its arguments."""
-    command = tmp_path / "simul-whisper"
-    command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    command.chmod(0o755)
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    return subprocess.run([SCRIPT, *arguments], capture_output=True, text=True, check=False, env=os.environ | path)
-
-
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
@@ -118,13 +108,13 @@ def run_script(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[s
 def test_the_script_takes_models_and_those_that_were_trained_further(
     tmp_path: Path, arguments: list[str], command: str
 ) -> None:
-    done = run_script(tmp_path, *arguments)
+    done = run_script(SCRIPT, tmp_path, *arguments)
     assert (done.returncode, done.stdout.split()) == (0, command.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h5"], ["-h5", "name"], ["-h5", "name", "--fixed-length"]])
 def test_the_script_says_what_is_missing_and_how_it_is_used(tmp_path: Path, arguments: list[str]) -> None:
-    done = run_script(tmp_path, *arguments)
+    done = run_script(SCRIPT, tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     reason, usage = done.stderr.splitlines()
     assert ("NAME" if arguments else "MODEL") in reason

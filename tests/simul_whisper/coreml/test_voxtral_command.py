@@ -1,8 +1,6 @@
 """`coreml convert`, `info` and `verify` of a Voxtral model, and the script that wraps the first."""
 
 import logging
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from simul_whisper.blas import mx
 from streaming.cli import main
 from tests import voxtral_files
+from tests.simul_whisper.coreml.wrapping import run_script
 
 logging.getLogger("coremltools").setLevel(logging.ERROR)
 pytest.importorskip("coremltools", exc_type=ImportError)
@@ -82,15 +81,6 @@ def test_the_encoder_s_weights_are_extracted_and_nothing_else(model: Path, capsy
     assert not Path("other.safetensors").exists()
 
 
-def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with a command in place of ours that prints its arguments."""
-    command = folder / "simul-whisper"
-    command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    command.chmod(0o755)
-    path = {"PATH": f"{folder}:{os.environ['PATH']}"}
-    return subprocess.run([SCRIPT, *arguments], capture_output=True, text=True, check=False, env=os.environ | path)
-
-
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
@@ -103,13 +93,13 @@ def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     ],
 )
 def test_the_script_is_the_command(tmp_path: Path, arguments: list[str], command: list[str]) -> None:
-    done = run_script(tmp_path, *arguments)
+    done = run_script(SCRIPT, tmp_path, *arguments)
     assert (done.returncode, done.stdout.splitlines()) == (0, command)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--output", "out"], ["--model-path"], ["--model-path", "--output"]])
 def test_the_script_says_how_it_is_used(tmp_path: Path, arguments: list[str]) -> None:
-    done = run_script(tmp_path, *arguments)
+    done = run_script(SCRIPT, tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--model-path" in done.stderr.splitlines()[0]
     assert "usage: " in done.stderr

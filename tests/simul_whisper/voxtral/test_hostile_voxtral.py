@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from simul_whisper.voxtral.checkpoint import open_voxtral
 from simul_whisper.weights.hub import cached_directory
 from tests import voxtral_files
-from tests.hostile_files import damaged, damaged_json, grown_mb, only_our_errors
+from tests.hostile_files import damaged_file, damaged_json, grown_mb, only_our_errors
 from tests.properties import examples
 from tests.voxtral_files import DIMS
 
@@ -33,17 +33,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: write(tmp_path_factory.mktemp("model") / "true", tensors, SMALL) for name, write in WRITERS.items()}
 
 
-def damage(data: st.DataObject, file: Path) -> bytes:
-    whole = file.read_bytes()
-    if file.suffix == ".json" and data.draw(st.booleans()):
-        return data.draw(damaged_json(whole.decode()))
-    if file.suffix == ".safetensors" and data.draw(st.booleans()):
-        length = int.from_bytes(whole[:8], "little")
-        header = data.draw(damaged_json(whole[8 : 8 + length].decode()))
-        return len(header).to_bytes(8, "little") + header + whole[8 + length :]
-    return data.draw(damaged(whole))
-
-
 @pytest.mark.parametrize("layout", WRITERS)
 @examples(100)
 @given(data=st.data())
@@ -53,7 +42,7 @@ def test_a_damaged_model_is_read_or_refused(layout: str, data: st.DataObject, mo
     name = data.draw(st.sampled_from(sorted(file.name for file in true.iterdir() if file.name != "tekken.json")))
     copy = true.with_name("damaged")
     shutil.copytree(true, copy, dirs_exist_ok=True)
-    (copy / name).write_bytes(damage(data, true / name))
+    (copy / name).write_bytes(data.draw(damaged_file(true / name)))
     with only_our_errors():
         tensors = open_voxtral("voxtral", copy).tensors
         assert all(tensors[name].size and tensors.as_stored(name).size for name in tensors)

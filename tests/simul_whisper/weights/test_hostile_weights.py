@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simul_whisper.errors import WeightsError
 from simul_whisper.weights.directory import load_directory
 from simul_whisper.weights.hub import cached_directory
-from tests.hostile_files import damaged, damaged_json, grown_mb, only_our_errors
+from tests.hostile_files import damaged_file, damaged_json, grown_mb, only_our_errors
 from tests.properties import examples
 from tests.simul_whisper.weights import hostile
 
@@ -47,17 +47,6 @@ for directory in map(__import__("pathlib").Path, sys.argv[1:]):
     assert grown_mb(program, *models.values(), *cases) < _MOST_MB
 
 
-def damage(data: st.DataObject, file: Path) -> bytes:
-    whole = file.read_bytes()
-    if file.suffix == ".json" and data.draw(st.booleans()):
-        return data.draw(damaged_json(whole.decode()))
-    if file.suffix == ".safetensors" and data.draw(st.booleans()):
-        length = int.from_bytes(whole[:8], "little")
-        header = data.draw(damaged_json(whole[8 : 8 + length].decode()))
-        return len(header).to_bytes(8, "little") + header + whole[8 + length :]
-    return data.draw(damaged(whole))
-
-
 @pytest.mark.parametrize("layout", hostile.WRITERS)
 @examples(120)
 @given(data=st.data())
@@ -67,7 +56,7 @@ def test_a_damaged_model_is_loaded_or_refused(layout: str, data: st.DataObject, 
     name = data.draw(st.sampled_from(names))
     copy = true.with_name("damaged")
     shutil.copytree(true, copy, dirs_exist_ok=True)
-    (copy / name).write_bytes(damage(data, true / name))
+    (copy / name).write_bytes(data.draw(damaged_file(true / name)))
     with only_our_errors():
         load_directory("model", copy)
 
