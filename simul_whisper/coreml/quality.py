@@ -44,11 +44,6 @@ def likeness_db(
     return parity(encoder.encode(window), reference).psnr_db
 
 
-def encoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
-    """Return `likeness_db` of the encoder of a Whisper and the MLX encoder of the same weights."""
-    return likeness_db(package, weights.dims, lambda: MlxEncoder(weights), progress=progress)
-
-
 def decoder_likeness_db(package: Path, weights: Weights, progress: ProgressHandler = silent) -> float:
     """Return how well a decoder's first answer agrees with that of the MLX decoder of the same weights.
 

@@ -59,15 +59,6 @@ class VoxtralWeights:
     def directory(self) -> Path:
         return self.files[0].parent
 
-    @property
-    def quantized(self) -> bool:
-        return bool(self.packings)
-
-    @property
-    def n_bytes(self) -> int:
-        """What all tensors take in the files."""
-        return sum(map(self.tensors.n_bytes, self.tensors))
-
     @cached_property
     def digest(self) -> str:
         """sha256 of the weights file, in hex; of shards one after the other. Reads it all: a second per gigabyte."""

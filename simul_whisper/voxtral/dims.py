@@ -59,11 +59,6 @@ class VoxtralDims:
     tied: bool
 
     @property
-    def n_audio_mlp(self) -> int:
-        """As wide as in every Whisper."""
-        return 4 * self.n_audio_state
-
-    @property
     def n_audio_tokens(self) -> int:
         """Tokens of audio in a window of 30 s: 375."""
         return self.n_audio_ctx // self.downsample

@@ -23,8 +23,9 @@ from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.package import convert, encoder_digest, package_name
 from simul_whisper.coreml.parity import LEAST_DB
-from simul_whisper.coreml.quality import encoder_likeness_db
+from simul_whisper.coreml.quality import likeness_db
 from simul_whisper.coreml.writing import folder_in
+from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.weights import Weights, load_weights
 from streaming.cli import main
 from tests.simul_whisper.weights.build import DIMS, HEADS, random_tensors, write_huggingface, write_mlx
@@ -217,9 +218,10 @@ def test_compressed_weights_are_compared_when_they_are_made(
     flags = ["--quantize", quantize, "--target", "macOS15", "--output", str(tmp_path)]
     assert main(["coreml", "convert", str(directory), *flags]) == 0
     package = tmp_path / "ggml-small-encoder.mlpackage"
-    likeness_db = encoder_likeness_db(package, load_weights(str(directory)))
-    assert LEAST_DB < likeness_db < 80
-    said = f"{likeness_db:.1f}"
+    weights = load_weights(str(directory))
+    psnr_db = likeness_db(package, weights.dims, lambda: MlxEncoder(weights))
+    assert LEAST_DB < psnr_db < 80
+    said = f"{psnr_db:.1f}"
     assert describe(package).metadata["psnr_db"] == said
     assert f"{said} dB from MLX" in capsys.readouterr().err
 
@@ -251,7 +253,7 @@ def test_nonsense_is_refused_and_leaves_nothing(
     with pytest.raises(ConfigError, match=r"quantize = int8 makes nonsense of these weights: got -?\d+\.\d dB"):
         convert(weights, models, Conversion(quantize="int8"))
     assert list(models.iterdir()) == list(temporary.iterdir()) == []
-    assert encoder_likeness_db(convert(weights, models).path, weights) > 50
+    assert likeness_db(convert(weights, models).path, weights.dims, lambda: MlxEncoder(weights)) > 50
     before = describe(package := models / "ggml-parent-encoder.mlpackage").digest
     with pytest.raises(ConfigError, match="Nothing was written"):
         convert(weights, models, Conversion(quantize="int8"))
