@@ -163,7 +163,7 @@ class _Check:
         """Return the same of decoders; a package in float16 is also computed in float32 where that can be done."""
         decoder_packages(self.found, self.weights.dims, self.weights.alignment_heads)
         decoder, reference = self._opened(self.runtime, self.found), MlxDecoder(self.weights, "cpu", "none")
-        window = whole_windows(self.samples, self.weights.dims.n_mels)[0]
+        window = log_mel(self.samples[:MAX_WINDOW_SAMPLES], self.weights.dims.n_mels)
         self.progress(Progress(Stage.CHECKING, "logits and attention"))
         # Both get numbers that float16 has.
         features = MlxEncoder(self.weights, "cpu").encode(window).astype(np.float16).astype(np.float32)
