@@ -7,11 +7,11 @@ there, or shortly before, is right; the best heads are chosen together, as the p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simul_whisper.agreement import n_agreed
 from simul_whisper.alignatt import AttendedFrames
 from simul_whisper.audio import MAX_WINDOW_SAMPLES, SAMPLE_RATE, SAMPLES_PER_FRAME, Samples
 from simul_whisper.decoders import Step
@@ -82,8 +82,7 @@ class _Reader:
 
     def n_alike(self, step: Step, n_prompt: int, tokens: Sequence[int]) -> int:
         """Return how many of the tokens, read after a prompt, the model would have written itself."""
-        written = step.logits[0, n_prompt - 1 :].argmax(axis=-1)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(written, tokens, strict=False)))
+        return n_agreed(step.logits[0, n_prompt - 1 :].argmax(axis=-1).tolist(), tokens)
 
 
 def calibrate(

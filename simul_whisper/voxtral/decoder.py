@@ -12,8 +12,8 @@ from simul_whisper.encoders import Features
 from simul_whisper.voxtral.language import MlxLanguage, Prompt, Text
 from simul_whisper.voxtral.tokenizer import VoxtralTokenizer
 
-# As many tokens as Whisper writes of a window of 30 s.
-_MOST_TOKENS = 448
+MOST_TOKENS_A_WINDOW = 448
+"""As many as Whisper has: fast speech in a language with many tokens."""
 
 
 class VoxtralDecoder:
@@ -28,7 +28,7 @@ class VoxtralDecoder:
         self.language, self.tokenizer = language, tokenizer
         self._downsample = language.dims.downsample
         n_read = language.dims.n_audio_tokens + len(tokenizer.before_audio) + len(tokenizer.after_audio)
-        n_positions = min(_MOST_TOKENS, language.dims.n_text_ctx - n_read)
+        n_positions = min(MOST_TOKENS_A_WINDOW, language.dims.n_text_ctx - n_read)
         self.limits = Limits(n_positions, whole_windows=True, is_aligned=n_heads > 0)
         heads = "1 head" if n_heads == 1 else f"{n_heads} heads"
         policy = f"AlignAtt over {heads}" if n_heads else "LocalAgreement, as no alignment heads are known"

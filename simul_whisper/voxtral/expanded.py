@@ -23,10 +23,10 @@ class ExpandedTensors(Mapping[str, NDArray[Any]]):
         self._names = [name for name in weights.tensors if name.split(".")[0] in parts and not self._is_beside(name)]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        packing = self._packings.get(name.removesuffix(".weight"))
+        path = name.removesuffix(".weight")
+        packing = self._packings.get(path)
         if packing is None:
             return self._tensors[name]
-        path = name.removesuffix(".weight")
         weight, scales, biases = (mx.array(self._tensors[f"{path}.{part}"]) for part in _PARTS)
         scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
         return np.array(mx.dequantize(weight, scales, biases, packing.group_size, packing.bits))

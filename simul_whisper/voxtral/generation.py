@@ -17,13 +17,12 @@ from simul_whisper.errors import AudioFormatError
 from simul_whisper.machine import available_memory
 from simul_whisper.mel import log_mels
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
+from simul_whisper.voxtral.decoder import MOST_TOKENS_A_WINDOW
 from simul_whisper.voxtral.language import MlxLanguage, Prompt
 from simul_whisper.voxtral.tokenizer import VoxtralTokenizer
 
 MOST_TOKENS = 1000
 """Of an answer, unless told otherwise."""
-# As many as Whisper has: fast speech in a language with many tokens.
-_MOST_TOKENS_A_WINDOW = 448
 
 
 class Ending(Enum):
@@ -87,7 +86,7 @@ class Generation:
         """
         n_windows = -(-len(features) // self.language.dims.n_audio_tokens)
         prompt = transcript_prompt(self.tokenizer, features, language)
-        return self._written(prompt, n_windows * _MOST_TOKENS_A_WINDOW)
+        return self._written(prompt, n_windows * MOST_TOKENS_A_WINDOW)
 
     def answer(self, features: Features, question: str, most_tokens: int = MOST_TOKENS) -> Iterator[Written]:
         """Answer a question about what was said. Raises BackendError for one that is too long."""
