@@ -11,12 +11,13 @@ from simul_whisper.coreml.interface import Projection
 from simul_whisper.coreml.locate import check_name
 from simul_whisper.coreml.package import EncoderSource, Part, check, convert_encoder, convert_model
 from simul_whisper.coreml.writing import Converted
-from simul_whisper.encoders import AudioEncoder
+from simul_whisper.encoders.mlx import MlxEncoder
 from simul_whisper.errors import ConfigError
 from simul_whisper.foreign_files import one_line
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.voxtral.checkpoint import VoxtralWeights, open_voxtral
 from simul_whisper.voxtral.dims import VoxtralDims
+from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
 from simul_whisper.voxtral.expanded import ExpandedTensors
 from simul_whisper.weights import Head, Weights
 from simul_whisper.weights.family import Family, family_of
@@ -101,13 +102,13 @@ def encoder_source(weights: VoxtralWeights, part: VoxtralPart = "encoder+project
         alone = Weights(
             name, dims.whisper, ExpandedTensors(weights, ("encoder",)), (), weights.tokenizer_file, weights.files
         )
-        return EncoderSource(name, alone.dims, alone.tensors, lambda: weights.digest, lambda: _exact_encoder(alone))
+        return EncoderSource(name, alone.dims, alone.tensors, lambda: weights.digest, lambda: MlxEncoder(alone, "cpu"))
     return EncoderSource(
         name,
         dims.whisper,
         ExpandedTensors(weights, ("encoder", "projector")),
         lambda: weights.digest,
-        lambda: _exact(weights),
+        lambda: MlxVoxtralEncoder(weights, "cpu"),
         projection_of(dims),
     )
 
@@ -115,15 +116,3 @@ def encoder_source(weights: VoxtralWeights, part: VoxtralPart = "encoder+project
 def projection_of(dims: VoxtralDims) -> Projection:
     """Return what is behind the encoder."""
     return Projection(dims.downsample, dims.n_text_state)
-
-
-def _exact_encoder(weights: Weights) -> AudioEncoder:
-    from simul_whisper.encoders.mlx import MlxEncoder
-
-    return MlxEncoder(weights, "cpu")
-
-
-def _exact(weights: VoxtralWeights) -> AudioEncoder:
-    from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
-
-    return MlxVoxtralEncoder(weights, "cpu")

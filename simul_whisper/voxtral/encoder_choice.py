@@ -10,6 +10,8 @@ from simul_whisper.errors import BackendError
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.voxtral.checkpoint import VoxtralWeights
+from simul_whisper.voxtral.conversion import encoder_source
+from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
 
 _BACKENDS = ("auto", "coreml", "mlx")
 
@@ -30,8 +32,6 @@ def choose_voxtral_encoder(
         raise BackendError(f"a Voxtral model has no encoder in {requested}; choose one of {', '.join(_BACKENDS)}")
 
     def make() -> AudioEncoder:
-        from simul_whisper.voxtral.encoder import MlxVoxtralEncoder
-
         return MlxVoxtralEncoder(weights, config.decoder_device)
 
     def kind() -> Kind[AudioEncoder, Features]:
@@ -43,7 +43,5 @@ def choose_voxtral_encoder(
 
 def voxtral_kind(weights: VoxtralWeights, compute_units: str) -> Kind[AudioEncoder, Features]:
     """Return how encoder and projector of a model run in Core ML."""
-    from simul_whisper.voxtral.conversion import encoder_source
-
     source = encoder_source(weights)
     return coreml_kind(source.part, source.digest, source.dims, compute_units, source.projection)
