@@ -140,7 +140,10 @@ class Decoding:
             return (yield from self._search.run(encoded, prompt, rule))
         before = rule if commits else WorthReading(rule, 0)
         past = replace(rule, policy=replace(rule.policy, frame_threshold=UNHEARD_FRAMES))
-        beyond = lambda n_before: WorthReading(past, n_before if commits else 0)  # noqa: E731
+
+        def beyond(n_before: int) -> WorthReading:
+            return WorthReading(past, n_before if commits else 0)
+
         return (yield from self._search.run(encoded, prompt, before, beyond))
 
     def _shown(self, held: tuple[AlignedToken, ...], found: SearchResult, language: str) -> tuple[AlignedToken, ...]:

@@ -36,7 +36,7 @@ class WeightsFile:
 def open_file(path: Path) -> WeightsFile:
     """Read the header of a file. Raises WeightsError when it is missing, truncated or damaged."""
     try:
-        return WeightsFile(path, stored_tensors(path, MOST_FILE_BYTES), _identity(os.stat(path)))  # noqa: PTH116
+        return WeightsFile(path, stored_tensors(path, MOST_FILE_BYTES), _identity(path.stat()))
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: this file of the model is missing; fetch the model again") from error
     except (OSError, ValueError) as error:
