@@ -41,7 +41,7 @@ recordings: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --upgrade pip
-	$(BIN)/pip install --editable ".[cpu,embedded,coreml,bench,live,translate,voice,voxtral,clients,dev]"
+	$(BIN)/pip install --editable ".[cpu,embedded,coreml,bench,live,translate,voice,voxtral,ray,trace,clients,dev]"
 	$(BIN)/pip install --no-deps $(LIGHT)
 	touch $(READY)
 

@@ -173,6 +173,7 @@ ROOMS = {
     "settings": "",
     "audio": "settings",
     "sessions": "events settings audio",
+    "cluster": "events settings sessions",
     "stages": "events settings sessions/event_log sessions/metrics",
     "engines": "events",
     "protocols": "events settings sessions/request output/breaks output/texts output/formats",
@@ -180,7 +181,7 @@ ROOMS = {
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
     "evaluation": "events settings audio sessions stages protocols client output",
-    "cli": "events settings audio sessions stages engines protocols server client output evaluation",
+    "cli": "events settings audio sessions cluster stages engines protocols server client output evaluation",
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
@@ -190,6 +191,7 @@ LAYERS = {
         "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request pace drafts plan session inbox handle metrics pool fair_queue scheduled worker",
+    "cluster": "line",
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (
@@ -274,7 +276,14 @@ def test_few_modules_know_the_web() -> None:
     }
     users = {
         f"streaming/{name}.py"
-        for name in ("sessions/metrics", "sessions/pool", "sessions/worker", "stages/metrics", "server/prometheus")
+        for name in (
+            "cluster/line",
+            "sessions/metrics",
+            "sessions/pool",
+            "sessions/worker",
+            "stages/metrics",
+            "server/prometheus",
+        )
     }
     assert importers("prometheus_client") == users
 

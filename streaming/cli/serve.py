@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, TranslationConfig, from_mapping, load_model
+from simul_whisper import BackendError, ConfigError, TranslationConfig, from_mapping
 from streaming.cli.dialects import add_dialect_flags, dialect_places, dialects_from
 from streaming.cli.logs import server_log
 from streaming.cli.options import (
@@ -24,6 +24,7 @@ from streaming.cli.options import (
     configs_from,
     options_from,
 )
+from streaming.cli.pools import pool_from
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from streaming.server.tls import Tls
     from streaming.server.tokens import Tokens
     from streaming.server.translations import Translations
-    from streaming.sessions.worker import Worker
+    from streaming.sessions.pool import RunningPool
 
 _SWITCH_S = 0.0005
 _TOKEN = "SIMUL_WHISPER_TOKEN"
@@ -111,29 +112,28 @@ def run(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
     from streaming.server.descriptors import make_room
     from streaming.server.registry import SessionRegistry
-    from streaming.sessions.worker import Worker
 
     # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
     sys.setswitchinterval(_SWITCH_S)
     # Sessions have the targets that clients ask for.
     config = replace(configs.engine, targets=())
     bar = ProgressBar()
-    worker = Worker(lambda: _loaded(config, bar), config, worker_config)
+    pool = pool_from(options, config, worker_config, bar)
     access, tls = _access(options), _tls(options)
     make_room(limits, worker_config)
     translations, speech = _translations(configs), _speech(options, configs)
     with ExitStack() as sockets, server_log():
-        registry = SessionRegistry(worker, config, configs.voice, limits, options.client_limits, translations, speech)
+        registry = SessionRegistry(pool, config, configs.voice, limits, options.client_limits, translations, speech)
         server, listening = _server(options, registry, access, tls, sockets)
-        worker.start()
-        threading.Thread(target=_watch, args=(worker, server, bar), daemon=True).start()
+        pool.start()
+        threading.Thread(target=_watch, args=(pool, server, bar), daemon=True).start()
         try:
             server.run([listening])
         finally:
-            worker.stop()
+            pool.stop()
             bar.close()
-    if worker.health().message:
-        raise BackendError(worker.health().message)
+    if pool.health().message:
+        raise BackendError(pool.health().message)
     return 0
 
 
@@ -251,16 +251,9 @@ def _tls(options: argparse.Namespace) -> "Tls | None":
     return Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
 
 
-def _loaded(config: AlignAttConfig, bar: ProgressBar) -> Model:
-    """Load the model, and say what runs it."""
-    model = load_model(config, bar)
-    _say(f"model {model.info.name}, encoder {model.info.encoder}, decoder {model.info.decoder}")
-    return model
-
-
-def _watch(worker: "Worker", server: "Server", bar: ProgressBar) -> None:
+def _watch(pool: "RunningPool", server: "Server", bar: ProgressBar) -> None:
     """Say when it is ready; a model that cannot be used ends the server."""
-    health = worker.wait_ready(threading.TIMEOUT_MAX)
+    health = pool.wait_ready(threading.TIMEOUT_MAX)
     bar.close()
     if health.is_ready:
         _say("ready")

@@ -100,3 +100,17 @@ class InferencePool(Protocol):
     def metrics(self) -> "tuple[Metric, ...]":
         """Return what is counted, as Prometheus reads it."""
         ...
+
+
+class RunningPool(InferencePool, Protocol):
+    """A pool as its owner has it."""
+
+    def start(self) -> None: ...
+
+    def wait_ready(self, timeout_s: float) -> Health:
+        """Wait until the pool is ready or has failed, at most so long, and return its health."""
+        ...
+
+    def stop(self, drain_s: float = 0.0) -> None:
+        """Stop; with `drain_s`, first decode what was submitted, for at most so long. Sessions not done by then fail."""
+        ...

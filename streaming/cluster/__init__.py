@@ -1,0 +1,1 @@
+"""Inference in other processes and on other machines: a pool whose sessions are decoded by replicas."""
