@@ -112,5 +112,5 @@ class RunningPool(InferencePool, Protocol):
         ...
 
     def stop(self, drain_s: float = 0.0) -> None:
-        """Stop; with `drain_s`, first decode what was submitted, for at most so long. Sessions not done by then fail."""
+        """Stop; with `drain_s`, first decode what was submitted, so long at most. What is not done fails."""
         ...
