@@ -42,6 +42,7 @@ from simul_whisper.errors import (
     WeightsError,
 )
 from simul_whisper.languages import language_code, language_names
+from simul_whisper.machine import available_memory, give_back_memory, resident_memory
 from simul_whisper.options import Option, check_options, from_mapping, option, option_of
 from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from simul_whisper.voices.fetch import fetch_voice
     from simul_whisper.voices.spoken_text import speakable
     from simul_whisper.voxtral.generation import Ending, Generation, Written
-    from simul_whisper.weights import ModelEntry, list_models, model_directory
+    from simul_whisper.weights import ModelEntry, ModelFiles, list_models, model_directory, model_files
     from simul_whisper.whisper import PaddedAlignAttWhisper
 
 _MODULES = {
@@ -85,6 +86,7 @@ _MODULES = {
     "Mel": "mel",
     "Model": "model",
     "ModelEntry": "weights",
+    "ModelFiles": "weights",
     "ModelInfo": "model",
     "PaddedAlignAttWhisper": "whisper",
     "SimultaneousTranslation": "translators.simultaneous",
@@ -104,6 +106,7 @@ _MODULES = {
     "list_voices": "voices.catalog",
     "load_model": "model",
     "model_directory": "weights",
+    "model_files": "weights",
     "open_voices": "voices.choice",
     "release_thread": "blas",
     "speakable": "voices.spoken_text",
@@ -145,6 +148,7 @@ __all__ = [
     "Model",
     "ModelEntry",
     "ModelError",
+    "ModelFiles",
     "ModelInfo",
     "ModelNotFoundError",
     "NeuralEngineNotAvailableError",
@@ -184,6 +188,7 @@ __all__ = [
     "Written",
     "as_s16",
     "as_samples",
+    "available_memory",
     "check_options",
     "checked_targets",
     "ends_before",
@@ -192,6 +197,7 @@ __all__ = [
     "finished",
     "from_mapping",
     "from_s16",
+    "give_back_memory",
     "language_code",
     "language_names",
     "list_models",
@@ -199,6 +205,7 @@ __all__ = [
     "list_voices",
     "load_model",
     "model_directory",
+    "model_files",
     "open_translator",
     "open_voices",
     "option",
@@ -206,5 +213,6 @@ __all__ = [
     "read_terms",
     "read_toml",
     "release_thread",
+    "resident_memory",
     "speakable",
 ]

@@ -46,6 +46,12 @@ def available_memory() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def resident_memory() -> int | None:
+    """Return the bytes of memory that this process holds at present; None where the system does not say."""
+    pages = [_number(line.split()[1]) for line in _lines("/proc/self/statm")]
+    return pages[0] * os.sysconf("SC_PAGE_SIZE") if pages else None
+
+
 def _left_in(folder: str, limit: str, taken: str) -> int | None:
     """Return what a container may still take; None where there is no limit, or no container."""
     most, now = (_number(next(iter(_lines(f"{folder}/{name}")), "")) for name in (limit, taken))

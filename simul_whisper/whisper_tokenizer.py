@@ -19,6 +19,8 @@ from simul_whisper.languages import LANGUAGES, language_names
 from simul_whisper.tokenizer import Tokenizer
 
 _ENGLISH_VOCABULARY = 51864
+# Where there are no languages, the text of the tokens ends one earlier.
+_ENGLISH_EOT, _EOT = 50256, 50257
 _N_TIMESTAMPS = 1501
 _END_OF_TEXT = "<|endoftext|>"
 _MOST_BYTES = 16 << 20
@@ -57,7 +59,7 @@ class WhisperTokenizer(Tokenizer):
     def __init__(self, file: Path, n_vocab: int) -> None:
         super().__init__(n_vocab)
         self.multilingual = n_vocab > _ENGLISH_VOCABULARY
-        self.eot = 50257 if self.multilingual else 50256
+        self.eot = _EOT if self.multilingual else _ENGLISH_EOT
         try:
             content = read_json(file, _MOST_BYTES)
             ids, merges = _vocabulary(content, self.eot)
@@ -213,6 +215,14 @@ def _bpe(ids: dict[str, int], merges: list[tuple[str, str]]) -> BpeTokenizer:
     tokenizer = BpeTokenizer(BPE(vocab=ids, merges=merges))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     return tokenizer
+
+
+def is_english_only(file: Path) -> bool:
+    """Whether a tokenizer.json is that of a model without languages; not so where it cannot be read."""
+    try:
+        return _end_of_text(read_json(file, _MOST_BYTES)) == _ENGLISH_EOT
+    except (WeightsError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _end_of_text(content: Any) -> int | None:

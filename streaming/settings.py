@@ -115,3 +115,16 @@ class WorkerConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True)
+class ModelsConfig:
+    """Settings of several models in one server. Raises ConfigError for impossible values."""
+
+    model_idle: float = option(600.0, "seconds without a session after which a model but the first is unloaded", low=0)
+    model_memory: int = option(
+        0, "megabytes that all models together may take, the first among them; 0: what the machine has left", low=0
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)

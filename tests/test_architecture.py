@@ -19,15 +19,15 @@ PUBLIC = (
     "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError AudioVocoder BackendChange BackendError "
     "BackendStatus ConfigError CoreMLInferenceError CoreMLNotLoadedError DecoderError DecoderNotLoadedError "
     "DownloadTimeoutError EncoderChange EncoderError EncoderNotLoadedError Ending Features Generation LastWord Mel "
-    "Model ModelEntry ModelError ModelInfo ModelNotFoundError NeuralEngineNotAvailableError Option "
+    "Model ModelEntry ModelError ModelFiles ModelInfo ModelNotFoundError NeuralEngineNotAvailableError Option "
     "PaddedAlignAttWhisper Pieces Progress ProgressHandler Sentence ShapeConversionError SimulWhisperConfig "
     "SimulWhisperError SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing "
     "Translated TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry "
     "UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices "
-    "WeightsError Word Written as_s16 as_samples check_options checked_targets ends_before ends_for_certain "
-    "fetch_voice finished from_mapping from_s16 language_code language_names list_models list_translators "
-    "list_voices load_model model_directory open_translator open_voices option option_of read_terms read_toml "
-    "release_thread speakable"
+    "WeightsError Word Written as_s16 as_samples available_memory check_options checked_targets ends_before "
+    "ends_for_certain fetch_voice finished from_mapping from_s16 give_back_memory language_code language_names "
+    "list_models list_translators list_voices load_model model_directory model_files open_translator open_voices "
+    "option option_of read_terms read_toml release_thread resident_memory speakable"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "
@@ -176,7 +176,7 @@ ROOMS = {
     "cluster": "events settings sessions",
     "stages": "events settings sessions/event_log sessions/metrics",
     "engines": "events",
-    "protocols": "events settings sessions/request output/breaks output/texts output/formats",
+    "protocols": "events settings sessions/request sessions/model_choice output/breaks output/texts output/formats",
     "server": "events settings audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
@@ -190,7 +190,10 @@ LAYERS = {
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
         "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
-    "sessions": "event_log request pace drafts plan session inbox handle metrics pool fair_queue scheduled worker",
+    "sessions": (
+        "event_log request model_choice pace drafts plan session inbox handle metrics pool fair_queue scheduled worker "
+        "models"
+    ),
     "cluster": "line",
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
@@ -279,6 +282,7 @@ def test_few_modules_know_the_web() -> None:
         for name in (
             "cluster/line",
             "sessions/metrics",
+            "sessions/models",
             "sessions/pool",
             "sessions/worker",
             "stages/metrics",

@@ -2,11 +2,13 @@
 
 from simul_whisper.weights.library import (
     ModelEntry,
+    ModelFiles,
     ModelKind,
     known_models,
     list_models,
     load_weights,
     model_directory,
+    model_files,
 )
 from simul_whisper.weights.model import Dims, Head, Weights, expected_shapes
 
@@ -14,6 +16,7 @@ __all__ = [
     "Dims",
     "Head",
     "ModelEntry",
+    "ModelFiles",
     "ModelKind",
     "Weights",
     "expected_shapes",
@@ -21,4 +24,5 @@ __all__ = [
     "list_models",
     "load_weights",
     "model_directory",
+    "model_files",
 ]

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from simul_whisper.errors import ModelNotFoundError, WeightsError
 from simul_whisper.foreign_files import one_line, shown
+from simul_whisper.languages import language_names
 from simul_whisper.progress import ProgressHandler, silent
 from simul_whisper.weights import embedded, hub
 from simul_whisper.weights.directory import load_directory
 from simul_whisper.weights.family import Family, family_of
 from simul_whisper.weights.model import Head, Weights
-from simul_whisper.weights.names import full_name
+from simul_whisper.weights.names import full_name, plain_name
+from simul_whisper.whisper_tokenizer import is_english_only
 
 _HUB_IDS = {
     "tiny": "Systran/faster-whisper-tiny",
@@ -54,6 +56,18 @@ class ModelEntry:
     kind: ModelKind
     location: str
     size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What can be known of a model before it is loaded.
+
+    size_bytes: of its files; None where they are not here. languages: codes of those that it can transcribe, as far as
+    its name and its tokenizer tell.
+    """
+
+    size_bytes: int | None
+    languages: tuple[str, ...]
 
 
 def load_weights(
@@ -142,6 +156,32 @@ def list_models(cache_dir: Path | None = None) -> tuple[ModelEntry, ...]:
     ]
     entries = [*(_embedded(name) for name in embedded.MODELS), *here, *named]
     return tuple(sorted(entries, key=lambda entry: list(ModelKind).index(entry.kind)))
+
+
+def model_files(name_or_path: str, cache_dir: Path | None = None) -> ModelFiles:
+    """Look up what is known of a model, which need not be there. Asks nobody. As for `load_weights`."""
+    files = _files(name_or_path, cache_dir)
+    is_english = plain_name(name_or_path).endswith(".en") or any(
+        is_english_only(file) for file in files if file.name == "tokenizer.json"
+    )
+    size_bytes = sum(file.stat().st_size for file in files) if files else None
+    if name_or_path in embedded.MODELS:
+        size_bytes = embedded.MODELS[name_or_path].size_bytes
+    return ModelFiles(size_bytes, ("en",) if is_english else tuple(language_names()))
+
+
+def _files(name_or_path: str, cache_dir: Path | None) -> list[Path]:
+    """Return the files of a model that are here."""
+    if name_or_path in embedded.MODELS:
+        return []
+    path = Path(name_or_path).expanduser()
+    try:
+        hub_id = name_or_path if "/" in name_or_path else _HUB_IDS.get(full_name(name_or_path))
+        if not path.exists() and hub_id:
+            path = hub.cached_directory(hub_id, _hub_cache(cache_dir)) or path
+        return [file for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
+    except (OSError, ValueError, WeightsError):
+        return []
 
 
 def known_models() -> tuple[str, ...]:

@@ -38,6 +38,12 @@ Samples = NDArray[np.float32]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="such as ws://127.0.0.1:8000")
     parser.add_argument("source", metavar="FILE|URL|-|mic", help="- is raw audio: s16le, mono, 16 kHz")
+    parser.add_argument(
+        "--model",
+        default="",
+        metavar="NAME",
+        help="the one of the server's models that is to listen (default: it chooses)",
+    )
     parser.add_argument("--language", default="", help="such as German or de, or auto (default: the server's)")
     parser.add_argument("--task", choices=("transcribe", "translate"), help="(default: the server's)")
     parser.add_argument(
@@ -94,7 +100,13 @@ async def _connect(options: argparse.Namespace) -> int:
     speech = [*options.to, TRANSCRIPT][:1] if options.speak else []
     with _SpokenFile(options.speak) as spoken:
         async with Client(
-            options.url, token=token, settings=settings, targets=options.to, speech=speech, drafts=False
+            options.url,
+            token=token,
+            model=options.model,
+            settings=settings,
+            targets=options.to,
+            speech=speech,
+            drafts=False,
         ) as client:
             speaking = asyncio.create_task(_speak(client, options))
             _end_at_ctrl_c(speaking)

@@ -25,6 +25,7 @@ from streaming.cli.options import (
     options_from,
 )
 from streaming.cli.pools import pool_from
+from streaming.cli.served_models import add_model_flags, by_language_from, first_source
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
@@ -72,7 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speech", action="store_true", help="let clients have translations and transcripts spoken; needs a voice"
     )
     add_speech_settings(parser)
-    add_settings(parser)
+    add_model_flags(parser)
+    add_settings(parser, without=("targets", "model_name"))
     parser.set_defaults(run=run)
 
 
@@ -107,6 +109,8 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if source := first_source(options):
+        options.model_name = source
     configs = configs_from(options)
     limits, worker_config = options_from(Limits, options), options_from(WorkerConfig, options)
     # Here, because the other commands do without the live extra.
@@ -123,7 +127,8 @@ def run(options: argparse.Namespace) -> int:
     make_room(limits, worker_config)
     translations, speech = _translations(configs), _speech(options, configs)
     with ExitStack() as sockets, server_log():
-        registry = SessionRegistry(pool, config, configs.voice, limits, options.client_limits, translations, speech)
+        had = (options.client_limits, translations, speech, by_language_from(options))
+        registry = SessionRegistry(pool, config, configs.voice, limits, *had)
         server, listening = _server(options, registry, access, tls, sockets)
         pool.start()
         threading.Thread(target=_watch, args=(pool, server, bar), daemon=True).start()

@@ -63,11 +63,11 @@ ClientEvent = Event | Disconnected | Reconnected
 class Client:
     """One stream. Enter it with `async with`; `send` audio and `end` it, and meanwhile iterate over it for the events.
 
-    settings: `language`, `task` and options of the engine, voice: those of voice activity, both as in the protocol.
-    targets: languages to translate into, by code or name, which `choose_targets` changes. speech: which texts are to be
-    spoken, targets or "" for the transcript, which `choose_speech` changes. Raises ConfigError.
-    recovery: the table, or one like it. Iterating raises RefusedError and ConnectionLostError; else the last event is
-    `Ended` or `Failed`.
+    model: which of the server's; empty: it chooses. settings: `language`, `task` and options of the engine, voice:
+    those of voice activity, as in the protocol. targets: languages to translate into, by code or name, `choose_targets`
+    changes them. speech: which texts are spoken, targets or "" for the transcript, `choose_speech` changes them.
+    recovery: the table, or one like it. Raises ConfigError; iterating raises RefusedError and ConnectionLostError, else
+    the last event is `Ended` or `Failed`.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Client:
         url: str,
         *,
         token: str = "",
+        model: str = "",
         settings: Mapping[str, Any] | None = None,
         voice: Mapping[str, Any] | None = None,
         targets: Sequence[str] = (),
@@ -83,13 +84,13 @@ class Client:
         recovery: Recovery = RECOVERY,
     ) -> None:
         self._url, self._token = websocket_url(url), token
-        self._wishes = Wishes(SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts))
+        hello = SessionRequest(engine=dict(settings or {}), voice=dict(voice or {}), drafts=drafts, model=model)
+        self._wishes = Wishes(hello)
         self._recovery = recovery
         self._audio, self._told = AudioBuffer(), Deduplicator(recovery)
         self._session, self._session_start = "", 0
         self._received = self._seen = self._acknowledged = self._n_failures = 0
-        self._flushes: deque[int] = deque()
-        self._n_flushes_sent = 0
+        self._flushes, self._n_flushes_sent = deque[int](), 0
         self._is_ended = self._end_sent = self._is_open = self._had_session = self._is_over = False
         self._reached_at, self._disconnected_by = -math.inf, ""
         # From where audio was given up that the session has not heard; None while nothing was.

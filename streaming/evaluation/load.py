@@ -215,4 +215,8 @@ def upkeep(url: str, token: str = "") -> Upkeep:
 
 
 def _values(page: str) -> Mapping[str, float]:
-    return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", page, re.MULTILINE)}
+    """Return what is counted, of all models together where there are several."""
+    values = dict[str, float]()
+    for name, value in re.findall(r"^(\w+)(?:\{model=\"[^}]*\})? (\S+)$", page, re.MULTILINE):
+        values[name] = values.get(name, 0.0) + float(value)
+    return values

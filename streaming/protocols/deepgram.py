@@ -85,6 +85,7 @@ class Deepgram(Dialect):
         if not self.served.model:
             refuse(Reason.NOT_READY, "the model is not ready; try again later")
         self._wishes = wishes_of(self.handshake, self.served)
+        self._messages.name_model(self.served.chosen(self._wishes.request()))
 
     def begin(self) -> list[Command]:
         self.check()

@@ -45,8 +45,13 @@ class Messages:
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         self._at_s, self._request_id = handshake.at_s, str(uuid5(NAMESPACE_OID, handshake.connection))
-        self._model_id = str(uuid5(NAMESPACE_OID, served.model))
-        self._model = {"name": served.model, "version": served.version, "arch": "whisper"}
+        self._version = served.version
+        self.name_model(served.model)
+
+    def name_model(self, name: str) -> None:
+        """Say what is told of the model that listens."""
+        self._model_id = str(uuid5(NAMESPACE_OID, name))
+        self._model = {"name": name, "version": self._version, "arch": "whisper"}
 
     def results(self, span: Span, languages: Sequence[str]) -> str:
         """languages: those detected; none where the client has named one."""

@@ -32,13 +32,14 @@ _NOTHING = ("", "false", "none")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a connection is about. audio: None for a container.
+    """What a connection is about. audio: None for a container. model: one of the server's; empty: it chooses.
 
     has_interim, has_speech_started, has_speech_final: which of the messages the client wants. silence_s: that ends an
     utterance, None for the server's. utterance_end_s: how long no word is heard before UtteranceEnd, None for never.
     """
 
     audio: PcmFormat | None
+    model: str
     language: str | None
     terms: tuple[str, ...]
     has_interim: bool
@@ -61,7 +62,7 @@ class Wishes:
         if self.terms:
             engine["terms"] = self.terms
         voice = {"vad_silence": self.silence_s} if self.silence_s else {}
-        return SessionRequest(self.audio, engine, voice, drafts=self.has_interim)
+        return SessionRequest(self.audio, engine, voice, drafts=self.has_interim, model=self.model)
 
 
 def wishes_of(handshake: Handshake, served: Served) -> Wishes:
@@ -74,7 +75,9 @@ def wishes_of(handshake: Handshake, served: Served) -> Wishes:
     utterance_end_ms = _whole(handshake, "utterance_end_ms")
     return Wishes(
         audio=audio,
-        language=_language(handshake, served),
+        # Clients name one of the service's models even where nobody has told them to.
+        model=served.own_name(handshake.asked("model")),
+        language=_language(handshake, served.of(handshake.asked("model"))),
         terms=_terms(handshake.query.get("keyterm", ()), handshake.query.get("keywords", ())),
         has_interim=_switch(handshake, "interim_results"),
         has_speech_started=_switch(handshake, "vad_events"),

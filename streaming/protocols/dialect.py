@@ -5,9 +5,11 @@ and sends the replies in theirs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from simul_whisper import AlignAttConfig
 from streaming.events import Event, Reason
+from streaming.sessions.model_choice import ModelOffer, ModelOffers
 from streaming.sessions.request import Refusal, SessionRequest
 from streaming.settings import ClientLimits
 
@@ -35,10 +37,23 @@ def close_code(reason: Reason) -> int:
 
 
 @dataclass(frozen=True)
+class ServedModel:
+    """One of several models. state: loading, ready, unloaded or failed; the rest is as of `Served`."""
+
+    name: str
+    languages: tuple[str, ...]
+    tasks: tuple[str, ...]
+    targets: tuple[str, ...]
+    state: str
+
+
+@dataclass(frozen=True)
 class Served:
     """What there is to be had. model: its name, empty before it is ready. aliases: other names that it answers to.
 
-    languages, targets: that are understood, and translated into, by their codes. tasks: as of the model.
+    languages, targets: that are understood, and translated into, by their codes. tasks: as of the model. models: where
+    there are several, all of them, the first being `model`; what is told of languages, targets and tasks is then what
+    any of them has. by_language: names of models by the codes of the languages that they are there for.
     most_message_bytes: of one message of a client. longest_s: after which a session is ended. voices: the languages
     that there is a voice for. most_terms: that a client may have listened for.
     """
@@ -53,9 +68,42 @@ class Served:
     longest_s: float = 4 * 3600.0
     voices: tuple[str, ...] = ()
     most_terms: int = ClientLimits.terms
+    models: tuple[ServedModel, ...] = ()
+    by_language: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that a client may call a model by, those of the models first."""
+        return tuple(name for name in dict.fromkeys((*self._own_names, *self.aliases)) if name)
 
     def has_model(self, name: str) -> bool:
-        return name in (self.model, *self.aliases)
+        return name in self.names
+
+    def own_name(self, name: str | None) -> str:
+        """Return the name as a session asks for it: empty for an alias, after which the server chooses."""
+        return name if name and name in self._own_names else ""
+
+    def of(self, name: str | None) -> "Served":
+        """Return what there is to be had of the model of this name; of an alias, and of none, what there is of any."""
+        found = next((each for each in self.models if each.name == name), None)
+        if found is None:
+            return self
+        return replace(self, model=found.name, languages=found.languages, tasks=found.tasks, targets=found.targets)
+
+    def chosen(self, request: SessionRequest) -> str:
+        """Return the name of the model that a session will have, as far as the request tells.
+
+        Raises Refusal for a model that cannot do what another could.
+        """
+        if not self.models:
+            return self.model
+        offers = tuple(ModelOffer(each.name, each.languages, each.tasks) for each in self.models)
+        config = request.engine_config(AlignAttConfig())
+        return ModelOffers(offers, self.by_language).chosen(request.model, config).name
+
+    @property
+    def _own_names(self) -> tuple[str, ...]:
+        return (self.model, *(each.name for each in self.models))
 
 
 @dataclass(frozen=True)

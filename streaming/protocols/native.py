@@ -75,13 +75,16 @@ def _hello(message: dict[str, Any]) -> SessionRequest | Resume:
         refuse(Reason.BAD_VALUE, f"got drafts {shown(drafts)}, expected true or false")
     engine: dict[str, Any] = {name: message.pop(name) for name in _NAMED_OPTIONS if name in message}
     targets, speech = _targets(message.pop("targets", [])), _speech(message.pop("speech", []))
-    keys = ("type", "version", "format", "language", "task", "targets", "speech", "options", "resume")
+    model = message.pop("model", "")
+    if not isinstance(model, str):
+        refuse(Reason.BAD_VALUE, f"got model {shown(model)}, expected its name")
+    keys = ("type", "version", "format", "model", "language", "task", "targets", "speech", "options", "resume")
     _check_keys("hello", message, keys)
     names = [name for name in ENGINE_OPTIONS if name not in _NAMED_OPTIONS]
     _check_keys("options", options, (*names, *VOICE_OPTIONS, "drafts"), known=True)
     engine |= {name: value for name, value in options.items() if name in names}
     voice = {name: value for name, value in options.items() if name in VOICE_OPTIONS}
-    return _checked(SessionRequest(audio, engine, voice, targets, drafts, speech))
+    return _checked(SessionRequest(audio, engine, voice, targets, drafts, speech, model))
 
 
 def _checked(request: SessionRequest) -> SessionRequest:
@@ -199,7 +202,8 @@ def client_text(message: ClientMessage) -> str:
         named = {name: value for name, value in message.engine.items() if name in _NAMED_OPTIONS}
         options = {name: value for name, value in message.engine.items() if name not in named}
         options |= message.voice if message.drafts else {**message.voice, "drafts": False}
-        asked = {"targets": list(message.targets)} if message.targets else {}
+        asked: dict[str, Any] = {"model": message.model} if message.model else {}
+        asked |= {"targets": list(message.targets)} if message.targets else {}
         asked |= {"speech": _spoken_names(message.speech)} if message.speech else {}
         said = {"type": "hello", "version": VERSION, "format": audio, **named, **asked, "options": options}
     elif isinstance(message, Resume):
@@ -224,7 +228,8 @@ class Ready:
 
     has_end: whether an end was received. resume_s: how long the session outlives a lost connection. limits: the most,
     or least, that a client may ask for, by name. targets: the codes of the languages that it can be translated into;
-    voices: of those that can be spoken. Each is None from a server that does not tell.
+    voices: of those that can be spoken; model: the name of the one that listens. Each is None from a server that does
+    not tell.
     """
 
     session: str
@@ -234,6 +239,7 @@ class Ready:
     limits: Mapping[str, float] | None = None
     targets: tuple[str, ...] | None = None
     voices: tuple[str, ...] | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,5 @@ def error_event(refusal: Refusal) -> str:
 def check_model(served: Served, name: str) -> None:
     """Raises RequestError for a model that is not served."""
     if not name or not served.has_model(name):
-        known = ", ".join((served.model, *served.aliases))
-        message = f"The model {shown(name)} does not exist here; this server has {known}"
+        message = f"The model {shown(name)} does not exist here; this server has {', '.join(served.names)}"
         raise RequestError(message, "model", "model_not_found", 404)

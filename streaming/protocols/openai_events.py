@@ -135,7 +135,7 @@ def audio_bytes(event: Mapping[str, Any]) -> bytes:
 def checked_model(name: Any, served: Served, param: str) -> str:
     """Raise EventError for the name of a model that is not served."""
     if not isinstance(name, str) or (served.model and not served.has_model(name)):
-        known = ", ".join((served.model, *served.aliases))
+        known = ", ".join(served.names)
         raise EventError(f"got model {shown(name)}, expected one of {known}", param, "model_not_found")
     return name
 

@@ -50,6 +50,7 @@ def read_form(fields: Fields, served: Served, *, is_translation: bool) -> Asked:
     if not model:
         _refuse("you must provide a model parameter", "model")
     check_model(served, model)
+    served, name = served.of(model), served.own_name(model)
     form, is_stream = _form(fields), _flag(fields, "stream")
     if is_stream and form not in ("json", "text"):
         _refuse(f"stream=true tells text only; got response_format {form}, expected json or text", "response_format")
@@ -66,7 +67,7 @@ def read_form(fields: Fields, served: Served, *, is_translation: bool) -> Asked:
         why = f"{served.model or 'the model'} cannot translate into English, and the server has no translator that can"
         _refuse(f"{why}; a multilingual model, such as base, does", "model")
     return Asked(
-        SessionRequest(_SAMPLES, engine, _voice(fields), targets, drafts=False),
+        SessionRequest(_SAMPLES, engine, _voice(fields), targets, drafts=False, model=name),
         form,
         text,
         _granularities(fields, form),

@@ -36,7 +36,7 @@ class OpenAIRealtime(RealtimeDialect):
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         super().__init__(handshake, served)
-        self._settings = Settings(Transcription(handshake.asked("model") or served.model), served)
+        self._settings = Settings(Transcription(handshake.asked("model") or ""), served)
         self._is_flat = "realtime=v1" in handshake.headers.get("openai-beta", "")
         # Those that are not told to the end; the last of them takes audio while it is live.
         self._stretches: deque[Stretch] = deque()

@@ -28,19 +28,21 @@ _LEAST_PROBABILITY = 1e-10
 
 
 def models_body(served: Served, created_s: int) -> str:
-    """Return the model that is served, by all its names. created_s: in seconds since 1970."""
-    names = dict.fromkeys([*([served.model] if served.model else []), *served.aliases])
-    return json.dumps({"object": "list", "data": [_model(name, created_s) for name in names]})
+    """Return the models that are served, by all their names. created_s: in seconds since 1970."""
+    return json.dumps({"object": "list", "data": [_model(served, name, created_s) for name in served.names]})
 
 
 def model_body(served: Served, name: str, created_s: int) -> str:
     """Raises RequestError for a model that is not served."""
     check_model(served, name)
-    return json.dumps(_model(name, created_s))
+    return json.dumps(_model(served, name, created_s))
 
 
-def _model(name: str, created_s: int) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created_s, "owned_by": "simul-whisper"}
+def _model(served: Served, name: str, created_s: int) -> dict[str, Any]:
+    """Return a model as the service does; where there are several, with the state of each."""
+    told = {"id": name, "object": "model", "created": created_s, "owned_by": "simul-whisper"}
+    state = next((each.state for each in served.models if each.name == name), None)
+    return {**told, "state": state} if state else told
 
 
 class Answer:

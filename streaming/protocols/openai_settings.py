@@ -63,9 +63,9 @@ class Turn:
 
 @dataclass(frozen=True)
 class Transcription:
-    """What guides the text; None is the server's own setting."""
+    """What guides the text; None is the server's own setting. model: as the client calls it; empty: it has not."""
 
-    model: str
+    model: str = ""
     language: str | None = None
     languages: tuple[str, ...] | None = None
     prompt: str | None = None
@@ -89,11 +89,17 @@ class Transcription:
             settings["frame_threshold"] = _DELAYS[self.delay]
         return settings
 
-    def shown(self) -> dict[str, Any]:
-        """Return it as the service shows it: what is not set is left out, but for the language and the prompt."""
+    def shown(self, default_model: str) -> dict[str, Any]:
+        """Return it as the service shows it: what is not set is left out, but for model, language and prompt."""
         lists = {name: list(getattr(self, name)) for name in ("languages", "keywords") if getattr(self, name)}
         delay = {"delay": self.delay} if self.delay else {}
-        return {"model": self.model, "language": self.language, "prompt": self.prompt, **lists, **delay}
+        return {
+            "model": self.model or default_model,
+            "language": self.language,
+            "prompt": self.prompt,
+            **lists,
+            **delay,
+        }
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,8 @@ class Settings:
         encoding, rate = _ENCODINGS[self.format["type"]]
         voice = self.turn.voice() if self.turn else {"vad": False}
         audio = PcmFormat(encoding, self.format.get("rate", rate))
-        return SessionRequest(audio, self.transcription.engine(), voice, drafts=False)
+        model = self.served.own_name(self.transcription.model)
+        return SessionRequest(audio, self.transcription.engine(), voice, drafts=False, model=model)
 
     def updated(self, session: dict[str, Any]) -> "Settings":
         """Return what a `session.update` makes of it. Raises EventError."""
@@ -158,13 +165,14 @@ class Settings:
             request = changed.request()
             request.engine_config(AlignAttConfig(), ClientLimits())
             request.voice_config(VoiceConfig())
+            self.served.chosen(request)
         except Refusal as refusal:
             raise EventError(shown(str(refusal), 300), "session") from refusal
         return changed
 
     def shown(self) -> dict[str, Any]:
         turn = self.turn.shown() if self.turn else None
-        transcription = self.transcription.shown()
+        transcription = self.transcription.shown(self.served.model)
         heard = {"format": self.format, "transcription": transcription, "noise_reduction": None, "turn_detection": turn}
         kind = {"type": "transcription", "object": "realtime.transcription_session"}
         return {**kind, "audio": {"input": heard}, "include": [LOGPROBS] if self.logprobs else None}
@@ -174,7 +182,7 @@ class Settings:
         return {
             "object": "realtime.transcription_session",
             "input_audio_format": flat_names[self.format["type"]],
-            "input_audio_transcription": self.transcription.shown(),
+            "input_audio_transcription": self.transcription.shown(self.served.model),
             "input_audio_noise_reduction": None,
             "turn_detection": self.turn.shown() if self.turn else None,
             "include": [LOGPROBS] if self.logprobs else None,
@@ -195,7 +203,7 @@ def _read_transcription(settings: Settings, value: Any, param: str) -> Settings:
     given, before = _object(value, param), settings.transcription
     check_keys(given, tuple(_TRANSCRIPTION_READERS), param)
     if value is None:
-        before = Transcription(settings.served.model)
+        before = Transcription()
     changes: dict[str, Any] = {}
     for name, each in given.items():
         read = _TRANSCRIPTION_READERS[name]
@@ -205,7 +213,7 @@ def _read_transcription(settings: Settings, value: Any, param: str) -> Settings:
         if changes.get(name) and other not in changes:
             changes[other] = None
     if "model" in changes:
-        changes["model"] = changes["model"] or settings.served.model
+        changes["model"] = changes["model"] or ""
     return replace(settings, transcription=replace(before, **changes))
 
 

@@ -58,6 +58,7 @@ class OpenAITranslations(RealtimeDialect):
     speech_rate = _FORMAT.rate
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
+        served = served.of(handshake.asked("model"))
         super().__init__(handshake, served)
         self._model = handshake.asked("model") or served.model
         # Where there is but one language to be had, it is that.
@@ -134,7 +135,8 @@ class OpenAITranslations(RealtimeDialect):
         if self._language is None:
             raise EventError("audio came before a language to translate into", _OUTPUT_LANGUAGE, "missing_parameter")
         self._is_open = True
-        request = SessionRequest(_FORMAT, targets=(self._language,), drafts=False, speech=self._speech)
+        model = self.served.own_name(self.handshake.asked("model"))
+        request = SessionRequest(_FORMAT, targets=(self._language,), drafts=False, speech=self._speech, model=model)
         return [Open(request), Audio(audio)]
 
     def _close(self, event: dict[str, Any]) -> list[Command]:

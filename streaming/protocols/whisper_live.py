@@ -133,16 +133,17 @@ class WhisperLive(Dialect):
             self._target = target_code(_option(options, "target_language", str, "text") or "fr")
         targets = (self._target,) if self._target else ()
         audio = PcmFormat(_ENCODINGS[encoding])
-        request = SessionRequest(audio, _engine(options), _voice(options), targets, drafts=False)
+        model = self.served.own_name(_option(options, "model", str, "text"))
+        request = SessionRequest(audio, _engine(options), _voice(options), targets, drafts=False, model=model)
         ready = self._said(message="SERVER_READY", backend="faster_whisper")
         self._begun = True
-        return [Open(request), Say((*self._warnings(options), ready))]
+        return [Open(request), Say((*self._warnings(options, request), ready))]
 
-    def _warnings(self, options: Mapping[str, Any]) -> list[str]:
+    def _warnings(self, options: Mapping[str, Any], request: SessionRequest) -> list[str]:
         """Tell what the client does not get, where it does well without."""
         warnings, model = list[str](), _option(options, "model", str, "text")
         if model is not None and not self.served.has_model(model):
-            warnings.append(f"the model {shown(model)} is not here; {self.served.model} listens")
+            warnings.append(f"the model {shown(model)} is not here; {self.served.chosen(request)} listens")
         if options.get("enable_diarization") or options.get("known_speakers"):
             warnings.append("speakers are not told apart here")
         return [self._said(status="WARNING", message=each) for each in warnings]

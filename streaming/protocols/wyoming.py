@@ -57,7 +57,7 @@ class Wyoming(Dialect):
         super().__init__(handshake, served)
         self._reader = EventReader(served.most_message_bytes)
         # What the next transcription is to be like.
-        self._engine, self._voice = dict[str, Any](), dict[str, Any]()
+        self._engine, self._voice, self._model = dict[str, Any](), dict[str, Any](), ""
         # The transcriptions that are open, or will be once the one before is told to its end.
         self._open: deque[_Transcript] = deque()
         self._samples: _Samples | None = None
@@ -117,12 +117,17 @@ class Wyoming(Dialect):
             # Home Assistant asks again after this, but believes for good that there is nothing to be had.
             refuse(Reason.NOT_READY, "the model is not loaded yet; try again later")
         what = {"attribution": _ATTRIBUTION, "installed": True, "version": self.served.version}
-        model = {"name": self.served.model, "description": f"Whisper {self.served.model}", **what}
+        languages_by_name = {each.name: each.languages for each in self.served.models}
+        languages_by_name = languages_by_name or {self.served.model: self.served.languages}
+        models = [
+            {"name": name, "description": f"Whisper {name}", **what, "languages": list(languages)}
+            for name, languages in languages_by_name.items()
+        ]
         program = {
             "name": PROGRAM,
             "description": _DESCRIPTION,
             **what,
-            "models": [{**model, "languages": list(self.served.languages)}],
+            "models": models,
             "supports_transcript_streaming": True,
             # A transcription goes on through pauses, until its audio stops.
             "requires_external_vad": True,
@@ -135,8 +140,8 @@ class Wyoming(Dialect):
     def _set_up(self, data: Mapping[str, Any]) -> None:
         name, language, vad = (_text(data, key) for key in ("name", "language", "vad_sensitivity"))
         if name and not self.served.has_model(name):
-            known = ", ".join((self.served.model, *self.served.aliases))
-            refuse(Reason.CONFIG, f"got the model {shown(name)}, expected {known}")
+            refuse(Reason.CONFIG, f"got the model {shown(name)}, expected {', '.join(self.served.names)}")
+        self._model = self.served.own_name(name)
         self._engine = {"language": _language(language)} if language else {}
         names = [*_names(data, "transcript_names"), *_names(data, "transcript_terms")]
         terms = _terms(names)[: self.served.most_terms]
@@ -161,7 +166,7 @@ class Wyoming(Dialect):
         # One without audio has a transcript, too: an empty one.
         opening = [] if self._samples else self._opening()
         self._samples = None
-        self._engine, self._voice = {}, {}
+        self._engine, self._voice, self._model = {}, {}, ""
         return [*opening, End()]
 
     def _opening(self, rate: Any = 16_000, channels: Any = 1) -> list[Command]:
@@ -170,7 +175,7 @@ class Wyoming(Dialect):
         except AudioFormatError as error:
             raise Refusal(Reason.AUDIO_FORMAT, shown(str(error), 200)) from error
         self._open.append(_Transcript())
-        return [Open(SessionRequest(audio, self._engine, self._voice, drafts=False))]
+        return [Open(SessionRequest(audio, self._engine, self._voice, drafts=False, model=self._model))]
 
 
 class _Samples:

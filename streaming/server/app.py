@@ -28,6 +28,7 @@ from streaming.server.reception import Reception, not_called
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSessions
 from streaming.server.uvicorn_http import CALLER
+from streaming.sessions.pool import Health
 from streaming.sessions.request import Refusal
 
 logger = logging.getLogger(__name__)
@@ -85,39 +86,50 @@ class _Endpoints:
         """Status 200 when ready; `live` says whether the server need not be started anew."""
         health = self._registry.pool.health()
         is_live = health.is_alive and health.busy_s < _HUNG_S
-        told = {
+        told: dict[str, Any] = {
             "live": is_live,
             "ready": is_live and health.is_ready and not self._registry.is_stopping,
             "state": health.state.value,
             "busy_s": round(health.busy_s, 3),
             "message": health.message,
         }
+        if health.others:
+            told["models"] = {each.model: each.state.value for each in health.all}
         return JSONResponse(told, 200 if told["ready"] else 503, _NOT_KEPT)
 
     async def model(self, request: Request) -> Response:
-        """What the model can do, and what a session that asks for nothing gets; status 503 before it is ready."""
+        """What the model can do, and what a session that asks for nothing gets; status 503 before it is ready.
+
+        Where there are several, what any of them can do, and what each can.
+        """
         if self._client_name(request) is None:
             return _unauthorized()
         health, config = self._registry.pool.health(), self._registry.config
         if not health.is_ready:
             return JSONResponse({"message": health.message or f"the model is {health.state.value}"}, 503, _NOT_KEPT)
-        # Of whatever language a session asks for.
-        translations, any_language = self._registry.translations, replace(config, language="auto")
-        targets = translations.targets(health, any_language)
+        translations, of_any = self._registry.translations, self._abilities(health.together)
+        targets = [each["code"] for each in of_any["targets"]]
         told = {
             "name": health.model,
-            "languages": _named(health.languages),
-            "tasks": health.tasks,
+            **of_any,
             "language": config.language,
             "task": config.task,
-            "targets": _named(targets),
             "first_targets": [target for target in translations.first if target in targets],
             "most_targets": self._registry.client_limits.targets,
             "translator": translations.translator_name,
             "voices": _named(self._registry.speech.languages),
             "most_speech": self._registry.client_limits.speech,
         }
+        if health.others:
+            told["models"] = [
+                {"name": each.model, "state": each.state.value, **self._abilities(each)} for each in health.all
+            ]
         return JSONResponse(told, headers=_NOT_KEPT)
+
+    def _abilities(self, health: Health) -> dict[str, Any]:
+        """Return what a model can do, whatever language a session asks for."""
+        targets = self._registry.translations.targets(health, replace(self._registry.config, language="auto"))
+        return {"languages": _named(health.languages), "tasks": health.tasks, "targets": _named(targets)}
 
     async def metrics(self, request: Request) -> Response:
         if self._client_name(request) is None:

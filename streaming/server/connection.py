@@ -118,8 +118,8 @@ class Connection:
         """Return when all events of a session that is over have been sent; raise what else comes first."""
         hosted = session.hosted
         limits, targets = asdict(self._registry.client_limits), self._registry.targets(hosted)
-        resume_s, voices = self._limits.resume_s, self._registry.speech.languages
-        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, resume_s, limits, targets, voices))
+        told = (limits, targets, self._registry.speech.languages, self._registry.model(hosted))
+        await self._send(Ready(session.name, hosted.received_bytes, hosted.has_end, self._limits.resume_s, *told))
         writer, reader = asyncio.create_task(self._write(session, seen)), asyncio.create_task(self._read(session))
         tasks = [writer, reader, asyncio.create_task(self._wait_replaced())]
         try:

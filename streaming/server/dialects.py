@@ -13,13 +13,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streaming.events import Reason
 from streaming.protocols.catalogue import DEFAULT_NAMES, ENTRIES, Entry
-from streaming.protocols.dialect import Dialect, Handshake, Served
+from streaming.protocols.dialect import Dialect, Handshake, Served, ServedModel
 from streaming.server.conversation import Conversation
 from streaming.server.doorway import Doorway
 from streaming.server.reception import Reception, over_rate
 from streaming.server.registry import SessionRegistry
 from streaming.server.uvicorn_websocket import caller_of, let_speak
 from streaming.server.wire import StreamWire, WebSocketWire
+from streaming.sessions.pool import Health
 from streaming.sessions.request import Refusal, most_terms
 
 # What the clients of services ask for when nobody tells them the name of a model.
@@ -46,10 +47,27 @@ class Dialects:
     def served(self, registry: SessionRegistry) -> Served:
         """Return what there is to be had now."""
         health = registry.pool.health()
-        targets = registry.translations.targets(health, replace(registry.config, language="auto"))
-        had = (health.model, self.aliases, health.languages, health.tasks, targets)
+        of_any, models = _model_of(health.together, registry), tuple(_model_of(each, registry) for each in health.all)
         limits, n_terms = registry.limits, most_terms(registry.config, registry.client_limits)
-        return Served(*had, _release(), limits.max_message, limits.total_s, registry.speech.languages, n_terms)
+        return Served(
+            health.model,
+            self.aliases,
+            of_any.languages,
+            of_any.tasks,
+            of_any.targets,
+            _release(),
+            limits.max_message,
+            limits.total_s,
+            registry.speech.languages,
+            n_terms,
+            models if health.others else (),
+            registry.by_language,
+        )
+
+
+def _model_of(health: Health, registry: SessionRegistry) -> ServedModel:
+    targets = registry.translations.targets(health, replace(registry.config, language="auto"))
+    return ServedModel(health.model, health.languages, health.tasks, targets, health.state.value)
 
 
 @cache

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from anyio import move_on_after
@@ -14,7 +14,8 @@ from streaming.server.hosted import HostedSession
 from streaming.server.limits import Limits
 from streaming.server.speech import SessionSpeech, Speech
 from streaming.server.translations import SessionTranslations, Translations
-from streaming.sessions.pool import InferencePool
+from streaming.sessions.model_choice import ModelOffer, ModelOffers
+from streaming.sessions.pool import Health, InferencePool
 from streaming.sessions.request import Refusal, SessionRequest
 from streaming.settings import ClientLimits, VoiceConfig
 
@@ -33,7 +34,8 @@ class _Stay:
 class SessionRegistry:
     """config, voice: of sessions that ask for nothing else. It belongs to one event loop.
 
-    client_limits: what others may ask for. translations: into which languages. speech: in which voices.
+    client_limits: what others may ask for. translations: into which languages. speech: in which voices. by_language:
+    the names of models by the codes of the languages that they are there for.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class SessionRegistry:
         client_limits: ClientLimits | None = None,
         translations: Translations | None = None,
         speech: Speech | None = None,
+        by_language: Mapping[str, str] | None = None,
     ) -> None:
         self.pool, self.limits = pool, limits
         self.config, self._voice = config, voice
         self.translations, self.speech = translations or Translations(), speech or Speech()
         self.client_limits = client_limits or ClientLimits()
+        self.by_language = by_language or {}
         self._sessions: dict[HostedSession, _Stay] = {}
         # Set once no more sessions are opened.
         self.stopping = asyncio.Event()
@@ -67,6 +71,7 @@ class SessionRegistry:
         config = request.engine_config(self.config, self.client_limits)
         voice = request.voice_config(self._voice)
         config = replace(config, targets=self.translations.config.by_whisper(request.targets))
+        config = self._with_model(request.model, config)
         self._check_targets(request.targets, config)
         self._check_speech(request.speech, request.targets, config)
         handle = self.pool.open(config, voice, drafts=request.drafts)
@@ -81,9 +86,24 @@ class SessionRegistry:
         self._sessions[session] = _Stay(network, config, timer)
         return session
 
+    def _with_model(self, name: str, config: AlignAttConfig) -> AlignAttConfig:
+        """Return the settings with the name of the model that listens; empty: it is not named. Raises Refusal."""
+        offers = tuple(ModelOffer(each.model, each.languages, each.tasks) for each in self.pool.health().all)
+        chosen = ModelOffers(offers, self.by_language).chosen(name, config)
+        return replace(config, model_name=chosen.name, model_path="")
+
+    def model(self, session: HostedSession) -> str:
+        """Return the name of the model that listens."""
+        return self._sessions[session].config.model_name
+
     def targets(self, session: HostedSession) -> tuple[str, ...]:
         """Return the languages that the session can be translated into."""
-        return self.translations.targets(self.pool.health(), self._sessions[session].config)
+        config = self._sessions[session].config
+        return self.translations.targets(self._health(config), config)
+
+    def _health(self, config: AlignAttConfig) -> Health:
+        """Return that of the session's model."""
+        return self.pool.health().of(config.model_name)
 
     def choose_targets(self, session: HostedSession, targets: Sequence[str]) -> None:
         """Translate what follows in a session into these languages; nothing does once it is closed. Raises Refusal."""
@@ -146,7 +166,7 @@ class SessionRegistry:
             )
 
     def _check_targets(self, targets: Sequence[str], config: AlignAttConfig) -> None:
-        self.translations.check(targets, self.pool.health(), config, self.client_limits.targets)
+        self.translations.check(targets, self._health(config), config, self.client_limits.targets)
 
     def _check_speech(self, speech: Sequence[str], targets: Sequence[str], config: AlignAttConfig) -> None:
         self.speech.check(speech, targets, config, self.client_limits.speech)

@@ -1,6 +1,6 @@
 """What a pool counts, as Prometheus reads it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 
@@ -48,6 +48,34 @@ class SessionMetrics:
 def families_of(registry: CollectorRegistry) -> tuple[Metric, ...]:
     """Return what a registry counts, without the times at which that was begun."""
     return tuple(_without_created(family) for family in registry.collect())
+
+
+def told_apart(families_by_value: Mapping[str, Iterable[Metric]], label: str) -> tuple[Metric, ...]:
+    """Return what several pools count as one family of each name, in which a label says whose a sample is."""
+    found = dict[str, Metric]()
+    for value, families in families_by_value.items():
+        for family in families:
+            whole = found.setdefault(family.name, Metric(family.name, family.documentation, family.type, family.unit))
+            for sample in family.samples:
+                whole.add_sample(sample.name, {**sample.labels, label: value}, sample.value)
+    return tuple(found.values())
+
+
+def gone_on_from(before: Iterable[Metric], families: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Return what is counted by a pool that takes the place of another: sums go on, and gauges are its own."""
+    counted = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in before
+        if family.type != "gauge"
+        for sample in family.samples
+    }
+    found = list[Metric]()
+    for family in families:
+        found.append(Metric(family.name, family.documentation, family.type, family.unit))
+        for sample in family.samples:
+            so_far = counted.get((sample.name, *sorted(sample.labels.items())), 0.0)
+            found[-1].add_sample(sample.name, sample.labels, so_far + sample.value)
+    return tuple(found)
 
 
 def _without_created(family: Metric) -> Metric:

@@ -4,7 +4,7 @@ Nothing here keeps it from being in another process: what goes in and out is dat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class State(Enum):
     LOADING = "loading"
     READY = "ready"
+    # Of one of several models: it is loaded when somebody asks for it.
+    UNLOADED = "unloaded"
     FAILED = "failed"
     STOPPED = "stopped"
 
@@ -33,6 +35,8 @@ class Health:
     inference has been running, 0 when none does. message: what has failed, else empty.
 
     model, languages, tasks: its name, and what it can be asked for; empty before it is ready.
+    others: where a session may have another model than this one, those models; what they can be asked for is told
+    before they are loaded, too.
     """
 
     state: State
@@ -43,6 +47,23 @@ class Health:
     model: str = ""
     languages: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    others: "tuple[Health, ...]" = ()
+
+    @property
+    def all(self) -> "tuple[Health, ...]":
+        """That of every model, the one that a session gets if nothing speaks for another first."""
+        return (self, *self.others)
+
+    def of(self, model: str) -> "Health":
+        """Return that of one model; where there is but one, it is that."""
+        return next((each for each in self.others if each.model == model), replace(self, others=()))
+
+    @property
+    def together(self) -> "Health":
+        """That of all models as if they were one: what any of them can be asked for."""
+        languages = tuple(dict.fromkeys(code for each in self.all for code in each.languages))
+        tasks = tuple(dict.fromkeys(task for each in self.all for task in each.tasks))
+        return replace(self, languages=languages, tasks=tasks, others=())
 
 
 class SessionHandle(Protocol):

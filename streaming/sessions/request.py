@@ -32,7 +32,8 @@ class SessionRequest:
 
     audio: how it comes; None: in pieces of a container. engine, voice: settings that differ from the server's, of those
     in ENGINE_OPTIONS and VOICE_OPTIONS. targets: languages to translate into. drafts: whether text that may still
-    change is told too. speech: which texts are spoken: targets, or TRANSCRIPT.
+    change is told too. speech: which texts are spoken: targets, or TRANSCRIPT. model: the name of the one that is to
+    listen, of those that the server has; empty: the server chooses.
     """
 
     audio: PcmFormat | None = field(default_factory=PcmFormat)
@@ -41,6 +42,7 @@ class SessionRequest:
     targets: tuple[str, ...] = ()
     drafts: bool = True
     speech: tuple[str, ...] = ()
+    model: str = ""
 
     def engine_config(self, defaults: AlignAttConfig, limits: ClientLimits | None = None) -> AlignAttConfig:
         """Return the server's settings changed by the client's.
