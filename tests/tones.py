@@ -194,6 +194,14 @@ class ToneDecoder:
         return logits
 
 
+class MirrorDecoder(ToneDecoder):
+    """Writes the translation for what was said, and the other way round: it can be told which decoder has listened."""
+
+    def begin(self, features: Features) -> ToneState:
+        state = super().begin(features)
+        return replace(state, said=state.translated, translated=state.said)
+
+
 def _row(frame: int, position: int, n_frames: int) -> NDArray[np.float32]:
     """A smooth peak, wider than the median filter, on a ground that is not the same in all rows."""
     return _peak(frame, n_frames) + np.float32(0.05 * (position % 2))
@@ -210,3 +218,8 @@ def tone_model(language: str = "en", name: str = "base", decoder: TextDecoder | 
     encoder = FallbackEncoder(BackendStatus("tones"), ToneEncoder)
     spoken = decoder or ToneDecoder(tokenizer, language)
     return Model("tones", dims, tokenizer, encoder, FallbackDecoder(BackendStatus("tones"), lambda: spoken), 0.0)
+
+
+def mirror_model() -> Model:
+    """Return another model than the usual one, by whose words it can be told which of the two has listened."""
+    return tone_model(decoder=MirrorDecoder(tokenizer_of("base"), "en"))

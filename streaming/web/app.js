@@ -25,7 +25,7 @@ const player = new Player((seconds) =>
 );
 const hearing = new Hearing(element("hearing"), { onChange: hearOther, onVolume: (volume) => (player.volume = volume) });
 player.volume = hearing.volume;
-const controls = new Controls(element("controls"));
+const controls = new Controls(element("controls"), offerTexts);
 const status = new Status({
   connection: element("connection"),
   delay: element("delay"),
@@ -38,7 +38,8 @@ const status = new Status({
 let phase = "idle";
 let listening = null;
 let isAsking = false;
-let isOffered = false;
+/** What the server has; null while that is not known. */
+let served = null;
 let updateTimer = 0;
 let wakeLock = null;
 
@@ -77,14 +78,9 @@ async function learn() {
   if (isAsking) return;
   isAsking = true;
   try {
-    const { targets, first_targets: first, most_targets: most, voices, most_speech: mostSpeech, ...model } = await askForModel(
-      modelUrl(location.href, token()),
-      wait,
-    );
-    controls.offer(model);
-    hearing.offer(targets, voices, mostSpeech);
-    choice.offer(targets, first, most);
-    isOffered = true;
+    served = await askForModel(modelUrl(location.href, token()), wait);
+    controls.offer(served);
+    offerTexts();
     if (phase === "idle") status.show("idle");
   } catch (error) {
     wait(error.code);
@@ -92,6 +88,14 @@ async function learn() {
   } finally {
     isAsking = false;
   }
+}
+
+/** Offer the languages that the chosen model's text can be translated into. */
+function offerTexts() {
+  const { first_targets: first, most_targets: most, voices, most_speech: mostSpeech } = served;
+  const { targets } = controls.model;
+  hearing.offer(targets, voices, mostSpeech);
+  choice.offer(targets, first, most);
 }
 
 function wait(code) {
@@ -103,7 +107,7 @@ function wait(code) {
 async function start() {
   hideProblem();
   enter("opening");
-  if (!isOffered) learn();
+  if (!served) learn();
   texts.startRecording();
   const { language, task } = controls.choices;
   texts.original.speaks(task === "translate" ? "en" : language);

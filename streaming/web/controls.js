@@ -3,14 +3,18 @@
 import { named } from "./languages.js";
 import { microphones } from "./microphone.js";
 
-const REMEMBERED = ["source", "pace", "language", "task"];
+const REMEMBERED = ["source", "pace", "model", "language", "task"];
 const TASKS = { transcribe: "As spoken", translate: "Translated into English" };
 
 export class Controls {
   #form;
+  #served = null;
+  #onModel;
 
-  constructor(form) {
+  /** onModel: called when another model is chosen. */
+  constructor(form, onModel) {
     this.#form = form;
+    this.#onModel = onModel;
     for (const name of REMEMBERED) this.#recall(name);
     form.addEventListener("change", ({ target }) => this.#change(target.name));
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.listMicrophones());
@@ -18,8 +22,26 @@ export class Controls {
     this.listMicrophones();
   }
 
-  /** Offer what the server's model has. defaults: the server's own language and task. */
-  offer({ languages, tasks, ...defaults }) {
+  /** Offer what the server has. served: as it tells it. */
+  offer(served) {
+    this.#served = served;
+    const { model } = this.#form.elements;
+    const names = (served.models ?? []).map(({ name }) => name);
+    model.replaceChildren(new Option("Automatic", ""), ...names.map((name) => new Option(name, name)));
+    this.#recall("model");
+    this.#form.querySelector("#model-field").hidden = names.length < 2;
+    this.#offerAbilities();
+  }
+
+  /** What the chosen model has; what any has, while that is left to the server. */
+  get model() {
+    const { model } = this.#form.elements;
+    return this.#served.models?.find(({ name }) => name === model.value) ?? this.#served;
+  }
+
+  #offerAbilities() {
+    const { languages, tasks } = this.model;
+    const defaults = this.#served;
     const { language, task } = this.#form.elements;
     const names = named(languages, navigator.languages);
     const detected = languages.length > 1 ? [new Option("Detect", "auto")] : [];
@@ -34,14 +56,18 @@ export class Controls {
     this.#form.querySelector("#task-field").hidden = task.options.length < 2;
   }
 
-  /** language, task: undefined, the server's own, while it is not known what its model has. */
+  /**
+   * model: undefined where the server chooses. language, task: undefined, the server's own, while it is not known what
+   * its model has.
+   */
   get choices() {
-    const { source, device, file, pace, language, task } = this.#form.elements;
+    const { source, device, file, pace, model, language, task } = this.#form.elements;
     return {
       source: source.value,
       deviceId: device.value,
       file: file.files[0],
       pace: pace.value,
+      model: model.value || undefined,
       language: language.value || undefined,
       task: language.value ? task.value : undefined,
     };
@@ -68,7 +94,10 @@ export class Controls {
     const { file } = this.#form.elements;
     this.#form.dataset.source = this.choices.source;
     this.#form.querySelector("#file-name").textContent = file.files[0]?.name ?? "Choose a file…";
-    if (REMEMBERED.includes(name)) localStorage.setItem(name, this.choices[name]);
+    if (REMEMBERED.includes(name)) localStorage.setItem(name, this.choices[name] ?? "");
+    if (name !== "model" || !this.#served) return;
+    this.#offerAbilities();
+    this.#onModel();
   }
 }
 

@@ -32,10 +32,10 @@ export class Listening {
     this.#told = told;
   }
 
-  async #start({ language, task, targets, speech }, url) {
+  async #start({ model, language, task, targets, speech }, url) {
     this.#client = new Client({
       url,
-      settings: { rate: this.#source.rate, language, task, targets, speech },
+      settings: { rate: this.#source.rate, model, language, task, targets, speech },
       recovery: WHILE_SOMEBODY_WAITS,
       onEvent: (event) => this.#hear(event),
       onState: (state, error) => this.#follow(state, error),

@@ -11,9 +11,9 @@ export const CLOSE_FOR_GOOD = 1000;
 export const CLOSE_TO_RETURN = 4000;
 
 /** Left out where nothing is asked for: an older server does not know them. */
-export function hello({ rate, language, task, targets = [], speech = [] }) {
+export function hello({ rate, model, language, task, targets = [], speech = [] }) {
   const format = { encoding: "s16le", rate, channels: 1 };
-  const asked = { ...(targets.length && { targets }), ...(speech.length && { speech: speech.map(spokenName) }) };
+  const asked = { ...(model && { model }), ...(targets.length && { targets }), ...(speech.length && { speech: speech.map(spokenName) }) };
   return JSON.stringify({ type: "hello", version: VERSION, format, language, task, ...asked });
 }
 

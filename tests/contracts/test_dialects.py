@@ -25,12 +25,13 @@ from streaming.server.tokens import one_token
 from streaming.sessions.pool import SessionHandle
 from streaming.sessions.request import SessionRequest
 from tests.conftest import Recording
-from tests.dialects import Speaker, ToldError, cut
+from tests.dialects import Call, Speaker, ToldError, cut
 from tests.dialects.rehearsal import SERVED, Rehearsal
 from tests.dialects.speakers import SPEAKERS
 from tests.properties import examples
+from tests.streaming.models import models_pool
 from tests.streaming.serving import Served, Talker, s16, serving, text_of, with_limits
-from tests.tones import Speech, random_words, speech_of
+from tests.tones import Speech, english, mirror_model, random_words, speech_of, tone_model
 
 ALL = Dialects(NAMES)
 SPEECH = speech_of(random_words(8))
@@ -128,6 +129,30 @@ def test_real_speech_is_told_as_it_is_natively(
 def test_a_client_that_says_nothing_is_told_nothing(served: Served, speaker: Speaker) -> None:
     with suppress(ToldError):
         assert speaker.transcript(served, b"") == ""
+
+
+# Several models
+
+
+@pytest.fixture(scope="module")
+def served_two() -> Iterator[Served]:
+    with (
+        models_pool({"tones": tone_model(), "mirror": mirror_model()}) as pool,
+        serving(pool=pool, dialects=ALL) as served,
+    ):
+        yield served
+
+
+@pytest.mark.parametrize(
+    "speaker", [each for each in SPEAKERS if each.names_models], ids=lambda speaker: type(speaker).__name__
+)
+def test_the_model_that_is_named_listens(served_two: Served, speaker: Speaker) -> None:
+    def said(call: Call) -> str:
+        with call:
+            return speaker.said_in(call, PCM)
+
+    assert said(speaker.call(served_two)) == said(speaker.call_model(served_two, "tones")) == SPEECH.text
+    assert said(speaker.call_model(served_two, "mirror")) == english(SPEECH).text
 
 
 # Errors

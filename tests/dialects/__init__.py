@@ -141,7 +141,8 @@ class Speaker(ABC):
 
     name, speaks: as in the catalogue; None for requests of HTTP. request: what the calls amount to in the native
     protocol; its `audio` is the format that is sent. asks_for_token: False where the dialect has no place for one.
-    tells_at_once: False where words become final later than natively, as the dialect has it.
+    tells_at_once: False where words become final later than natively, as the dialect has it. names_models: whether a
+    client can say which of several models is to listen.
     """
 
     name: str
@@ -149,10 +150,15 @@ class Speaker(ABC):
     request = SessionRequest(PcmFormat(), drafts=False)
     asks_for_token = True
     tells_at_once = True
+    names_models = False
 
     @abstractmethod
     def call(self, served: Port, token: str = "") -> Call:
         """Begin a conversation. Raises ToldError when the dialect refuses it here."""
+
+    def call_model(self, served: Port, model: str) -> Call:
+        """Begin a conversation that this model is to hear. Override where the dialect `names_models`."""
+        raise NotImplementedError
 
     @abstractmethod
     def examples(self) -> Sequence[Message]:
@@ -180,10 +186,14 @@ class Speaker(ABC):
     def transcript(self, served: Port, pcm: bytes, *, pieces: Iterable[int] = ()) -> str:
         """Speak to the end, and return what was said. pieces: sizes in bytes of what is sent; the rest is one."""
         with self.call(served) as call:
-            for piece in cut(self.encoded(pcm), pieces):
-                call.send(piece)
-            call.end()
-            return "".join(call.said())
+            return self.said_in(call, pcm, pieces)
+
+    def said_in(self, call: Call, pcm: bytes, pieces: Iterable[int] = ()) -> str:
+        """Speak in a conversation to the end, and return what was said. As of `transcript`."""
+        for piece in cut(self.encoded(pcm), pieces):
+            call.send(piece)
+        call.end()
+        return "".join(call.said())
 
 
 def cut(data: bytes, sizes: Iterable[int]) -> list[bytes]:

@@ -52,6 +52,10 @@ class DeepgramCall(WebSocketCall):
 class DeepgramSpeaker(Speaker):
     name = "deepgram"
     speaks = Deepgram
+    names_models = True
+
+    def call_model(self, served: Port, model: str) -> DeepgramCall:
+        return DeepgramCall(served.port, f"{PATH}?model={model}&{LINEAR16}")
 
     def call(self, served: Port, token: str = "") -> DeepgramCall:
         headers = {"Authorization": f"Token {token}"} if token else {}

@@ -71,9 +71,9 @@ class EventCall(WebSocketCall):
 
 
 class RealtimeCall(EventCall):
-    def __init__(self, port: int, token: str = "", path: str = PATH) -> None:
+    def __init__(self, port: int, token: str = "", path: str = PATH, setup: str = MANUAL) -> None:
         super().__init__(port, path, token)
-        self.say(MANUAL)
+        self.say(setup)
 
     def said(self) -> Iterator[str]:
         """An item has no space before it, and no goodbye follows it."""
@@ -97,9 +97,13 @@ class RealtimeCall(EventCall):
 class OpenAIRealtimeSpeaker(Speaker):
     name, speaks = "openai", OpenAIRealtime
     request = SessionRequest(PcmFormat("s16le", 24_000), voice={"vad": False}, drafts=False)
+    names_models = True
 
     def call(self, served: Port, token: str = "") -> Call:
         return RealtimeCall(served.port, token)
+
+    def call_model(self, served: Port, model: str) -> Call:
+        return RealtimeCall(served.port, setup=update(turn_detection=None, transcription={"model": model}))
 
     def examples(self) -> Sequence[Message]:
         turn = {"type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500}

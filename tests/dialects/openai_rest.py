@@ -16,10 +16,11 @@ _WAV = b"RIFF" + struct.pack("<I", _ENDLESS) + b"WAVEfmt " + struct.pack("<I", 1
 
 
 class OpenAiRestCall(Call):
-    def __init__(self, port: int, token: str) -> None:
+    def __init__(self, port: int, token: str, form: bytes = _BEFORE) -> None:
+        """form: what stands before the file."""
         self._uploader = Uploader(port)
         self._uploader.say(head_of(None, headers=f"Authorization: Bearer {token}\r\n" if token else ""))
-        self.say(_BEFORE + _WAV)
+        self.say(form + _WAV)
 
     def send(self, data: bytes) -> None:
         self.say(data)
@@ -66,9 +67,13 @@ class OpenAiRestSpeaker(Speaker):
     """It speaks no `Dialect`: what is uploaded is no conversation."""
 
     name = "openai"
+    names_models = True
 
     def call(self, served: Port, token: str = "") -> OpenAiRestCall:
         return OpenAiRestCall(served.port, token)
+
+    def call_model(self, served: Port, model: str) -> OpenAiRestCall:
+        return OpenAiRestCall(served.port, "", form_of(b"\0", stream="true", model=model).split(b"\0")[0])
 
     def transcript(self, served: Port, pcm: bytes, *, pieces: Iterable[int] = ()) -> str:
         try:

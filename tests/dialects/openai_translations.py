@@ -24,8 +24,8 @@ def update(language: str | None = "en", **audio_input: Any) -> str:
 
 
 class TranslationsCall(EventCall):
-    def __init__(self, port: int, token: str = "", language: str = "en") -> None:
-        super().__init__(port, PATH, token)
+    def __init__(self, port: int, token: str = "", language: str = "en", path: str = PATH) -> None:
+        super().__init__(port, path, token)
         self.say(update(language))
 
     def send(self, data: bytes) -> None:
@@ -48,9 +48,13 @@ class TranslationsCall(EventCall):
 class OpenAITranslationsSpeaker(Speaker):
     name, speaks = "openai", OpenAITranslations
     request = SessionRequest(PcmFormat("s16le", 24_000), targets=("en",), drafts=False)
+    names_models = True
 
     def call(self, served: Port, token: str = "") -> Call:
         return TranslationsCall(served.port, token)
+
+    def call_model(self, served: Port, model: str) -> Call:
+        return TranslationsCall(served.port, path=PATH.replace("gpt-realtime-translate", model))
 
     def examples(self) -> Sequence[Message]:
         return [

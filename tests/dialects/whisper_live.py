@@ -75,10 +75,14 @@ class WhisperLiveCall(WebSocketCall):
 class WhisperLiveSpeaker(Speaker):
     name = "whisper-live"
     speaks = WhisperLive
+    names_models = True
     request = SessionRequest(PcmFormat("f32le"), voice={"vad": False}, drafts=False)
 
     def call(self, served: Port, token: str = "") -> WhisperLiveCall:
         return WhisperLiveCall(served.dialect_ports[self.name], f"/?token={token}" if token else "/", HELLO)
+
+    def call_model(self, served: Port, model: str) -> WhisperLiveCall:
+        return WhisperLiveCall(served.dialect_ports[self.name], "/", {**HELLO, "model": model})
 
     def examples(self) -> Sequence[Message]:
         greedy = {**HELLO, "audio_format": "int16", "vad_parameters": {"threshold": 0.5, "speech_pad_ms": 400}}

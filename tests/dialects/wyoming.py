@@ -18,9 +18,9 @@ def event(kind: str, data: Mapping[str, Any] | None = None, payload: bytes = b""
 
 
 class WyomingCall(StreamCall):
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, **wishes: str) -> None:
         super().__init__(port)
-        self.say(event("transcribe", {"language": "en"}) + event("audio-start", S16_MONO))
+        self.say(event("transcribe", {"language": "en", **wishes}) + event("audio-start", S16_MONO))
 
     def send(self, data: bytes) -> None:
         self.say(event("audio-chunk", {**S16_MONO, "timestamp": None}, data))
@@ -55,9 +55,13 @@ class WyomingSpeaker(Speaker):
     name = "wyoming"
     speaks = Wyoming
     asks_for_token = False
+    names_models = True
 
     def call(self, served: Port, token: str = "") -> WyomingCall:  # noqa: ARG002
         return WyomingCall(served.dialect_ports[self.name])
+
+    def call_model(self, served: Port, model: str) -> WyomingCall:
+        return WyomingCall(served.dialect_ports[self.name], name=model)
 
     def examples(self) -> Sequence[Message]:
         transcribe = {

@@ -27,6 +27,7 @@ from streaming.server.run import Server, bound_socket
 from streaming.server.speech import Speech
 from streaming.server.tls import Tls
 from streaming.server.translations import Translations
+from streaming.sessions.pool import RunningPool
 from streaming.sessions.worker import Worker
 from streaming.settings import VoiceConfig, WorkerConfig
 from tests.tones import tone_model
@@ -38,9 +39,12 @@ MANY = Limits(connections_per_minute=100_000, drain_s=0)
 
 
 def counted(families: Iterable[Metric]) -> dict[str, float]:
-    """The values of what a pool counts, by name."""
-    samples = [sample for family in families for sample in family.samples if "le" not in sample.labels]
-    return {sample.name.removeprefix("simul_whisper_"): sample.value for sample in samples}
+    """The values of what a pool counts, by name, of all its models together."""
+    found = dict[str, float]()
+    for sample in (sample for family in families for sample in family.samples if "le" not in sample.labels):
+        name = sample.name.removeprefix("simul_whisper_")
+        found[name] = found.get(name, 0.0) + sample.value
+    return found
 
 
 class Served:
@@ -89,15 +93,18 @@ def serving(
     speech: Speech | None = None,
     dialects: Dialects | None = None,
     dialect_ports: Mapping[str, socket.socket] | None = None,
+    pool: RunningPool | None = None,
+    by_language: Mapping[str, str] | None = None,
     is_ready: bool = True,
     **worker_options: Any,
 ) -> Iterator[Served]:
+    """pool: in place of a worker with the model."""
     chosen = model or tone_model()
-    worker = Worker(lambda: chosen, config, WorkerConfig(**worker_options))
+    pool = pool or Worker(lambda: chosen, config, WorkerConfig(**worker_options))
     if is_ready:
-        worker.start()
-        assert worker.wait_ready(PATIENCE_S).is_ready
-    registry = SessionRegistry(worker, config, voice, limits, translations=translations, speech=speech)
+        pool.start()
+        assert pool.wait_ready(PATIENCE_S).is_ready
+    registry = SessionRegistry(pool, config, voice, limits, None, translations, speech, by_language)
     listening = listening or bound_socket("127.0.0.1", 0)
     spoken = dialects or Dialects(NAMES)
     ports = _ports_of_their_own(spoken, dialect_ports or {})
@@ -112,7 +119,7 @@ def serving(
         if not registry.is_stopping:
             server.stop_soon()
         thread.join(PATIENCE_S)
-        worker.stop()
+        pool.stop()
         assert not thread.is_alive()
 
 

@@ -68,7 +68,7 @@ def test_nothing_is_flushed_before_there_is_a_session() -> None:
 
 
 def test_options_are_those_of_the_engine() -> None:
-    assert request() == SessionRequest(PcmFormat("f32le"), drafts=False)
+    assert request() == SessionRequest(PcmFormat("f32le"), drafts=False, model="base")
     options = {"language": "de", "task": "translate", "initial_prompt": "Then", "hotwords": "Ada"}
     engine = {"language": "de", "task": "translate", "init_prompt": "Then", "static_init_prompt": "Ada"}
     assert request(**options).engine == engine
