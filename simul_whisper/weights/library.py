@@ -172,15 +172,15 @@ def model_files(name_or_path: str, cache_dir: Path | None = None) -> ModelFiles:
 
 def _files(name_or_path: str, cache_dir: Path | None) -> list[Path]:
     """Return the files of a model that are here."""
-    if name_or_path in embedded.MODELS:
+    if not name_or_path or name_or_path in embedded.MODELS:
         return []
-    path = Path(name_or_path).expanduser()
     try:
+        path = Path(name_or_path).expanduser()
         hub_id = name_or_path if "/" in name_or_path else _HUB_IDS.get(full_name(name_or_path))
         if not path.exists() and hub_id:
             path = hub.cached_directory(hub_id, _hub_cache(cache_dir)) or path
         return [file for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
-    except (OSError, ValueError, WeightsError):
+    except (OSError, RuntimeError, ValueError, WeightsError):
         return []
 
 

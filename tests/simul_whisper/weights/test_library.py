@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 from simul_whisper.errors import ModelNotFoundError
-from simul_whisper.weights import ModelEntry, ModelKind, hub, known_models, list_models, load_weights, model_directory
+from simul_whisper.languages import language_names
+from simul_whisper.weights import (
+    ModelEntry,
+    ModelFiles,
+    ModelKind,
+    hub,
+    known_models,
+    list_models,
+    load_weights,
+    model_directory,
+    model_files,
+)
 from tests.simul_whisper.weights import build
 
 
@@ -103,3 +114,19 @@ def test_models_are_listed_by_where_they_are(tmp_path: Path) -> None:
     assert cached == {"someone/whisper-of-hers": str(hers), "small": str(small)}
     assert ModelEntry("medium", ModelKind.KNOWN, "Systran/faster-whisper-medium", None) in entries
     assert {*known_models(), "someone/whisper-of-hers"} == {entry.name for entry in entries}
+
+
+def test_what_is_known_of_a_model_before_it_is_loaded(tmp_path: Path) -> None:
+    everything = tuple(language_names())
+    assert model_files("tiny.en") == ModelFiles(75537502, ("en",))
+    assert model_files("base") == ModelFiles(145217532, everything)
+    assert model_files("small.en", tmp_path) == ModelFiles(None, ("en",))
+    assert model_files("openai/whisper-small", tmp_path) == ModelFiles(None, everything)
+    assert model_files(str(tmp_path / "nothing")) == model_files("") == ModelFiles(None, everything)
+    # A model of somebody's own says by its tokenizer what it is.
+    shutil.copy(model_directory("tiny.en") / "tokenizer.json", tmp_path)
+    (tmp_path / "model.bin").write_bytes(b"1234")
+    size_bytes = 4 + (tmp_path / "tokenizer.json").stat().st_size
+    assert model_files(str(tmp_path)) == ModelFiles(size_bytes, ("en",))
+    (tmp_path / "tokenizer.json").write_text("{")
+    assert model_files(str(tmp_path)) == ModelFiles(5, everything)

@@ -58,6 +58,7 @@ SAID: list[ClientMessage] = [
     SessionRequest(PcmFormat("mulaw", 8000, 2)),
     Resume("abc", 96_000, 7),
     SessionRequest(targets=("de", "fr")),
+    SessionRequest(model="large-v3-turbo"),
     Targets(("es", "yue")),
     Targets(()),
     Flush(),
