@@ -86,28 +86,16 @@ def run(options: argparse.Namespace) -> int:
 
 async def _connect(options: argparse.Namespace) -> int:
     # Here, because the other commands do without the live extra.
-    from streaming.client import Client, Disconnected, Reconnected
+    from streaming.client import Disconnected, Reconnected
     from streaming.events import Failed, Spoken
     from streaming.output.terminal import PlainCaptions
 
-    named = {"language": options.language, "task": options.task, "terms": options.terms}
-    settings = {name: value for name, value in named.items() if value}
     code = language_code(options.language or "auto")
     language = None if code == "auto" else code
     captions = PlainCaptions(format_from(options, language, texts=(TRANSCRIPT, *options.to)), sys.stdout, sys.stderr)
-    token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
-    speech = [*options.to, TRANSCRIPT][:1] if options.speak else []
     with _SpokenFile(options.speak) as spoken:
-        async with Client(
-            options.url,
-            token=token,
-            model=options.model,
-            settings=settings,
-            targets=options.to,
-            speech=speech,
-            drafts=False,
-        ) as client:
+        async with _client(options) as client:
             speaking = asyncio.create_task(_speak(client, options))
             _end_at_ctrl_c(speaking)
             try:
@@ -125,6 +113,21 @@ async def _connect(options: argparse.Namespace) -> int:
                 with suppress(asyncio.CancelledError):
                     await speaking
     return _FAILED if isinstance(last, Failed) else 0
+
+
+def _client(options: argparse.Namespace) -> "Client":
+    from streaming.client import Client
+
+    named = {"language": options.language, "task": options.task, "terms": options.terms}
+    return Client(
+        options.url,
+        token=options.token or os.environ.get(_TOKEN, ""),
+        model=options.model,
+        settings={name: value for name, value in named.items() if value},
+        targets=options.to,
+        speech=[*options.to, TRANSCRIPT][:1] if options.speak else [],
+        drafts=False,
+    )
 
 
 class _SpokenFile:

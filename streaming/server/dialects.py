@@ -50,7 +50,7 @@ class Dialects:
         of_any, models = _model_of(health.together, registry), tuple(_model_of(each, registry) for each in health.all)
         limits, n_terms = registry.limits, most_terms(registry.config, registry.client_limits)
         return Served(
-            health.model,
+            health.model if health.is_ready else "",
             self.aliases,
             of_any.languages,
             of_any.tasks,

@@ -72,7 +72,8 @@ class ProcessMemory:
 class _Kept:
     """A model, loaded or not. config: with which it is loaded. used_at: when a session was last seen, by the clock.
 
-    n_bytes: what it takes, or will as far as can be told. taken_before: by all else, where that can be told.
+    n_bytes: what it takes, or will as far as can be told. taken_before: by all else, where that can be told. failed_at,
+    message: of a failure that nothing better has followed. counted: by the pools that it had before.
     """
 
     name: str
@@ -182,7 +183,7 @@ class ModelsPool:
         if kept is None:
             raise Refusal(Reason.CONFIG, f"got another model than {', '.join(self._kept)}")
         with self._lock:
-            self._check_room()
+            self._check_open()
             pool = kept.pool if kept.pool and not self._has_failed(kept) else self._begun(kept)
             handle = pool.open(config or kept.config, voice, drafts=drafts)
             kept.sessions.append(handle)
@@ -223,7 +224,7 @@ class ModelsPool:
 
     # Sessions
 
-    def _check_room(self) -> None:
+    def _check_open(self) -> None:
         if self._is_stopping:
             raise Refusal(Reason.STOPPING, "no session can be opened any more: this is being stopped")
         n_open = sum(each.n_open for each in self._kept.values())
@@ -231,7 +232,7 @@ class ModelsPool:
             raise Refusal(Reason.TOO_MANY_SESSIONS, f"{n_open} sessions are open, and no more are allowed; try later")
 
     def _has_failed(self, kept: _Kept) -> bool:
-        """Note that a model cannot be used; the first is the server's, which ends with it."""
+        """Whether a model cannot be used, which is noted; not so of the first, with which the server ends."""
         assert kept.pool
         health = kept.pool.health()
         if kept is self._first or health.state is not State.FAILED:
@@ -296,7 +297,11 @@ class ModelsPool:
         while not self._is_stopping:
             self._woken.wait(_LOOK_S if self._loading else _IDLE_LOOK_S)
             self._woken.clear()
-            self.tend()
+            try:
+                self.tend()
+            except Exception:
+                # The models that are there go on, and it is tried again.
+                logger.exception("the models could not be looked after")
 
     def tend(self) -> None:
         """Load what is asked for, and unload what is not needed any more."""
@@ -319,8 +324,8 @@ class ModelsPool:
         now = self._clock()
         for each in self._kept.values():
             each.look(now)
-            if each.pool and self._has_failed(each):
-                continue
+            if each.pool:
+                self._has_failed(each)
         loading = self._loading
         if loading is None or loading.is_loading:
             return
