@@ -18,6 +18,8 @@ from streaming.server.dialects import Dialects
 from streaming.sessions.request import SessionRequest
 from streaming.settings import WorkerConfig
 from tests.conftest import Recording
+from tests.dialects import ToldError
+from tests.dialects.deepgram import DeepgramSpeaker
 from tests.dialects.wyoming import event
 from tests.streaming.models import ENGLISH, Loader, made_pool, models_pool
 from tests.streaming.serving import Served, Talker, s16, serving, text_of
@@ -125,6 +127,17 @@ def test_what_there_is_is_told(served: Served) -> None:
     page = urlopen(f"http://127.0.0.1:{served.port}/metrics").read().decode()
     assert 'simul_whisper_sessions_open{model="mirror"} 0.0' in page
     assert page.count("# TYPE simul_whisper_words_total") == 1
+
+
+def test_it_is_ready_when_the_first_is() -> None:
+    pool = made_pool(Loader({"tones": tone_model(), "mirror": mirror_model()}))
+    with serving(pool=pool, is_ready=False) as served:
+        with pytest.raises(HTTPError) as refused:
+            asked(served, "/health")
+        assert json.load(refused.value)["models"] == {"tones": "loading", "mirror": "unloaded"}
+        assert refusal(served, "mirror").reason is Reason.NOT_READY
+        with pytest.raises(ToldError, match="503"):
+            DeepgramSpeaker().call_model(served, "mirror")
 
 
 def test_one_model_is_told_of_as_ever() -> None:
