@@ -21,10 +21,11 @@ _OF_ONE_MODEL: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class NamedModel:
-    """name: by which clients ask for it. source: a known name, a hub id, or a path."""
+    """name: by which clients ask for it. source: a known name, a hub id, or a path. is_renamed: the name was given."""
 
     name: str
     source: str
+    is_renamed: bool = False
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def models_from(options: argparse.Namespace, config: AlignAttConfig) -> Mapping[
     Raises ConfigError.
     """
     given: list[NamedModel] = options.models or []
-    if len(given) < 2 and not any(each.name != each.source for each in given):
+    if len(given) < 2 and not any(each.is_renamed for each in given):
         return {}
     if config.model_path:
         raise ConfigError(f"got --model-path beside several models; name it: --model NAME={config.model_path}")
@@ -85,15 +86,13 @@ def by_language_from(options: argparse.Namespace) -> Mapping[str, str]:
 
 def _named_model(text: str) -> NamedModel:
     """Read `small`, or `mine=/models/mine`."""
-    name, is_named, source = text.partition("=")
-    if not is_named:
-        name = source = text
-        # As a path of its own has been called so far.
-        if Path(text).expanduser().exists():
-            name = Path(text).expanduser().resolve().name
-    if not name.strip() or not source.strip() or not name.isprintable():
+    if Path(text).expanduser().exists():
+        return NamedModel(Path(text).expanduser().resolve().name, text)
+    name, is_renamed, source = (part.strip() for part in text.partition("="))
+    source = source if is_renamed else name
+    if not name or not source or not name.isprintable():
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a model such as base, or NAME=PATH")
-    return NamedModel(name.strip(), source.strip())
+    return NamedModel(name, source, bool(is_renamed))
 
 
 def _language_and_name(text: str) -> tuple[str, str]:

@@ -26,8 +26,9 @@ def parsed(*flags: str) -> argparse.Namespace:
     return parser.parse_args(flags)
 
 
-def test_one_model_is_a_worker_as_ever() -> None:
-    for flags in ((), ("--model", "base")):
+def test_one_model_is_a_worker_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "a=b").mkdir()
+    for flags in ((), ("--model", "base"), ("--model", str(tmp_path / "a=b"))):
         options = parsed(*flags)
         assert models_from(options, CONFIG) == {}
         assert isinstance(pool_from(options, CONFIG, WorkerConfig(), ProgressBar()), Worker)
