@@ -99,7 +99,7 @@ class Served:
             return self.model
         offers = tuple(ModelOffer(each.name, each.languages, each.tasks) for each in self.models)
         config = request.engine_config(AlignAttConfig())
-        return ModelOffers(offers, self.by_language).chosen(request.model, config).name
+        return ModelOffers(offers, self.by_language).chosen(request, config).name
 
     @property
     def _own_names(self) -> tuple[str, ...]:

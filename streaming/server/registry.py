@@ -71,7 +71,7 @@ class SessionRegistry:
         config = request.engine_config(self.config, self.client_limits)
         voice = request.voice_config(self._voice)
         config = replace(config, targets=self.translations.config.by_whisper(request.targets))
-        config = self._with_model(request.model, config)
+        config = self._with_model(request, config)
         self._check_targets(request.targets, config)
         self._check_speech(request.speech, request.targets, config)
         handle = self.pool.open(config, voice, drafts=request.drafts)
@@ -86,10 +86,10 @@ class SessionRegistry:
         self._sessions[session] = _Stay(network, config, timer)
         return session
 
-    def _with_model(self, name: str, config: AlignAttConfig) -> AlignAttConfig:
-        """Return the settings with the name of the model that listens; empty: it is not named. Raises Refusal."""
+    def _with_model(self, request: SessionRequest, config: AlignAttConfig) -> AlignAttConfig:
+        """Return the settings with the name of the model that listens. Raises Refusal."""
         offers = tuple(ModelOffer(each.model, each.languages, each.tasks) for each in self.pool.health().all)
-        chosen = ModelOffers(offers, self.by_language).chosen(name, config)
+        chosen = ModelOffers(offers, self.by_language).chosen(request, config)
         return replace(config, model_name=chosen.name, model_path="")
 
     def model(self, session: HostedSession) -> str:

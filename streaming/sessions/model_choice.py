@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from simul_whisper import AlignAttConfig, language_names
 from streaming.events import Reason
-from streaming.sessions.request import Refusal
+from streaming.sessions.request import Refusal, SessionRequest
 
 _MOST_SHOWN = 80
 
@@ -38,21 +38,24 @@ class ModelOffers:
     def names(self) -> tuple[str, ...]:
         return tuple(model.name for model in self.models)
 
-    def chosen(self, name: str, config: AlignAttConfig) -> ModelOffer:
-        """Return the model of a session with these settings. name: the one that it asks for; empty: none.
+    def chosen(self, request: SessionRequest, config: AlignAttConfig) -> ModelOffer:
+        """Return the model of a session. config: the settings that it will have.
 
         Raises Refusal for a model that is not there, and for one that cannot do what another could.
         """
-        first = self.models[0]
-        if name:
-            named = self._named(name)
-            others = [each.name for each in self.models if each.suits(config)]
-            if named.suits(config) or not others:
+        suitable = [each for each in self.models if each.suits(config)]
+        if request.model:
+            named = self._named(request.model)
+            if named in suitable or not suitable:
                 return named
-            raise Refusal(Reason.CONFIG, f"{name} {_lacks(named, config)}; {_listed(others)} can")
+            others = _listed([each.name for each in suitable])
+            raise Refusal(Reason.CONFIG, f"{named.name} {_lacks(named, config)}; {others} can")
         by_language = self.by_language.get(config.language)
-        preferred = [self._named(by_language)] if by_language else []
-        return next((each for each in (*preferred, *self.models) if each.suits(config)), first)
+        preferred = [each for each in suitable if each.name == by_language]
+        if config.language == "auto" and "language" in request.engine:
+            # Who asks for the language to be detected may well speak another than the only one.
+            preferred = [each for each in suitable if len(each.languages) != 1]
+        return next(iter([*preferred, *suitable, *self.models]))
 
     def _named(self, name: str) -> ModelOffer:
         found = next((each for each in self.models if each.name == name), None)

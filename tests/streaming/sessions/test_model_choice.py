@@ -1,5 +1,7 @@
 """Which model a session gets, of those that a server has."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from simul_whisper import AlignAttConfig
 from streaming.events import Reason
 from streaming.sessions.model_choice import ModelOffer, ModelOffers
-from streaming.sessions.request import Refusal
+from streaming.sessions.request import Refusal, SessionRequest
 
 BOTH = ("transcribe", "translate")
 TINY = ModelOffer("tiny.en", ("en",), ("transcribe",))
@@ -16,8 +18,9 @@ SMALL = ModelOffer("small", ("en", "de", "es"), BOTH)
 OFFERS = ModelOffers((TINY, BASE, SMALL), {"es": "small"})
 
 
-def chosen(name: str = "", offers: ModelOffers = OFFERS, **settings: object) -> str:
-    return offers.chosen(name, AlignAttConfig.from_mapping(settings)).name
+def chosen(name: str = "", offers: ModelOffers = OFFERS, targets: tuple[str, ...] = (), **settings: object) -> str:
+    request = SessionRequest(engine=settings, model=name)
+    return offers.chosen(request, replace(request.engine_config(AlignAttConfig()), targets=targets)).name
 
 
 def test_the_one_that_is_named_or_the_first() -> None:
@@ -36,8 +39,14 @@ def test_none_that_does_not_know_the_language_where_another_does() -> None:
     assert chosen(language="fi") == chosen("tiny.en", ModelOffers((TINY,)), language="fi") == "tiny.en"
 
 
+def test_who_wants_the_language_detected_gets_one_that_knows_several() -> None:
+    assert chosen(language="auto") == "base"
+    # As it is where nothing is said of it.
+    assert chosen() == chosen("tiny.en", language="auto") == chosen(offers=ModelOffers((TINY,)), language="auto")
+
+
 def test_none_that_cannot_translate_where_another_can() -> None:
-    assert chosen(task="translate") == chosen(targets=["en"]) == "base"
+    assert chosen(task="translate") == chosen(targets=("en",)) == "base"
 
 
 def test_one_of_which_nothing_is_known_may_be_able_to() -> None:
