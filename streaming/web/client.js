@@ -48,8 +48,9 @@ export class Client {
   #retry = () => this.#state === State.LOST && this.#connect();
 
   /**
-   * settings: rate in Hz, model, language, task, targets and speech. onEvent hears the server's numbered events, onState a state and, when the
-   * connection is lost or over by an error, its code and message. recovery: the table, or one like it.
+   * settings: rate in Hz, model, language, task, targets and speech. onEvent hears the server's numbered events, onState
+   * a state and, when the connection is lost or over by an error, its code and message. recovery: the table, or one like
+   * it.
    */
   constructor({ url, settings, onEvent, onState, recovery = RECOVERY, openSocket = (address) => new WebSocket(address) }) {
     this.#url = url;

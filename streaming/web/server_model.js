@@ -6,7 +6,8 @@ const AGAIN_MS = 1000;
  * Ask until the model is ready. onWait hears a code: not_ready or unreachable.
  *
  * Returns its name, languages, tasks, and the language and task of sessions that ask for none; and into what the server
- * translates, unless it is an older one; where there are several models, what each can do. Throws an error whose code is `unauthorized`.
+ * translates, unless it is an older one; where there are several models, what each can do. Throws an error whose code is
+ * `unauthorized`.
  */
 export async function askForModel(url, onWait) {
   for (;;) {
