@@ -24,9 +24,9 @@ PUBLIC = (
     "SimulWhisperError SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing "
     "Translated TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry "
     "UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices "
-    "WeightsError Word Written as_s16 as_samples check_options checked_targets ends_before ends_for_certain "
-    "fetch_voice finished from_mapping from_s16 language_code language_names list_models list_translators "
-    "list_voices load_model model_directory open_translator open_voices option option_of read_terms read_toml "
+    "WeightsError Word Written as_s16 as_samples check_options checked_targets checked_value ends_before "
+    "ends_for_certain fetch_voice finished from_mapping from_s16 language_code language_names list_models "
+    "list_translators list_voices load_model model_directory open_translator open_voices option option_of read_terms read_toml "
     "release_thread speakable"
 ).split()
 PURE = (
