@@ -25,6 +25,7 @@ from streaming.cli.options import (
 )
 from streaming.cli.parser import Parser
 from streaming.cli.pools import pool_from
+from streaming.cli.proxy import add_proxy_flags, proxy_from
 from streaming.cli.settings_file import SERVER
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.translation import loaded_translator
@@ -50,6 +51,7 @@ def add_arguments(parser: Parser) -> None:
         "--port", type=int, default=8000, help="port to listen on; 0 takes any that is free (default: 8000)"
     )
     add_access_flags(parser)
+    add_proxy_flags(parser)
     parser.add_argument(
         "--admin-port", type=int, help="a port of its own for /health and /metrics; /metrics is then there only"
     )
@@ -117,6 +119,7 @@ def _server(
         tls,
         admin,
         end_process_within,
+        proxy=proxy_from(options),
         dialects=dialects_from(options),
         dialect_ports=places.listening,
         connected=places.connected,
@@ -125,7 +128,7 @@ def _server(
     scheme = "https" if tls else "http"
     if admin:
         _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
-    _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}; loading the model")
+    _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}{options.root_path}; loading the model")
     return server, listening
 
 
