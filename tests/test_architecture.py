@@ -27,7 +27,7 @@ PUBLIC = (
     "WeightsError Word Written as_s16 as_samples check_options checked_targets checked_value ends_before "
     "ends_for_certain fetch_voice finished from_mapping from_s16 language_code language_names list_models "
     "list_translators list_voices load_model model_directory open_translator open_voices option option_of read_terms "
-    "read_toml release_thread speakable"
+    "read_toml release_thread speakable translator_directory"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "
