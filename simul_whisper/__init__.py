@@ -43,7 +43,7 @@ from simul_whisper.errors import (
 )
 from simul_whisper.languages import language_code, language_names
 from simul_whisper.machine import available_memory, give_back_memory, resident_memory
-from simul_whisper.options import Option, check_options, from_mapping, option, option_of
+from simul_whisper.options import Option, check_options, checked_value, from_mapping, option, option_of
 from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import BackendChange, EncoderChange, Update
-    from simul_whisper.translators.catalog import TranslatorEntry, list_translators
+    from simul_whisper.translators.catalog import TranslatorEntry, list_translators, translator_directory
     from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
     from simul_whisper.voices.catalog import VoiceEntry, list_voices
     from simul_whisper.voices.choice import Voices, open_voices
@@ -110,6 +110,7 @@ _MODULES = {
     "open_voices": "voices.choice",
     "release_thread": "blas",
     "speakable": "voices.spoken_text",
+    "translator_directory": "translators.catalog",
 }
 """Where the names stand that bring in the engine."""
 
@@ -191,6 +192,7 @@ __all__ = [
     "available_memory",
     "check_options",
     "checked_targets",
+    "checked_value",
     "ends_before",
     "ends_for_certain",
     "fetch_voice",
@@ -215,4 +217,5 @@ __all__ = [
     "release_thread",
     "resident_memory",
     "speakable",
+    "translator_directory",
 ]

@@ -24,10 +24,11 @@ PUBLIC = (
     "SimulWhisperError SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing "
     "Translated TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry "
     "UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices "
-    "WeightsError Word Written as_s16 as_samples available_memory check_options checked_targets ends_before "
-    "ends_for_certain fetch_voice finished from_mapping from_s16 give_back_memory language_code language_names "
-    "list_models list_translators list_voices load_model model_directory model_files open_translator open_voices "
-    "option option_of read_terms read_toml release_thread resident_memory speakable"
+    "WeightsError Word Written as_s16 as_samples available_memory check_options checked_targets checked_value "
+    "ends_before ends_for_certain fetch_voice finished from_mapping from_s16 give_back_memory language_code "
+    "language_names list_models list_translators list_voices load_model model_directory model_files open_translator "
+    "open_voices option option_of read_terms read_toml release_thread resident_memory speakable "
+    "translator_directory"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "
@@ -171,17 +172,21 @@ def test_functions_are_short(path: Path) -> None:
 ROOMS = {
     "events": "",
     "settings": "",
+    "tracing": "",
+    "spans": "tracing",
     "audio": "settings",
-    "sessions": "events settings audio",
+    "sessions": "events settings tracing audio",
     "cluster": "events settings sessions",
-    "stages": "events settings sessions/event_log sessions/metrics",
+    "stages": "events settings tracing sessions/event_log sessions/metrics",
     "engines": "events",
     "protocols": "events settings sessions/request sessions/model_choice output/breaks output/texts output/formats",
-    "server": "events settings audio sessions stages protocols",
+    "server": "events settings tracing audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
     "evaluation": "events settings audio sessions stages protocols client output",
-    "cli": "events settings audio sessions cluster stages engines protocols server client output evaluation",
+    "cli": (
+        "events settings tracing spans audio sessions cluster stages engines protocols server client output evaluation"
+    ),
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
@@ -204,8 +209,8 @@ LAYERS = {
     ),
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
-        "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
-        "exchange uploads openai_speech openai_rest prometheus app listener run"
+        "tls log_reader translations speech hosted lifecycle registry wire reception resumable connection conversation "
+        "dialects exchange uploads openai_speech openai_rest prometheus proxy app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
@@ -269,7 +274,9 @@ def test_few_modules_know_the_web() -> None:
     }
     assert importers("starlette") == {
         f"streaming/server/{name}.py"
-        for name in ("uvicorn_websocket wire reception connection dialects exchange openai_rest app listener").split()
+        for name in (
+            "uvicorn_websocket wire reception connection dialects exchange openai_rest proxy app listener"
+        ).split()
     }
     assert importers("python_multipart") == {"streaming/server/uploads.py"}
     clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from streaming.client import Client, ClientEvent, Disconnected, Reconnected
     from streaming.events import Spoken
 
-_TOKEN = "SIMUL_WHISPER_TOKEN"
 _FAILED = 2
 _SPOKEN_RATE = 24_000
 _PIECE_SAMPLES = SAMPLE_RATE // 10
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
-    parser.add_argument("--token", default="", help=f"the server's token; safer in ${_TOKEN}")
+    parser.add_argument("--token", default="", help="the server's token; safer in $SIMUL_WHISPER_TOKEN")
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
     add_options(parser, RecordingConfig, "what is heard of a recording")
     parser.set_defaults(run=run)
@@ -121,7 +120,7 @@ def _client(options: argparse.Namespace) -> "Client":
     named = {"language": options.language, "task": options.task, "terms": options.terms}
     return Client(
         options.url,
-        token=options.token or os.environ.get(_TOKEN, ""),
+        token=options.token,
         model=options.model,
         settings={name: value for name, value in named.items() if value},
         targets=options.to,

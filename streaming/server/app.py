@@ -24,16 +24,19 @@ from streaming.server.dialects import Dialects, WebSocketDoor
 from streaming.server.doorway import Doorway
 from streaming.server.openai_rest import OpenAiRest
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
+from streaming.server.proxy import Prefixed, Proxy
 from streaming.server.reception import Reception, not_called
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSessions
 from streaming.server.uvicorn_http import CALLER
 from streaming.sessions.pool import Health
 from streaming.sessions.request import Refusal
+from streaming.tracing import Trace, enter
 
 logger = logging.getLogger(__name__)
 
 _MODEL_PATH, _HEALTH_PATH, _METRICS_PATH = "/v1/model", "/health", "/metrics"
+_NATIVE = "native"
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _PAGE = Path(__file__).parents[1] / "web"
 # An inference that takes longer will not come back.
@@ -63,13 +66,14 @@ class _Endpoints:
             await socket.accept()
         except WebSocketDisconnect:
             return
+        enter(Trace(_NATIVE))
         connection = Connection(socket, self._registry, self._sessions)
         self._registry.n_connections += 1
         name = None
         try:
             token = given_token(socket.headers, socket.query_params)
             name = self._reception.welcome(socket, token)
-            self._registry.connections_by_dialect["native"] += 1
+            self._registry.connections_by_dialect[_NATIVE] += 1
             await connection.run()
         except Refusal as error:
             await connection.refuse(error)
@@ -185,10 +189,11 @@ def create_apps(
     access: Access,
     doorway: Doorway,
     dialects: Dialects | None = None,
+    proxy: Proxy | None = None,
     *,
     has_admin_port: bool = False,
 ) -> Apps:
-    """Return the applications of a server's ports.
+    """Return the applications of a server's ports. Raises ConfigError for a prefix that is an address of its own.
 
     Run them with `http=UvicornHttp` and `ws=UvicornWebSocket`. has_admin_port: whether metrics are told there only.
     """
@@ -199,6 +204,8 @@ def create_apps(
     routes: list[BaseRoute] = [WebSocketRoute(PATH, endpoints.stream), Route(_MODEL_PATH, endpoints.model), health]
     routes += [*([] if has_admin_port else [metrics]), *door.routes(), *rest.routes()]
     routes += [Route(each.path, _is_socket) for each in routes if isinstance(each, WebSocketRoute)]
+    proxy = proxy or Proxy()
+    proxy.check_prefix(each.path for each in routes if isinstance(each, Route | WebSocketRoute))
     has_page = (_PAGE / "index.html").is_file()
     routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
 
@@ -207,4 +214,5 @@ def create_apps(
 
     ports = [entry for entry in ENTRIES if entry.port and not entry.is_stream]
     by_dialect = {entry.name: of([door.route_of_all(entry), Route("/{path:path}", _is_socket)]) for entry in ports}
-    return Apps(of(routes), of([health, metrics]), by_dialect)
+    public = of(routes)
+    return Apps(Prefixed(public, proxy.root_path) if proxy.root_path else public, of([health, metrics]), by_dialect)
