@@ -18,7 +18,7 @@ class SessionMetrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.sessions_open = self._gauge("sessions_open", "sessions that are not over")
-        self.waiting_audio_s = self._gauge("waiting_audio_seconds", "audio received and not yet taken")
+        self.waiting_audio_s = self._gauge("waiting_audio_seconds", "audio that is due, and not yet decoded")
         self.sessions_opened = self._counter("sessions_opened", "sessions opened")
         self.sessions_refused = self._counter("sessions_refused", "sessions refused, because too many were open")
         self.sessions_failed = self._counter("sessions_failed", "sessions that ended with an error")
