@@ -24,7 +24,7 @@ from streaming.cli.options import (
     configs_from,
     options_from,
 )
-from streaming.cli.pools import pool_from
+from streaming.cli.pools import add_pool_settings, pool_from
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dialect_flags(parser)
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
+    add_pool_settings(parser)
     parser.add_argument(
         "--client-limits",
         type=_client_limits,

@@ -1,0 +1,144 @@
+"""The replicas that Ray Serve runs, as a server sees them: it joins a cluster, has replicas made there unless there are
+some, and finds out where they are.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+# Read when they are imported. What Ray and Serve tell the one who runs a cluster is in files of theirs.
+os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve import Application
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from simul_whisper import ConfigError
+from streaming.cluster.connection import ConnectionLine
+from streaming.cluster.line import Answer, Command, Line, LineLostError
+from streaming.cluster.ray_app import APPLICATION
+from streaming.cluster.sockets import Whereabouts, connected
+from streaming.sessions.pool import Health, State
+from streaming.settings import RayConfig
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_ANSWER_S = 5.0
+# Serve's own HTTP has nothing to serve.
+_NO_PROXY = "Disabled"
+# Nothing of ours is in Ray's store of objects, which has at least this size.
+_STORE_BYTES = 80 << 20
+_NEW, _ANY = "local", "auto"
+_NONE = "none"
+
+
+class RayReplicas:
+    """`Replicas` of the application that runs in a cluster; where it does not yet, it is made to run.
+
+    about: which cluster that is, for whoever reads what the server says.
+    """
+
+    def __init__(self, config: RayConfig, application: Application) -> None:
+        """Join the cluster. Raises ConfigError."""
+        self._application = application
+        self.about = _joined(config)
+        self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._lines = dict[str, tuple[Line, Connection]]()
+        self._failure = ""
+        self._thread = threading.Thread(target=self._run, name="whereabouts", daemon=True)
+        self._thread.start()
+
+    def lines(self) -> Mapping[str, Line]:
+        """As `Replicas.lines`. When no replica can be made, there is one that says why."""
+        with self._lock:
+            self._lines = {name: (line, at) for name, (line, at) in self._lines.items() if not at.closed}
+            lines = {name: line for name, (line, _) in self._lines.items()}
+        return {_NONE: NoReplica(self._failure)} if self._failure and not lines else lines
+
+    def close(self) -> None:
+        """Leave the cluster. What runs there goes on, unless the cluster is this server's own."""
+        self._stopping.set()
+        for line in self.lines().values():
+            line.close()
+        ray.shutdown()
+        self._thread.join(_ANSWER_S)
+
+    def _run(self) -> None:
+        try:
+            handle = self._running_application()
+        except (RayError, RayServeException, RuntimeError, ValueError) as error:
+            self._failure = "" if self._stopping.is_set() else f"Ray Serve can make no replica: {_reason(error)}"
+            return
+        while not self._stopping.wait(_LOOK_S):
+            self._look(handle)
+
+    def _running_application(self) -> DeploymentHandle[Any]:
+        if APPLICATION in serve.status().applications:
+            return serve.get_app_handle(APPLICATION)
+        serve.start(proxy_location=_NO_PROXY)
+        return serve.run(self._application, name=APPLICATION, route_prefix=None)
+
+    def _look(self, handle: DeploymentHandle[Any]) -> None:
+        """Find replicas that are new. One that is not found any more may be about to go; its line says when."""
+        try:
+            found = handle.broadcast("whereabouts").results(timeout_s=_ANSWER_S, return_exceptions=True)
+        except (RayError, RayServeException, RuntimeError, TimeoutError) as error:
+            logger.debug("no replica was found: %s", error)
+            return
+        for where in found:
+            if isinstance(where, Whereabouts) and where.name not in self._lines:
+                self._add(where)
+
+    def _add(self, where: Whereabouts) -> None:
+        try:
+            connection = connected(where)
+        except LineLostError as error:
+            logger.warning("%s", error)
+            return
+        with self._lock:
+            self._lines[where.name] = ConnectionLine(where.name, connection), connection
+
+
+class NoReplica:
+    """A `Line` to a replica that could not be made, which says why."""
+
+    name = _NONE
+
+    def __init__(self, why: str) -> None:
+        self._health = Health(State.FAILED, is_alive=False, is_ready=False, busy_s=0.0, message=why)
+
+    def exchange(self, commands: Sequence[Command]) -> Answer:  # noqa: ARG002
+        return Answer((), self._health)
+
+    def close(self) -> None:
+        pass
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line, which in what Serve quotes of a replica is what it died of."""
+    return str(error).strip().splitlines()[-1]
+
+
+def _joined(config: RayConfig) -> str:
+    """Join the cluster, and return which it is. Raises ConfigError."""
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = config.ray_address
+    if address != _NEW:
+        try:
+            ray.init(address or _ANY, **quiet)
+            return f"the Ray cluster at {ray.get_runtime_context().gcs_address}"
+        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+            if address:
+                raise ConfigError(
+                    f"no Ray cluster can be joined at {address}: {error}; on each of its machines, run `ray start`"
+                ) from error
+    ray.init(_NEW, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+    return "a new Ray cluster on this machine"
