@@ -40,13 +40,12 @@ def pool_from(
 def _ray_pool(ray_config: RayConfig, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:
     """Join a cluster. Raises ConfigError."""
     try:
-        from streaming.cluster.ray_app import application
         from streaming.cluster.ray_replicas import RayReplicas
     except ModuleNotFoundError as error:
         raise ConfigError(f"--pool ray needs {error.name}; pip install 'simul-whisper[ray]'") from error
     from streaming.cluster.pool import ReplicaPool
 
-    replicas = RayReplicas(ray_config, application(config, worker_config, ray_config))
+    replicas = RayReplicas(ray_config, config, worker_config)
     _say(f"inference is done in {replicas.about}")
     return ReplicaPool(replicas, config, worker_config)
 

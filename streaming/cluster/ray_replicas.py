@@ -9,24 +9,23 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-# Read when they are imported. What Ray and Serve tell the one who runs a cluster is in files of theirs.
-os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Read when they are imported.
+for _name, _value in {"RAY_USAGE_STATS_ENABLED": "0", "GRPC_VERBOSITY": "ERROR"}.items():
+    os.environ.setdefault(_name, _value)
 
 import ray
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve import Application
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from simul_whisper import ConfigError
+from simul_whisper import AlignAttConfig, ConfigError
 from streaming.cluster.connection import ConnectionLine
 from streaming.cluster.line import Answer, Command, Line, LineLostError
-from streaming.cluster.ray_app import APPLICATION
+from streaming.cluster.ray_app import APPLICATION, application
 from streaming.cluster.sockets import Whereabouts, connected
 from streaming.sessions.pool import Health, State
-from streaming.settings import RayConfig
+from streaming.settings import RayConfig, WorkerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +45,19 @@ class RayReplicas:
     about: which cluster that is, for whoever reads what the server says.
     """
 
-    def __init__(self, config: RayConfig, application: Application) -> None:
+    def __init__(self, ray_config: RayConfig, config: AlignAttConfig, worker_config: WorkerConfig) -> None:
         """Join the cluster. Raises ConfigError."""
-        self._application = application
-        self.about = _joined(config)
+        self._application = application(config, worker_config, ray_config)
+        self.about = _joined(ray_config)
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._lines = dict[str, tuple[Line, Connection]]()
         self._failure = ""
         self._thread = threading.Thread(target=self._run, name="whereabouts", daemon=True)
-        self._thread.start()
 
     def lines(self) -> Mapping[str, Line]:
         """As `Replicas.lines`. When no replica can be made, there is one that says why."""
+        if self._thread.ident is None:
+            self._thread.start()
         with self._lock:
             self._lines = {name: (line, at) for name, (line, at) in self._lines.items() if not at.closed}
             lines = {name: line for name, (line, _) in self._lines.items()}
@@ -66,10 +66,10 @@ class RayReplicas:
     def close(self) -> None:
         """Leave the cluster. What runs there goes on, unless the cluster is this server's own."""
         self._stopping.set()
-        for line in self.lines().values():
-            line.close()
+        with self._lock:
+            for line, _ in self._lines.values():
+                line.close()
         ray.shutdown()
-        self._thread.join(_ANSWER_S)
 
     def _run(self) -> None:
         try:
@@ -129,7 +129,9 @@ def _reason(error: Exception) -> str:
 
 def _joined(config: RayConfig) -> str:
     """Join the cluster, and return which it is. Raises ConfigError."""
+    # What they tell the one who runs a cluster is in Ray's own files.
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     address = config.ray_address
     if address != _NEW:
         try:
