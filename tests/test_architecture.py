@@ -173,12 +173,13 @@ ROOMS = {
     "settings": "",
     "audio": "settings",
     "sessions": "events settings audio",
-    "cluster": "events settings sessions",
+    "replay": "events",
+    "cluster": "events settings sessions replay",
     "stages": "events settings sessions/event_log sessions/metrics",
     "engines": "events",
     "protocols": "events settings sessions/request output/breaks output/texts output/formats",
     "server": "events settings audio sessions stages protocols",
-    "client": "events settings protocols sessions/request",
+    "client": "events settings protocols sessions/request replay",
     "output": "events settings audio sessions",
     "evaluation": "events settings audio sessions stages protocols client output",
     "cli": "events settings audio sessions cluster stages engines protocols server client output evaluation",
@@ -191,7 +192,8 @@ LAYERS = {
         "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": "event_log request pace drafts plan session inbox handle metrics pool fair_queue scheduled worker",
-    "cluster": "line",
+    "replay": "recovery audio_buffer deduplication",
+    "cluster": "line replica child retelling relayed handle attendant metrics pool connection processes",
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (
@@ -204,7 +206,7 @@ LAYERS = {
         "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
         "exchange uploads openai_speech openai_rest prometheus app listener run"
     ),
-    "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
+    "client": "address connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
     "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
     "metrics_log evaluation_log load",
@@ -277,7 +279,11 @@ def test_few_modules_know_the_web() -> None:
     users = {
         f"streaming/{name}.py"
         for name in (
+            "cluster/attendant",
             "cluster/line",
+            "cluster/metrics",
+            "cluster/pool",
+            "cluster/replica",
             "sessions/metrics",
             "sessions/pool",
             "sessions/worker",

@@ -1,32 +1,77 @@
 """Where a server has its inference done, as the flags of `serve` say."""
 
 import argparse
+import os
 import sys
+from dataclasses import replace
 
 from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.cli.options import ProgressBar
 from streaming.sessions.pool import RunningPool
 from streaming.settings import WorkerConfig
 
+# Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
+SWITCH_S = 0.0005
+_WORKER = [sys.executable, "-m", "streaming.cli.worker"]
+# What one process has of a session that waits; the rest waits in the server, so that it can be heard elsewhere.
+_WORKER_BUFFER_S = 2.0
+
+
+def add_pool_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=_at_least_one,
+        default=1,
+        metavar="N",
+        help="processes that decode, each with a model of its own and its share of the cores; 1 = a thread of the "
+        "server, and no process (default: 1)",
+    )
+
 
 def pool_from(
-    options: argparse.Namespace,  # noqa: ARG001
-    config: AlignAttConfig,
-    worker_config: WorkerConfig,
-    bar: ProgressBar,
+    options: argparse.Namespace, config: AlignAttConfig, worker_config: WorkerConfig, bar: ProgressBar
 ) -> RunningPool:
     """Return the pool, which is not started yet. Raises ConfigError."""
+    if options.workers == 1:
+        return one_thread(config, worker_config, bar)
+    return _processes(options.workers, config, worker_config)
+
+
+def one_thread(
+    config: AlignAttConfig, worker_config: WorkerConfig, bar: ProgressBar | None = None, name: str = ""
+) -> RunningPool:
+    """Return a pool of one thread of this process. name: what comes before what it says of its model."""
     # Here, because the other commands do without the live extra.
     from streaming.sessions.worker import Worker
 
-    return Worker(lambda: _loaded(config, bar), config, worker_config)
+    shown = bar or ProgressBar()
+    return Worker(lambda: _loaded(config, shown, name), config, worker_config)
 
 
-def _loaded(config: AlignAttConfig, bar: ProgressBar) -> Model:
+def _processes(n: int, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:
+    from streaming.cluster.pool import ReplicaPool
+    from streaming.cluster.processes import ProcessReplicas
+
+    greeting = (config, replace(worker_config, buffer_s=min(_WORKER_BUFFER_S, worker_config.buffer_s)))
+    return ReplicaPool(ProcessReplicas(_WORKER, greeting, n, _share_of_cores(n)), config, worker_config)
+
+
+def _share_of_cores(n: int) -> int:
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, n_cores // n)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of processes from 1")
+    return int(text)
+
+
+def _loaded(config: AlignAttConfig, bar: ProgressBar, name: str) -> Model:
     """Load the model, and say what runs it."""
     model = load_model(config, bar)
+    bar.close()
     info = model.info
-    print(
-        f"simul-whisper: model {info.name}, encoder {info.encoder}, decoder {info.decoder}", file=sys.stderr, flush=True
-    )
+    said = f"{name}model {info.name}, encoder {info.encoder}, decoder {info.decoder}"
+    print(f"simul-whisper: {said}", file=sys.stderr, flush=True)
     return model
