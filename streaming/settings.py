@@ -121,9 +121,15 @@ class WorkerConfig:
 class RayConfig:
     """Settings of a pool whose replicas Ray Serve runs. Raises ConfigError for impossible values."""
 
-    ray_address: str = option("", "head of the cluster, HOST:PORT; empty = the one that this machine is part of, or a new one")
-    ray_replicas: int = option(1, "replicas, each a process with a model of its own; with --ray-most-replicas, at least", low=1)
-    ray_most_replicas: int = option(0, "replicas, at most, as audio waits for them; 0 = as many as --ray-replicas", low=0)
+    ray_address: str = option(
+        "", "head of the cluster, HOST:PORT; empty = the one that this machine is part of, or a new one"
+    )
+    ray_replicas: int = option(
+        1, "replicas, each a process with a model of its own; with --ray-most-replicas, at least", low=1
+    )
+    ray_most_replicas: int = option(
+        0, "replicas, at most, as audio waits for them; 0 = as many as --ray-replicas", low=0
+    )
     ray_cpus: float = option(1.0, "cores of a replica", low=0)
     ray_gpus: float = option(0.0, "GPUs of a replica; 0.5 = two share one", low=0)
     ray_drain_s: float = option(

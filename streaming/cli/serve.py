@@ -24,7 +24,7 @@ from streaming.cli.options import (
     configs_from,
     options_from,
 )
-from streaming.cli.pools import add_pool_settings, pool_from
+from streaming.cli.pools import SWITCH_S, add_pool_flags, pool_from
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from streaming.server.translations import Translations
     from streaming.sessions.pool import RunningPool
 
-_SWITCH_S = 0.0005
 _TOKEN = "SIMUL_WHISPER_TOKEN"
 _SHORT_TOKEN_CHARS = 16
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -59,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dialect_flags(parser)
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
-    add_pool_settings(parser)
+    add_pool_flags(parser)
     parser.add_argument(
         "--client-limits",
         type=_client_limits,
@@ -114,8 +113,7 @@ def run(options: argparse.Namespace) -> int:
     from streaming.server.descriptors import make_room
     from streaming.server.registry import SessionRegistry
 
-    # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
-    sys.setswitchinterval(_SWITCH_S)
+    sys.setswitchinterval(SWITCH_S)
     # Sessions have the targets that clients ask for.
     config = replace(configs.engine, targets=())
     bar = ProgressBar()

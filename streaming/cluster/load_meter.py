@@ -21,7 +21,8 @@ class LoadMeter:
         """Return it as it is now; how busy it was, since it was asked last."""
         counts = {sample.name: sample.value for family in metrics for sample in family.samples}
         n_open, waiting_s, compute_s = (
-            counts[f"{NAMESPACE}_{name}"] for name in ("sessions_open", "waiting_audio_seconds", "compute_seconds_total")
+            counts[f"{NAMESPACE}_{name}"]
+            for name in ("sessions_open", "waiting_audio_seconds", "compute_seconds_total")
         )
         now = self._clock()
         spent_s, elapsed_s = compute_s - self._compute_s, now - self._at

@@ -22,7 +22,7 @@ from ray.serve import Application, Deployment
 from simul_whisper import AlignAttConfig, ConfigError, from_mapping, load_model
 from streaming.cluster.autoscaling import ByWaitingAudio
 from streaming.cluster.load_meter import LoadMeter
-from streaming.cluster.replica import Replica
+from streaming.cluster.replica import Replica, of_replica
 from streaming.cluster.sockets import Doorway, Whereabouts
 from streaming.sessions.worker import Worker
 from streaming.settings import RayConfig, WorkerConfig
@@ -43,14 +43,15 @@ class RayReplica:
     def __init__(self, config: AlignAttConfig, worker_config: WorkerConfig) -> None:
         """Raises RuntimeError, of which Serve shows the message."""
         sys.setswitchinterval(_SWITCH_S)
-        self._replica = Replica(Worker(partial(load_model, config), config, worker_config))
+        self._replica = Replica(Worker(partial(load_model, config), config, of_replica(worker_config)))
         self._replica.start()
         health = self._replica.pool.wait_ready(threading.TIMEOUT_MAX)
         if not health.is_ready:
             raise RuntimeError(health.message)
         self._meter = LoadMeter(worker_config.max_sessions, time.monotonic)
         name = serve.get_replica_context().replica_tag
-        self._doorway = Doorway(name, ray.util.get_node_ip_address(), self._replica.serve)
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        self._doorway = Doorway(name, host, self._replica.serve)
 
     def whereabouts(self) -> Whereabouts:
         return self._doorway.whereabouts
@@ -93,8 +94,7 @@ def app(arguments: Mapping[str, Any]) -> Application:
 def _deployment(config: RayConfig) -> Deployment:
     """Return how Serve is to run replicas; a config file may say it otherwise."""
     scaling = {"min_replicas": config.ray_replicas, "max_replicas": max(config.ray_replicas, config.ray_most_replicas)}
-    return serve.deployment(
-        RayReplica,
+    made = serve.deployment(
         name=_DEPLOYMENT,
         ray_actor_options={"num_cpus": config.ray_cpus, "num_gpus": config.ray_gpus},
         autoscaling_config={
@@ -107,3 +107,4 @@ def _deployment(config: RayConfig) -> Deployment:
         graceful_shutdown_timeout_s=config.ray_drain_s,
         max_constructor_retry_count=3,
     )
+    return made(RayReplica)

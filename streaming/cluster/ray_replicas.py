@@ -6,12 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
-
-# Read when they are imported.
-for _name, _value in {"RAY_USAGE_STATS_ENABLED": "0", "GRPC_VERBOSITY": "ERROR"}.items():
-    os.environ.setdefault(_name, _value)
 
 import ray
 from ray import serve
@@ -35,6 +32,8 @@ _ANSWER_S = 5.0
 _NO_PROXY = "Disabled"
 # Nothing of ours is in Ray's store of objects, which has at least this size.
 _STORE_BYTES = 80 << 20
+# What they tell the one who runs a cluster is in Ray's own files, and nobody else is told of it.
+_QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_USAGE_STATS_ENABLED": "0"}
 _NEW, _ANY = "local", "auto"
 _NONE = "none"
 
@@ -129,18 +128,19 @@ def _reason(error: Exception) -> str:
 
 def _joined(config: RayConfig) -> str:
     """Join the cluster, and return which it is. Raises ConfigError."""
-    # What they tell the one who runs a cluster is in Ray's own files.
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    joined = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
     address = config.ray_address
     if address != _NEW:
         try:
-            ray.init(address or _ANY, **quiet)
+            joined(address or _ANY)
             return f"the Ray cluster at {ray.get_runtime_context().gcs_address}"
         except (ConnectionError, RayError, RuntimeError, ValueError) as error:
             if address:
                 raise ConfigError(
                     f"no Ray cluster can be joined at {address}: {error}; on each of its machines, run `ray start`"
                 ) from error
-    ray.init(_NEW, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+    joined(_NEW, include_dashboard=False, object_store_memory=_STORE_BYTES)
     return "a new Ray cluster on this machine"

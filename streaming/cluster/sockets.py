@@ -1,4 +1,4 @@
-"""Lines over TCP: where a replica listens, and how a server gets in. Neither reads anything of who does not know the key.
+"""Lines over TCP: where a replica listens, and how a server gets in. Neither reads anything of who has not got the key.
 
 Nothing is encrypted: it is for networks in which machines trust each other, as Ray's own are.
 """

@@ -78,9 +78,21 @@ class AudioInbox:
             if not self._flushes or self._flushes[-1] != self._ring.end_sample:
                 self._flushes.append(self._ring.end_sample)
 
-    def clear(self) -> None:
+    def clear(self, n_samples: int = 0) -> None:
+        """Give up what waits, and the next `n_samples`, which will not come."""
         with self._lock:
+            if n_samples:
+                self._ring.skip(n_samples)
             self._clear_at = self._ring.end_sample
+
+    def skip(self, n_samples: int) -> bool:
+        """As `SessionHandle.skip`."""
+        with self._lock:
+            self._check_open("audio")
+            if len(self._ring) or self._flushes or self._clear_at is not None:
+                return False
+            self._ring.skip(n_samples)
+            return True
 
     def choose_targets(self, targets: tuple[str, ...]) -> None:
         with self._lock:

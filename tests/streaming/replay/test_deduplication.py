@@ -6,8 +6,8 @@ import pytest
 
 from simul_whisper import Word
 from streaming.client import RECOVERY
-from streaming.client.deduplication import Deduplicator
 from streaming.events import Draft, Ended, SpeechEnded, Translation, TranslationDraft, TranslationSkipped, Words
+from streaming.replay.deduplication import Deduplicator
 from tests.streaming.told import draft
 
 

@@ -6,7 +6,6 @@ from itertools import dropwhile
 from typing import TypeVar
 
 from simul_whisper import Word
-from streaming.client.recovery import RECOVERY, Recovery
 from streaming.events import (
     Draft,
     Event,
@@ -18,6 +17,7 @@ from streaming.events import (
     TranslationSkipped,
     Words,
 )
+from streaming.replay.recovery import RECOVERY, Recovery
 
 _Told = TypeVar("_Told", bound=Event)
 _WITH_WORDS = (Words, Draft, Translation, TranslationDraft)
