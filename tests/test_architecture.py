@@ -288,6 +288,7 @@ def test_few_modules_know_the_web() -> None:
         f"streaming/{name}.py"
         for name in (
             "cluster/attendant",
+            "cluster/load_meter",
             "cluster/line",
             "cluster/metrics",
             "cluster/pool",

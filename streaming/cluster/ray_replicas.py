@@ -15,6 +15,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
 
 from simul_whisper import AlignAttConfig, ConfigError
 from streaming.cluster.connection import ConnectionLine
@@ -60,39 +61,41 @@ class RayReplicas:
         with self._lock:
             self._lines = {name: (line, at) for name, (line, at) in self._lines.items() if not at.closed}
             lines = {name: line for name, (line, _) in self._lines.items()}
-        return {_NONE: NoReplica(self._failure)} if self._failure and not lines else lines
+        return lines or ({_NONE: NoReplica(self._failure)} if self._failure else {})
 
     def close(self) -> None:
         """Leave the cluster. What runs there goes on, unless the cluster is this server's own."""
         self._stopping.set()
-        with self._lock:
-            for line, _ in self._lines.values():
-                line.close()
+        if self._thread.ident is not None:
+            # What it might still ask of Ray afterwards would make a new cluster.
+            self._thread.join()
+        for line, _ in self._lines.values():
+            line.close()
         ray.shutdown()
 
     def _run(self) -> None:
-        try:
-            handle = self._running_application()
-        except (RayError, RayServeException, RuntimeError, ValueError) as error:
-            self._failure = "" if self._stopping.is_set() else f"Ray Serve can make no replica: {_reason(error)}"
-            return
-        while not self._stopping.wait(_LOOK_S):
-            self._look(handle)
+        handle: DeploymentHandle[Any] | None = None
+        while not self._stopping.is_set():
+            try:
+                self._failure = "" if self._lines else _failure()
+                handle = handle or self._handle()
+                self._look(handle)
+            except (RayError, RayServeException, RuntimeError, TimeoutError, ValueError) as error:
+                logger.debug("no replica is found: %s", error)
+                handle = None
+            self._stopping.wait(_LOOK_S)
 
-    def _running_application(self) -> DeploymentHandle[Any]:
+    def _handle(self) -> DeploymentHandle[Any]:
+        """Return a handle of the application, which is made to run where it does not."""
         if APPLICATION in serve.status().applications:
             return serve.get_app_handle(APPLICATION)
         serve.start(proxy_location=_NO_PROXY)
-        return serve.run(self._application, name=APPLICATION, route_prefix=None)
+        made = serve.RunTarget(self._application, APPLICATION, route_prefix=None)
+        return serve.run_many([made], wait_for_applications_running=False)[0]
 
     def _look(self, handle: DeploymentHandle[Any]) -> None:
         """Find replicas that are new. One that is not found any more may be about to go; its line says when."""
-        try:
-            found = handle.broadcast("whereabouts").results(timeout_s=_ANSWER_S, return_exceptions=True)
-        except (RayError, RayServeException, RuntimeError, TimeoutError) as error:
-            logger.debug("no replica was found: %s", error)
-            return
-        for where in found:
+        for where in handle.broadcast("whereabouts").results(timeout_s=_ANSWER_S, return_exceptions=True):
             if isinstance(where, Whereabouts) and where.name not in self._lines:
                 self._add(where)
 
@@ -121,9 +124,14 @@ class NoReplica:
         pass
 
 
-def _reason(error: Exception) -> str:
-    """Return the last line, which in what Serve quotes of a replica is what it died of."""
-    return str(error).strip().splitlines()[-1]
+def _failure() -> str:
+    """Return why Serve has given up to make replicas; empty when it has not."""
+    status = serve.status().applications.get(APPLICATION)
+    if status is None or status.status is not ApplicationStatus.DEPLOY_FAILED:
+        return ""
+    # The last line of a replica's traceback is what it died of.
+    said = [line for each in status.deployments.values() for line in each.message.splitlines() if line.strip()]
+    return f"Ray Serve can make no replica: {said[-1] if said else status.message}"
 
 
 def _joined(config: RayConfig) -> str:

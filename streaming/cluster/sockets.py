@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
@@ -42,6 +43,9 @@ class Doorway:
 
     def close(self) -> None:
         """Let nobody in any more. Who is in stays."""
+        with suppress(OSError):
+            # On Linux, closing it would leave the thread waiting, and the port open.
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
     def _run(self) -> None:
