@@ -62,20 +62,24 @@ class Relay:
 
 
 def essence(events: Sequence[Event]) -> list[tuple[object, ...]]:
-    """What is committed, word for word."""
+    """What is committed, word for word, with times in samples."""
     told = list[tuple[object, ...]]()
     for event in events:
         if isinstance(event, Words):
-            told += [(word.text, round(word.start_s, 3), event.utterance) for word in event.words]
+            told += [(word.text, samples_of(word.start_s), event.utterance) for word in event.words]
         elif isinstance(event, SpeechStarted | SpeechEnded):
-            told.append((type(event).__name__, round(event.at_s, 3), event.utterance))
+            told.append((type(event).__name__, samples_of(event.at_s), event.utterance))
         elif isinstance(event, Flushed | Cleared):
-            told.append((type(event).__name__, round(event.at_s, 3)))
+            told.append((type(event).__name__, samples_of(event.at_s)))
         elif isinstance(event, AudioDropped):
-            told.append(("dropped", round(event.from_s, 3), round(event.to_s, 3)))
+            told.append(("dropped", samples_of(event.from_s), samples_of(event.to_s)))
         elif isinstance(event, Recognised):
-            told.append(("recognised", round(event.audio_s, 3)))
+            told.append(("recognised", samples_of(event.audio_s)))
     return told
+
+
+def samples_of(time_s: float) -> int:
+    return round(time_s * SAMPLE_RATE)
 
 
 def speech(chance: Random, n: int) -> tuple[list[int], list[int]]:
