@@ -35,7 +35,7 @@ class Attendant:
 
     def __init__(self, line: Line, callbacks: Callbacks) -> None:
         self.name = line.name
-        self._line, self._callbacks = line, callbacks
+        self.line, self._callbacks = line, callbacks
         self._lock, self._woken = threading.Lock(), threading.Event()
         self._sessions: list[RelayedHandle] = []
         self._is_closed = self._is_stopped = False
@@ -104,13 +104,13 @@ class Attendant:
             logger.exception("the line to %s has failed", self.name)
             self._callbacks.lost(self, LineLostError(f"{type(error).__name__}: {error}"))
         finally:
-            self._line.close()
+            self.line.close()
 
     def _exchange(self) -> None:
         with self._lock:
             # Whoever takes a session away does it before or after it has said something.
             present = [(handle.name, handle, handle.commands()) for handle in self._sessions]
-        answer = self._line.exchange([command for _, _, commands in present for command in commands])
+        answer = self.line.exchange([command for _, _, commands in present for command in commands])
         self._note(answer)
         reports = {report.session: report for report in answer.reports}
         moving = [handle for name, handle, _ in present if handle.answered(name, reports.get(name))]

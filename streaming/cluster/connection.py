@@ -20,7 +20,7 @@ class ConnectionLine:
 
     def __init__(self, name: str, connection: "Connection[Any, Any]", silent_s: float = SILENT_S) -> None:
         self._name, self._connection, self._silent_s = name, connection, silent_s
-        self.is_ready = False
+        self.is_ready = self.is_closed = False
         _limit_sending(connection, silent_s)
 
     @property
@@ -43,6 +43,7 @@ class ConnectionLine:
         return answer
 
     def close(self) -> None:
+        self.is_closed = True
         with suppress(OSError):
             self._connection.close()
 

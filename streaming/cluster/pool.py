@@ -16,7 +16,7 @@ from prometheus_client import Metric
 from simul_whisper import SAMPLE_RATE, AlignAttConfig
 from streaming.cluster.attendant import Attendant, Callbacks
 from streaming.cluster.handle import RelayedHandle
-from streaming.cluster.line import LineLostError, Replicas
+from streaming.cluster.line import Line, LineLostError, Replicas
 from streaming.cluster.metrics import PoolMetrics
 from streaming.cluster.relayed import RelayedSession
 from streaming.events import Failed, Reason
@@ -61,6 +61,8 @@ class ReplicaPool:
         self._callbacks = Callbacks(self._wake, self._moved, self._lost)
         # What replicas that are ready have in common; kept for the time when there is none.
         self._abilities = ("", tuple[str, ...](), tuple[str, ...]())
+        # Lines that did not answer any more, as long as they are still offered.
+        self._lost_lines: list[Line] = []
         self._was_ready = self._is_draining = self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="replicas", daemon=True)
 
@@ -192,6 +194,7 @@ class ReplicaPool:
             if self._is_stopped or attendant not in self._attendants.values():
                 return
             self._attendants = {name: each for name, each in self._attendants.items() if each is not attendant}
+            self._lost_lines.append(attendant.line)
             self._metrics.lose(attendant)
             sessions = [each for each in attendant.given_back() if not each.is_over]
         logger.warning("%s is lost: %s; its sessions go on elsewhere: %d", attendant.name, error, len(sessions))
@@ -221,7 +224,9 @@ class ReplicaPool:
         lines = self._replicas.lines()
         with self._changed:
             gone = [each for name, each in self._attendants.items() if name not in lines]
-            new = [Attendant(line, self._callbacks) for name, line in lines.items() if name not in self._attendants]
+            self._lost_lines = [each for each in self._lost_lines if each in lines.values()]
+            unknown = [line for name, line in lines.items() if name not in self._attendants]
+            new = [Attendant(line, self._callbacks) for line in unknown if line not in self._lost_lines]
             self._attendants |= {each.name: each for each in new}
         for attendant in gone:
             attendant.stop()

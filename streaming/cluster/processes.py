@@ -72,7 +72,7 @@ class ProcessReplicas:
         for name in names:
             if name not in self._children and time.monotonic() >= self._start_at[name]:
                 self._children[name] = self._started(name)
-        return dict(self._children)
+        return {name: child for name, child in self._children.items() if not child.is_closed}
 
     def close(self) -> None:
         """End all children, and wait for that."""

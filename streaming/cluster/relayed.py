@@ -63,6 +63,8 @@ class RelayedSession:
         self._dropped_from_s: float | None = None
         # The present session: the sample at which it began, the one up to which it has taken all, and what was said.
         self._start = self._position = 0
+        # Up to where any session has taken the audio.
+        self._furthest = 0
         self._is_open = self._is_end_sent = self._is_clear_sent = False
         self._are_targets_sent = True
 
@@ -74,9 +76,11 @@ class RelayedSession:
         self._check_open("audio")
         if self._is_draining:
             return len(checked)
-        taken = checked if drop_oldest else checked[: max(0, self._capacity - self.waiting_samples)]
+        # What has to be heard again takes no room from what was never heard.
+        room = self._capacity - (self._end - max(self._furthest, self._kept_from))
+        taken = checked if drop_oldest else checked[:room]
         self._audio.write(taken.tobytes())
-        if self.waiting_samples > self._capacity:
+        if len(taken) > room:
             self._drop(self._capacity)
         return len(taken)
 
@@ -147,6 +151,7 @@ class RelayedSession:
             return self._over(report.refused.reason.value, Failed(report.refused.reason, report.refused.message))
         if report:
             self._position = self._start + report.n_taken
+            self._furthest = max(self._furthest, self._position)
         for flush in self._flushes:
             flush.is_sent &= flush.at <= self._position
         self._is_end_sent &= self._position == self._end
@@ -204,11 +209,8 @@ class RelayedSession:
         """Return what is new to the reader of an event of the present session."""
         if isinstance(event, Flushed):
             at = self._start + round(event.at_s * SAMPLE_RATE)
-            n_before = len(self._flushes)
             while self._flushes and self._flushes[0].is_sent and self._flushes[0].at <= at:
                 self._flushes.popleft()
-            if self._n_lost and len(self._flushes) == n_before:
-                return []
         told = self._told.told(event)
         for each in told:
             if isinstance(each, Cleared) and self._is_clear_sent:

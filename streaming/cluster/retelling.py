@@ -6,6 +6,7 @@ A replica's session begins to count anew. Of what it hears again, nothing is tol
 from dataclasses import replace
 from typing import TypeVar
 
+from simul_whisper import SAMPLE_RATE
 from streaming.events import (
     AudioDropped,
     BackendChanged,
@@ -27,6 +28,8 @@ from streaming.replay.deduplication import Deduplicator
 from streaming.replay.recovery import Recovery
 
 _TRANSCRIPT = ""
+# Times are sums: those of two sessions differ a little, but never by half a sample.
+_EPSILON_S = 0.5 / SAMPLE_RATE
 _NUMBERED = (Words, Draft, Translation, TranslationDraft, SpeechStarted, SpeechEnded, Language, CutShort)
 _Numbered = Words | Draft | Translation | TranslationDraft | SpeechStarted | SpeechEnded | Language | CutShort
 _CLOSING = (SpeechEnded, Flushed, Cleared, AudioDropped)
@@ -108,7 +111,7 @@ class Retelling:
     def _is_known(self, event: Event) -> bool:
         if isinstance(event, SpeechStarted):
             is_same = self._is_open and not (self._has_missed_end and event.at_s > self._told_s)
-            return is_same or event.at_s < self._closed_s
+            return is_same or event.at_s < self._closed_s - _EPSILON_S
         if isinstance(event, SpeechEnded):
             is_before = event.at_s < max(self._started_s, self._told_before_s - self._recovery.same_word_s)
             return is_before or not self._is_open
