@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 APPLICATION = "simul-whisper"
 _DEPLOYMENT = "Replica"
+# One more is soon needed, and one less is worth a wait: the listeners of the next hour may be at the door.
+PACE = {"upscale_delay_s": 5.0, "downscale_delay_s": 120.0, "look_back_period_s": 15.0}
 # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
 _SWITCH_S = 0.0005
 _LOOK_S = 0.2
@@ -76,7 +78,7 @@ class RayReplica:
 
 def application(config: AlignAttConfig, worker_config: WorkerConfig, ray_config: RayConfig) -> Application:
     """Return what Serve is to run."""
-    return _deployment(ray_config).bind(config, worker_config)
+    return deployment(ray_config).bind(config, worker_config)
 
 
 def app(arguments: Mapping[str, Any]) -> Application:
@@ -91,19 +93,17 @@ def app(arguments: Mapping[str, Any]) -> Application:
     return application(engine, worker, RayConfig())
 
 
-def _deployment(config: RayConfig) -> Deployment:
-    """Return how Serve is to run replicas; a config file may say it otherwise."""
-    scaling = {"min_replicas": config.ray_replicas, "max_replicas": max(config.ray_replicas, config.ray_most_replicas)}
+def deployment(config: RayConfig, pace: Mapping[str, float] = PACE) -> Deployment:
+    """Return how Serve is to run replicas; a config file may say it otherwise. pace: as in Serve's autoscaling."""
+    scaling: dict[str, Any] = {
+        "min_replicas": config.ray_replicas,
+        "max_replicas": max(config.ray_replicas, config.ray_most_replicas),
+        "policy": {"policy_function": f"{ByWaitingAudio.__module__}:{ByWaitingAudio.__name__}"},
+    }
     made = serve.deployment(
         name=_DEPLOYMENT,
         ray_actor_options={"num_cpus": config.ray_cpus, "num_gpus": config.ray_gpus},
-        autoscaling_config={
-            **scaling,
-            "upscale_delay_s": 5,
-            "downscale_delay_s": 120,
-            "look_back_period_s": 15,
-            "policy": {"policy_function": f"{ByWaitingAudio.__module__}:{ByWaitingAudio.__name__}"},
-        },
+        autoscaling_config={**scaling, **pace},
         graceful_shutdown_timeout_s=config.ray_drain_s,
         max_constructor_retry_count=3,
     )

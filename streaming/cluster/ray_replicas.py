@@ -33,8 +33,9 @@ _ANSWER_S = 5.0
 _NO_PROXY = "Disabled"
 # Nothing of ours is in Ray's store of objects, which has at least this size.
 _STORE_BYTES = 80 << 20
-# What they tell the one who runs a cluster is in Ray's own files, and nobody else is told of it.
-_QUIET = {"GRPC_VERBOSITY": "ERROR", "RAY_USAGE_STATS_ENABLED": "0"}
+# What is told to the one who runs a cluster is in Ray's own files. Nobody else is told of it. Inference is not to come
+# after all else on this machine, as Ray has it.
+_ENVIRONMENT = {"GRPC_VERBOSITY": "ERROR", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 _NEW, _ANY = "local", "auto"
 _NONE = "none"
 
@@ -136,7 +137,7 @@ def _failure() -> str:
 
 def _joined(config: RayConfig) -> str:
     """Join the cluster, and return which it is. Raises ConfigError."""
-    for name, value in _QUIET.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     joined = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)

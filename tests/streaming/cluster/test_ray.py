@@ -28,7 +28,7 @@ CONFIG = AlignAttConfig(model_name="tiny.en")
 # Late audio is not decoded together, so that words do not depend on how busy this machine is.
 WORKER = WorkerConfig(late_s=1000)
 TWO = RayConfig(ray_address="local", ray_replicas=2, ray_cpus=0.1)
-PATIENCE_S = 100.0
+PATIENCE_S = 300.0
 
 
 @pytest.fixture(scope="module")
