@@ -180,11 +180,13 @@ def test_what_only_the_model_can_refuse_ends_the_session(pool: Pool) -> None:
         assert counted(running.metrics())["sessions_failed_total"] == 1
 
 
-def test_a_model_that_cannot_be_loaded_fails_the_pool(pool: Pool) -> None:
+def test_a_model_that_cannot_be_loaded_fails_the_pool_and_its_sessions(pool: Pool) -> None:
     with pool(no_model) as running:
+        handle = running.open()
         health = running.wait_ready(PATIENCE_S)
         assert (health.state, health.is_ready) == (State.FAILED, False)
         assert health.message == "no such model"
+        assert collected(handle) == [Failed(Reason.STOPPED, health.message)]
         with pytest.raises(Refusal, match="no such model"):
             running.open()
 
