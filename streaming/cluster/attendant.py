@@ -62,7 +62,8 @@ class Attendant:
         self._woken.set()
 
     def join(self, timeout_s: float) -> None:
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     @property
     def is_open(self) -> bool:
