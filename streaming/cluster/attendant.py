@@ -41,7 +41,7 @@ class Attendant:
         self._is_closed = self._is_stopped = False
         self.health = Health(State.LOADING, is_alive=True, is_ready=False, busy_s=0.0, message="")
         self.metrics: tuple[Metric, ...] = ()
-        self._waiting_audio_s, self._is_draining = 0.0, False
+        self._waiting_audio_s, self.is_draining = 0.0, False
         self._thread = threading.Thread(target=self._run, name=f"line {line.name}", daemon=True)
 
     def start(self) -> None:
@@ -62,12 +62,13 @@ class Attendant:
         self._woken.set()
 
     def join(self, timeout_s: float) -> None:
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     @property
     def is_open(self) -> bool:
         """Whether new sessions may come."""
-        return self.health.is_ready and not self._is_draining and not self._is_closed
+        return self.health.is_ready and not self.is_draining and not self._is_closed
 
     @property
     def load(self) -> float:
@@ -124,7 +125,7 @@ class Attendant:
 
     def _note(self, answer: Answer) -> None:
         before = (self.health.state, self.is_open)
-        self.health, self._is_draining = answer.health, answer.is_draining
+        self.health, self.is_draining = answer.health, answer.is_draining
         self._waiting_audio_s = answer.waiting_audio_s
         self.metrics = self.metrics if answer.metrics is None else answer.metrics
         if (self.health.state, self.is_open) != before:

@@ -28,20 +28,20 @@ class PoolMetrics:
         self.replicas_lost = self._counter("replicas_lost", "replicas that did not answer any more")
         self.sessions_moved = self._counter("sessions_moved", "sessions that went on with another replica")
         self.replayed_s = self._counter("replayed_audio_seconds", "audio that another replica had to hear again")
-        # What lost replicas had counted: sums must not go down.
-        self._lost: tuple[Metric, ...] = ()
+        # What replicas had counted that are gone: sums must not go down.
+        self._of_gone: tuple[Metric, ...] = ()
 
-    def lose(self, attendant: "Attendant") -> None:
+    def leave(self, attendant: "Attendant", *, is_lost: bool) -> None:
         """A replica is gone; what it had counted stays counted."""
-        self.replicas_lost.inc()
+        self.replicas_lost.inc(is_lost)
         counted = [family for family in attendant.metrics if family.type != _GAUGE]
-        self._lost = summed([*self._lost, *counted])
+        self._of_gone = summed([*self._of_gone, *counted])
 
     def read(self, attendants: Sequence["Attendant"], waiting_s: float) -> tuple[Metric, ...]:
         """Return all families, each once. waiting_s: of audio that waits here, to be taken by a replica."""
         own = {family.name: family for family in self.sessions.read()}
         of_replicas = [family for each in attendants for family in each.metrics]
-        told = own | {each.name: each for each in summed([*self._lost, *of_replicas]) if each.name not in _OF_POOL}
+        told = own | {each.name: each for each in summed([*self._of_gone, *of_replicas]) if each.name not in _OF_POOL}
         told[WAITING_AUDIO].samples = [
             sample._replace(value=sample.value + waiting_s) for sample in told[WAITING_AUDIO].samples
         ]

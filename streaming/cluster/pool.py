@@ -195,9 +195,11 @@ class ReplicaPool:
                 return
             self._attendants = {name: each for name, each in self._attendants.items() if each is not attendant}
             self._lost_lines.append(attendant.line)
-            self._metrics.lose(attendant)
             sessions = [each for each in attendant.given_back() if not each.is_over]
-        logger.warning("%s is lost: %s; its sessions go on elsewhere: %d", attendant.name, error, len(sessions))
+            has_said_so = attendant.is_draining and not sessions
+            self._metrics.leave(attendant, is_lost=not has_said_so)
+        if not has_said_so:
+            logger.warning("%s is lost: %s; its sessions go on elsewhere: %d", attendant.name, error, len(sessions))
         for handle in sessions:
             self._begin_anew(handle)
         with self._changed:
@@ -237,14 +239,19 @@ class ReplicaPool:
 
     def _see_to_the_homeless(self) -> None:
         with self._changed:
-            self._was_ready |= self._health().is_ready
+            health, since = self._health(), self._clock() - self._patience_s
+            self._was_ready |= health.is_ready
             homeless, self._homeless = [each for each in self._homeless if not each.is_over], []
-            since = self._clock() - self._patience_s
-            out_of_patience = [each for each in homeless if self._was_ready and each.homeless_since < since]
+            if health.state is State.FAILED:
+                hopeless, failed = homeless, Failed(Reason.STOPPED, health.message)
+            else:
+                hopeless = [each for each in homeless if self._was_ready and each.homeless_since < since]
+                why = f"no replica could be had for {self._patience_s:g} s; try again later"
+                failed = Failed(Reason.OVERLOADED, why)
             for handle in homeless:
-                if handle not in out_of_patience:
+                if handle not in hopeless:
                     self._place(handle)
+        for handle in hopeless:
+            handle.fail(failed)
+        with self._changed:
             self._forget_over()
-        for handle in out_of_patience:
-            why = f"no replica could be had for {self._patience_s:g} s; try again later"
-            handle.fail(Failed(Reason.OVERLOADED, why))

@@ -1,5 +1,6 @@
 """What every pool does: the thread of this process, and replicas elsewhere."""
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
@@ -22,10 +23,6 @@ from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
 from tests.streaming.working import MODEL, SPEECH, collected, ended, said
 
 Pool = Callable[..., AbstractContextManager[RunningPool]]
-
-
-def no_model() -> Model:
-    raise ModelNotFoundError("no such model")
 
 
 @contextmanager
@@ -180,11 +177,20 @@ def test_what_only_the_model_can_refuse_ends_the_session(pool: Pool) -> None:
         assert counted(running.metrics())["sessions_failed_total"] == 1
 
 
-def test_a_model_that_cannot_be_loaded_fails_the_pool(pool: Pool) -> None:
+def test_a_model_that_cannot_be_loaded_fails_the_pool_and_its_sessions(pool: Pool) -> None:
+    may_fail = threading.Event()
+
+    def no_model() -> Model:
+        may_fail.wait(PATIENCE_S)
+        raise ModelNotFoundError("no such model")
+
     with pool(no_model) as running:
+        handle = running.open()
+        may_fail.set()
         health = running.wait_ready(PATIENCE_S)
         assert (health.state, health.is_ready) == (State.FAILED, False)
         assert health.message == "no such model"
+        assert collected(handle) == [Failed(Reason.STOPPED, health.message)]
         with pytest.raises(Refusal, match="no such model"):
             running.open()
 

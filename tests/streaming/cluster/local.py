@@ -1,6 +1,7 @@
 """Replicas in threads of this process, each at the other end of a real connection, which can be cut."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import Pipe
@@ -69,13 +70,26 @@ class LocalReplicas:
 def replica_pool(
     n: int = 2, make: Callable[[], RunningPool] = made, *, patience_s: float = PATIENCE_S, **options: Any
 ) -> Iterator[tuple[ReplicaPool, LocalReplicas]]:
-    """A pool that is ready, and its replicas."""
+    """A pool whose replicas are ready, and these."""
     replicas = LocalReplicas(n, make)
     pool = ReplicaPool(replicas, CONFIG, WorkerConfig(**options), patience_s=patience_s)
     pool.start()
     try:
-        if n:
-            assert pool.wait_ready(PATIENCE_S).is_ready
+        wait_for(lambda: sum(of_each(pool, "ready").values()) == n)
         yield pool, replicas
     finally:
         pool.stop()
+
+
+def of_each(pool: ReplicaPool, what: str) -> dict[str, float]:
+    """What the pool tells of each replica, by name."""
+    samples = [each for family in pool.metrics() for each in family.samples]
+    return {each.labels["replica"]: each.value for each in samples if each.name.endswith(f"_replica_{what}")}
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Look again until it is so."""
+    until = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < until, "it never came to be so"
+        time.sleep(0.005)
