@@ -38,7 +38,7 @@ PATIENCE_S = 180.0
 FEW, FAST = 4, 8
 # Serve decides by what replicas tell it, every 10 s and once it has been so for minutes, unless it is told otherwise.
 REPLICA = {"num_cpus": 1, "runtime_env": {"env_vars": {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1"}}}
-QUICK = {"upscale_delay_s": 1.0, "downscale_delay_s": 10.0, "look_back_period_s": 5.0}
+QUICK = {"upscale_delay_s": 1.0, "downscale_delay_s": 10.0, "look_back_period_s": 10.5}
 MANY = ["--max-sessions", "100", "--connections-per-minute", "100000", "--sessions-per-address", "100"]
 
 
@@ -60,9 +60,8 @@ class Replicas:
 
     def scale(self, least: int, most: int = 0) -> None:
         """Have so many; most: as audio waits for them. Return when there are no fewer, and no more than may be."""
-        # Of one version, replicas stay as they are; else all would be replaced.
         made = deployment(RayConfig(ray_replicas=least, ray_most_replicas=most), QUICK)
-        made = made.options(version="1", ray_actor_options=REPLICA)
+        made = made.options(ray_actor_options=REPLICA)
         worker = WorkerConfig(max_sessions=100)
         serve.run(made.bind(self._config, worker), name=APPLICATION, route_prefix=None)
         until(lambda: self.states() == {"RUNNING": least} if not most else self.n_running() >= least)
@@ -229,10 +228,12 @@ def cluster() -> Iterator[str]:
     """Start Ray's processes, and return the address of the cluster."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = f"--head --block --port {address.split(':')[1]} --num-cpus 2 --object-store-memory 80000000".split()
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *flags, "--include-dashboard", "false"]
-    # Inference is not to come after all else on this machine, as Ray has it.
-    environment = os.environ | {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    host, port = address.split(":")
+    place = f"--node-ip-address {host} --port {port} --num-cpus 2 --object-store-memory 80000000"
+    flags = f"--head --block --include-dashboard false {place}".split()
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *flags]
+    # Inference is not to come after all else on this machine, as Ray has it; and nobody else can reach this address.
+    environment = os.environ | {"RAY_worker_niceness": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     head = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: is_joined(address))
@@ -248,6 +249,7 @@ def is_joined(address: str) -> bool:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError):
         return False
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled")
     return True
 

@@ -28,9 +28,8 @@ def processor_words() -> frozenset[str]:
 
 
 def n_cpus() -> int:
-    """Return how many processors this process may use; OMP_NUM_THREADS may say less, as where several share them."""
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(n, _number(os.environ.get("OMP_NUM_THREADS", "")) or n)
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def n_threads() -> int:

@@ -122,7 +122,9 @@ class RayConfig:
     """Settings of a pool whose replicas Ray Serve runs. Raises ConfigError for impossible values."""
 
     ray_address: str = option(
-        "", "head of the cluster, HOST:PORT; empty = the one that this machine is part of, or a new one"
+        "",
+        "head of the cluster, HOST:PORT; auto = of the one that this machine is part of; local = of a new one, which is "
+        "this server's own; empty = auto, else local",
     )
     ray_replicas: int = option(
         1, "replicas, each a process with a model of its own; with --ray-most-replicas, at least", low=1

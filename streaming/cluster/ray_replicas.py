@@ -4,6 +4,7 @@ some, and finds out where they are.
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,7 +29,7 @@ from streaming.settings import RayConfig, WorkerConfig
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-_ANSWER_S = 5.0
+_ANSWER_S, _CONNECT_S = 5.0, 5.0
 # Serve's own HTTP has nothing to serve.
 _NO_PROXY = "Disabled"
 # Nothing of ours is in Ray's store of objects, which has at least this size.
@@ -135,6 +136,15 @@ def _failure() -> str:
     return f"Ray Serve can make no replica: {said[-1] if said else status.message}"
 
 
+def _check_reached(address: str) -> None:
+    """Raise OSError or ValueError when nothing is there, of which Ray makes sure for minutes."""
+    if address and address != _ANY:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"it is not HOST:PORT, {_ANY} or {_NEW}")
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+
+
 def _joined(config: RayConfig) -> str:
     """Join the cluster, and return which it is. Raises ConfigError."""
     for name, value in _ENVIRONMENT.items():
@@ -144,12 +154,14 @@ def _joined(config: RayConfig) -> str:
     address = config.ray_address
     if address != _NEW:
         try:
+            _check_reached(address)
             joined(address or _ANY)
             return f"the Ray cluster at {ray.get_runtime_context().gcs_address}"
-        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        except (OSError, RayError, RuntimeError, ValueError) as error:
             if address:
+                why = str(error).strip().split("\n")[0]
                 raise ConfigError(
-                    f"no Ray cluster can be joined at {address}: {error}; on each of its machines, run `ray start`"
+                    f"no Ray cluster can be joined at {address}: {why}; on each of its machines, run `ray start`"
                 ) from error
     joined(_NEW, include_dashboard=False, object_store_memory=_STORE_BYTES)
     return "a new Ray cluster on this machine"

@@ -91,11 +91,12 @@ def rest_of(handle: SessionHandle, captions: Recording) -> str:
 # Without a cluster
 
 
-def test_a_cluster_that_is_not_there_is_one_clear_line() -> None:
+@pytest.mark.parametrize(("address", "why"), [("127.0.0.1:1", "Connection refused"), ("nowhere", "not HOST:PORT")])
+def test_a_cluster_that_is_not_there_is_one_clear_line(address: str, why: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"^no Ray cluster can be joined at 127\.0\.0\.1:1: .*; on each of its machines"
+        ConfigError, match=f"^no Ray cluster can be joined at {address}: .*{why}.*; on each of its mach"
     ):
-        RayReplicas(RayConfig(ray_address="127.0.0.1:1"), CONFIG, WORKER)
+        RayReplicas(RayConfig(ray_address=address), CONFIG, WORKER)
 
 
 def test_a_config_file_says_what_replicas_are() -> None:
