@@ -123,8 +123,8 @@ class RayConfig:
 
     ray_address: str = option(
         "",
-        "head of the cluster, HOST:PORT; auto = of the one that this machine is part of; local = of a new one, which is "
-        "this server's own; empty = auto, else local",
+        "head of the cluster, HOST:PORT; auto = of the one that this machine is part of; local = of a new one, this "
+        "server's own; empty = auto, else local",
     )
     ray_replicas: int = option(
         1, "replicas, each a process with a model of its own; with --ray-most-replicas, at least", low=1
