@@ -1,6 +1,6 @@
 """What replicas of a real Ray cluster on this machine bear, and what befalls them, as a table.
 
-python scripts/scale.py [--model tiny.en] [--rounds 2] [--listeners 10]
+python scripts/scale.py [--model tiny.en] [--rounds 2] [--listeners 10] [--rows bears replica server load]
 
 A replica has one core. Lost and doubled are words, against those that the same recording gives a listener who is alone;
 late is the latest word, from when its end was spoken. The exit status is 1 when a word was lost or doubled.
@@ -145,6 +145,7 @@ async def heard_by_few(stage: Stage, url: str, befalls: Callable[[], object]) ->
 
 
 async def killed_replica(stage: Stage) -> Row:
+    await asyncio.to_thread(stage.replicas.scale, 2)
     heard = await heard_by_few(stage, stage.url, stage.replicas.kill_one)
     await asyncio.to_thread(until, lambda: stage.replicas.states() == {"RUNNING": 2})
     return Row("a replica is killed, of two", "Serve has made another", heard)
@@ -189,15 +190,15 @@ async def changes(replicas: Replicas) -> None:
         await asyncio.sleep(0.5)
 
 
-ROWS = (two_against_one, killed_replica, killed_server, more_and_fewer)
+ROWS = {"bears": two_against_one, "replica": killed_replica, "server": killed_server, "load": more_and_fewer}
 
 
-async def run(stage: Stage) -> bool:
+async def run(stage: Stage, rows: Sequence[str]) -> bool:
     """Print the table; return whether nobody lost a word, or heard one twice."""
     show("", "words", "lost", "doubled", "other", "late 95 %", "latest", "")
     is_good = True
-    for make in ROWS:
-        row = await make(stage)
+    for name in rows:
+        row = await ROWS[name](stage)
         counts = [edits(listening.text, expected) for listening, expected in row.heard]
         lost, doubled, other = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0, 0)
         delays = sorted(delay for listening, _ in row.heard for delay in listening.delays_s)
@@ -259,6 +260,7 @@ def main() -> int:
     parser.add_argument("--model", default="tiny.en", help="of the replicas (default: tiny.en)")
     parser.add_argument("--rounds", type=int, default=2, help="turns of one replica and of two (default: 2)")
     parser.add_argument("--listeners", type=int, default=10, help="too many for one replica (default: 10)")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="only these (default: all)")
     options = parser.parse_args()
     with cluster() as address, ExitStack() as ending:
         replicas = Replicas(options.model)
@@ -269,7 +271,7 @@ def main() -> int:
             servers.append(OwnServer(flags))
             ending.callback(servers[-1].kill)
         stage = Stage(replicas, servers, read_audio(RECORDING), options.listeners, options.rounds)
-        return 0 if asyncio.run(run(stage)) else 1
+        return 0 if asyncio.run(run(stage, options.rows)) else 1
 
 
 if __name__ == "__main__":
