@@ -55,6 +55,9 @@ class RelayedHandle:
         if failed:
             self._log.end_with(failed)
 
+    def begin_anew(self, again_s: float) -> None:
+        """Nothing is to be said of it: how late audio is counts at the replicas."""
+
     # The pool's end
 
     def drain(self) -> None:

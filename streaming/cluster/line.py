@@ -26,12 +26,16 @@ class LineLostError(SimulWhisperError):
 
 @dataclass(frozen=True)
 class Open:
-    """Open a session under this name, which the server has made up."""
+    """Open a session under this name, which the server has made up.
+
+    again_s: how much audio comes at once that was spoken before, because another replica was lost.
+    """
 
     session: str
     config: AlignAttConfig
     voice: VoiceConfig | None
     drafts: bool
+    again_s: float = 0.0
 
 
 @dataclass(frozen=True)

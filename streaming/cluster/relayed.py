@@ -133,7 +133,8 @@ class RelayedSession:
         """Return what is to be said to the replica now, after which `answered` or `lost` is called."""
         commands, name, at = list[Command](), self.name, self._position
         if not self._is_open:
-            commands.append(Open(name, self._config, self._voice, self._drafts))
+            again_s = (self._end - self._kept_from) / SAMPLE_RATE if self._n_lost else 0.0
+            commands.append(Open(name, self._config, self._voice, self._drafts, again_s))
         elif not self._are_targets_sent:
             commands.append(ChooseTargets(name, tuple(self._config.targets)))
         self._is_open = self._are_targets_sent = True

@@ -208,6 +208,8 @@ class Caller:
             reason = error.reason if isinstance(error, Refusal) else Reason.CONFIG
             self._refused[command.session] = Refused(reason, str(error))
         else:
+            if command.again_s:
+                handle.begin_anew(command.again_s)
             self._sessions[command.session] = _Served(handle, self._news.set)
 
     def _reports(self) -> dict[str, Report]:

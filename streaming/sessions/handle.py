@@ -55,6 +55,9 @@ class ThreadHandle:
             self._log.end_with(failed)
         self._wake()
 
+    def begin_anew(self, again_s: float) -> None:
+        self._inbox.begin_anew(again_s)
+
     # The inference thread's end
 
     def tell(self, events: Iterable[Event]) -> None:

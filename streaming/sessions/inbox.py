@@ -56,6 +56,8 @@ class AudioInbox:
         self._is_ended = self._is_draining = False
         self._opened_at = self._paced_at = clock()
         self._ahead_s = 0.0
+        # Of a session that was lost elsewhere: how much of what comes was spoken before it was opened.
+        self._again_samples = 0
 
     # The listener's end
 
@@ -71,6 +73,13 @@ class AudioInbox:
             self._note_arrival()
             self._ahead_s = self._paced() + len(taken) / SAMPLE_RATE
             return len(taken)
+
+    def begin_anew(self, again_s: float) -> None:
+        """As `SessionHandle.begin_anew`."""
+        with self._lock:
+            self._again_samples = round(again_s * SAMPLE_RATE)
+            self._opened_at -= again_s
+            self._ahead_s -= again_s
 
     def flush(self) -> None:
         with self._lock:
@@ -172,6 +181,11 @@ class AudioInbox:
             return is_waiting or self._is_ended or self._is_draining or self._clear_at is not None
 
     @property
+    def is_again(self) -> bool:
+        """Whether the session was lost elsewhere, and goes on here."""
+        return self._again_samples > 0
+
+    @property
     def is_backlog(self) -> bool:
         """Whether the audio has lately come so much faster than it was spoken that nobody can be listening to it."""
         with self._lock:
@@ -185,7 +199,8 @@ class AudioInbox:
         return self._ahead_s
 
     def _note_arrival(self) -> None:
-        arrival = (self._ring.end_sample, self._clock())
+        end = self._ring.end_sample
+        arrival = (end, self._clock() if end > self._again_samples else self._opened_at + end / SAMPLE_RATE)
         if len(self._arrivals) > 1 and arrival[0] - self._arrivals[-2][0] < _MARK_SAMPLES:
             self._arrivals.pop()
         self._arrivals.append(arrival)

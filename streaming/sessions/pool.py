@@ -84,6 +84,13 @@ class SessionHandle(Protocol):
         """Have Whisper translate, from the next pass on, into these: English, or none. At any time."""
         ...
 
+    def begin_anew(self, again_s: float) -> None:
+        """Say before all audio that the session was lost elsewhere: so much comes at once that was spoken before.
+
+        It is late, and no backlog of somebody who does not listen.
+        """
+        ...
+
     def end(self, failed: Failed | None = None) -> None:
         """Nothing follows; the rest will be decoded. The last event is `Ended`, or `failed` in its place.
 

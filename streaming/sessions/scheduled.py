@@ -94,6 +94,10 @@ class ScheduledSession:
         return self._pass is not None
 
     @property
+    def is_again(self) -> bool:
+        return self._inbox.is_again
+
+    @property
     def is_backlog(self) -> bool:
         return self._inbox.is_backlog or (self._session is not None and self._session.is_flush_due)
 
