@@ -166,6 +166,8 @@ async def killed_server(stage: Stage) -> Row:
 
 async def more_and_fewer(stage: Stage) -> Row:
     """Many listeners come and go; two stay until a replica has gone, whose sessions they may have had."""
+    # What there is stays when it is only let be more.
+    await asyncio.to_thread(stage.replicas.scale, 1)
     await asyncio.to_thread(stage.replicas.scale, 1, 2)
     long = np.concatenate([stage.samples] * 2)
     expected, expected_long = await alone(stage, stage.samples), await alone(stage, long)
