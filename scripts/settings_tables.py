@@ -13,7 +13,7 @@ from simul_whisper import AlignAttConfig, TranslationConfig
 from streaming.cli.options import settings_table
 from streaming.output.cues import CaptionOptions
 from streaming.server.limits import Limits
-from streaming.settings import ClientLimits, ModelsConfig, VoiceConfig, WorkerConfig
+from streaming.settings import ClientLimits, ModelsConfig, RayConfig, VoiceConfig, WorkerConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES: Mapping[str, type[Any]] = {
@@ -25,6 +25,7 @@ TABLES: Mapping[str, type[Any]] = {
     "worker settings": WorkerConfig,
     "client limits": ClientLimits,
     "models settings": ModelsConfig,
+    "ray settings": RayConfig,
 }
 
 

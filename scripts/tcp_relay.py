@@ -59,6 +59,11 @@ class TcpRelay:
         for end in list(self._ends):
             _shut(end)
 
+    def turn_to(self, port: int) -> None:
+        """Cut all connections; new ones go to another port."""
+        self._target = port
+        self.pull()
+
     def stay_away(self, away_s: float) -> None:
         """Cut all connections, and every new one for so long."""
         self.n_refused = sys.maxsize

@@ -32,6 +32,14 @@ def n_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def n_threads() -> int:
+    """Return among how many threads work is to be shared: as OMP_NUM_THREADS says, else one for each processor.
+
+    CTranslate2 and OpenMP go by the same variable, which is how several processes share a machine.
+    """
+    return min(n_cpus(), _number(os.environ.get("OMP_NUM_THREADS", "")) or n_cpus())
+
+
 def available_memory() -> int | None:
     """Return the bytes that this process may still take without others being moved out; all that this machine has
     where it does not say; None where it says nothing.

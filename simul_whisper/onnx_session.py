@@ -4,7 +4,7 @@ from typing import Any
 
 import onnxruntime
 
-from simul_whisper.machine import n_cpus
+from simul_whisper.machine import n_threads
 
 # At most this many threads share a graph, whose parts are short.
 _MOST_THREADS = 4
@@ -15,7 +15,7 @@ _SILENT = 4
 def session_options() -> Any:
     """Return options of a session, to which others may be added."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(n_cpus(), _MOST_THREADS)
+    options.intra_op_num_threads = min(n_threads(), _MOST_THREADS)
     # Threads that wait spinning would take the cores from the rest of the work, and from other processes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Either would keep memory for each length of window, text and sound.

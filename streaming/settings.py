@@ -128,3 +128,28 @@ class ModelsConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Settings of a pool whose replicas Ray Serve runs. Raises ConfigError for impossible values."""
+
+    ray_address: str = option(
+        "",
+        "head of the cluster, HOST:PORT; auto = of the one that this machine is part of; local = of a new one, this "
+        "server's own; empty = auto, else local",
+    )
+    ray_replicas: int = option(
+        1, "replicas, each a process with a model of its own; with --ray-most-replicas, at least", low=1
+    )
+    ray_most_replicas: int = option(
+        0, "replicas, at most, as audio waits for them; 0 = as many as --ray-replicas", low=0
+    )
+    ray_cpus: float = option(1.0, "cores of a replica", low=0)
+    ray_gpus: float = option(0.0, "GPUs of a replica; 0.5 = two share one", low=0)
+    ray_drain_s: float = option(
+        300.0, "seconds that a replica which is to go has for its sessions; then they go on at others", low=0
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)

@@ -176,12 +176,13 @@ ROOMS = {
     "spans": "tracing",
     "audio": "settings",
     "sessions": "events settings tracing audio",
-    "cluster": "events settings sessions",
+    "replay": "events",
+    "cluster": "events settings sessions replay",
     "stages": "events settings tracing sessions/event_log sessions/metrics",
     "engines": "events",
     "protocols": "events settings sessions/request sessions/model_choice output/breaks output/texts output/formats",
     "server": "events settings tracing audio sessions stages protocols",
-    "client": "events settings protocols sessions/request",
+    "client": "events settings protocols sessions/request replay",
     "output": "events settings audio sessions",
     "evaluation": "events settings audio sessions stages protocols client output",
     "cli": (
@@ -199,7 +200,11 @@ LAYERS = {
         "event_log request model_choice pace drafts plan session inbox handle metrics pool fair_queue scheduled worker "
         "models"
     ),
-    "cluster": "line",
+    "replay": "recovery audio_buffer deduplication",
+    "cluster": (
+        "line replica child retelling relayed handle attendant metrics pool connection processes sockets autoscaling "
+        "load_meter ray_app ray_replicas"
+    ),
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
     "protocols": (
@@ -212,7 +217,7 @@ LAYERS = {
         "tls log_reader translations speech hosted lifecycle registry wire reception resumable connection conversation "
         "dialects exchange uploads openai_speech openai_rest prometheus proxy app listener run"
     ),
-    "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
+    "client": "address connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
     "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
     "metrics_log evaluation_log load",
@@ -268,6 +273,11 @@ def test_a_room_is_built_one_way(room: str, name: str) -> None:
     assert inside <= set(layers[: layers.index(name)])
 
 
+def test_two_modules_know_ray() -> None:
+    """It is for several machines; one machine needs none of it."""
+    assert importers("ray") == {f"streaming/cluster/ray_{name}.py" for name in ("app", "replicas")}
+
+
 def test_few_modules_know_the_web() -> None:
     assert importers("uvicorn") == {
         f"streaming/server/{name}.py" for name in ("uvicorn_websocket", "uvicorn_http", "listener", "run")
@@ -287,7 +297,12 @@ def test_few_modules_know_the_web() -> None:
     users = {
         f"streaming/{name}.py"
         for name in (
+            "cluster/attendant",
+            "cluster/load_meter",
             "cluster/line",
+            "cluster/metrics",
+            "cluster/pool",
+            "cluster/replica",
             "sessions/metrics",
             "sessions/models",
             "sessions/pool",

@@ -51,6 +51,11 @@ class RingBuffer:
         n_first = min(n, self.capacity_samples - at)
         return np.concatenate([self._store[at : at + n_first], self._store[: n - n_first]])
 
+    def skip(self, n_samples: int) -> None:
+        """Go on so many samples later; what is kept is let go of."""
+        self.end_sample += n_samples
+        self.start_sample = self.end_sample
+
     def release(self, until_sample: int) -> None:
         """Let go of the samples before `until_sample`: overwriting them is no loss. Going back does nothing."""
         assert until_sample <= self.end_sample

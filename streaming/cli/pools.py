@@ -2,15 +2,42 @@
 
 import argparse
 import logging
+import os
 import sys
+from collections.abc import Mapping
 
-from simul_whisper import AlignAttConfig, BackendError, Model, load_model
-from streaming.cli.options import ProgressBar, options_from
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, load_model
+from streaming.cli.options import ProgressBar, add_options, options_from
 from streaming.cli.served_models import models_from
 from streaming.sessions.pool import RunningPool
-from streaming.settings import ModelsConfig, WorkerConfig
+from streaming.settings import ModelsConfig, RayConfig, WorkerConfig
 
 logger = logging.getLogger(__name__)
+
+_HERE, _RAY = "here", "ray"
+
+# Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
+SWITCH_S = 0.0005
+_WORKER = [sys.executable, "-m", "streaming.cli.worker"]
+
+
+def add_pool_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where inference is done."""
+    parser.add_argument(
+        "--pool",
+        choices=[_HERE, _RAY],
+        default=_HERE,
+        help="where inference is done: on this machine, or by replicas that Ray Serve runs (default: here)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_at_least_one,
+        default=1,
+        metavar="N",
+        help="processes that decode, each with a model of its own and its share of the cores; 1 = a thread of the "
+        "server, and no process (default: 1)",
+    )
+    add_options(parser, RayConfig, "Ray Serve", "With --pool ray; needs pip install 'simul-whisper[ray]'.")
 
 
 def pool_from(
@@ -18,30 +45,87 @@ def pool_from(
 ) -> RunningPool:
     """Return the pool, which is not started yet. Raises ConfigError."""
     models = models_from(options, config)
-    if not models:
-        return _pool_of_one(config, worker_config, bar)
+    if len(models) > 1 and (options.pool == _RAY or options.workers > 1):
+        raise ConfigError(
+            "got several models, which are served by threads; give one, or no --workers and no --pool ray"
+        )
+    if options.pool == _RAY:
+        if options.workers != 1:
+            raise ConfigError("--workers are processes of this machine; with --pool ray, use --ray-replicas")
+        return _ray_pool(options_from(RayConfig, options), config, worker_config)
+    if options.workers > 1:
+        return _processes(options.workers, config, worker_config)
+    if models:
+        return _several(models, options_from(ModelsConfig, options), worker_config, bar)
+    return one_thread(config, worker_config, bar)
+
+
+def one_thread(
+    config: AlignAttConfig,
+    worker_config: WorkerConfig,
+    bar: ProgressBar | None = None,
+    *,
+    process: str = "",
+    asked_for: str = "",
+) -> RunningPool:
+    """Return a pool of one thread of this process. process: its name, where there are several.
+
+    asked_for: by what name strangers asked for the model, to whom it is told when it cannot be loaded.
+    """
     # Here, because the other commands do without the live extra.
+    from streaming.sessions.worker import Worker
+
+    shown = bar or ProgressBar()
+    return Worker(lambda: _loaded(config, shown, process, asked_for), config, worker_config)
+
+
+def _several(
+    models: Mapping[str, AlignAttConfig], models_config: ModelsConfig, worker_config: WorkerConfig, bar: ProgressBar
+) -> RunningPool:
     from streaming.sessions.models import ModelsPool
 
     first = next(iter(models))
 
     def make(name: str, config: AlignAttConfig) -> RunningPool:
-        return _pool_of_one(config, worker_config, bar, "" if name == first else name)
+        return one_thread(config, worker_config, bar, asked_for="" if name == first else name)
 
-    models_config = options_from(ModelsConfig, options)
     return ModelsPool(models, make, models_config, most_sessions=worker_config.max_sessions, notice=_say)
 
 
-def _pool_of_one(
-    config: AlignAttConfig, worker_config: WorkerConfig, bar: ProgressBar, asked_for: str = ""
-) -> RunningPool:
-    """asked_for: by what name strangers asked for the model, to whom it is told when it cannot be loaded."""
-    from streaming.sessions.worker import Worker
+def _processes(n: int, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:
+    from streaming.cluster.pool import ReplicaPool
+    from streaming.cluster.processes import ProcessReplicas
+    from streaming.cluster.replica import of_replica
 
-    return Worker(lambda: _loaded(config, bar, asked_for), config, worker_config)
+    greeting = (config, of_replica(worker_config))
+    return ReplicaPool(ProcessReplicas(_WORKER, greeting, n, _share_of_cores(n)), config, worker_config)
 
 
-def _loaded(config: AlignAttConfig, bar: ProgressBar, asked_for: str) -> Model:
+def _ray_pool(ray_config: RayConfig, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:
+    """Join a cluster. Raises ConfigError."""
+    from streaming.cluster.pool import ReplicaPool
+
+    try:
+        from streaming.cluster.ray_replicas import RayReplicas
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--pool ray needs {error.name}; pip install 'simul-whisper[ray]'") from error
+    replicas = RayReplicas(ray_config, config, worker_config)
+    _say(f"inference is done by {replicas.about}")
+    return ReplicaPool(replicas, config, worker_config)
+
+
+def _share_of_cores(n: int) -> int:
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, n_cores // n)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of processes from 1")
+    return int(text)
+
+
+def _loaded(config: AlignAttConfig, bar: ProgressBar, process: str, asked_for: str) -> Model:
     """Load the model, and say what runs it."""
     try:
         model = load_model(config, bar)
@@ -54,7 +138,8 @@ def _loaded(config: AlignAttConfig, bar: ProgressBar, asked_for: str) -> Model:
     finally:
         bar.close()
     info = model.info
-    _say(f"model {info.name}, encoder {info.encoder}, decoder {info.decoder}")
+    of_process = f"{process}: " if process else ""
+    _say(f"{of_process}model {info.name}, encoder {info.encoder}, decoder {info.decoder}")
     return model
 
 

@@ -24,7 +24,7 @@ from streaming.cli.options import (
     options_from,
 )
 from streaming.cli.parser import Parser
-from streaming.cli.pools import pool_from
+from streaming.cli.pools import SWITCH_S, add_pool_flags, pool_from
 from streaming.cli.proxy import add_proxy_flags, proxy_from
 from streaming.cli.served_models import add_model_flags, by_language_from, first_source
 from streaming.cli.settings_file import SERVER
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from streaming.server.translations import Translations
     from streaming.sessions.pool import RunningPool
 
-_SWITCH_S = 0.0005
-
 
 def add_arguments(parser: Parser) -> None:
     parser.table = SERVER
@@ -62,6 +60,7 @@ def add_arguments(parser: Parser) -> None:
     add_dialect_flags(parser)
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
+    add_pool_flags(parser)
     add_client_limits(parser)
     add_voice_settings(parser)
     add_translation_settings(parser)
@@ -88,8 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     from streaming.server.descriptors import make_room
     from streaming.server.registry import SessionRegistry
 
-    # Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
-    sys.setswitchinterval(_SWITCH_S)
+    sys.setswitchinterval(SWITCH_S)
     # Sessions have the targets that clients ask for.
     config = replace(configs.engine, targets=())
     bar = ProgressBar()

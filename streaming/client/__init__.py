@@ -4,7 +4,7 @@ from streaming.client.address import websocket_url
 from streaming.client.client import Client, ClientEvent
 from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
 from streaming.client.pace import paced
-from streaming.client.recovery import RECOVERY, After, Recovery
+from streaming.replay.recovery import RECOVERY, After, Recovery
 
 __all__ = [
     "RECOVERY",

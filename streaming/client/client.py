@@ -18,10 +18,7 @@ from numpy.typing import NDArray
 
 from simul_whisper import SAMPLE_RATE, BackendError, ConfigError, SimulWhisperError, as_s16, as_samples
 from streaming.client.address import is_local, websocket_url
-from streaming.client.audio_buffer import AudioBuffer
 from streaming.client.connection_events import ConnectionLostError, Disconnected, LostError, Reconnected, RefusedError
-from streaming.client.deduplication import Deduplicator
-from streaming.client.recovery import RECOVERY, After, Recovery
 from streaming.client.wishes import Wishes
 from streaming.events import AudioDropped, Ended, Event, Failed, Flushed, Reason, Spoken
 from streaming.protocols.dialect import End, Flush
@@ -38,6 +35,9 @@ from streaming.protocols.native import (
     parse_server,
 )
 from streaming.protocols.reading import ProtocolError
+from streaming.replay.audio_buffer import AudioBuffer
+from streaming.replay.deduplication import Deduplicator
+from streaming.replay.recovery import RECOVERY, After, Recovery
 from streaming.sessions.request import SessionRequest
 
 try:

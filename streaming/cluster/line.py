@@ -26,20 +26,35 @@ class LineLostError(SimulWhisperError):
 
 @dataclass(frozen=True)
 class Open:
-    """Open a session under this name, which the server has made up."""
+    """Open a session under this name, which the server has made up.
+
+    again_s: how much audio comes at once that was spoken before, because another replica was lost.
+    """
 
     session: str
     config: AlignAttConfig
     voice: VoiceConfig | None
     drafts: bool
+    again_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Audio:
-    """Samples that follow those before: float32 (n,) mono 16 kHz. What there is no room for is not taken."""
+    """Samples that follow those before: float32 (n,) mono 16 kHz. What there is no room for is not taken.
+
+    Then nothing is done either that follows for the session in the same exchange.
+    """
 
     session: str
     samples: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """So many samples are lost. As audio, it is not taken as long as there is no room."""
+
+    session: str
+    n_samples: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,10 @@ class Flush:
 
 @dataclass(frozen=True)
 class Clear:
+    """Give up what was taken and not decoded yet, and the next samples, so many, which will not come."""
+
     session: str
+    n_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,7 @@ class Abandon:
     session: str
 
 
-Command = Open | Audio | Flush | Clear | ChooseTargets | End | Abandon
+Command = Open | Audio | Skip | Flush | Clear | ChooseTargets | End | Abandon
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Report:
-    """Of one session: what was told since the answer before, and how many samples were taken in all."""
+    """Of one session: what was told since the answer before, and how many samples were taken in all.
+
+    These count what was skipped and cleared too.
+    """
 
     session: str
     events: tuple[Event, ...]
@@ -97,7 +118,8 @@ class Report:
 class Answer:
     """What a replica has to say. waiting_audio_s: of all its sessions, received and not yet decoded.
 
-    is_draining: no session is to be opened here any more. metrics: now and then; None otherwise.
+    is_draining: no session is to be opened here any more. metrics: now and then, and when a session is over; None
+    otherwise.
     """
 
     reports: tuple[Report, ...]

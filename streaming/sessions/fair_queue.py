@@ -51,6 +51,11 @@ class Contender(Protocol):
         ...
 
     @property
+    def is_again(self) -> bool:
+        """Whether it is no new one, although it was just opened: it was lost elsewhere."""
+        ...
+
+    @property
     def has_begun(self) -> bool:
         """Whether a pass of it is under way."""
         ...
@@ -100,6 +105,7 @@ class FairQueue:
         share = contender.share
         if share.virtual_s is None:
             share.virtual_s = self._mean_s
+            share.standing = Standing.WITHIN if contender.is_again else Standing.NEW
             return
         credit_s = 0.0 if contender.is_backlog else _CREDIT_S
         share.virtual_s = max(share.virtual_s, self._mean_s - credit_s)

@@ -37,9 +37,14 @@ class ThreadHandle:
         self._inbox.flush()
         self._wake()
 
-    def clear(self) -> None:
-        self._inbox.clear()
+    def clear(self, n_samples: int = 0) -> None:
+        self._inbox.clear(n_samples)
         self._wake()
+
+    def skip(self, n_samples: int) -> bool:
+        has_skipped = self._inbox.skip(n_samples)
+        self._wake()
+        return has_skipped
 
     def choose_targets(self, targets: Sequence[str]) -> None:
         self._inbox.choose_targets(tuple(targets))
@@ -49,6 +54,9 @@ class ThreadHandle:
         if failed:
             self._log.end_with(failed)
         self._wake()
+
+    def begin_anew(self, again_s: float) -> None:
+        self._inbox.begin_anew(again_s)
 
     # The inference thread's end
 

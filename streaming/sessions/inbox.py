@@ -56,6 +56,8 @@ class AudioInbox:
         self._is_ended = self._is_draining = False
         self._opened_at = self._paced_at = clock()
         self._ahead_s = 0.0
+        # Of a session that was lost elsewhere: how much of what comes was spoken before it was opened.
+        self._again_samples = 0
 
     # The listener's end
 
@@ -72,15 +74,34 @@ class AudioInbox:
             self._ahead_s = self._paced() + len(taken) / SAMPLE_RATE
             return len(taken)
 
+    def begin_anew(self, again_s: float) -> None:
+        """As `SessionHandle.begin_anew`."""
+        with self._lock:
+            self._again_samples = round(again_s * SAMPLE_RATE)
+            self._opened_at -= again_s
+            self._ahead_s -= again_s
+
     def flush(self) -> None:
         with self._lock:
             self._check_open("a flush")
             if not self._flushes or self._flushes[-1] != self._ring.end_sample:
                 self._flushes.append(self._ring.end_sample)
 
-    def clear(self) -> None:
+    def clear(self, n_samples: int = 0) -> None:
+        """Give up what waits, and the next `n_samples`, which will not come."""
         with self._lock:
+            if n_samples:
+                self._ring.skip(n_samples)
             self._clear_at = self._ring.end_sample
+
+    def skip(self, n_samples: int) -> bool:
+        """As `SessionHandle.skip`."""
+        with self._lock:
+            self._check_open("audio")
+            if len(self._ring) or self._flushes or self._clear_at is not None:
+                return False
+            self._ring.skip(n_samples)
+            return True
 
     def choose_targets(self, targets: tuple[str, ...]) -> None:
         with self._lock:
@@ -160,6 +181,11 @@ class AudioInbox:
             return is_waiting or self._is_ended or self._is_draining or self._clear_at is not None
 
     @property
+    def is_again(self) -> bool:
+        """Whether the session was lost elsewhere, and goes on here."""
+        return self._again_samples > 0
+
+    @property
     def is_backlog(self) -> bool:
         """Whether the audio has lately come so much faster than it was spoken that nobody can be listening to it."""
         with self._lock:
@@ -173,7 +199,8 @@ class AudioInbox:
         return self._ahead_s
 
     def _note_arrival(self) -> None:
-        arrival = (self._ring.end_sample, self._clock())
+        end = self._ring.end_sample
+        arrival = (end, self._clock() if end > self._again_samples else self._opened_at + end / SAMPLE_RATE)
         if len(self._arrivals) > 1 and arrival[0] - self._arrivals[-2][0] < _MARK_SAMPLES:
             self._arrivals.pop()
         self._arrivals.append(arrival)

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 DELAY_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 30.0)
 _STEP_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 NAMESPACE = "simul_whisper"
+WAITING_AUDIO = f"{NAMESPACE}_waiting_audio_seconds"
 
 
 class SessionMetrics:
@@ -18,7 +19,7 @@ class SessionMetrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.sessions_open = self._gauge("sessions_open", "sessions that are not over")
-        self.waiting_audio_s = self._gauge("waiting_audio_seconds", "audio received and not yet taken")
+        self.waiting_audio_s = self._gauge("waiting_audio_seconds", "audio that is due, and not yet decoded")
         self.sessions_opened = self._counter("sessions_opened", "sessions opened")
         self.sessions_refused = self._counter("sessions_refused", "sessions refused, because too many were open")
         self.sessions_failed = self._counter("sessions_failed", "sessions that ended with an error")

@@ -87,12 +87,29 @@ class SessionHandle(Protocol):
         """Decode what was submitted to its end; `Flushed` follows. Raises SessionEndedError after `end`."""
         ...
 
-    def clear(self) -> None:
-        """Give up what was submitted and not decoded yet; `Cleared` follows. Also after `end`."""
+    def clear(self, n_samples: int = 0) -> None:
+        """Give up what was submitted and not decoded yet, and the next `n_samples`, which will not come.
+
+        `Cleared` follows. Also after `end`, when no samples would come.
+        """
+        ...
+
+    def skip(self, n_samples: int) -> bool:
+        """The next `n_samples` are lost, as `AudioDropped` will say; False while there is audio that comes before.
+
+        Offer it again a little later. Raises SessionEndedError after `end`.
+        """
         ...
 
     def choose_targets(self, targets: Sequence[str]) -> None:
         """Have Whisper translate, from the next pass on, into these: English, or none. At any time."""
+        ...
+
+    def begin_anew(self, again_s: float) -> None:
+        """Say before all audio that the session was lost elsewhere: so much comes at once that was spoken before.
+
+        It is late, and no backlog of somebody who does not listen.
+        """
         ...
 
     def end(self, failed: Failed | None = None) -> None:

@@ -85,8 +85,9 @@ class ScheduledSession:
 
     @property
     def waiting_samples(self) -> int:
-        """How much audio has come and was not taken yet."""
-        return self._inbox.waiting_samples
+        """How much audio has come and waits to be taken, or to be decoded, which is due."""
+        session = self._session
+        return self._inbox.waiting_samples + (session.due_samples if session else 0)
 
     @property
     def has_work(self) -> bool:
@@ -96,6 +97,10 @@ class ScheduledSession:
     @property
     def has_begun(self) -> bool:
         return self._pass is not None
+
+    @property
+    def is_again(self) -> bool:
+        return self._inbox.is_again
 
     @property
     def is_backlog(self) -> bool:

@@ -197,8 +197,8 @@ class Session:
 
     @property
     def due_samples(self) -> int:
-        """How much audio is due to be decoded."""
-        return sum(len(task.samples) for task in self._plan if isinstance(task, Decode))
+        """How much audio is due to be decoded. Any thread may ask."""
+        return sum(len(task.samples) for task in tuple(self._plan) if isinstance(task, Decode))
 
     @property
     def n_planned(self) -> int:

@@ -13,6 +13,8 @@ class Text {
   #sameWord_s;
   #last = null;
   #hasLast = false;
+  // Whether a mark was told after the last word.
+  #isMarked = false;
   isCatchingUp = false;
   told_s;
   toldBefore_s;
@@ -35,6 +37,7 @@ class Text {
     if (unknown.length === 0) return unknown;
     this.isCatchingUp = false;
     this.#last = unknown.findLast(isSpoken) ?? this.#last;
+    this.#isMarked = !/[\p{L}\p{N}]$/u.test(unknown.at(-1).text.trimEnd());
     this.told_s = Math.max(this.told_s, ...unknown.map((word) => word.end_s));
     return unknown;
   }
@@ -56,9 +59,9 @@ class Text {
     return text === before && Math.abs(word.start_s - other.start_s) <= this.#sameWord_s;
   }
 
-  /** Punctuation that comes first belongs to a word that is known, and so may be known too. */
+  /** Punctuation that comes first belongs to a word that is known, and is known too if that had a mark. */
   #withoutKnownMarks(words) {
-    if (!this.isCatchingUp) return words;
+    if (!this.isCatchingUp || !this.#isMarked) return words;
     const n = words.findIndex(isSpoken);
     return n < 0 ? [] : words.slice(n);
   }

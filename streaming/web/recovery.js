@@ -1,6 +1,6 @@
 /**
  * How a client recovers: the table that this client and the Python one both read. What its rows mean stands there, in
- * streaming/client/recovery.py.
+ * streaming/replay/recovery.py.
  */
 
 const table = await fetch(new URL("recovery.json", import.meta.url));

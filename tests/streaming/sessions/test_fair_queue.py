@@ -20,6 +20,7 @@ class Asking:
     pass_s: float
     every_s: float = 0.0
     is_backlog: bool = False
+    is_again: bool = False
     is_draft: bool = False
     share: Share = field(default_factory=Share)
     had_s: float = 0.0

@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, ModelNotFoundError
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model
 from simul_whisper.decoders import Step
 from simul_whisper.encoders import Features
 from simul_whisper.encoders.fallback import FallbackEncoder
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.mel import Mel
-from streaming.events import AudioDropped, CutShort, Ended, Event, Failed, Flushed, Reason
+from streaming.events import CutShort, Ended, Event, Failed, Reason
 from streaming.server.log_reader import LogReader
 from streaming.sessions.handle import ThreadHandle
 from streaming.sessions.inbox import AudioInbox
 from streaming.sessions.pool import State
-from streaming.sessions.request import Refusal, SessionRequest
+from streaming.sessions.request import SessionRequest
 from streaming.sessions.scheduled import ScheduledSession
-from streaming.sessions.session import Session, SessionEndedError
+from streaming.sessions.session import Session
 from streaming.sessions.worker import Worker
 from streaming.settings import VoiceConfig, WorkerConfig
 from tests.conftest import Recording
@@ -39,14 +39,6 @@ from tests.streaming.working import MODEL, SPEECH, HandClock, collected, ended, 
 from tests.tones import ToneDecoder, ToneEncoder, speech_of, tone_model
 
 # Turns
-
-
-def test_a_session_is_heard_as_it_is_without_a_worker() -> None:
-    with running(made()) as worker:
-        events = collected(said(worker.open(voice=OFF)))
-    session = Session(CONFIG, MODEL, OFF)
-    assert events == ended(session.feed(SPEECH.samples) + session.end())
-    assert text_of(events) == SPEECH.text
 
 
 def test_eight_sessions_at_once_say_what_one_does(tiny: Model, captions: Recording) -> None:
@@ -133,34 +125,6 @@ def test_a_pass_that_takes_too_long_is_cut_short_and_that_is_told(pass_s: float)
     assert isinstance(events[-1], Ended)
 
 
-def test_audio_may_come_while_others_are_heard() -> None:
-    with running(made()) as worker:
-        handles = [worker.open(voice=OFF) for _ in range(4)]
-        for piece in np.array_split(SPEECH.samples, 50):
-            for handle in handles:
-                handle.submit(piece)
-        for handle in handles:
-            handle.end()
-        assert [text_of(collected(handle)) for handle in handles] == [SPEECH.text] * 4
-
-
-def test_a_flush_comes_where_it_was_asked_for() -> None:
-    worker, middle = made(), SPEECH.starts[7]
-    handle = worker.open(voice=OFF)
-    handle.submit(SPEECH.samples[:middle])
-    handle.flush()
-    handle.flush()
-    said(handle, SPEECH.samples[middle:])
-    with pytest.raises(SessionEndedError):
-        handle.flush()
-    with running(worker):
-        events = collected(handle)
-    (flushed,) = [n for n, event in enumerate(events) if isinstance(event, Flushed)]
-    assert events[flushed] == Flushed(middle / SAMPLE_RATE)
-    assert len(text_of(events[:flushed]).split()) == 7
-    assert text_of(events) == SPEECH.text
-
-
 # Back-pressure
 
 
@@ -176,38 +140,6 @@ def test_what_is_planned_is_bounded_however_often_a_flush_is_asked_for() -> None
         scheduled.work(MODEL)
         n_planned.append(session.n_planned)
     assert 10 < max(n_planned) < 70
-
-
-def test_a_full_session_takes_what_it_has_room_for_and_more_later() -> None:
-    worker = made(buffer_s=2.0)
-    handle = worker.open(voice=OFF)
-    rest = SPEECH.samples
-    taken = handle.submit(rest)
-    assert taken == 2 * SAMPLE_RATE
-    assert handle.submit(rest[taken:]) == 0
-    with running(worker):
-        rest = rest[taken:]
-        cursor, events = handle.log.cursor(), list[Event]()
-        while len(rest):
-            events += cursor.read(0.01)
-            rest = rest[handle.submit(rest) :]
-        handle.end()
-        assert text_of(events + collected(handle, cursor)) == SPEECH.text
-
-
-def test_what_overflows_is_told() -> None:
-    worker = made(buffer_s=4.0)
-    handle = worker.open(voice=OFF)
-    assert handle.submit(SPEECH.samples, drop_oldest=True) == len(SPEECH.samples)
-    handle.end()
-    with running(worker):
-        events = collected(handle)
-        lost_s = len(SPEECH.samples) / SAMPLE_RATE - 4.0
-        assert events[0] == AudioDropped(0.0, lost_s)
-        assert counted(worker.metrics())["dropped_audio_seconds_total"] == pytest.approx(lost_s)
-    words = text_of(events).split()
-    assert len(words) >= 7
-    assert words[-7:] == SPEECH.text.split()[-7:]
 
 
 # Health
@@ -240,21 +172,6 @@ def test_ready_is_said_only_after_an_inference() -> None:
     assert not worker.health().is_ready
 
 
-def test_a_model_that_cannot_be_loaded_fails_the_worker_and_its_sessions() -> None:
-    def load() -> Model:
-        raise ModelNotFoundError("no such model")
-
-    worker = Worker(load, CONFIG)
-    handle = worker.open()
-    with running(worker):
-        health = worker.wait_ready(PATIENCE_S)
-        assert (health.state, health.is_ready) == (State.FAILED, False)
-        assert health.message == "no such model"
-        assert collected(handle) == [Failed(Reason.STOPPED, health.message)]
-        with pytest.raises(Refusal, match="no such model"):
-            worker.open()
-
-
 def test_what_was_done_is_counted() -> None:
     with running(made()) as worker:
         events = collected(said(worker.open(voice=OFF)))
@@ -278,19 +195,6 @@ def test_what_goes_in_and_out_of_a_pool_crosses_a_process() -> None:
 
 
 # Endings
-
-
-def test_draining_hears_what_was_submitted_and_refuses_more() -> None:
-    with running(made()) as worker:
-        handle = worker.open(voice=OFF)
-        handle.submit(SPEECH.samples)
-        worker.stop(PATIENCE_S)
-        events = handle.log.cursor().read()
-        assert text_of(events) == SPEECH.text
-        assert events[-1] == Ended(len(SPEECH.samples) / SAMPLE_RATE)
-        assert handle.submit(silence(1)) == SAMPLE_RATE
-        with pytest.raises(Refusal, match="being stopped"):
-            worker.open()
 
 
 @pytest.mark.parametrize("is_started", [True, False])

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from simul_whisper import Word
-from streaming.client.deduplication import Deduplicator
 from streaming.events import Draft, Event, Reason, SpeechEnded, Translation, TranslationDraft, TranslationSkipped, Words
 from streaming.protocols.dialect import End, Targets
 from streaming.protocols.native import Ack, Numbered, Resume, parse_client, server_text
+from streaming.replay.deduplication import Deduplicator
 from streaming.sessions.request import SessionRequest
 
 RATE_BYTES = 32_000

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.client.audio_buffer import AudioBuffer
+from streaming.replay.audio_buffer import AudioBuffer
 
 
 @given(st.lists(st.one_of(st.binary(max_size=20), st.integers(0, 30), st.sampled_from(["back", "forget", "shorten"]))))

@@ -1,4 +1,4 @@
-"""What a client has told, so that it can pass over it when a new session hears the same audio again. Pure."""
+"""What has been told, so that it is passed over when a new session hears the same audio again. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -6,7 +6,6 @@ from itertools import dropwhile
 from typing import TypeVar
 
 from simul_whisper import Word
-from streaming.client.recovery import RECOVERY, Recovery
 from streaming.events import (
     Draft,
     Event,
@@ -18,6 +17,7 @@ from streaming.events import (
     TranslationSkipped,
     Words,
 )
+from streaming.replay.recovery import RECOVERY, Recovery
 
 _Told = TypeVar("_Told", bound=Event)
 _WITH_WORDS = (Words, Draft, Translation, TranslationDraft)
@@ -30,6 +30,8 @@ class _Text:
         self._same_word_s = same_word_s
         self.told_s = self.told_before_s = told_s
         self.is_catching_up = self._has_last = False
+        # Whether a mark was told after the last word.
+        self._is_marked = False
         self._last: Word | None = None
 
     def start_anew(self, from_s: float) -> None:
@@ -43,6 +45,7 @@ class _Text:
         if new:
             self.is_catching_up = False
             self._last = next((word for word in reversed(new) if word.is_spoken), self._last)
+            self._is_marked = not new[-1].text.rstrip()[-1:].isalnum()
             self.told_s = max(self.told_s, *(word.end_s for word in new))
         return new
 
@@ -52,7 +55,7 @@ class _Text:
             is_last = self.is_catching_up and self._last is not None and self._are_same(word, self._last)
             if (word.start_s + word.end_s) / 2 > self.told_before_s:
                 new = words[n + (is_last and not self._has_last) :]
-                return tuple(dropwhile(_is_mark, new)) if self.is_catching_up else new
+                return tuple(dropwhile(_is_mark, new)) if self.is_catching_up and self._is_marked else new
             self._has_last |= is_last
         return ()
 

@@ -6,8 +6,8 @@ import pytest
 
 from simul_whisper import Word
 from streaming.client import RECOVERY
-from streaming.client.deduplication import Deduplicator
 from streaming.events import Draft, Ended, SpeechEnded, Translation, TranslationDraft, TranslationSkipped, Words
+from streaming.replay.deduplication import Deduplicator
 from tests.streaming.told import draft
 
 
@@ -59,6 +59,14 @@ def test_punctuation_that_follows_a_known_word_is_passed_over() -> None:
     again = (word(" kept", 10.3), word(".", 11.0), word(" Only", 11.5), word(",", 12.0))
     assert memory.told(Words(again[:2], 12.0)) is None
     assert memory.told(Words(again[1:], 12.0)) == Words(again[2:], 12.0)
+
+
+def test_punctuation_that_was_not_told_after_a_known_word_is_told() -> None:
+    memory = Deduplicator()
+    memory.told(Words((word(" and", 9.5), word(" kept", 10.0)), 11.0))
+    memory.start_anew(0.0)
+    again = (word(" kept", 10.0), word(".", 10.5), word(" Only", 11.5))
+    assert memory.told(Words(again, 12.0)) == Words(again[1:], 12.0)
 
 
 def test_a_word_that_is_said_twice_is_told_twice() -> None:
