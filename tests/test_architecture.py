@@ -190,7 +190,8 @@ LAYERS = {
         "decoder_messages decoder_child decoder_starter decoder_processes containers capture "
         "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
-    "sessions": "event_log request pace drafts plan session inbox handle metrics pool fair_queue scheduled worker",
+    "sessions": "event_log request pace drafts plan session inbox handle metrics pool fair_queue scheduled admission "
+    "calibration doorkeeper worker",
     "cluster": "line",
     "stages": "stage metrics calls target translation phrases pace voice_calls spoken_target speech",
     "engines": "whisper_json whisper_cli",
@@ -207,7 +208,7 @@ LAYERS = {
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
     "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
-    "metrics_log evaluation_log load",
+    "metrics_log evaluation_log load bearing",
 }
 
 
@@ -300,6 +301,7 @@ def test_few_modules_know_the_web() -> None:
         "audio/voice_activity",
         "sessions/session",
         "sessions/request",
+        "sessions/admission",
         *(f"protocols/{name}" for name in LAYERS["protocols"].split()),
     ],
 )

@@ -33,6 +33,8 @@ class Health:
     inference has been running, 0 when none does. message: what has failed, else empty.
 
     model, languages, tasks: its name, and what it can be asked for; empty before it is ready.
+    n_places: how many more listeners are let in; None where that is not known, or any number. retry_after_s: where there
+    is none, in how many seconds there probably is.
     """
 
     state: State
@@ -43,6 +45,8 @@ class Health:
     model: str = ""
     languages: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    n_places: int | None = None
+    retry_after_s: float | None = None
 
 
 class SessionHandle(Protocol):

@@ -90,8 +90,10 @@ def serving(
     dialects: Dialects | None = None,
     dialect_ports: Mapping[str, socket.socket] | None = None,
     is_ready: bool = True,
+    admit: bool = False,
     **worker_options: Any,
 ) -> Iterator[Served]:
+    worker_options["admit"] = admit
     chosen = model or tone_model()
     worker = Worker(lambda: chosen, config, WorkerConfig(**worker_options))
     if is_ready:
