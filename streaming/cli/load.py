@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--find",
         action="store_true",
-        help="instead of all else, find how many clients at once the server bears with 95 %% of the words within 2.5 s; "
-        "start it with --sessions-per-address 10000 --connections-per-address 10000, too",
+        help="instead of all else, find how many clients at once are served with 95 %% of the words within 2.5 s; "
+        "start the server with --sessions-per-address 10000 --connections-per-address 10000, too",
     )
     parser.add_argument(
         "--trial-s",

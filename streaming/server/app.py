@@ -91,6 +91,7 @@ class _Endpoints:
             "state": health.state.value,
             "busy_s": round(health.busy_s, 3),
             "message": health.message,
+            "places": health.n_places,
         }
         return JSONResponse(told, 200 if told["ready"] else 503, _NOT_KEPT)
 

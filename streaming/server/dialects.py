@@ -100,6 +100,8 @@ class WebSocketDoor:
         try:
             self._reception.welcome(socket, dialect.token())
             dialect.check()
+            if dialect.asks_at_once:
+                self._registry.check_place(caller_of(socket).network)
         except Refusal as refusal:
             return refusal
         if caller_of(socket).take_place():

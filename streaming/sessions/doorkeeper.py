@@ -16,7 +16,7 @@ from streaming.settings import WorkerConfig
 _SAID = {
     Why.LIMIT: "and no more are allowed",
     Why.LOAD: "and one more could not be served in time",
-    Why.LATE: "and have to wait as it is",
+    Why.LATE: "and what is said there has to wait already",
 }
 
 
@@ -72,7 +72,8 @@ class Doorkeeper:
             return None
         self._metrics.sessions_refused.labels(full.why.value).inc()
         wait_s = full.retry_after_s
-        said = f"{house.n_open} sessions are open, {_SAID[full.why]}; try again in {wait_s:.0f} s"
+        n_open = f"{house.n_open} sessions are open" if house.n_open > 1 else "a session is open"
+        said = f"{n_open}, {_SAID[full.why]}; try again in {wait_s:.0f} s"
         return Refusal(Reason.TOO_MANY_SESSIONS, said, wait_s)
 
     def places(self, house: House) -> tuple[int | None, float | None]:

@@ -33,8 +33,8 @@ class Health:
     inference has been running, 0 when none does. message: what has failed, else empty.
 
     model, languages, tasks: its name, and what it can be asked for; empty before it is ready.
-    n_places: how many more listeners are let in; None where that is not known, or any number. retry_after_s: where there
-    is none, in how many seconds there probably is.
+    n_places: how many more listeners are let in; None: any number, or not known. retry_after_s: where it is 0, in how
+    many seconds there probably is a place.
     """
 
     state: State
