@@ -28,8 +28,8 @@ class Way:
 
 
 WAYS = (
-    Way("too few, all let in", admits=False, scales=False, fails=False, share=0.7),
-    Way("too few, admission", admits=True, scales=False, fails=False, share=0.7),
+    Way("half, all let in", admits=False, scales=False, fails=False, share=0.5),
+    Way("half, admission", admits=True, scales=False, fails=False, share=0.5),
     Way("enough, admission", admits=True, scales=False, fails=False),
     Way("enough, and they fail", admits=True, scales=False, fails=True),
     Way("scaled, all let in", admits=False, scales=True, fails=False),
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for each in fields(Day):
         kind = gains if each.name == "gain" else type(each.default)
         nargs = "*" if each.name == "streams" else None
-        default = [20, 100, 1_000] if nargs else each.default
+        default = [30, 100, 1_000] if nargs else each.default
         parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, nargs=nargs, default=default)
     options = vars(parser.parse_args(arguments))
     for streams in options.pop("streams"):

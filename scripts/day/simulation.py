@@ -100,8 +100,10 @@ class Simulation:
     def __init__(self, day: Day, *, admits: bool, scales: bool) -> None:
         self.day, self._admits, self._scales = day, admits, scales
         self.outcome, self.replicas = Outcome(), dict[int, Replica]()
-        self._chance, self._now_s = np.random.default_rng(day.seed), 0.0
-        self._sessions, self._coming = Sessions(6 * day.streams + 200), list[tuple[float, float]]()
+        # Who comes is the same however the service is run.
+        self._arrivals, self._chance = np.random.default_rng([day.seed, 0]), np.random.default_rng([day.seed, 1])
+        self._now_s = 0.0
+        self._sessions, self._coming = Sessions(6 * day.streams + 200), list[tuple[float, float, float]]()
         # By the number of each replica that there ever was: how long speech waits there, and what is to be caught up.
         self._wait_s, self._backlog_s = np.zeros(0), np.zeros(0)
         self._n_quiet_looks = self._n_just_refused = 0
@@ -132,32 +134,33 @@ class Simulation:
         hour = self._now_s / HOUR_S
         at = int(hour) % 24
         share = _CURVE[at] + (hour % 1) * (_CURVE[(at + 1) % 24] - _CURVE[at])
-        for _ in range(self._chance.poisson(_STEP_S * self.day.streams / self.day.talk_s * share / 100)):
+        mean = math.log(self.day.talk_s) - _TALK_DEVIATION**2 / 2
+        for _ in range(self._arrivals.poisson(_STEP_S * self.day.streams / self.day.talk_s * share / 100)):
             self.outcome.n_came += 1
-            self._ask(self._now_s, has_waited=False)
+            self._ask(self._now_s, self._arrivals.lognormal(mean, _TALK_DEVIATION), has_waited=False)
         while self._coming and self._coming[0][0] <= self._now_s:
-            self._ask(heapq.heappop(self._coming)[1], has_waited=True)
+            _, first_s, talk_s = heapq.heappop(self._coming)
+            self._ask(first_s, talk_s, has_waited=True)
 
-    def _ask(self, first_s: float, *, has_waited: bool) -> None:
+    def _ask(self, first_s: float, talk_s: float, *, has_waited: bool) -> None:
         """Somebody wants a session, since `first_s`."""
         number = self._place()
         wait_s = _USUAL_WAIT_S if number is None else self._refused_for(self.replicas[number])
         if number is None or wait_s is not None:
             self._n_just_refused += 1
-            self._come_back(first_s, wait_s or _USUAL_WAIT_S, has_waited=has_waited)
+            self._come_back(first_s, talk_s, wait_s or _USUAL_WAIT_S, has_waited=has_waited)
             return
         self.outcome.n_served += 1
-        mean = math.log(self.day.talk_s) - _TALK_DEVIATION**2 / 2
         self.replicas[number].n_open += 1
-        self._sessions.open(number, self._now_s + self._chance.lognormal(mean, _TALK_DEVIATION))
+        self._sessions.open(number, self._now_s + talk_s)
 
-    def _come_back(self, first_s: float, wait_s: float, *, has_waited: bool) -> None:
+    def _come_back(self, first_s: float, talk_s: float, wait_s: float, *, has_waited: bool) -> None:
         at_s = self._now_s + wait_s * self._chance.uniform(1, 1 + _SPREAD)
         self.outcome.n_waited += not has_waited
         if at_s - first_s > _PATIENCE_S:
             self.outcome.n_refused += 1
         else:
-            heapq.heappush(self._coming, (at_s, first_s))
+            heapq.heappush(self._coming, (at_s, first_s, talk_s))
 
     def _place(self) -> int | None:
         """Return the replica with the most places, or with the fewest sessions where nobody counts places."""
@@ -225,10 +228,9 @@ class Simulation:
     # Replicas
 
     def _ready(self) -> Mapping[int, Replica]:
-        now_s = self._now_s
-        return {
-            number: each for number, each in self.replicas.items() if each.ready_s <= now_s and not each.is_draining
-        }
+        """Return those that take new sessions."""
+        takes = [(at, each) for at, each in self.replicas.items() if not each.is_draining]
+        return {at: each for at, each in takes if each.ready_s <= self._now_s}
 
     def _start(self, after_s: float) -> None:
         day, ready_s = self.day, self._now_s + after_s
