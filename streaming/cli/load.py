@@ -37,6 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="clients ask for drafts, too, which takes more computation (default: they do)",
     )
+    _add_find(parser)
+    parser.add_argument("--sessions", type=int, default=200, metavar="N", help="short sessions in a row (default: 200)")
+    parser.add_argument(
+        "--nonsense", type=int, default=10_000, metavar="N", help="malformed messages to send (default: 10000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the malformed messages")
+    parser.add_argument("--token", default="", help="the server's token")
+    parser.set_defaults(run=run)
+
+
+def _add_find(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--find",
         action="store_true",
@@ -50,13 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"how long the clients of each trial of --find speak (default: {_TRIAL_S:g})",
     )
-    parser.add_argument("--sessions", type=int, default=200, metavar="N", help="short sessions in a row (default: 200)")
-    parser.add_argument(
-        "--nonsense", type=int, default=10_000, metavar="N", help="malformed messages to send (default: 10000)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the malformed messages")
-    parser.add_argument("--token", default="", help="the server's token")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

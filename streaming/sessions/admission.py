@@ -26,6 +26,8 @@ _DEVIATIONS = 1.0
 _LATE_FROM, _LATE_UNTIL, _LATE_SPAN_S, _LATE_PRIOR = 0.05, 0.01, 15.0, 5.0
 # A session lasts ten minutes, as long as fewer than a few have ended; so much of their time is remembered.
 _USUAL_STAY_S, _FEW, _STAYS_MEMORY_S = 600.0, 2.0, 6 * 3600.0
+# So many end in each second of a session at least, as where none has for hours.
+_FEWEST_ENDS = 1e-6
 LEAST_WAIT_S, MOST_WAIT_S = 5.0, 240.0
 
 
@@ -101,7 +103,7 @@ class Stays:
         """Return in how many seconds a place is free for one more, after all who were told to come back."""
         while self._promised_s and self._promised_s[0] <= now_s:
             self._promised_s.popleft()
-        between_s = 1 / (max(1, self._n_open) * self._ends.value)
+        between_s = 1 / (max(1, self._n_open) * max(self._ends.value, _FEWEST_ENDS))
         return min(MOST_WAIT_S, max(LEAST_WAIT_S, (len(self._promised_s) + 1) * between_s))
 
     def promise(self, now_s: float) -> float:
@@ -164,11 +166,12 @@ class Admission:
         """Return how many listeners can be borne, one at least; None where nothing was measured."""
         if not self._is_measured:
             return None
-        mean, share = self.listener_cost, self._spoken_share
+        mean, share, usable = self.listener_cost, self._spoken_share, self._usable_now(now_s)
         deviation = _DEVIATIONS * math.sqrt(share * (1 - share)) * self._per_speech.value
-        # n * mean + sqrt(n) * deviation = usable
-        root = (math.sqrt(deviation**2 + 4 * mean * self._usable_now(now_s)) - deviation) / (2 * mean)
-        return max(1, math.floor(root**2 + 1e-9))
+        # n * mean + sqrt(n) * deviation = usable, but nobody speaks more than all of the time.
+        root = (math.sqrt(deviation**2 + 4 * mean * usable) - deviation) / (2 * mean)
+        n_speakers = usable / (self._per_audio.value + self._per_speech.value)
+        return max(1, math.floor(max(root**2, n_speakers) + 1e-9))
 
     def n_places(self, now_s: float, n_open: int, n_listeners: int, most: int = 0) -> int | None:
         """Return how many more are let in; None: any number. most: how many may be open; 0: any number."""

@@ -59,8 +59,9 @@ def test_who_finds_no_place_is_told_when_to_come_back() -> None:
         http = f"http://127.0.0.1:{served.port}"
         with pytest.raises(urllib.error.HTTPError) as upload:
             urllib.request.urlopen(f"{http}/v1/audio/transcriptions", b"nothing", timeout=PATIENCE_S)
-        assert upload.value.code == 429
-        assert float(upload.value.headers["retry-after"]) >= LEAST_WAIT_S
+        with upload.value as answer:
+            assert answer.code == 429
+            assert float(answer.headers["retry-after"]) >= LEAST_WAIT_S
         with pytest.raises(InvalidStatus) as handshake:
             connect(f"ws://127.0.0.1:{served.port}/v1/listen", proxy=None)
         assert handshake.value.response.status_code == 429
