@@ -208,7 +208,9 @@ class Client:
         if is_forgotten:
             return 0.0
         self._n_failures += 1
-        return wait_s or self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
+        if wait_s is not None:
+            return wait_s
+        return self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
 
     async def _connect(self) -> None:
         """Connect, and stay so until the stream is over. Raises LostError."""

@@ -316,7 +316,7 @@ def server_text(message: ServerMessage) -> str:
 def _retry(error: events.Failed | Refused) -> dict[str, float]:
     if isinstance(error, events.Failed) or error.retry_after_s is None:
         return {}
-    return {"retry_after_s": round(error.retry_after_s, 1)}
+    return {"retry_after_s": round(error.retry_after_s, 3)}
 
 
 def _rounded(value: Any) -> Any:
