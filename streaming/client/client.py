@@ -56,7 +56,6 @@ _CLOSE_S = 1.0
 # What times are rounded to.
 _MILLISECOND_S = 0.001
 
-
 ClientEvent = Event | Disconnected | Reconnected
 
 
@@ -206,11 +205,10 @@ class Client:
             self._disconnected_by = lost.code
             await self._events.put(Disconnected(lost.code, str(lost), wait_s))
         if is_forgotten:
-            return 0.0
+            return 0
         self._n_failures += 1
-        if wait_s is not None:
-            return wait_s
-        return self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
+        usual_s = self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
+        return usual_s if wait_s is None else wait_s
 
     async def _connect(self) -> None:
         """Connect, and stay so until the stream is over. Raises LostError."""
