@@ -106,7 +106,10 @@ class ClientLimits:
 class WorkerConfig:
     """Settings of the thread that serves many sessions. Raises ConfigError for impossible values."""
 
-    max_sessions: int = option(16, "open sessions, including those whose client may come back", low=1)
+    max_sessions: int = option(
+        0, "open sessions at most, including those whose client may come back; 0 = any number", low=0
+    )
+    admit: bool = option(True, "measure what a listener costs, and let in no more than can be served in time")
     buffer_s: float = option(30.0, "seconds of audio of one session that may wait to be decoded", low=1)
     late_s: float = option(1.0, "seconds that audio may wait; then all that waits is decoded at once", low=0)
     pass_s: float = option(

@@ -184,7 +184,7 @@ ROOMS = {
     "server": "events settings tracing audio sessions stages protocols",
     "client": "events settings protocols sessions/request replay",
     "output": "events settings audio sessions",
-    "evaluation": "events settings audio sessions stages protocols client output",
+    "evaluation": "events settings audio sessions stages protocols client replay/recovery output",
     "cli": (
         "events settings tracing spans audio sessions cluster stages engines protocols server client output evaluation"
     ),
@@ -197,8 +197,8 @@ LAYERS = {
         "wave_file encoding half_duplex playback devices microphone loudspeaker speech_file paced"
     ),
     "sessions": (
-        "event_log request model_choice pace drafts plan session inbox handle metrics pool fair_queue scheduled worker "
-        "models"
+        "event_log request model_choice pace drafts plan session inbox handle metrics pool fair_queue scheduled "
+        "admission calibration doorkeeper worker models"
     ),
     "replay": "recovery audio_buffer deduplication",
     "cluster": (
@@ -220,7 +220,7 @@ LAYERS = {
     "client": "address connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
     "evaluation": "manifest scoring foresight replay drafts speaking bound results heard_again intervals figures "
-    "metrics_log evaluation_log load",
+    "metrics_log evaluation_log load bearing",
 }
 
 
@@ -326,6 +326,7 @@ def test_few_modules_know_the_web() -> None:
         "audio/voice_activity",
         "sessions/session",
         "sessions/request",
+        "sessions/admission",
         *(f"protocols/{name}" for name in LAYERS["protocols"].split()),
     ],
 )

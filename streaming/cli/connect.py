@@ -180,7 +180,8 @@ def _notice(event: "Disconnected | Reconnected") -> str:
     from streaming.client import Disconnected
 
     if isinstance(event, Disconnected):
-        return f"{event.message}; trying again"
+        when = "" if event.in_s is None else f" in {event.in_s:.0f} s"
+        return f"{event.message}; trying again{when}"
     if event.is_resumed:
         return "connected again; nothing is lost"
     return f"connected again, in a new session, which hears the audio from {event.from_s:.1f} s on"

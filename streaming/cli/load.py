@@ -5,13 +5,15 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from simul_whisper import SAMPLE_RATE
+from simul_whisper import SAMPLE_RATE, ConfigError
 from streaming.audio.files import read_audio
 
 if TYPE_CHECKING:
+    from streaming.evaluation.bearing import Trial
     from streaming.evaluation.load import Share, Upkeep
 
 _BAD = 1
+_TRIAL_S = 40.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="clients ask for drafts, too, which takes more computation (default: they do)",
     )
+    _add_find(parser)
     parser.add_argument("--sessions", type=int, default=200, metavar="N", help="short sessions in a row (default: 200)")
     parser.add_argument(
         "--nonsense", type=int, default=10_000, metavar="N", help="malformed messages to send (default: 10000)"
@@ -44,9 +47,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_find(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--find",
+        action="store_true",
+        help="instead of all else, find how many clients at once are served with 95 %% of the words within 2.5 s; "
+        "start the server with --sessions-per-address 10000 --connections-per-address 10000, too",
+    )
+    parser.add_argument(
+        "--trial-s",
+        type=float,
+        default=_TRIAL_S,
+        metavar="SECONDS",
+        help=f"how long the clients of each trial of --find speak (default: {_TRIAL_S:g})",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
-    """The exit status is 1 when a text differed or something was left behind."""
-    return asyncio.run(_run(options))
+    """The exit status is 1 when a text differed or something was left behind; with --find, when nobody is borne."""
+    return asyncio.run(_find(options) if options.find else _run(options))
+
+
+async def _find(options: argparse.Namespace) -> int:
+    """Try numbers until the one that is borne is known, and say which that is."""
+    # Here, because the other commands do without the live extra.
+    from streaming.evaluation.bearing import SETTLED_S, Search, tried
+
+    if options.trial_s <= SETTLED_S:
+        raise ConfigError(
+            f"got --trial-s {options.trial_s:g}, expected more than {SETTLED_S:g}: words count from there"
+        )
+    samples, search = read_audio(options.file), Search()
+    _row("", "admitted", "words", "in 2.5 s", "median", "95 %")
+    while (n := search.next()) is not None:
+        trial = await tried(options.url, samples, n, options.trial_s, options.token, drafts=options.drafts)
+        in_time, delays = f"{100 * trial.in_time:.1f} %", (f"{each:.2f} s" for each in (trial.median_s, trial.p95_s))
+        _row(f"{n} at once", f"{trial.n_admitted}", f"{trial.n_words}", in_time, *delays)
+        if trial.refusal and trial.is_in_time:
+            return _said_refused(trial)
+        search.note(n, is_borne=trial.is_borne)
+    borne = f"{search.n_borne} listeners at once, with 95 % of the words within 2.5 s"
+    print(f"the server bears {borne}" if search.n_borne else "the server does not bear one listener in time")
+    return 0 if search.n_borne else _BAD
+
+
+def _said_refused(trial: "Trial") -> int:
+    """Whoever was let in was served in time, so that there is nothing more to try."""
+    print(
+        f"the server lets in {trial.n_admitted} at once, with {100 * trial.in_time:.1f} % of the words within 2.5 s, "
+        f"and refuses more: {trial.refusal}"
+    )
+    return 0
 
 
 async def _run(options: argparse.Namespace) -> int:

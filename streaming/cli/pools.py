@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, load_model
 from streaming.cli.options import ProgressBar, add_options, options_from
@@ -68,7 +69,8 @@ def one_thread(
     process: str = "",
     asked_for: str = "",
 ) -> RunningPool:
-    """Return a pool of one thread of this process. process: its name, where there are several.
+    """Return a pool of one thread of this process. process: its name, where there are several; then it lets all in
+    that the server gives to it.
 
     asked_for: by what name strangers asked for the model, to whom it is told when it cannot be loaded.
     """
@@ -76,7 +78,8 @@ def one_thread(
     from streaming.sessions.worker import Worker
 
     shown = bar or ProgressBar()
-    return Worker(lambda: _loaded(config, shown, process, asked_for), config, worker_config)
+    load = partial(_loaded, config, shown, process, asked_for)
+    return Worker(load, config, worker_config, lets_all_in=bool(process))
 
 
 def _several(

@@ -56,7 +56,6 @@ _CLOSE_S = 1.0
 # What times are rounded to.
 _MILLISECOND_S = 0.001
 
-
 ClientEvent = Event | Disconnected | Reconnected
 
 
@@ -202,13 +201,15 @@ class Client:
         is_forgotten = then is After.RENEW and self._session and not was_open
         if then is After.RENEW:
             self._start_anew()
-        if lost.code != self._disconnected_by:
+        wait_s = None if lost.retry_after_s is None else self._recovery.wait_s(lost.retry_after_s)
+        if lost.code != self._disconnected_by or wait_s is not None:
             self._disconnected_by = lost.code
-            await self._events.put(Disconnected(lost.code, str(lost)))
+            await self._events.put(Disconnected(lost.code, str(lost), wait_s))
         if is_forgotten:
-            return 0.0
+            return 0
         self._n_failures += 1
-        return self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
+        usual_s = self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
+        return usual_s if wait_s is None else wait_s
 
     async def _connect(self) -> None:
         """Connect, and stay so until the stream is over. Raises LostError."""
@@ -260,7 +261,7 @@ class Client:
         await self._say(socket, self._wishes.hello if is_new else Resume(self._session, sent, self._seen))
         ready = await self._next(socket)
         if isinstance(ready, Refused):
-            raise RefusedError(ready.reason.value, ready.message)
+            raise RefusedError(ready.reason.value, ready.message, ready.retry_after_s)
         if not isinstance(ready, Ready):
             raise ProtocolError(Reason.BAD_JSON, "the server answered hello with something other than ready")
         self._check_kept()
@@ -367,7 +368,7 @@ class Client:
         while not self._is_over:
             message = await self._next(socket)
             if isinstance(message, Refused):
-                raise RefusedError(message.reason.value, message.message)
+                raise RefusedError(message.reason.value, message.message, message.retry_after_s)
             if isinstance(message, Received):
                 self._received = self._session_start + message.received_bytes
                 received_s = self._received / _BYTES_PER_SECOND

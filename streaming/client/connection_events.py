@@ -6,18 +6,21 @@ from simul_whisper import SimulWhisperError
 
 
 class LostError(SimulWhisperError):
-    """The stream is over before its end. code: as in the protocol, or of the client: see `Recovery.codes`."""
+    """The stream is over before its end. code: as in the protocol, or of the client: see `Recovery.codes`.
 
-    def __init__(self, code: str, message: str) -> None:
+    retry_after_s: in how many seconds the server would have one come back; None where it has not said.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.retry_after_s = code, retry_after_s
 
 
 class RefusedError(LostError):
     """The server refuses."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, f"{code}: {message}")
+    def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(code, f"{code}: {message}", retry_after_s)
 
 
 class ConnectionLostError(LostError):
@@ -28,11 +31,13 @@ class ConnectionLostError(LostError):
 class Disconnected:
     """The connection is lost, or the server asks to come again: the client goes on trying, and audio is kept.
 
-    code: as in `LostError`. It is told again only when the code is another.
+    code: as in `LostError`. It is told again only when the code is another, or the server asks to wait. in_s: when the
+    client tries again; None for at once, and soon.
     """
 
     code: str
     message: str
+    in_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Attendant:
         self._lock, self._woken = threading.Lock(), threading.Event()
         self._sessions: list[RelayedHandle] = []
         self._is_closed = self._is_stopped = False
+        self._n_known = 0
         self.health = Health(State.LOADING, is_alive=True, is_ready=False, busy_s=0.0, message="")
         self.metrics: tuple[Metric, ...] = ()
         self._waiting_audio_s, self.is_draining = 0.0, False
@@ -74,6 +75,13 @@ class Attendant:
     def load(self) -> float:
         """How much there is to do: sessions, and seconds of audio that wait."""
         return self.n_sessions + self._waiting_audio_s
+
+    @property
+    def n_places(self) -> int | None:
+        """How many more listeners it bears, with those that it does not know of yet; None: any number."""
+        if self.health.n_places is None:
+            return None
+        return max(0, self.health.n_places - max(0, self.n_sessions - self._n_known))
 
     @property
     def waiting_audio_s(self) -> float:
@@ -112,6 +120,7 @@ class Attendant:
             # Whoever takes a session away does it before or after it has said something.
             present = [(handle.name, handle, handle.commands()) for handle in self._sessions]
         answer = self.line.exchange([command for _, _, commands in present for command in commands])
+        self._n_known = len(present)
         self._note(answer)
         reports = {report.session: report for report in answer.reports}
         moving = [handle for name, handle, _ in present if handle.answered(name, reports.get(name))]

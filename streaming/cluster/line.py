@@ -95,10 +95,11 @@ Command = Open | Audio | Skip | Flush | Clear | ChooseTargets | End | Abandon
 
 @dataclass(frozen=True)
 class Refused:
-    """A session that was asked for cannot be had."""
+    """A session that was asked for cannot be had. retry_after_s: as of `Refusal`."""
 
     reason: Reason
     message: str
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True)

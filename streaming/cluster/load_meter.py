@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class LoadMeter:
-    """max_sessions: that the pool lets in. clock: monotonic seconds."""
+    """clock: monotonic seconds."""
 
-    def __init__(self, max_sessions: int, clock: Callable[[], float]) -> None:
-        self._max_sessions, self._clock = max_sessions, clock
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._at, self._compute_s = clock(), 0.0
 
-    def load(self, metrics: "Sequence[Metric]") -> Load:
-        """Return it as it is now; how busy it was, since it was asked last."""
+    def load(self, metrics: "Sequence[Metric]", n_places: int | None) -> Load:
+        """Return it as it is now; how busy it was, since it was asked last. n_places: as in `Health`."""
         counts = {sample.name: sample.value for family in metrics for sample in family.samples}
         n_open, waiting_s, compute_s = (
             counts[f"{NAMESPACE}_{name}"]
@@ -29,4 +29,5 @@ class LoadMeter:
         self._at, self._compute_s = now, compute_s
         # Several sessions that are decoded at once count each their time.
         busy = min(1.0, spent_s / elapsed_s) if elapsed_s > 0 else 0.0
-        return Load(waiting_s / n_open if n_open else 0.0, busy, min(1.0, n_open / self._max_sessions))
+        full = 0.0 if n_places is None or not n_open else n_open / (n_open + n_places)
+        return Load(waiting_s / n_open if n_open else 0.0, busy, full)

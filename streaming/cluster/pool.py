@@ -20,6 +20,8 @@ from streaming.cluster.line import Line, LineLostError, Replicas
 from streaming.cluster.metrics import PoolMetrics
 from streaming.cluster.relayed import RelayedSession
 from streaming.events import Failed, Reason
+from streaming.sessions.admission import Why
+from streaming.sessions.doorkeeper import no_place
 from streaming.sessions.pool import Health, State
 from streaming.sessions.request import Refusal
 from streaming.settings import VoiceConfig, WorkerConfig
@@ -85,7 +87,6 @@ class ReplicaPool:
         with self._changed:
             refusal = self._refusal()
             if refusal:
-                self._metrics.sessions.sessions_refused.inc()
                 raise refusal
             self._metrics.sessions.sessions_opened.inc()
             handle = RelayedHandle(session, self._clock())
@@ -140,10 +141,26 @@ class ReplicaPool:
         health = self._health()
         if self._is_draining or health.state in (State.FAILED, State.STOPPED):
             why = health.message or "no session can be opened any more: this is being stopped"
+            self._metrics.sessions.sessions_refused.labels(Reason.STOPPING.value).inc()
             return Refusal(Reason.STOPPING, why)
-        if n_open >= self._options.max_sessions:
-            return Refusal(Reason.TOO_MANY_SESSIONS, f"{n_open} sessions are open, and no more are allowed; try later")
+        if health.n_places == 0:
+            full = Why.LIMIT if self._options.max_sessions and n_open >= self._options.max_sessions else Why.LOAD
+            self._metrics.sessions.sessions_refused.labels(full.value).inc()
+            return no_place(n_open, full, health.retry_after_s)
         return None
+
+    def _places(self, n_open: int) -> tuple[int | None, float | None]:
+        """Return how many more are let in, None for any number, and where none is in how many seconds one may be."""
+        attendants = [each for each in self._attendants.values() if each.is_open]
+        known = [each.n_places for each in attendants]
+        borne = [each for each in known if each is not None]
+        places = [max(0, self._options.max_sessions - n_open)] if self._options.max_sessions else []
+        if borne and len(borne) == len(known):
+            places.append(sum(borne))
+        if not places:
+            return None, None
+        waits_s = [each.health.retry_after_s for each in attendants if each.health.retry_after_s is not None]
+        return min(places), min(waits_s, default=None) if min(places) == 0 else None
 
     def _health(self) -> Health:
         healths = [each.health for each in self._attendants.values()]
@@ -152,7 +169,9 @@ class ReplicaPool:
             self._abilities = (ready[0].model, ready[0].languages, ready[0].tasks)
         state, message = self._state(healths)
         busy_s = min((each.busy_s for each in ready), default=0.0)
-        return Health(state, self._thread.is_alive(), state is State.READY, busy_s, message, *self._abilities)
+        n_places, wait_s = self._places(sum(not each.is_over for each in self._handles))
+        is_alive, is_ready = self._thread.is_alive(), state is State.READY
+        return Health(state, is_alive, is_ready, busy_s, message, *self._abilities, (), n_places, wait_s)
 
     def _state(self, healths: list[Health]) -> tuple[State, str]:
         if self._is_stopped:

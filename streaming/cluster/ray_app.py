@@ -45,12 +45,13 @@ class RayReplica:
     def __init__(self, config: AlignAttConfig, worker_config: WorkerConfig) -> None:
         """Raises RuntimeError, of which Serve shows the message."""
         sys.setswitchinterval(_SWITCH_S)
-        self._replica = Replica(Worker(partial(load_model, config), config, of_replica(worker_config)))
+        load = partial(load_model, config)
+        self._replica = Replica(Worker(load, config, of_replica(worker_config), lets_all_in=True))
         self._replica.start()
         health = self._replica.pool.wait_ready(threading.TIMEOUT_MAX)
         if not health.is_ready:
             raise RuntimeError(health.message)
-        self._meter = LoadMeter(worker_config.max_sessions, time.monotonic)
+        self._meter = LoadMeter(time.monotonic)
         name = serve.get_replica_context().replica_tag
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._doorway = Doorway(name, host, self._replica.serve)
@@ -60,7 +61,8 @@ class RayReplica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks for it, and gives it to the policy."""
-        return vars(self._meter.load(self._replica.pool.metrics()))
+        pool = self._replica.pool
+        return vars(self._meter.load(pool.metrics(), pool.health().n_places))
 
     def check_health(self) -> None:
         """Serve asks for it, and replaces a replica that raises."""

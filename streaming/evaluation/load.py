@@ -28,6 +28,7 @@ from streaming.client import Client, paced, websocket_url
 from streaming.events import Ended, Event, Failed, Words
 from streaming.protocols.dialect import End, Flush
 from streaming.protocols.native import Ack, ClientMessage, Numbered, Refused, client_text, parse_server
+from streaming.replay.recovery import RECOVERY, Recovery
 from streaming.sessions.request import SessionRequest
 
 # In the order of `Upkeep`, after the memory.
@@ -79,11 +80,21 @@ class Share:
 
 
 async def listen(
-    url: str, samples: Samples, token: str = "", *, realtime: bool = True, drafts: bool = True
+    url: str,
+    samples: Samples,
+    token: str = "",
+    *,
+    realtime: bool = True,
+    drafts: bool = True,
+    recovery: Recovery = RECOVERY,
+    from_s: float = 0.0,
 ) -> Listening:
-    """Stream `samples` once. drafts: as most clients do, ask for text that may still change, which costs the server."""
+    """Stream `samples` once. drafts: as most clients do, ask for text that may still change, which costs the server.
+
+    recovery: what the client does after errors. from_s: delays are of words that end later than that.
+    """
     delays, text, spoken_at, started_at = list[float](), "", 0.0, time.monotonic()
-    async with Client(url, token=token, drafts=drafts) as client:
+    async with Client(url, token=token, drafts=drafts, recovery=recovery) as client:
 
         async def speak() -> None:
             nonlocal spoken_at
@@ -96,7 +107,8 @@ async def listen(
         async for event in client:
             if isinstance(event, Words):
                 text += event.text
-                delays += [time.monotonic() - started_at - word.end_s for word in event.words if word.is_spoken]
+                words = [word for word in event.words if word.is_spoken and word.end_s >= from_s]
+                delays += [time.monotonic() - started_at - word.end_s for word in words]
             elif isinstance(event, Failed):
                 raise ConfigError(f"the session failed: {event}")
         await speaking

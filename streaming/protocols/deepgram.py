@@ -55,6 +55,7 @@ _TAGS = {"jw": "jv"}
 class Deepgram(Dialect):
     """A connection is a session; it begins with the handshake and ends with CloseStream."""
 
+    asks_at_once = True
     _wishes: Wishes
 
     def __init__(self, handshake: Handshake, served: Served) -> None:

@@ -11,7 +11,7 @@ from uuid import NAMESPACE_OID, uuid5
 from simul_whisper import Word
 from streaming.events import Reason
 from streaming.output.breaks import continues_word
-from streaming.protocols.dialect import Denial, Handshake, Served
+from streaming.protocols.dialect import Denial, Handshake, Served, retry_headers
 from streaming.sessions.request import Refusal
 
 # All channels are heard as one: the first of one.
@@ -21,6 +21,7 @@ _STATUSES = {
     Reason.HOST: 403,
     Reason.ORIGIN: 403,
     Reason.TOO_MANY_CONNECTIONS: 429,
+    Reason.TOO_MANY_SESSIONS: 429,
     Reason.NOT_READY: 503,
 }
 _CODES = {400: "Bad Request", 401: "INVALID_AUTH", 403: "FORBIDDEN", 429: "TOO_MANY_REQUESTS", 503: "UNAVAILABLE"}
@@ -109,6 +110,7 @@ class Messages:
         body = {"err_code": _CODES[status], "err_msg": why, "request_id": self._request_id}
         header = ascii(why)[1:-1][:_LONGEST_HEADER]
         headers = {"Content-Type": "application/json", "dg-request-id": self._request_id, "dg-error": header}
+        headers |= retry_headers(refusal)
         return Denial(status, json.dumps(body), headers)
 
 

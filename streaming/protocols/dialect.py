@@ -4,6 +4,7 @@ No I/O, no clock. Whoever carries the messages obeys the commands in their order
 and sends the replies in theirs.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -205,6 +206,12 @@ class Denial:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def retry_headers(refusal: Refusal) -> dict[str, str]:
+    """Return the header of HTTP that says when to come back; none where nobody knows."""
+    wait_s = refusal.retry_after_s
+    return {} if wait_s is None else {"retry-after": str(max(1, math.ceil(wait_s)))}
+
+
 class Dialect:
     """One connection. What is not overridden suits a dialect in which a connection is a session.
 
@@ -217,6 +224,8 @@ class Dialect:
     quiet_s: float | None = None
     # The samples per second in which it is told what is spoken; None: it is not told.
     speech_rate: int | None = None
+    # Whether the handshake asks for a session already, so that it is denied where there is no place for one.
+    asks_at_once = False
 
     def __init__(self, handshake: Handshake, served: Served) -> None:
         """Must not fail: `begin` refuses what is wrong with it."""

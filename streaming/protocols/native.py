@@ -259,10 +259,14 @@ class Numbered:
 
 @dataclass(frozen=True)
 class Refused:
-    """The connection, and the session if there is one, is over by an error that is no event of the session."""
+    """The connection, and the session if there is one, is over by an error that is no event of the session.
+
+    retry_after_s: in how many seconds to come back; None where the server does not tell.
+    """
 
     reason: Reason
     message: str
+    retry_after_s: float | None = None
 
 
 ServerMessage = Ready | Received | Numbered | Refused
@@ -310,9 +314,15 @@ def server_text(message: ServerMessage) -> str:
     if isinstance(inner, _WITH_WORDS):
         said["text"] = inner.text
     if isinstance(inner, _WITH_REASON):
-        return json.dumps({**said, "code": inner.reason.value, "message": inner.message})
+        return json.dumps({**said, "code": inner.reason.value, "message": inner.message, **_retry(inner)})
     assert inner is not None
     return json.dumps(_rounded({**said, **asdict(inner)}))
+
+
+def _retry(error: events.Failed | Refused) -> dict[str, float]:
+    if isinstance(error, events.Failed) or error.retry_after_s is None:
+        return {}
+    return {"retry_after_s": round(error.retry_after_s, 3)}
 
 
 def _rounded(value: Any) -> Any:
@@ -342,6 +352,8 @@ def parse_server(text: str | bytes) -> ServerMessage | None:
 
 def _record(kind: type[Any], said: Mapping[str, Any]) -> Any:
     """Return what a message says; what an older server does not tell yet is left at its default."""
+    if kind is Refused and said.get("retry_after_s") is not None:
+        return Refused(_reason(said["code"]), said["message"], max(0.0, float(said["retry_after_s"])))
     if kind in _WITH_REASON:
         return kind(_reason(said["code"]), said["message"])
     if kind is events.Draft and "words" not in said:

@@ -9,7 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from streaming.events import Failed, Reason
-from streaming.protocols.dialect import Command, Denial, Dialect, Handshake, Message, Reply, Served, close_code
+from streaming.protocols.dialect import (
+    Command,
+    Denial,
+    Dialect,
+    Handshake,
+    Message,
+    Reply,
+    Served,
+    close_code,
+    retry_headers,
+)
 from streaming.protocols.reading import MAX_CONTROL_BYTES, ProtocolError, parse_object, shown
 from streaming.sessions.request import Refusal
 
@@ -18,6 +28,7 @@ _SUBPROTOCOL, _KEY_PREFIX = "realtime", "openai-insecure-api-key."
 _DENIALS = {
     Reason.UNAUTHORIZED: (401, "invalid_api_key"),
     Reason.TOO_MANY_CONNECTIONS: (429, "rate_limit_exceeded"),
+    Reason.TOO_MANY_SESSIONS: (429, "rate_limit_exceeded"),
     Reason.HOST: (403, "host"),
     Reason.ORIGIN: (403, "origin"),
 }
@@ -46,6 +57,8 @@ def error_object(refusal: Refusal, event_id: str | None = None) -> dict[str, Any
         "message": str(refusal),
         "param": param,
         "event_id": event_id,
+        # Not of the service's: other clients pass over it.
+        **({} if refusal.retry_after_s is None else {"retry_after_s": round(refusal.retry_after_s, 1)}),
     }
 
 
@@ -70,7 +83,7 @@ class RealtimeDialect(Dialect):
     def deny(self, refusal: Refusal) -> Denial | None:
         status, code = _DENIALS.get(refusal.reason, (503, refusal.reason.value))
         body = json.dumps({"error": {**error_object(refusal), "code": code}})
-        return Denial(status, body, {"content-type": "application/json"})
+        return Denial(status, body, {"content-type": "application/json", **retry_headers(refusal)})
 
     def check_model(self) -> None:
         """Raise EventError for a model that the client names in its address and that is not served."""

@@ -42,6 +42,7 @@ from streaming.protocols.dialect import (
     Served,
     bearer_token,
     close_code,
+    retry_headers,
 )
 from streaming.protocols.reading import parse_object, refuse, shown, target_code
 from streaming.protocols.segments import Segment, Segments
@@ -54,7 +55,7 @@ _ENCODINGS = {"float32": "f32le", "int16": "s16le", "uint8": "s16le"}
 _MOST_UID_CHARS = 128
 _MOST_SEGMENTS, _USUAL_SEGMENTS = 500, 10
 _FOR_LATER = (Reason.TOO_MANY_CONNECTIONS, Reason.TOO_MANY_SESSIONS, Reason.NOT_READY, Reason.STOPPING)
-# Nobody knows when a place will be free.
+# Where nobody knows when a place will be free.
 _WAIT_MINUTES = 1.0
 _STATUS_OF_HTTP = {Reason.UNAUTHORIZED: 401, Reason.HOST: 403, Reason.ORIGIN: 403}
 # Of faster-whisper's voice activity: our name for it, and how many of its units are one of ours.
@@ -91,7 +92,7 @@ class WhisperLive(Dialect):
 
     def deny(self, refusal: Refusal) -> Denial | None:
         """Before its first message, the client would not listen to a refusal."""
-        return Denial(_STATUS_OF_HTTP.get(refusal.reason, 503), f"{refusal}\n")
+        return Denial(_STATUS_OF_HTTP.get(refusal.reason, 503), f"{refusal}\n", retry_headers(refusal))
 
     # What the client says
 
@@ -170,7 +171,9 @@ class WhisperLive(Dialect):
 
     def refuse(self, refusal: Refusal) -> list[Reply]:
         if refusal.reason in _FOR_LATER:
-            status = self._said(status="WAIT", message=_WAIT_MINUTES)
+            wait_s = refusal.retry_after_s
+            minutes = _WAIT_MINUTES if wait_s is None else round(wait_s / 60, 2)
+            status = self._said(status="WAIT", message=minutes)
         else:
             status = self._said(status="ERROR", message=str(refusal))
         return [status, Hangup(close_code(refusal.reason), refusal.reason.value)]

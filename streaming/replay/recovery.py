@@ -4,6 +4,7 @@ The table is `streaming/web/recovery.json`, because a browser must be able to fe
 """
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +28,8 @@ class After(Enum):
 @dataclass(frozen=True)
 class Recovery:
     """delays_s: before the first, second ... attempt in a row; the last of them before all others.
+    spread, most_wait_s: where the server says when to come back, that is obeyed, up to the second number; by the first
+    one, of the time, clients come later at random, so that not all of them come at once.
     patience_s: for so long a server that was reached once is tried again; the page tries until it is told to stop.
     silent_s: a server that owes an answer and says nothing for so long is taken for unreachable.
     events_per_ack: after so many events the server is told that it may forget them.
@@ -43,6 +46,8 @@ class Recovery:
     """
 
     delays_s: tuple[float, ...]
+    spread: float
+    most_wait_s: float
     patience_s: float
     silent_s: float
     events_per_ack: int
@@ -56,6 +61,10 @@ class Recovery:
 
     def after(self, code: str) -> After:
         return self.codes.get(code, After.STOP)
+
+    def wait_s(self, told_s: float) -> float:
+        """Return how long to wait where the server has said so."""
+        return min(told_s, self.most_wait_s) * random.uniform(1, 1 + self.spread)
 
 
 def _read() -> Recovery:

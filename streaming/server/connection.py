@@ -59,7 +59,7 @@ class Connection:
         """Say why, and close."""
         self._registry.errors[error.reason.value] += 1
         with suppress(Gone, SlowReaderError):
-            await self._send(Refused(error.reason, str(error)))
+            await self._send(Refused(error.reason, str(error), error.retry_after_s))
             await self._wire.close(close_code(error.reason), error.reason.value)
 
     async def _welcome(self) -> tuple[ResumableSession, int]:

@@ -10,12 +10,19 @@ from streaming.settings import WorkerConfig
 _OTHERS = 192
 # A session whose audio comes in a container may have a decoder of its own.
 _PER_SESSION = 4
+# Where any number of sessions is let in, there is room for so many at least.
+_LEAST_SESSIONS = 16
 
 
 def make_room(limits: Limits, worker: WorkerConfig) -> None:
     """Raise the process's own limit as far as the system lets it. Raises ConfigError when that is not enough."""
-    needed = limits.max_connections + 2 * limits.max_waiting + _PER_SESSION * worker.max_sessions + _OTHERS
+    others = limits.max_connections + 2 * limits.max_waiting + _OTHERS
+    needed = others + _PER_SESSION * (worker.max_sessions or _LEAST_SESSIONS)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if not worker.max_sessions:
+        # As many as there are connections, where the system has that much room.
+        wanted = others + _PER_SESSION * limits.max_connections
+        needed = max(needed, wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -119,6 +119,8 @@ class WebSocketDoor:
         try:
             self._reception.welcome(socket, dialect.token())
             dialect.check()
+            if dialect.asks_at_once:
+                self._registry.check_place(caller_of(socket).network)
             seat(caller_of(socket))
         except Refusal as refusal:
             return refusal

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from streaming.audio.containers import decoded_recording
 from streaming.events import Failed, Reason
 from streaming.protocols.catalogue import REST
-from streaming.protocols.dialect import bearer_token
+from streaming.protocols.dialect import bearer_token, retry_headers
 from streaming.protocols.openai_errors import RequestError, error_body, error_event, status_of
 from streaming.protocols.openai_form import Asked, read_form
 from streaming.protocols.openai_rest import EVENTS, JSON, Answer, model_body, models_body
@@ -105,7 +105,7 @@ class OpenAiRest:
             return
         if refusal.reason is not Reason.IDLE:
             await exchange.hear_out(_REST_S)
-        headers = {"www-authenticate": "Bearer"} if refusal.reason is Reason.UNAUTHORIZED else {}
+        headers = {"www-authenticate": "Bearer"} if refusal.reason is Reason.UNAUTHORIZED else retry_headers(refusal)
         await exchange.answer(status_of(refusal), JSON, error_body(refusal), headers)
 
     def _let_in(self, exchange: Exchange) -> None:
@@ -139,7 +139,7 @@ class OpenAiRest:
         """Let in somebody who wants more than to look something up. Raises Refusal."""
         exchange.caller.charge()
         self._let_in(exchange)
-        self._registry.check_open(exchange.caller.network)
+        self._registry.check_place(exchange.caller.network)
         seat(exchange.caller)
         self._registry.connections_by_dialect[REST] += 1
 

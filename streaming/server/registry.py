@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,8 @@ from streaming.sessions.request import Refusal, SessionRequest
 from streaming.settings import ClientLimits, VoiceConfig
 
 _LOOK_S = 0.2
+# Where the pool does not say when there is a place again. Not all who are refused are to come back at once.
+_WAIT_S, _SPREAD = 10.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,14 @@ class SessionRegistry:
                 "the server can allow more with --sessions-per-address",
             )
 
+    def check_place(self, network: str) -> None:
+        """As `check_open`, and raise Refusal where the pool has no place, before anything is sent for a session."""
+        self.check_open(network)
+        health = self.pool.health()
+        if health.n_places == 0:
+            wait_s = _spread(health.retry_after_s)
+            raise Refusal(Reason.TOO_MANY_SESSIONS, f"the server is full; try again in {wait_s:.0f} s", wait_s)
+
     def _check_targets(self, targets: Sequence[str], config: AlignAttConfig) -> None:
         self.translations.check(targets, self._health(config), config, self.client_limits.targets)
 
@@ -218,3 +229,7 @@ class SessionRegistry:
             with move_on_after(min(_LOOK_S, until - loop.time())):
                 await self._changed.wait()
         return True
+
+
+def _spread(wait_s: float | None) -> float:
+    return (_WAIT_S if wait_s is None else wait_s) * random.uniform(1, 1 + _SPREAD)

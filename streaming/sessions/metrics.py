@@ -21,7 +21,9 @@ class SessionMetrics:
         self.sessions_open = self._gauge("sessions_open", "sessions that are not over")
         self.waiting_audio_s = self._gauge("waiting_audio_seconds", "audio that is due, and not yet decoded")
         self.sessions_opened = self._counter("sessions_opened", "sessions opened")
-        self.sessions_refused = self._counter("sessions_refused", "sessions refused, because too many were open")
+        self.sessions_refused = self._counter("sessions_refused", "sessions refused, because of what is open", "why")
+        self.listeners_most = self._gauge("listeners_most", "listeners that can be served in time, as measured")
+        self.listener_cost = self._gauge("listener_cost", "computation that a second of a listener takes, in seconds")
         self.sessions_failed = self._counter("sessions_failed", "sessions that ended with an error")
         self.audio_s = self._counter("audio_seconds", "audio taken, silence included")
         self.compute_s = self._counter("compute_seconds", "time spent in the engine")
@@ -39,8 +41,8 @@ class SessionMetrics:
     def _gauge(self, name: str, about: str) -> Gauge:
         return Gauge(name, about, namespace=NAMESPACE, registry=self._registry)
 
-    def _counter(self, name: str, about: str) -> Counter:
-        return Counter(name, about, namespace=NAMESPACE, registry=self._registry)
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(name, about, labels, namespace=NAMESPACE, registry=self._registry)
 
     def _histogram(self, name: str, about: str, bounds_s: Iterable[float] = DELAY_BOUNDS_S) -> Histogram:
         return Histogram(name, about, namespace=NAMESPACE, registry=self._registry, buckets=tuple(bounds_s))

@@ -37,6 +37,8 @@ class Health:
     model, languages, tasks: its name, and what it can be asked for; empty before it is ready.
     others: where a session may have another model than this one, those models; what they can be asked for is told
     before they are loaded, too.
+    n_places: how many more listeners are let in; None: any number, or not known. retry_after_s: where it is 0, in how
+    many seconds there probably is a place.
     """
 
     state: State
@@ -48,6 +50,8 @@ class Health:
     languages: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     others: "tuple[Health, ...]" = ()
+    n_places: int | None = None
+    retry_after_s: float | None = None
 
     @property
     def all(self) -> "tuple[Health, ...]":

@@ -19,11 +19,14 @@ TRANSCRIPT = ""
 
 
 class Refusal(SimulWhisperError):  # noqa: N818
-    """The answer to a request that cannot be granted."""
+    """The answer to a request that cannot be granted.
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    retry_after_s: in how many seconds it probably can be; None where nobody knows, or it never can.
+    """
+
+    def __init__(self, reason: Reason, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.retry_after_s = reason, retry_after_s
 
 
 @dataclass(frozen=True)

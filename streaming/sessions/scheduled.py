@@ -20,10 +20,15 @@ _MOST_PLANNED = 64
 
 @dataclass(frozen=True)
 class Taken:
-    """What a session was given, after so many samples that were lost."""
+    """What a session was given, after so many samples that were lost. spent_s: of computation, to hear where speech is.
+
+    is_backlog: whether nobody listens to it in real time.
+    """
 
     n_samples: int
     n_lost: int
+    spent_s: float
+    is_backlog: bool
 
 
 @dataclass(frozen=True)
@@ -31,23 +36,34 @@ class Told:
     """A turn that is over: how long its audio had waited for it, and each word from the arrival of its audio on.
 
     took_s: from its first piece to its last, the turns of others included.
+    n_decoded: samples that were decoded; spent_s: seconds of computation for that. is_draft: it has read a draft only.
+    is_backlog: nobody listens to it in real time.
     """
 
     turn: Turn
     waited_s: float
     took_s: float
     word_delays_s: list[float]
+    n_decoded: int
+    spent_s: float
+    is_draft: bool
+    is_backlog: bool
 
 
 @dataclass
 class _Pass:
-    """A turn under way. is_draft: it reads a draft only. spent_s: seconds of computation so far."""
+    """A turn under way. is_draft: it reads a draft only. n_before: samples that had been decoded when it began.
+
+    spent_s: seconds of computation so far.
+    """
 
     turn: Pieces[Turn]
     begun_at: float
     due_since: float
     waited_s: float
     is_draft: bool
+    is_backlog: bool
+    n_before: int
     spent_s: float = 0.0
 
 
@@ -107,6 +123,11 @@ class ScheduledSession:
         return self._inbox.is_backlog or (self._session is not None and self._session.is_flush_due)
 
     @property
+    def is_upload(self) -> bool:
+        """Whether its audio comes faster than anybody speaks. Any thread may ask."""
+        return self._inbox.is_backlog
+
+    @property
     def due_since(self) -> float:
         """When the oldest audio that is due had arrived; what needs no inference comes before all."""
         if self._pass and not self._may_take and not self._has_new_pass:
@@ -158,8 +179,12 @@ class ScheduledSession:
         )
 
     def _taken(self, session: Session) -> Taken | None:
+        started, is_backlog = self._clock(), self.is_backlog
         pulled = self._inbox.pull(_TAKEN_AT_ONCE)
-        return self._given(session, pulled) if pulled else None
+        if not pulled:
+            return None
+        self._give(session, pulled)
+        return Taken(len(pulled.samples), pulled.n_lost, self._clock() - started, is_backlog)
 
     def _begun(self, session: Session) -> _Pass:
         """Begin a turn; what is late is decoded together."""
@@ -171,7 +196,7 @@ class ScheduledSession:
         now = self._clock()
         waited_s = now - due_since if math.isfinite(due_since) else 0.0
         turn = session.turn(coalesce=waited_s > self._options.late_s)
-        return _Pass(turn, now, due_since, waited_s, is_draft=self.is_draft)
+        return _Pass(turn, now, due_since, waited_s, self.is_draft, self.is_backlog, session.decoded_samples)
 
     def _gone_on(self, session: Session, running: _Pass) -> Told | None:
         """Run a piece; the turn is cut short once it has taken too long."""
@@ -180,10 +205,15 @@ class ScheduledSession:
             running.turn.send(True if running.spent_s > self._options.pass_s else None)
         except StopIteration as done:
             self._pass, self._is_recognised = None, session.is_over
-            turn: Turn = done.value
-            return Told(turn, running.waited_s, self._clock() - running.begun_at, self._word_delays_s(turn))
+            running.spent_s += self._clock() - started
+            return self._told(done.value, running, session.decoded_samples - running.n_before)
         running.spent_s += self._clock() - started
         return None
+
+    def _told(self, turn: Turn, done: _Pass, n_decoded: int) -> Told:
+        delays_s = self._word_delays_s(turn)
+        took_s = self._clock() - done.begun_at
+        return Told(turn, done.waited_s, took_s, delays_s, n_decoded, done.spent_s, done.is_draft, done.is_backlog)
 
     def _word_delays_s(self, turn: Turn) -> list[float]:
         now, delays = self._clock(), list[float]()
@@ -193,7 +223,7 @@ class ScheduledSession:
                 delays += [max(0.0, ago_s + event.heard_s - word.end_s) for word in event.words if word.is_spoken]
         return delays
 
-    def _given(self, session: Session, pulled: Pulled) -> Taken:
+    def _give(self, session: Session, pulled: Pulled) -> None:
         if pulled.n_cleared is not None:
             session.clear(pulled.n_cleared)
         if not self._is_finished:
@@ -205,4 +235,3 @@ class ScheduledSession:
             if pulled.is_end:
                 self._is_finished = True
                 session.finish()
-        return Taken(len(pulled.samples), pulled.n_lost)

@@ -100,6 +100,7 @@ class Session:
         self._heard_s = 0.0
         # What the next turn tells; kept here, because a turn may be given up.
         self._untold: list[Event] = []
+        self._n_decoded = 0
 
     def feed(self, samples: NDArray[np.float32]) -> list[Event]:
         """Take audio, decode all that is due, and return what is new."""
@@ -211,6 +212,11 @@ class Session:
         return any(isinstance(task, Flushed) for task in self._plan)
 
     @property
+    def decoded_samples(self) -> int:
+        """How much audio was decoded so far, which is all but silence."""
+        return self._n_decoded
+
+    @property
     def taken_samples(self) -> int:
         """The length of the stream so far, lost audio included."""
         return self._end_sample
@@ -317,6 +323,7 @@ class Session:
             self._plan.popleft()
             self._whisper.insert_audio(task.samples)
             n, is_glimpse = n + len(task.samples), is_glimpse and task.is_glimpse
+        self._n_decoded += n
         self._is_decoding = True
         if is_glimpse and coalesce:
             return None

@@ -26,6 +26,8 @@ from simul_whisper import (
     release_thread,
 )
 from streaming.events import Event, Failed, Reason
+from streaming.sessions.calibration import cost_of_speech
+from streaming.sessions.doorkeeper import Doorkeeper, House
 from streaming.sessions.event_log import EventLog
 from streaming.sessions.fair_queue import FairQueue
 from streaming.sessions.handle import ThreadHandle
@@ -63,8 +65,10 @@ class Worker:
         config: AlignAttConfig,
         options: WorkerConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        lets_all_in: bool = False,
     ) -> None:
-        self._load, self._config, self._clock = load, config.validated(), clock
+        self._load, self._config, self._clock, self._lets_all_in = load, config.validated(), clock, lets_all_in
         self._options = options or WorkerConfig()
         self._lock = threading.Lock()
         self._woken = threading.Event()
@@ -72,6 +76,7 @@ class Worker:
         self._sessions: list[ScheduledSession] = []
         self._queue = FairQueue()
         self._metrics = SessionMetrics()
+        self._door = Doorkeeper(self._options, self._metrics, clock)
         self._state, self._message = State.LOADING, ""
         self._model, self._languages, self._tasks = "", tuple[str, ...](), tuple[str, ...]()
         self._busy_since: float | None = None
@@ -101,34 +106,33 @@ class Worker:
             refusal = self._refusal()
             if not refusal:
                 self._sessions.append(ScheduledSession(handle, inbox, make, config, self._options, self._clock))
+                self._door.note_sessions(House.of(self._sessions))
         if refusal:
-            self._metrics.sessions_refused.inc()
             raise refusal
         self._metrics.sessions_opened.inc()
         self._woken.set()
         return handle
 
     def _refusal(self) -> Refusal | None:
-        n_open = sum(not each.is_over for each in self._sessions)
         if self._state in (State.FAILED, State.STOPPED) or self._is_draining or self._is_aborted:
+            self._metrics.sessions_refused.labels(Reason.STOPPING.value).inc()
             return Refusal(Reason.STOPPING, self._message or "no session can be opened any more: this is being stopped")
-        if n_open >= self._options.max_sessions:
-            return Refusal(Reason.TOO_MANY_SESSIONS, f"{n_open} sessions are open, and no more are allowed; try later")
-        return None
+        return None if self._lets_all_in else self._door.refusal(House.of(self._sessions))
 
     def health(self) -> Health:
         with self._lock:
             alive, busy_since = self._thread.is_alive(), self._busy_since
             busy_s = 0.0 if busy_since is None else self._clock() - busy_since
             is_ready = alive and self._state is State.READY
-            return Health(
-                self._state, alive, is_ready, busy_s, self._message, self._model, self._languages, self._tasks
-            )
+            abilities = self._model, self._languages, self._tasks
+            n_places, wait_s = self._door.places(House.of(self._sessions))
+            return Health(self._state, alive, is_ready, busy_s, self._message, *abilities, (), n_places, wait_s)
 
     def metrics(self) -> tuple[Metric, ...]:
         sessions = [each for each in self._open_sessions() if not each.is_over]
         self._metrics.sessions_open.set(len(sessions))
         self._metrics.waiting_audio_s.set(sum(each.waiting_samples for each in sessions) / SAMPLE_RATE)
+        self._door.write_metrics()
         return self._metrics.read()
 
     def stop(self, drain_s: float = 0.0) -> None:
@@ -156,6 +160,8 @@ class Worker:
         try:
             model = self._load()
             self._warm_up(model)
+            if self._options.admit:
+                self._door.begin(cost_of_speech(model, self._config))
             self._note_abilities(model)
             self._enter(State.READY)
             while not self._is_done():
@@ -234,8 +240,10 @@ class Worker:
                 logger.exception("a session has failed")
             scheduled.handle.tell([_failure(error)])
             return
+        if done:
+            self._door.note(done)
         if isinstance(done, Taken):
-            if scheduled.is_backlog:
+            if done.is_backlog:
                 time.sleep(_BREATH_S)
             self._metrics.audio_s.inc(done.n_samples / SAMPLE_RATE)
             self._metrics.dropped_s.inc(done.n_lost / SAMPLE_RATE)
@@ -261,9 +269,12 @@ class Worker:
 
     def _forget_over(self) -> None:
         over = [scheduled for scheduled in self._open_sessions() if scheduled.is_over]
+        if not over:
+            return
         self._metrics.sessions_failed.inc(sum(scheduled.has_failed for scheduled in over))
         with self._lock:
             self._sessions = [scheduled for scheduled in self._sessions if scheduled not in over]
+            self._door.note_sessions(House.of(self._sessions), len(over))
 
 
 def _session(model: Model, *, config: AlignAttConfig, voice: VoiceConfig | None, drafts: bool) -> Session:

@@ -144,7 +144,7 @@ function sourceEnded(error) {
 
 function follow(state, error) {
   if (state === State.OVER) over(error);
-  else status.show(state === State.OPEN && phase === "finishing" ? "finishing" : state, error?.code);
+  else status.show(state === State.OPEN && phase === "finishing" ? "finishing" : state, error?.code, error?.in_s);
 }
 
 function over(error) {

@@ -49,8 +49,8 @@ export class Client {
 
   /**
    * settings: rate in Hz, model, language, task, targets and speech. onEvent hears the server's numbered events, onState
-   * a state and, when the connection is lost or over by an error, its code and message. recovery: the table, or one like
-   * it.
+   * a state and, when the connection is lost or over by an error, its code and message; in_s: when it comes back, where
+   * the server has said so. recovery: the table, or one like it.
    */
   constructor({ url, settings, onEvent, onState, recovery = RECOVERY, openSocket = (address) => new WebSocket(address) }) {
     this.#url = url;
@@ -149,18 +149,25 @@ export class Client {
   }
 
   /** The connection is lost, or was refused for now: come back. */
-  #lose(code, message = "") {
+  #lose(code, message = "", retryAfter_s = null) {
     if (this.#isReady) this.#reachedAt_ms = performance.now();
     if (performance.now() - this.#reachedAt_ms > this.#recovery.patience_s * 1000) {
       this.#stop({ code, message });
       return;
     }
     this.#leave(CLOSE_TO_RETURN);
-    this.#enter(State.LOST, { code, message });
+    const told_s = retryAfter_s === null ? null : this.#wait_s(retryAfter_s);
+    this.#enter(State.LOST, { code, message, in_s: told_s });
     const delays_s = this.#recovery.delays_s;
-    const delay_s = delays_s[Math.min(this.#nFailures, delays_s.length - 1)];
+    const delay_s = told_s ?? delays_s[Math.min(this.#nFailures, delays_s.length - 1)];
     this.#nFailures += 1;
     this.#retryTimer = setTimeout(this.#retry, delay_s * 1000);
+  }
+
+  /** How long to wait where the server has said so: not all who were told the same are to come at once. */
+  #wait_s(told_s) {
+    const { most_wait_s: most_s, spread } = this.#recovery;
+    return Math.min(told_s, most_s) * (1 + spread * Math.random());
   }
 
   #stop(error = null) {
@@ -252,7 +259,7 @@ export class Client {
     this.#socket.send(ack(this.#seen));
   }
 
-  #fail({ code, message }) {
+  #fail({ code, message, retry_after_s: retryAfter_s = null }) {
     const then = after(code);
     if (then === After.STOP) {
       this.#stop({ code, message });
@@ -262,7 +269,7 @@ export class Client {
     if (then === After.RENEW) this.#startAnew();
     // The server is there, and would have to wait for nothing.
     if (isForgotten) this.#connect();
-    else this.#lose(code, message);
+    else this.#lose(code, message, retryAfter_s);
   }
 
   /** Play the next session what was kept. */

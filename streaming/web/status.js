@@ -24,13 +24,13 @@ export class Status {
     this.#elements = elements;
   }
 
-  /** state: one of State, idle, waiting or finishing; code: why the connection is lost, or what is waited for. */
-  show(state, code = "") {
+  /** state: one of State, idle, waiting or finishing; code: why the connection is lost, or what is waited for; in_s: until when. */
+  show(state, code = "", in_s = null) {
     const { connection, notice } = this.#elements;
     connection.dataset.state = state;
     this.#write(connection, state === "waiting" ? WAITING[code] : WORDS[state]);
     notice.hidden = state !== State.LOST;
-    if (state === State.LOST) this.#write(notice.firstElementChild, `${lostBecause(code)}; trying again.`);
+    if (state === State.LOST) this.#write(notice.firstElementChild, `${lostBecause(code)}; trying again${in_s === null ? "" : ` in ${Math.ceil(in_s)} s`}.`);
   }
 
   /** Called several times a second. pending_s: audio that waits for the connection. */

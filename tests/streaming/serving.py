@@ -98,9 +98,11 @@ def serving(
     pool: RunningPool | None = None,
     by_language: Mapping[str, str] | None = None,
     is_ready: bool = True,
+    admit: bool = False,
     **worker_options: Any,
 ) -> Iterator[Served]:
     """pool: in place of a worker with the model."""
+    worker_options["admit"] = admit
     chosen = model or tone_model()
     pool = pool or Worker(lambda: chosen, config, WorkerConfig(**worker_options))
     if is_ready:

@@ -34,7 +34,9 @@ def running(worker: Worker) -> Iterator[Worker]:
         worker.stop()
 
 
-def made(model: Model = MODEL, clock: HandClock | None = None, **options: Any) -> Worker:
+def made(model: Model = MODEL, clock: HandClock | None = None, *, admit: bool = False, **options: Any) -> Worker:
+    """A worker that measures nothing before it begins, unless told otherwise."""
+    options["admit"] = admit
     return Worker(lambda: model, CONFIG, WorkerConfig(**options), clock or HandClock())
 
 

@@ -60,6 +60,9 @@ class ScriptedServer:
             await _say(socket, Ready("two", 0, False, 30), Numbered(seen + 1, Ended(0)))
 
     async def _play(self, socket: ServerConnection, path: str, moment: str, code: str) -> None:
+        if code == "wait":
+            await _say(socket, Refused(Reason.TOO_MANY_SESSIONS, "", 0.01))
+            return
         if moment == "greeting":
             await _say(socket, Refused(Reason(code), ""))
             return

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simul_whisper import SAMPLE_RATE
-from streaming.client import RECOVERY, After, Client, LostError, Recovery
+from streaming.client import RECOVERY, After, Client, Disconnected, LostError, Recovery
 from streaming.events import AudioDropped, Ended, Failed, Reason, Words
 from streaming.protocols.native import Ack, Resume
 from streaming.protocols.reading import ProtocolError
@@ -162,6 +162,30 @@ def test_what_a_client_notices_itself_has_a_row_too(streams: Streams, server: Sc
     (_, back) = server.greetings("/own/gap")
     assert isinstance(back, Resume)
     assert back.seen == 1
+
+
+def test_who_is_told_when_to_come_back_comes_then(streams: Streams, server: ScriptedServer) -> None:
+    """By the table alone, nobody would come back within the test's time."""
+    told = outcomes(streams, server, ["/own/wait"], replace(RECOVERY, delays_s=(3_600.0,)))
+    assert told == {"wait": ("ended", ["hello"])}
+
+
+def test_not_all_come_back_at_once_and_nobody_waits_for_ever() -> None:
+    waits_s = [RECOVERY.wait_s(40.0) for _ in range(100)]
+    assert 40 <= min(waits_s) < max(waits_s) <= 50
+    assert RECOVERY.wait_s(1e9) <= RECOVERY.most_wait_s * (1 + RECOVERY.spread)
+
+
+def test_a_program_can_tell_when_it_is_tried_again(server: ScriptedServer) -> None:
+    async def notices() -> list[Disconnected]:
+        async with Client(server.url + "/own/wait") as client:
+            client.end()
+            return [event async for event in client if isinstance(event, Disconnected)]
+
+    # In a thread of its own, as above.
+    with ThreadPoolExecutor(1) as thread:
+        (notice,) = thread.submit(lambda: asyncio.run(notices())).result()
+    assert notice.in_s == pytest.approx(0.01, rel=0.3)
 
 
 def test_a_server_that_owes_an_answer_and_is_silent_is_left(streams: Streams, server: ScriptedServer) -> None:

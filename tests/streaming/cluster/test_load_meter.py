@@ -8,28 +8,28 @@ from tests.streaming.working import HandClock, made, running, said
 
 def test_a_load_is_what_was_counted_since_the_one_before() -> None:
     clock, counted = HandClock(), SessionMetrics()
-    meter = LoadMeter(4, clock)
+    meter = LoadMeter(clock)
     counted.sessions_open.set(2)
     counted.waiting_audio_s.set(3)
     counted.compute_s.inc(4)
     clock.now_s = 10
-    assert meter.load(counted.read()) == Load(1.5, 0.4, 0.5)
+    assert meter.load(counted.read(), n_places=2) == Load(1.5, 0.4, 0.5)
     clock.now_s = 12
-    assert meter.load(counted.read()) == Load(1.5, 0, 0.5)
+    assert meter.load(counted.read(), n_places=None) == Load(1.5, 0, 0)
     # What was decoded in one go for several counts for each of them.
     counted.compute_s.inc(9)
     clock.now_s = 13
-    assert meter.load(counted.read()).busy == 1
+    assert meter.load(counted.read(), n_places=0) == Load(1.5, 1, 1)
 
 
 def test_audio_waits_before_a_pool_runs_and_not_after() -> None:
     worker = made(max_sessions=2, buffer_s=600)
-    meter = LoadMeter(2, HandClock())
+    meter = LoadMeter(HandClock())
     handle = said(worker.open())
-    before = meter.load(worker.metrics())
+    before = meter.load(worker.metrics(), worker.health().n_places)
     assert before.waiting_s > 1
     assert before.full == 0.5
     with running(worker):
         worker.stop(60)
     assert handle.log.is_over
-    assert meter.load(worker.metrics()) == Load(0, 0, 0)
+    assert meter.load(worker.metrics(), worker.health().n_places) == Load(0, 0, 0)

@@ -3,11 +3,13 @@
 import threading
 
 import numpy as np
+import pytest
 
 from streaming.cluster.line import Answer, LineLostError
 from streaming.cluster.pool import ReplicaPool
 from streaming.events import Draft, Event, Failed, Reason, Recognised, Words
 from streaming.sessions.pool import Health, SessionHandle, State
+from streaming.sessions.request import Refusal
 from streaming.sessions.worker import Worker
 from streaming.settings import WorkerConfig
 from tests.sounds import silence
@@ -105,17 +107,19 @@ def test_a_replica_that_drains_keeps_its_sessions_and_gets_no_more() -> None:
     assert (n["sessions_moved_total"], n["replicas_lost_total"], n["words_total"]) == (0, 0, 4 * len(SPEECH.words))
 
 
-def test_a_replica_that_takes_no_more_leaves_a_session_to_another() -> None:
+def test_as_many_are_let_in_as_the_replicas_have_places_for() -> None:
     def made_of_one() -> Worker:
         return Worker(lambda: MODEL, CONFIG, WorkerConfig(max_sessions=1))
 
     with replica_pool(1, made_of_one) as (pool, replicas):
-        handles = [pool.open(voice=OFF) for _ in range(2)]
-        handles[0].submit(SPEECH.samples[:16_000])
+        first = pool.open(voice=OFF)
+        with pytest.raises(Refusal, match="a session is open, and one more could not be served in time") as refused:
+            pool.open(voice=OFF)
+        assert refused.value.reason is Reason.TOO_MANY_SESSIONS
         replicas.add()
-        assert [text_of(collected(said(handle))[-8:]) for handle in handles[1:]] != [""]
-        said(handles[0], SPEECH.samples[16_000:])
-        assert text_of(collected(handles[0])) == SPEECH.text
+        wait_for(lambda: pool.health().n_places == 1)
+        for handle in (pool.open(voice=OFF), first):
+            assert text_of(collected(said(handle))) == SPEECH.text
 
 
 def test_without_a_replica_a_session_waits_and_then_fails_with_a_reason() -> None:

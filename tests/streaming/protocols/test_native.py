@@ -130,6 +130,10 @@ def test_a_client_passes_over_what_it_does_not_know() -> None:
     flushed = '{"type": "flushed", "seq": 3, "at_s": 1.5, "colour": "red"}'
     assert parse_server(flushed) == Numbered(3, Flushed(1.5))
     assert parse_server('{"type": "error", "code": "moon", "message": "full"}') == Refused(Reason.UNKNOWN, "full")
+    full = Refused(Reason.TOO_MANY_SESSIONS, "full", 12.5)
+    assert json.loads(server_text(full))["retry_after_s"] == 12.5
+    assert parse_server(server_text(full)) == full
+    assert "retry_after_s" not in server_text(Refused(Reason.CONFIG, "no"))
 
 
 def test_an_older_server_tells_a_draft_as_text() -> None:

@@ -135,6 +135,9 @@ def test_who_must_wait_is_told_for_how_many_minutes() -> None:
     made, _ = begun()
     wait, _ = made.refuse(Refusal(Reason.TOO_MANY_SESSIONS, "full"))
     assert said(wait) == {"uid": UID, "status": "WAIT", "message": 1.0}
+    made, _ = begun()
+    wait, _ = made.refuse(Refusal(Reason.TOO_MANY_SESSIONS, "full", 90.0))
+    assert said(wait) == {"uid": UID, "status": "WAIT", "message": 1.5}
 
 
 def test_tokens_come_in_three_places() -> None:

@@ -1,15 +1,21 @@
 """Limits of a real server: connections, sessions, waiting, and how long each may last."""
 
+import json
+import urllib.error
+import urllib.request
 from typing import Any
 
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from simul_whisper import ConfigError
 from streaming.events import Failed
-from streaming.protocols.native import Numbered
+from streaming.protocols.native import Numbered, Refused
 from streaming.server.limits import Limits, RateLimiter
-from tests.streaming.serving import Served, Talker, s16, serving, text_of, with_limits
+from streaming.sessions.admission import LEAST_WAIT_S
+from tests.streaming.serving import PATIENCE_S, Served, Talker, s16, serving, text_of, with_limits
 from tests.streaming.talk import AUDIO, END, HELLO, SPEECH, told
 from tests.tones import random_words, speech_of
 
@@ -40,6 +46,28 @@ def test_more_sessions_than_allowed_are_refused_and_a_place_is_free_again(limits
             assert text_of(first.rest()) == SPEECH.text
         served.wait_for(lambda: not served.count("sessions_open"))
         assert told(served, HELLO, END)[1] == 1000
+
+
+def test_who_finds_no_place_is_told_when_to_come_back() -> None:
+    with serving(max_sessions=1) as served, Talker(served) as first:
+        first.say(HELLO)
+        first.ready()
+        (refused,), _ = told(served, HELLO)
+        assert isinstance(refused, Refused)
+        assert refused.retry_after_s
+        assert refused.retry_after_s >= LEAST_WAIT_S
+        http = f"http://127.0.0.1:{served.port}"
+        with pytest.raises(urllib.error.HTTPError) as upload:
+            urllib.request.urlopen(f"{http}/v1/audio/transcriptions", b"nothing", timeout=PATIENCE_S)
+        with upload.value as answer:
+            assert answer.code == 429
+            assert float(answer.headers["retry-after"]) >= LEAST_WAIT_S
+        with pytest.raises(InvalidStatus) as handshake:
+            connect(f"ws://127.0.0.1:{served.port}/v1/listen", proxy=None)
+        assert handshake.value.response.status_code == 429
+        assert float(handshake.value.response.headers["retry-after"]) >= LEAST_WAIT_S
+        with urllib.request.urlopen(f"{http}/health", timeout=PATIENCE_S) as health:
+            assert json.load(health)["places"] == 0
 
 
 def test_a_client_that_leaves_frees_its_place_at_once() -> None:
