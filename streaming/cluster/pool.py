@@ -65,6 +65,7 @@ class ReplicaPool:
         self._abilities = ("", tuple[str, ...](), tuple[str, ...]())
         # Lines that did not answer any more, as long as they are still offered.
         self._lost_lines: list[Line] = []
+        self._why_stopped = ""
         self._was_ready = self._is_draining = self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="replicas", daemon=True)
 
@@ -115,6 +116,8 @@ class ReplicaPool:
         if self._thread.is_alive():
             self._wait_over(drain_s)
         with self._changed:
+            # Why none can be had, which whoever has stopped it for that will tell.
+            self._why_stopped = self._health().message
             self._is_stopped = True
             handles, attendants = list(self._handles), list(self._attendants.values())
             self._changed.notify_all()
@@ -175,7 +178,7 @@ class ReplicaPool:
 
     def _state(self, healths: list[Health]) -> tuple[State, str]:
         if self._is_stopped:
-            return State.STOPPED, ""
+            return State.STOPPED, self._why_stopped
         if any(each.is_ready for each in healths):
             return State.READY, ""
         failed = [each.message for each in healths if each.state is State.FAILED]

@@ -5,15 +5,19 @@ one is killed, and all have to go.
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("ray", reason="Ray has no wheel for this machine")
 
 import ray
+import yaml  # type: ignore[import-untyped]
 from ray import serve
+from ray.serve.schema import ServeDeploySchema
 
 from simul_whisper import AlignAttConfig, ConfigError, Model
+from streaming.cluster.autoscaling import Bounds, ByWaitingAudio
 from streaming.cluster.pool import ReplicaPool
 from streaming.cluster.ray_app import APPLICATION, app
 from streaming.cluster.ray_replicas import RayReplicas
@@ -105,6 +109,18 @@ def test_a_config_file_says_what_replicas_are() -> None:
         app({"engine": {"model": "base"}})
     with pytest.raises(ConfigError, match="args: got workers, expected engine and worker"):
         app({"workers": {}})
+
+
+def test_the_file_of_the_clone_is_one_that_serve_takes() -> None:
+    written = yaml.safe_load((Path(__file__).parents[3] / "deploy" / "ray.yaml").read_text("utf-8"))
+    (application,) = ServeDeploySchema(**written).applications
+    (deployment,) = application.deployments
+    assert (application.name, application.import_path) == (APPLICATION, f"{app.__module__}:{app.__name__}")
+    assert app(application.args)
+    assert isinstance(deployment.autoscaling_config, dict)
+    policy = deployment.autoscaling_config["policy"]
+    assert policy["policy_function"] == f"{ByWaitingAudio.__module__}:{ByWaitingAudio.__name__}"
+    assert policy["policy_kwargs"] == vars(Bounds())
 
 
 # With one
