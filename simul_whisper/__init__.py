@@ -42,7 +42,7 @@ from simul_whisper.errors import (
     WeightsError,
 )
 from simul_whisper.languages import language_code, language_names
-from simul_whisper.options import Option, check_options, from_mapping, option, option_of
+from simul_whisper.options import Option, check_options, checked_value, from_mapping, option, option_of
 from simul_whisper.pieces import Pieces, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
@@ -186,6 +186,7 @@ __all__ = [
     "as_samples",
     "check_options",
     "checked_targets",
+    "checked_value",
     "ends_before",
     "ends_for_certain",
     "fetch_voice",

@@ -24,10 +24,10 @@ PUBLIC = (
     "SimulWhisperError SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing "
     "Translated TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry "
     "UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices "
-    "WeightsError Word Written as_s16 as_samples check_options checked_targets ends_before ends_for_certain "
-    "fetch_voice finished from_mapping from_s16 language_code language_names list_models list_translators "
-    "list_voices load_model model_directory open_translator open_voices option option_of read_terms read_toml "
-    "release_thread speakable"
+    "WeightsError Word Written as_s16 as_samples check_options checked_targets checked_value ends_before "
+    "ends_for_certain fetch_voice finished from_mapping from_s16 language_code language_names list_models "
+    "list_translators list_voices load_model model_directory open_translator open_voices option option_of read_terms "
+    "read_toml release_thread speakable"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "
@@ -207,7 +207,7 @@ LAYERS = {
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
         "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
-        "exchange uploads openai_speech openai_rest prometheus app listener run"
+        "exchange uploads openai_speech openai_rest prometheus proxy app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",
@@ -271,7 +271,9 @@ def test_few_modules_know_the_web() -> None:
     }
     assert importers("starlette") == {
         f"streaming/server/{name}.py"
-        for name in ("uvicorn_websocket wire reception connection dialects exchange openai_rest app listener").split()
+        for name in (
+            "uvicorn_websocket wire reception connection dialects exchange openai_rest proxy app listener"
+        ).split()
     }
     assert importers("python_multipart") == {"streaming/server/uploads.py"}
     clients = {"streaming/client/client.py", "streaming/evaluation/load.py"}

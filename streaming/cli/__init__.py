@@ -2,12 +2,14 @@
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
-from typing import NoReturn
 
 from simul_whisper import SimulWhisperError
+from streaming.cli.environment import known_variables, notice_of_stranger, strangers
+from streaming.cli.parser import Parser
 from streaming.output.standard_output import checked_output
 
 # What the engine warns of is shown as progress already.
@@ -31,25 +33,20 @@ _COMMANDS = {
 """The module of each, of the same name, has `add_arguments`; it is imported when the command is given."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses bad flags in one line. command: what is given, whose help has the flags that the parser of all lacks."""
-
-    command = ""
-
-    def error(self, message: str) -> NoReturn:
-        name = f"{self.prog} {self.command}".rstrip()
-        self.exit(_USAGE_ERROR, f"{name}: {message}; see {name} --help\n")
-
-
 def parser_of(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser, with the flags of the command that is given; the other commands are only named."""
-    parser = _Parser(prog="simul-whisper", description="Live captions and translation with Whisper, on your machine.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     given = next((argument for argument in arguments if argument in _COMMANDS), "")
+    return _parser((given,), given)
+
+
+def _parser(chosen: Collection[str], given: str) -> Parser:
+    """Return the parser, with the flags of the chosen commands."""
+    parser = Parser(prog="simul-whisper", description="Live captions and translation with Whisper, on your machine.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     parser.command = given
     for name, about in _COMMANDS.items():
         command = commands.add_parser(name, help=about)
-        if name == given:
+        if name in chosen:
             import_module(f"{__name__}.{name}").add_arguments(command)
     return parser
 
@@ -59,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with checked_output():
-            options = parser_of(arguments).parse_args(arguments)
+            parser = parser_of(arguments)
+            options = parser.parse_args(arguments)
+            _warn_of_strangers(parser)
             status: int = options.run(options)
     except SimulWhisperError as error:
         print(f"simul-whisper: {error}", file=sys.stderr)
@@ -70,3 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe, such as `head`, has seen enough.
         return 0
     return status
+
+
+def _warn_of_strangers(parser: argparse.ArgumentParser) -> None:
+    """Say which variables look like ours, and are flags of no command."""
+    if strangers(os.environ, set(known_variables(parser))):
+        # Here, because it takes the modules of all commands, whose names the flags of other commands are.
+        known = set(known_variables(_parser(_COMMANDS, "")))
+        for name in strangers(os.environ, known):
+            print(f"simul-whisper: {notice_of_stranger(name, known)}", file=sys.stderr)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from streaming.client import Client, ClientEvent, Disconnected, Reconnected
     from streaming.events import Spoken
 
-_TOKEN = "SIMUL_WHISPER_TOKEN"
 _FAILED = 2
 _SPOKEN_RATE = 24_000
 _PIECE_SAMPLES = SAMPLE_RATE // 10
@@ -58,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output_options(parser)
     parser.add_argument("--realtime", action="store_true", help="send a file at the pace of speech")
-    parser.add_argument("--token", default="", help=f"the server's token; safer in ${_TOKEN}")
+    parser.add_argument("--token", default="", help="the server's token; safer in $SIMUL_WHISPER_TOKEN")
     parser.add_argument("--device", metavar="NAME_OR_INDEX", help="the microphone, or a part of its name")
     add_options(parser, RecordingConfig, "what is heard of a recording")
     parser.set_defaults(run=run)
@@ -89,12 +88,11 @@ async def _connect(options: argparse.Namespace) -> int:
     code = language_code(options.language or "auto")
     language = None if code == "auto" else code
     captions = PlainCaptions(format_from(options, language, texts=(TRANSCRIPT, *options.to)), sys.stdout, sys.stderr)
-    token = options.token or os.environ.get(_TOKEN, "")
     last: ClientEvent | None = None
     speech = [*options.to, TRANSCRIPT][:1] if options.speak else []
     with _SpokenFile(options.speak) as spoken:
         async with Client(
-            options.url, token=token, settings=settings, targets=options.to, speech=speech, drafts=False
+            options.url, token=options.token, settings=settings, targets=options.to, speech=speech, drafts=False
         ) as client:
             speaking = asyncio.create_task(_speak(client, options))
             _end_at_ctrl_c(speaking)

@@ -22,16 +22,16 @@ from simul_whisper import (
     from_mapping,
     option_of,
     read_terms,
-    read_toml,
 )
+from streaming.cli.settings_file import settings_file
+from streaming.cli.values import Setting, mark_setting
 from streaming.settings import VoiceConfig
 
 # These have other names on the command line.
 _FLAGS = {"model_name": "--model", "segment_length": "--chunk", "precision": "--compute-precision", "targets": "--to"}
 # The flags of these begin with a word, since others have the same names.
 _PREFIXES: Mapping[type[Any], str] = {TranslationConfig: "translation"}
-# Tables of the file; all else in it is the engine's. The languages may stand in the table of translation or above it.
-_VOICE_TABLE, _TRANSLATION_TABLE, _TARGETS = "voice", "translation", "targets"
+_TARGETS = "targets"
 
 # A list; the command line names a file of it.
 _TERMS = "terms"
@@ -78,8 +78,9 @@ def add_options(
 
 
 def options_from(settings: type[_Settings], options: argparse.Namespace) -> _Settings:
-    """Return the settings with the flags that were given. Raises ConfigError."""
-    return settings(**_given(settings, options))
+    """Return the settings of their table in the file, if they have one, changed by the flags. Raises ConfigError."""
+    source, table = settings_file(options).table_of(settings)
+    return replace(from_mapping(settings, table, source), **_given(settings, options))  # type: ignore[type-var]
 
 
 def add_settings(parser: argparse.ArgumentParser, *, without: Sequence[str] = (_TARGETS,)) -> None:
@@ -110,17 +111,12 @@ def add_translation_settings(parser: argparse.ArgumentParser) -> None:
 
 def config_from(options: argparse.Namespace) -> AlignAttConfig:
     """Return the validated settings of the file or preset, changed by the flags. Raises ConfigError."""
-    return _engine_from(options, _tables(options)[0])
+    return _engine_from(options)
 
 
 def configs_from(options: argparse.Namespace) -> Configs:
     """Return the validated settings of all three kinds: those of the file, changed by the flags. Raises ConfigError."""
-    engine, voice, translation = _tables(options)
-    return Configs(
-        _engine_from(options, engine),
-        _from(VoiceConfig, options, voice, _VOICE_TABLE),
-        _from(TranslationConfig, options, translation, _TRANSLATION_TABLE),
-    )
+    return Configs(_engine_from(options), options_from(VoiceConfig, options), options_from(TranslationConfig, options))
 
 
 def session_configs_from(options: argparse.Namespace) -> Configs:
@@ -130,12 +126,7 @@ def session_configs_from(options: argparse.Namespace) -> Configs:
     """
     if _given(VoiceConfig, options):
         return configs_from(options)
-    engine, _, translation = _tables(options)
-    return Configs(
-        _engine_from(options, engine),
-        VoiceConfig(vad=False),
-        _from(TranslationConfig, options, translation, _TRANSLATION_TABLE),
-    )
+    return Configs(_engine_from(options), VoiceConfig(vad=False), options_from(TranslationConfig, options))
 
 
 def translation_flags(options: argparse.Namespace) -> tuple[str, ...]:
@@ -166,37 +157,9 @@ def _given(settings: type[Any], options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, dest) for name, dest in names.items() if hasattr(options, dest)}
 
 
-def _tables(options: argparse.Namespace) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
-    """Return what the file says of the engine, voice activity and translation. It is read once: it may be a pipe."""
-    engine = read_toml(options.config) if options.config else {}
-    voice, translation = (_popped(options, engine, name) for name in (_VOICE_TABLE, _TRANSLATION_TABLE))
-    if _TARGETS in translation:
-        targets = translation.pop(_TARGETS)
-        if engine.setdefault(_TARGETS, targets) != targets:
-            raise ConfigError(
-                f"{options.config}: got targets = {engine[_TARGETS]} and, in [{_TRANSLATION_TABLE}], {targets}; "
-                "they are one setting, so write it once"
-            )
-    return engine, voice, translation
-
-
-def _popped(options: argparse.Namespace, values: dict[str, Any], name: str) -> dict[str, Any]:
-    table = values.pop(name, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"{options.config}: got {name} = {table!r}, expected a table, [{name}]")
-    return table
-
-
-def _from(settings: type[_Settings], options: argparse.Namespace, table: Mapping[str, Any], name: str) -> _Settings:
-    """Return the settings of a table of the file, changed by the flags."""
-    of_file: Any = from_mapping(settings, table, f"{options.config}: [{name}]")
-    changed: _Settings = replace(of_file, **_given(settings, options))
-    return changed
-
-
-def _engine_from(options: argparse.Namespace, values: Mapping[str, Any]) -> AlignAttConfig:
+def _engine_from(options: argparse.Namespace) -> AlignAttConfig:
     if options.config:
-        config = AlignAttConfig.from_mapping(values, str(options.config))
+        config = AlignAttConfig.from_mapping(settings_file(options).engine, str(options.config))
     else:
         config = AlignAttConfig.preset(options.preset)
     for name, value in _given(AlignAttConfig, options).items():
@@ -256,13 +219,14 @@ def _add_flags(
     for each in chosen:
         shown = defaults.get(each.name, _shown_default(each))
         default = f" (default: {shown})" if shown else ""
-        group.add_argument(
+        action = group.add_argument(
             _flag(settings, each),
             dest=_dest(settings, each),
             default=argparse.SUPPRESS,
             help=f"{option_of(each).help}{default}".replace("%", "%%"),
             **_parsing(each),
         )
+        mark_setting(action, Setting(settings, each))
 
 
 def _dest(settings: type[Any], each: "Field[Any]") -> str:

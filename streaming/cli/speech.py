@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from simul_whisper import AlignAttConfig, ConfigError, SimulWhisperError, SpeechConfig
 from streaming.cli.options import Configs, ProgressBar, add_options, options_from
+from streaming.cli.settings_file import settings_file
 from streaming.output.texts import TRANSCRIPT
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ def add_speech_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def speech_from(options: argparse.Namespace, configs: Configs) -> SpeechConfig:
-    """Return the settings with the flags that were given. Raises ConfigError."""
+    """Return the settings of their table in the file, changed by the flags. Raises ConfigError."""
+    source, table = settings_file(options).table_of(SpeechConfig)
+    shared_key = next((key for key in table if key in _OF_ENGINE), None)
+    if shared_key:
+        raise ConfigError(f"{source}: {shared_key} is the engine's, too; write it once, above all tables")
     own = argparse.Namespace(**{name: value for name, value in vars(options).items() if name not in _OF_ENGINE})
     shared = {each.name: getattr(configs.engine, each.name) for each in fields(SpeechConfig) if each.name in _OF_ENGINE}
     return replace(options_from(SpeechConfig, own), **shared)

@@ -8,7 +8,9 @@ from streaming.protocols.native import PATH
 
 
 def websocket_url(url: str) -> str:
-    """Return the URL of the stream of a server; http is taken for ws, and the path may be left out.
+    """Return the URL of the stream of a server; http is taken for ws, and its path may be left out.
+
+    What ends with a slash is the server's own address, perhaps under a prefix.
 
     Raises ConfigError.
     """
@@ -20,7 +22,8 @@ def websocket_url(url: str) -> str:
         is_complete = False
     if not is_complete:
         raise ConfigError(f"got {url}, expected a URL such as ws://127.0.0.1:8000")
-    return urlunsplit((scheme, parts.netloc, parts.path if parts.path != "/" and parts.path else PATH, parts.query, ""))
+    path = parts.path.removesuffix("/") + PATH if parts.path.endswith("/") or not parts.path else parts.path
+    return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
 def is_local(url: str) -> bool:

@@ -24,6 +24,7 @@ from streaming.server.dialects import Dialects, WebSocketDoor
 from streaming.server.doorway import Doorway
 from streaming.server.openai_rest import OpenAiRest
 from streaming.server.prometheus import CONTENT_TYPE, PrometheusMetrics
+from streaming.server.proxy import Prefixed, Proxy
 from streaming.server.reception import Reception, not_called
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSessions
@@ -173,10 +174,11 @@ def create_apps(
     access: Access,
     doorway: Doorway,
     dialects: Dialects | None = None,
+    proxy: Proxy | None = None,
     *,
     has_admin_port: bool = False,
 ) -> Apps:
-    """Return the applications of a server's ports.
+    """Return the applications of a server's ports. Raises ConfigError for a prefix that is an address of its own.
 
     Run them with `http=UvicornHttp` and `ws=UvicornWebSocket`. has_admin_port: whether metrics are told there only.
     """
@@ -187,6 +189,8 @@ def create_apps(
     routes: list[BaseRoute] = [WebSocketRoute(PATH, endpoints.stream), Route(_MODEL_PATH, endpoints.model), health]
     routes += [*([] if has_admin_port else [metrics]), *door.routes(), *rest.routes()]
     routes += [Route(each.path, _is_socket) for each in routes if isinstance(each, WebSocketRoute)]
+    proxy = proxy or Proxy()
+    proxy.check_prefix(each.path for each in routes if isinstance(each, Route | WebSocketRoute))
     has_page = (_PAGE / "index.html").is_file()
     routes.append(Mount("/", _Page(directory=_PAGE, html=True)) if has_page else Route("/", _no_page))
 
@@ -195,4 +199,5 @@ def create_apps(
 
     ports = [entry for entry in ENTRIES if entry.port and not entry.is_stream]
     by_dialect = {entry.name: of([door.route_of_all(entry), Route("/{path:path}", _is_socket)]) for entry in ports}
-    return Apps(of(routes), of([health, metrics]), by_dialect)
+    public = of(routes)
+    return Apps(Prefixed(public, proxy.root_path) if proxy.root_path else public, of([health, metrics]), by_dialect)

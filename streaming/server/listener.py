@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from uvicorn.server import ServerState
 
 from streaming.server.doorway import Doorway
 from streaming.server.limits import Limits
+from streaming.server.proxy import LOOPBACK
 from streaming.server.security_headers import SECURITY_HEADERS
 from streaming.server.tls import TlsConnection
 from streaming.server.uvicorn_http import UvicornHttp
@@ -29,10 +31,14 @@ def listener_config(
     doorway: Doorway,
     context: ssl.SSLContext | None,
     *,
+    trusted: Sequence[str] = LOOPBACK,
     has_websocket: bool = True,
     uploads: frozenset[str] = frozenset(),
 ) -> uvicorn.Config:
-    """Return settings that are loaded. context: None where nothing is encrypted. uploads: paths that take bodies."""
+    """Return settings that are loaded. context: None where nothing is encrypted. uploads: paths that take bodies.
+
+    trusted: who is believed when it says where a connection comes from.
+    """
     connection = partial(_connection, limits, doorway, context, frozenset(path.encode() for path in uploads))
     config = uvicorn.Config(
         app,
@@ -46,6 +52,7 @@ def listener_config(
         backlog=MOST_ACCEPTED,
         timeout_graceful_shutdown=_SHUTDOWN_S,
         headers=list(SECURITY_HEADERS),
+        forwarded_allow_ips=list(trusted),
         server_header=False,
         log_config=None,
         # Below that stand addresses of requests, and headers, with the tokens in them.

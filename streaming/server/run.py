@@ -19,6 +19,7 @@ from streaming.server.dialects import Dialects, StreamDoor
 from streaming.server.doorway import Doorway
 from streaming.server.listener import MOST_ACCEPTED, listener_config
 from streaming.server.openai_rest import upload_paths
+from streaming.server.proxy import Proxy
 from streaming.server.registry import SessionRegistry
 from streaming.server.tls import Tls
 
@@ -75,9 +76,9 @@ class Server(uvicorn.Server):
     """Drains before it exits. `run` it in the main thread to have signals handled, else call `stop_soon`.
 
     admin: a listening socket of its own for health and metrics, which crowds at the other one cannot reach.
-    dialects: those that are spoken; dialect_ports: listening sockets of those that have ports of their own, by name.
-    connected: sockets that are connections already, by the name of what is spoken there; when one ends, so does the
-    server.
+    proxy: what may stand before it. dialects: those that are spoken; dialect_ports: listening sockets of those that
+    have ports of their own, by name. connected: sockets that are connections already, by the name of what is spoken
+    there; when one ends, so does the server.
     on_signal: called when the first signal comes, with the seconds within which the server should have ended.
     """
 
@@ -89,6 +90,7 @@ class Server(uvicorn.Server):
         admin: socket.socket | None = None,
         on_signal: Callable[[float], None] = lambda _: None,
         *,
+        proxy: Proxy | None = None,
         dialects: Dialects | None = None,
         dialect_ports: Mapping[str, socket.socket] | None = None,
         connected: Mapping[str, socket.socket] | None = None,
@@ -97,22 +99,26 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
         context, limits = tls.context() if tls else None, registry.limits
-        doorway, spoken = Doorway(limits), dialects or Dialects()
-        apps = create_apps(registry, self._access, doorway, spoken, has_admin_port=admin is not None)
+        doorway, spoken, proxy = Doorway(limits), dialects or Dialects(), proxy or Proxy()
+        trusted = proxy.trusted
+        apps = create_apps(registry, self._access, doorway, spoken, proxy, has_admin_port=admin is not None)
         self._others: list[tuple[socket.socket, uvicorn.Config | StreamDoor]] = []
         if admin:
-            config = listener_config(apps.admin, limits, Doorway(limits), context, has_websocket=False)
+            config = listener_config(apps.admin, limits, Doorway(limits), context, trusted=trusted, has_websocket=False)
             self._others.append((admin, config))
         for name, listening in (dialect_ports or {}).items():
             app, entry = apps.by_dialect.get(name), entry_with_port(name)
             door = StreamDoor(registry, doorway, entry, spoken)
-            self._others.append((listening, listener_config(app, limits, doorway, context) if app else door))
+            self._others.append(
+                (listening, listener_config(app, limits, doorway, context, trusted=trusted) if app else door)
+            )
         self._connected = [
             (each, StreamDoor(registry, doorway, entry_with_port(name), spoken))
             for name, each in (connected or {}).items()
         ]
         self._speaking: set[asyncio.Task[None]] = set()
-        super().__init__(listener_config(apps.public, limits, doorway, context, uploads=upload_paths(spoken)))
+        uploads = proxy.with_prefix(upload_paths(spoken))
+        super().__init__(listener_config(apps.public, limits, doorway, context, trusted=trusted, uploads=uploads))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
 /** The messages of the WebSocket protocol, version 1. No I/O. docs/protocols/native.md describes them one by one. */
 
-const STREAM = "/v1/stream";
-const MODEL = "/v1/model";
+// Beside the page, which may stand under a prefix.
+const STREAM = "v1/stream";
+const MODEL = "v1/model";
 const VERSION = 1;
 const SOUND_VERSION = 1;
 const SOUND_HEAD_BYTES = 8;

@@ -22,6 +22,7 @@ from streaming.protocols.native import PATH, Numbered, Ready, Received, Refused,
 from streaming.server.access import Access
 from streaming.server.dialects import Dialects
 from streaming.server.limits import Limits
+from streaming.server.proxy import Proxy
 from streaming.server.registry import SessionRegistry
 from streaming.server.run import Server, bound_socket
 from streaming.server.speech import Speech
@@ -87,6 +88,7 @@ def serving(
     listening: socket.socket | None = None,
     translations: Translations | None = None,
     speech: Speech | None = None,
+    proxy: Proxy | None = None,
     dialects: Dialects | None = None,
     dialect_ports: Mapping[str, socket.socket] | None = None,
     is_ready: bool = True,
@@ -101,7 +103,7 @@ def serving(
     listening = listening or bound_socket("127.0.0.1", 0)
     spoken = dialects or Dialects(NAMES)
     ports = _ports_of_their_own(spoken, dialect_ports or {})
-    server = Server(registry, access, tls, admin, dialects=spoken, dialect_ports=ports)
+    server = Server(registry, access, tls, admin, proxy=proxy, dialects=spoken, dialect_ports=ports)
     served = Served(registry, server, listening, ports)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server")
     thread.start()

@@ -106,7 +106,7 @@ def test_what_is_no_table_is_refused(content: str, file: Path) -> None:
 
 def test_other_tables_are_refused(file: Path) -> None:
     file.write_text("[voise]\nvad = true\n")
-    with pytest.raises(ConfigError, match=r"settings\.toml: unknown setting voise"):
+    with pytest.raises(ConfigError, match=r"settings\.toml: unknown table \[voise\]; did you mean \[voice\]\?"):
         configs_from(parsed("--config", str(file)))
 
 
