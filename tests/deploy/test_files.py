@@ -206,3 +206,17 @@ def test_the_unit_keeps_what_it_must_to_drain_and_to_reload() -> None:
     assert ("ExecReload", "/bin/kill -HUP $MAINPID") in settings
     # Without a file of tokens, SIGHUP would end the server.
     assert ("Environment", "SIMUL_WHISPER_TOKEN_FILE=/etc/simul-whisper/tokens") in settings
+
+
+def test_what_is_to_be_watched_is_measured() -> None:
+    """docs/server.md has all names, which a test compares with what is told."""
+    pages = [(CLONE / "docs" / name).read_text("utf-8") for name in ("deploying.md", "server.md")]
+    watched, measured = (set(re.findall(r"`(\w+)`", first_cells(page, "| name |"))) for page in pages)
+    assert watched
+    assert watched <= measured
+
+
+def first_cells(page: str, head: str) -> str:
+    """The first column of the table that begins so."""
+    table = page.partition(head)[2].partition("\n\n")[0]
+    return "".join(line.split("|")[1] for line in table.splitlines()[2:])
