@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from simul_whisper.mel import Mel
     from simul_whisper.model import Model, ModelInfo, load_model
     from simul_whisper.transcript import BackendChange, EncoderChange, Update
-    from simul_whisper.translators.catalog import TranslatorEntry, list_translators
+    from simul_whisper.translators.catalog import TranslatorEntry, list_translators, translator_directory
     from simul_whisper.translators.simultaneous import SimultaneousTranslation, Translated, TranslationRequest
     from simul_whisper.voices.catalog import VoiceEntry, list_voices
     from simul_whisper.voices.choice import Voices, open_voices
@@ -107,6 +107,7 @@ _MODULES = {
     "open_voices": "voices.choice",
     "release_thread": "blas",
     "speakable": "voices.spoken_text",
+    "translator_directory": "translators.catalog",
 }
 """Where the names stand that bring in the engine."""
 
@@ -208,4 +209,5 @@ __all__ = [
     "read_toml",
     "release_thread",
     "speakable",
+    "translator_directory",
 ]

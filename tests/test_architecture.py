@@ -27,7 +27,7 @@ PUBLIC = (
     "WeightsError Word Written as_s16 as_samples check_options checked_targets checked_value ends_before "
     "ends_for_certain fetch_voice finished from_mapping from_s16 language_code language_names list_models "
     "list_translators list_voices load_model model_directory open_translator open_voices option option_of read_terms "
-    "read_toml release_thread speakable"
+    "read_toml release_thread speakable translator_directory"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "
@@ -176,17 +176,21 @@ def test_functions_are_short(path: Path) -> None:
 ROOMS = {
     "events": "",
     "settings": "",
+    "tracing": "",
+    "spans": "tracing",
     "audio": "settings",
-    "sessions": "events settings audio",
+    "sessions": "events settings tracing audio",
     "cluster": "events settings sessions",
-    "stages": "events settings sessions/event_log sessions/metrics",
+    "stages": "events settings tracing sessions/event_log sessions/metrics",
     "engines": "events",
     "protocols": "events settings sessions/request output/breaks output/texts output/formats",
-    "server": "events settings audio sessions stages protocols",
+    "server": "events settings tracing audio sessions stages protocols",
     "client": "events settings protocols sessions/request",
     "output": "events settings audio sessions",
     "evaluation": "events settings audio sessions stages protocols client output",
-    "cli": "events settings audio sessions cluster stages engines protocols server client output evaluation",
+    "cli": (
+        "events settings tracing spans audio sessions cluster stages engines protocols server client output evaluation"
+    ),
 }
 # From the bottom; a module imports, of its own room, only what stands before it.
 LAYERS = {
@@ -206,8 +210,8 @@ LAYERS = {
     ),
     "server": (
         "limits descriptors standard_streams tokens access security_headers doorway uvicorn_websocket uvicorn_http "
-        "tls log_reader translations speech hosted registry wire reception resumable connection conversation dialects "
-        "exchange uploads openai_speech openai_rest prometheus proxy app listener run"
+        "tls log_reader translations speech hosted lifecycle registry wire reception resumable connection conversation "
+        "dialects exchange uploads openai_speech openai_rest prometheus proxy app listener run"
     ),
     "client": "recovery address audio_buffer deduplication connection_events wishes pace client",
     "output": "breaks cues texts formats durable standard_output notices terminal speech_track aloud live_captions",

@@ -12,7 +12,7 @@ from simul_whisper import BackendError, ConfigError, TranslationConfig
 from streaming.cli.access import access_from, add_access_flags, tls_from
 from streaming.cli.client_limits import add_client_limits, client_limits_from
 from streaming.cli.dialects import add_dialect_flags, dialect_places, dialects_from
-from streaming.cli.logs import server_log
+from streaming.cli.logs import add_log_flags, server_log
 from streaming.cli.options import (
     Configs,
     ProgressBar,
@@ -28,6 +28,7 @@ from streaming.cli.pools import pool_from
 from streaming.cli.proxy import add_proxy_flags, proxy_from
 from streaming.cli.settings_file import SERVER
 from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
+from streaming.cli.traces import traced
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
 from streaming.settings import WorkerConfig
@@ -56,6 +57,7 @@ def add_arguments(parser: Parser) -> None:
         "--admin-port", type=int, help="a port of its own for /health and /metrics; /metrics is then there only"
     )
     parser.add_argument("--admin-host", default="127.0.0.1", help="address of that port (default: 127.0.0.1)")
+    add_log_flags(parser)
     add_dialect_flags(parser)
     add_options(parser, Limits, "limits")
     add_options(parser, WorkerConfig, "the thread that serves all sessions")
@@ -71,6 +73,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    with server_log(options.log_format, options.log_level), traced():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     configs = configs_from(options)
     limits, worker_config = options_from(Limits, options), options_from(WorkerConfig, options)
     # Here, because the other commands do without the live extra.
@@ -86,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     access, tls = access_from(options), tls_from(options)
     make_room(limits, worker_config)
     translations, speech = _translations(configs), _speech(options, configs)
-    with ExitStack() as sockets, server_log():
+    with ExitStack() as sockets:
         registry = SessionRegistry(
             pool, config, configs.voice, limits, client_limits_from(options), translations, speech
         )

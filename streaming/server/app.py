@@ -30,10 +30,12 @@ from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSessions
 from streaming.server.uvicorn_http import CALLER
 from streaming.sessions.request import Refusal
+from streaming.tracing import Trace, enter
 
 logger = logging.getLogger(__name__)
 
 _MODEL_PATH, _HEALTH_PATH, _METRICS_PATH = "/v1/model", "/health", "/metrics"
+_NATIVE = "native"
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _PAGE = Path(__file__).parents[1] / "web"
 # An inference that takes longer will not come back.
@@ -63,13 +65,14 @@ class _Endpoints:
             await socket.accept()
         except WebSocketDisconnect:
             return
+        enter(Trace(_NATIVE))
         connection = Connection(socket, self._registry, self._sessions)
         self._registry.n_connections += 1
         name = None
         try:
             token = given_token(socket.headers, socket.query_params)
             name = self._reception.welcome(socket, token)
-            self._registry.connections_by_dialect["native"] += 1
+            self._registry.connections_by_dialect[_NATIVE] += 1
             await connection.run()
         except Refusal as error:
             await connection.refuse(error)

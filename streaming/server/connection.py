@@ -19,6 +19,7 @@ from streaming.protocols.native import (
     server_message,
 )
 from streaming.protocols.reading import ProtocolError
+from streaming.server.reception import seat
 from streaming.server.registry import SessionRegistry
 from streaming.server.resumable import ResumableSession, ResumableSessions
 from streaming.server.wire import Gone, SlowReaderError, WebSocketWire
@@ -72,8 +73,7 @@ class Connection:
         if not isinstance(said, SessionRequest | Resume):
             raise ProtocolError(Reason.HELLO_EXPECTED, "the first message must be hello")
         caller = self._wire.caller
-        if not caller.take_place():
-            raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
+        seat(caller)
         if isinstance(said, SessionRequest):
             return self._sessions.open(said, self, caller.network), 0
         return await self._sessions.resume(said, self), said.seen

@@ -26,6 +26,7 @@ from streaming.protocols.dialect import (
 )
 from streaming.server.hosted import HostedSession
 from streaming.server.log_reader import LogReader
+from streaming.server.reception import seat
 from streaming.server.registry import SessionRegistry
 from streaming.server.wire import Gone, SlowReaderError, Wire
 from streaming.sessions.event_log import EventFilter, LogGapError
@@ -176,10 +177,9 @@ class Conversation:
     async def _open(self, command: Open) -> None:
         if self._session:
             await self._session.is_told.wait()
-        if not self._wire.caller.take_place():
-            if self._wire.caller.is_gone:
-                raise Gone(is_for_good=False)
-            raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
+        if self._wire.caller.is_gone:
+            raise Gone(is_for_good=False)
+        seat(self._wire.caller)
         hosted = self._registry.open(command.request, self._wire.caller.network)
         self._session = _Session(hosted, hears_speech=self._dialect.speech_rate is not None)
         self._opened.set()

@@ -11,16 +11,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from streaming.events import Reason
 from streaming.protocols.catalogue import DEFAULT_NAMES, ENTRIES, Entry
 from streaming.protocols.dialect import Dialect, Handshake, Served
 from streaming.server.conversation import Conversation
 from streaming.server.doorway import Doorway
-from streaming.server.reception import Reception, over_rate
+from streaming.server.reception import Reception, over_rate, seat
 from streaming.server.registry import SessionRegistry
 from streaming.server.uvicorn_websocket import caller_of, let_speak
 from streaming.server.wire import StreamWire, WebSocketWire
 from streaming.sessions.request import Refusal, most_terms
+from streaming.tracing import Trace, enter
 
 # What the clients of services ask for when nobody tells them the name of a model.
 ALIASES = (
@@ -80,6 +80,7 @@ class WebSocketDoor:
         return WebSocketRoute(path, speak)
 
     async def _speak(self, socket: WebSocket, entry: Entry) -> None:
+        enter(Trace(entry.name))
         dialect = entry.speak(_handshake(socket), self._dialects.served(self._registry))
         self._registry.n_connections += 1
         try:
@@ -100,11 +101,10 @@ class WebSocketDoor:
         try:
             self._reception.welcome(socket, dialect.token())
             dialect.check()
+            seat(caller_of(socket))
         except Refusal as refusal:
             return refusal
-        if caller_of(socket).take_place():
-            return None
-        return Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
+        return None
 
     async def _converse(self, socket: WebSocket, dialect: Dialect, name: str, refusal: Refusal | None) -> None:
         await socket.accept(dialect.subprotocol)
@@ -156,6 +156,7 @@ class StreamDoor:
 
     async def speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak with a client to the end."""
+        enter(Trace(self._entry.name))
         peer = writer.get_extra_info("peername")
         caller = self._doorway.enter(peer[0] if peer else _HERE, writer.transport.abort)
         limits = self._registry.limits

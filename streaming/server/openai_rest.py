@@ -21,12 +21,13 @@ from streaming.server.exchange import Exchange
 from streaming.server.hosted import HostedSession, undecoded
 from streaming.server.log_reader import LogReader
 from streaming.server.openai_speech import SpeechMaker
-from streaming.server.reception import Reception
+from streaming.server.reception import Reception, seat
 from streaming.server.registry import SessionRegistry
 from streaming.server.uploads import Form, Places, read_upload
 from streaming.server.wire import Gone, SlowReaderError
 from streaming.sessions.event_log import LogGapError
 from streaming.sessions.request import Refusal
+from streaming.tracing import Trace, enter
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class OpenAiRest:
 
     async def serve(self, exchange: Exchange, handler: _Handler) -> None:
         """Answer a request, in any case in the form of the dialect."""
+        enter(Trace(REST))
         self._registry.n_connections += 1
         try:
             await self._answer(exchange, handler)
@@ -138,8 +140,7 @@ class OpenAiRest:
         exchange.caller.charge()
         self._let_in(exchange)
         self._registry.check_open(exchange.caller.network)
-        if not exchange.caller.take_place():
-            raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
+        seat(exchange.caller)
         self._registry.connections_by_dialect[REST] += 1
 
     async def _take(self, exchange: Exchange, *, is_translation: bool) -> None:

@@ -6,10 +6,12 @@ from starlette.websockets import WebSocket
 from streaming.events import Reason
 from streaming.server.access import Access
 from streaming.server.doorway import Caller
+from streaming.server.lifecycle import telling_refusals
 from streaming.server.limits import Limits
 from streaming.server.registry import SessionRegistry
 from streaming.server.uvicorn_websocket import caller_of
 from streaming.sessions.request import Refusal
+from streaming.tracing import current
 
 
 class Reception:
@@ -22,6 +24,13 @@ class Reception:
 
     def let_in(self, connection: HTTPConnection, caller: Caller, token: str) -> str:
         """Return the name that the token has. Raises Refusal."""
+        with telling_refusals():
+            name = self._let_in(connection, caller, token)
+        current().client = name
+        self._registry.connections_by_name[name] += 1
+        return name
+
+    def _let_in(self, connection: HTTPConnection, caller: Caller, token: str) -> str:
         caller.comes_from(connection.client.host if connection.client else "")
         if caller.is_over_rate:
             raise over_rate(caller, self._registry.limits)
@@ -35,8 +44,14 @@ class Reception:
         name = self._access.name_of(token)
         if name is None:
             raise Refusal(Reason.UNAUTHORIZED, "the token is missing or wrong")
-        self._registry.connections_by_name[name] += 1
         return name
+
+
+def seat(caller: Caller) -> None:
+    """Give somebody who was let in a place. Raises Refusal."""
+    with telling_refusals():
+        if not caller.take_place():
+            raise Refusal(Reason.TOO_MANY_CONNECTIONS, "too many clients are connected; try again later")
 
 
 def over_rate(caller: Caller, limits: Limits) -> Refusal:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from anyio import move_on_after
@@ -11,9 +12,11 @@ from anyio import move_on_after
 from simul_whisper import AlignAttConfig
 from streaming.events import Reason
 from streaming.server.hosted import HostedSession
+from streaming.server.lifecycle import tell_ended, tell_opened, telling_refusals
 from streaming.server.limits import Limits
 from streaming.server.speech import SessionSpeech, Speech
 from streaming.server.translations import SessionTranslations, Translations
+from streaming.sessions.event_log import EventLog
 from streaming.sessions.pool import InferencePool
 from streaming.sessions.request import Refusal, SessionRequest
 from streaming.settings import ClientLimits, VoiceConfig
@@ -51,6 +54,8 @@ class SessionRegistry:
         self.translations, self.speech = translations or Translations(), speech or Speech()
         self.client_limits = client_limits or ClientLimits()
         self._sessions: dict[HostedSession, _Stay] = {}
+        # Those that are not over, and whether their clients have left them for good.
+        self._going: dict[EventLog, bool] = {}
         # Set once no more sessions are opened.
         self.stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -63,7 +68,11 @@ class SessionRegistry:
 
     def open(self, request: SessionRequest, network: str = "") -> HostedSession:
         """Open a session for somebody who comes from this network, as the doorway counts them. Raises Refusal."""
-        self.check_open(network)
+        with telling_refusals():
+            return self._opened(request, network)
+
+    def _opened(self, request: SessionRequest, network: str) -> HostedSession:
+        self._check_open(network)
         config = request.engine_config(self.config, self.client_limits)
         voice = request.voice_config(self._voice)
         config = replace(config, targets=self.translations.config.by_whisper(request.targets))
@@ -79,7 +88,28 @@ class SessionRegistry:
         stop = functools.partial(session.stop, Reason.TOO_LONG, message)
         timer = asyncio.get_running_loop().call_later(self.limits.total_s, stop)
         self._sessions[session] = _Stay(network, config, timer)
+        tell_opened(handle.log, self.pool.health().model, config, request.targets)
+        self._tell_end_of(handle.log)
         return session
+
+    def _tell_end_of(self, log: EventLog) -> None:
+        """Have it told that a session is over, once that is so."""
+        loop = asyncio.get_running_loop()
+        self._going[log] = False
+
+        def look() -> None:
+            if log.is_over:
+                # A loop that is closed has nobody left who waits.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(end)
+
+        def end() -> None:
+            log.remove_waker(look)
+            if log in self._going:
+                tell_ended(log, has_left=self._going.pop(log))
+
+        log.add_waker(look)
+        look()
 
     def targets(self, session: HostedSession) -> tuple[str, ...]:
         """Return the languages that the session can be translated into."""
@@ -104,6 +134,8 @@ class SessionRegistry:
         stay = self._sessions.pop(session, None)
         if stay:
             stay.timer.cancel()
+            if session.log in self._going and not session.log.is_over:
+                self._going[session.log] = True
             session.close()
         self.changed()
 
@@ -131,6 +163,10 @@ class SessionRegistry:
 
     def check_open(self, network: str) -> None:
         """Raise Refusal when no session can be opened now for somebody who comes from this network."""
+        with telling_refusals():
+            self._check_open(network)
+
+    def _check_open(self, network: str) -> None:
         if self.is_stopping:
             raise Refusal(Reason.STOPPING, "the server is being stopped; no new session can be opened")
         health = self.pool.health()

@@ -15,6 +15,7 @@ from streaming.server.log_reader import LogReader
 from streaming.server.registry import SessionRegistry
 from streaming.sessions.event_log import EventFilter, LogGapError
 from streaming.sessions.request import Refusal, SessionRequest
+from streaming.tracing import current
 
 # Sessions that are over, kept for clients that lost the connection before the last events.
 _MOST_OVER = 64
@@ -108,6 +109,7 @@ class ResumableSessions:
         if session.away:
             session.away.cancel()
         session.holder, session.away, session.hosted.has_reader = holder, None, True
+        current().session = session.hosted.log.trace.session
         return session
 
     def leave(self, session: ResumableSession) -> None:

@@ -25,7 +25,9 @@ from streaming.events import (
     Translation,
     TranslationDraft,
     TranslationSkipped,
+    Words,
 )
+from streaming.tracing import new_session
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,9 @@ class EventLog:
 
     capacity: how many events are kept at most; history: how many of those that nobody needs. sound_bytes: how much
     sound of each target is kept at most.
+
+    trace: what records and spans of the session belong to. n_words, heard_s: how many words were committed, and how
+    much audio was heard for them; compute_s: seconds of computation in recognising it, where that is told.
     """
 
     def __init__(self, capacity: int = CAPACITY, history: int = HISTORY, sound_bytes: int = SOUND_BYTES) -> None:
@@ -89,6 +94,8 @@ class EventLog:
         # The position of the last `Cleared`.
         self._cleared_at = 0
         self._audio_s = 0.0
+        self.trace = new_session()
+        self.n_words, self.heard_s, self.compute_s = 0, 0.0, 0.0
         self._ending: Failed | None = None
         self._last: Ended | Failed | None = None
 
@@ -171,7 +178,10 @@ class EventLog:
         if self._last:
             return
         if isinstance(event, Recognised):
-            self._audio_s = event.audio_s
+            self._audio_s = self.heard_s = event.audio_s
+        elif isinstance(event, Words):
+            self.n_words += sum(word.is_spoken for word in event.words)
+            self.heard_s = event.heard_s
         if isinstance(event, Draft) and self._has_unread_draft():
             self._entries[-1] = Entry(self._n_appended, event)
             return

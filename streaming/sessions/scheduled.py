@@ -28,10 +28,14 @@ class Taken:
 
 @dataclass(frozen=True)
 class Told:
-    """A turn that is over: how long its audio had waited for it, and each word from the arrival of its audio on."""
+    """A turn that is over: how long its audio had waited for it, and each word from the arrival of its audio on.
+
+    took_s: from its first piece to its last, the turns of others included.
+    """
 
     turn: Turn
     waited_s: float
+    took_s: float
     word_delays_s: list[float]
 
 
@@ -40,6 +44,7 @@ class _Pass:
     """A turn under way. is_draft: it reads a draft only. spent_s: seconds of computation so far."""
 
     turn: Pieces[Turn]
+    begun_at: float
     due_since: float
     waited_s: float
     is_draft: bool
@@ -158,9 +163,10 @@ class ScheduledSession:
         if targets is not None:
             session.choose_targets(targets)
         due_since = self.due_since
-        waited_s = self._clock() - due_since if math.isfinite(due_since) else 0.0
+        now = self._clock()
+        waited_s = now - due_since if math.isfinite(due_since) else 0.0
         turn = session.turn(coalesce=waited_s > self._options.late_s)
-        return _Pass(turn, due_since, waited_s, is_draft=self.is_draft)
+        return _Pass(turn, now, due_since, waited_s, is_draft=self.is_draft)
 
     def _gone_on(self, session: Session, running: _Pass) -> Told | None:
         """Run a piece; the turn is cut short once it has taken too long."""
@@ -170,7 +176,7 @@ class ScheduledSession:
         except StopIteration as done:
             self._pass, self._is_recognised = None, session.is_over
             turn: Turn = done.value
-            return Told(turn, running.waited_s, self._word_delays_s(turn))
+            return Told(turn, running.waited_s, self._clock() - running.begun_at, self._word_delays_s(turn))
         running.spent_s += self._clock() - started
         return None
 

@@ -26,6 +26,7 @@ from simul_whisper import (
     release_thread,
 )
 from streaming.events import Event, Failed, Reason
+from streaming.sessions.event_log import EventLog
 from streaming.sessions.fair_queue import FairQueue
 from streaming.sessions.handle import ThreadHandle
 from streaming.sessions.inbox import AudioInbox
@@ -35,6 +36,7 @@ from streaming.sessions.request import Refusal
 from streaming.sessions.scheduled import ScheduledSession, Taken, Told
 from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig, WorkerConfig
+from streaming.tracing import working_for
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +218,8 @@ class Worker:
         with self._lock:
             self._busy_since = started
         try:
-            self._work(scheduled, model)
+            with working_for(scheduled.handle.log.trace):
+                self._work(scheduled, model)
         finally:
             with self._lock:
                 self._busy_since = None
@@ -237,13 +240,16 @@ class Worker:
             self._metrics.audio_s.inc(done.n_samples / SAMPLE_RATE)
             self._metrics.dropped_s.inc(done.n_lost / SAMPLE_RATE)
         elif isinstance(done, Told):
-            self._count(done)
+            self._count(done, scheduled.handle.log)
             scheduled.handle.tell(done.turn.events)
 
-    def _count(self, told: Told) -> None:
+    def _count(self, told: Told, log: EventLog) -> None:
         timing = told.turn.timing
         if not timing.windows:
             return
+        log.compute_s += timing.total_s
+        n_words = len(told.word_delays_s)
+        log.trace.add("pass", told.took_s, compute_s=timing.total_s, waited_s=told.waited_s, words=n_words)
         self._metrics.compute_s.inc(timing.total_s)
         self._metrics.words.inc(len(told.word_delays_s))
         self._metrics.queue_delay_s.observe(told.waited_s)

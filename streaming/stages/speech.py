@@ -16,6 +16,7 @@ from streaming.events import BackendChanged, Cleared, Event, Failed, Language
 from streaming.stages.metrics import SpeechMetrics, label_of
 from streaming.stages.spoken_target import SpokenTarget, Waiting
 from streaming.stages.voice_calls import BYTES_PER_SAMPLE, VoiceCall, Voices, too_many_unanswered
+from streaming.tracing import add_span
 
 logger = logging.getLogger(__name__)
 
@@ -208,6 +209,7 @@ class SpeechStage:
     def _taken(self, asked: _Asked) -> list[Event]:
         target, phrase, call = asked.target, asked.waiting.phrase, asked.call
         self._metrics.seconds.labels(label_of(target.target)).inc(call.took_s)
+        add_span("speech", call.took_s, target=label_of(target.target))
         if call.error and call.has_no_voice:
             language = phrase.language or "a language that is not known"
             why = f"{_reason(call.error)}; nothing in {language} after it is spoken either"

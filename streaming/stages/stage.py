@@ -8,6 +8,7 @@ from typing import Protocol
 from simul_whisper import SimulWhisperError
 from streaming.events import Event, Failed, Reason
 from streaming.sessions.event_log import Cursor, EventLog
+from streaming.tracing import enter
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def run_stage(log: EventLog, stage: Stage) -> threading.Thread:
 
 def _run(log: EventLog, cursor: Cursor, stage: Stage, n_before: int) -> None:
     wake = stage.woken.set
+    enter(log.trace)
     log.add_waker(wake)
     try:
         is_last = False

@@ -17,6 +17,7 @@ from streaming.events import Cleared, Draft, Event, Flushed, Language, Recognise
 from streaming.stages.calls import TranslatorCall, too_many_unanswered
 from streaming.stages.metrics import TranslationMetrics
 from streaming.stages.target import TranslatedTarget, in_language
+from streaming.tracing import add_span
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +183,7 @@ class TranslationStage:
         self._took_s = asked.call.took_s
         self._metrics.calls.labels(name).inc()
         self._metrics.seconds.labels(name).inc(asked.call.took_s)
+        add_span("translation", asked.call.took_s, target=name, is_draft=request.is_draft)
         try:
             tokens = asked.call.result()
             translated = target.text.take(request, tokens)
