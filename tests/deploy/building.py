@@ -129,6 +129,7 @@ def _lending(root: Path, folder: Path) -> Iterator[None]:
             if ours.is_dir():
                 place.mkdir(parents=True, exist_ok=True)
             else:
+                place.parent.mkdir(parents=True, exist_ok=True)
                 place.touch()
             said_by(["mount", "--bind", ours, place])
             mounted.callback(said_by, ["umount", place])
