@@ -21,6 +21,7 @@ from simul_whisper.weights.cache import cache_home
 from tests.deploy.dockerfile import (
     DEPLOY,
     DOCKERFILE,
+    PATH,
     Container,
     Instruction,
     Stage,
@@ -141,7 +142,7 @@ class _Steps:
 
     def __init__(self, root: Path, roots: Mapping[str, Path], arguments: Mapping[str, str]) -> None:
         self._root, self._roots, self._given = root, roots, arguments
-        self._variables, self._folder = {"PATH": os.defpath}, "/"
+        self._variables, self._folder = {"PATH": PATH}, "/"
 
     def take(self, stage: Stage) -> None:
         for each in stage.instructions:

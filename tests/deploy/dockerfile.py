@@ -9,6 +9,8 @@ from pathlib import Path
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
+# Where programs are in a base that says nothing of it.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
@@ -69,7 +71,8 @@ def assignments(said: str) -> dict[str, str]:
 def container_of(stage: Stage) -> Container:
     """Return how an image of this stage is run."""
     (entry,), (command,), (health,), (user,) = map(stage.all, ("ENTRYPOINT", "CMD", "HEALTHCHECK", "USER"))
-    environment = {name: value for said in stage.all("ENV") for name, value in assignments(said).items()}
+    told = {name: value for said in stage.all("ENV") for name, value in assignments(said).items()}
+    environment = {name: expanded(value, {"PATH": PATH}) for name, value in told.items()}
     return Container([*json.loads(entry), *json.loads(command)], environment, user, json.loads(health.split("CMD ")[1]))
 
 
