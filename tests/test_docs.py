@@ -319,7 +319,7 @@ def test_the_tables_of_settings_are_made_from_the_fields(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_of_the_clone_that_are_named_are_there(page: Path) -> None:
-    named = re.findall(r"`((?:configs|demos|docs|scripts)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    named = re.findall(r"`((?:configs|demos|deploy|docs|scripts)/[\w./-]+)`", page.read_text(encoding="utf-8"))
     assert [path for path in named if not (CLONE / path).exists()] == []
 
 

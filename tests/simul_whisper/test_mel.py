@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from simul_whisper.audio import MAX_WINDOW_SAMPLES, Samples
-from simul_whisper.mel import log_mel, log_mels
+from simul_whisper.mel import log_mel, log_mels, mel_filters
 
 
 def noise(n: int) -> Samples:
@@ -26,6 +26,13 @@ def textbook_mel(samples: Samples, n_mels: int) -> NDArray[np.float64]:
     logs = np.log10(np.maximum(filters @ power.T, 1e-10))
     result: NDArray[np.float64] = (np.maximum(logs, logs.max() - 8) + 4) / 4
     return result
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_the_filters_are_those_that_whisper_was_trained_on(n_mels: int) -> None:
+    filters = mel_filters(n_mels)
+    assert filters.dtype == np.float32
+    np.testing.assert_array_equal(filters, librosa.filters.mel(sr=16_000, n_fft=400, n_mels=n_mels))
 
 
 @pytest.mark.parametrize("n", [1, 159, 160, 161, 200, 201, 16_000, 479_799, 479_900, 480_000])
