@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from simul_whisper.weights.mapped import give_back
 from simul_whisper.weights.model import Dims, Head, Weights
 
 Array = NDArray[Any]
@@ -24,7 +25,7 @@ Array = NDArray[Any]
 _BITS = {"int8": 8, "int4": 4}
 # Bits -> how many numbers of a row share a scale.
 _BLOCKS = {8: 64, 4: 32}
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 1024
 _EPSILON = 1e-5
 _OPSETS = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
 _IR_VERSION = 10
@@ -68,7 +69,7 @@ def text_graph(weights: Weights, quantization: str) -> Graph:
                 rows[head] = builder.apply("Gather", attention, builder.constant([head[1]]), axis=1)
     builder.apply("Concat", *(rows[head] for head in weights.alignment_heads), axis=1, output="attention")
     asked = builder.norm(builder.apply("Gather", x, "asked", axis=1), "ln")
-    builder.apply("Identity", builder.product(asked, builder.tensor("token_embedding.weight")), output="logits")
+    builder.apply("Identity", builder.product(asked, builder.stored("token_embedding.weight")), output="logits")
     kept = {name: f"new_{name}" for name in _text_names(dims)}
     inputs = {"x": 3, "mask": 2, "asked": 1} | dict.fromkeys(kept, 4) | dict.fromkeys(_audio_names(dims), 3)
     return builder.graph(inputs, ["logits", "attention", *kept.values()], kept)
@@ -103,7 +104,7 @@ class _GraphBuilder:
 
     def __init__(self, weights: Weights, quantization: str) -> None:
         self._tensors, self._bits = weights.tensors, _BITS.get(quantization)
-        self._stored = np.float16 if quantization == "float16" else np.float32
+        self._rounding = np.float16 if quantization == "float16" else np.float32
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._matrices: dict[str, Array] = {}
@@ -113,9 +114,19 @@ class _GraphBuilder:
 
     # Values
 
+    def stored(self, name: str) -> Array:
+        """Return a tensor of the decoder as it is stored."""
+        return self._tensors[f"decoder.{name}"]
+
     def tensor(self, name: str) -> Array:
         """Return a tensor of the decoder, float32."""
-        return self._tensors[f"decoder.{name}"].astype(self._stored).astype(np.float32)
+        return self._numbers(self.stored(name))
+
+    def _numbers(self, stored: Array) -> Array:
+        """Return a copy in float32, rounded as it is asked for, and give back what it was made of."""
+        numbers = stored.astype(self._rounding).astype(np.float32)
+        give_back(stored)
+        return numbers
 
     def constant(self, values: Array | Sequence[int]) -> str:
         """values: int64 as a list, else an array; a matrix is left to those who run the graph."""
@@ -147,12 +158,13 @@ class _GraphBuilder:
         return self._plus(product, self.tensor(bias)) if f"decoder.{bias}" in self._tensors else product
 
     def product(self, x: str, matrix: Array) -> str:
-        """matrix: float32 (n_out, n_in)."""
+        """matrix: (n_out, n_in), as it is stored or float32."""
         if not self._bits:
-            return self.apply("MatMul", x, self.constant(np.ascontiguousarray(matrix.T)))
+            return self.apply("MatMul", x, self.constant(np.ascontiguousarray(self._numbers(matrix).T)))
         n_out, n_in = matrix.shape
-        # Some rows after the other: what rounding needs on the way is five times a large matrix.
-        parts = [_rounded(matrix[n : n + _ROWS_AT_ONCE], self._bits) for n in range(0, n_out, _ROWS_AT_ONCE)]
+        # Some rows after the other: what rounding needs on the way is twenty times a large matrix.
+        starts = range(0, n_out, _ROWS_AT_ONCE)
+        parts = [_rounded(self._numbers(matrix[n : n + _ROWS_AT_ONCE]), self._bits) for n in starts]
         rounded, scales = (np.concatenate(part) for part in zip(*parts, strict=True))
         sizes = {
             "N": n_out,

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from simul_whisper.audio import MAX_WINDOW_SAMPLES, Samples
-from simul_whisper.mel import log_mel, log_mels
+from simul_whisper.mel import log_mel, log_mels, mel_filters
 
 
 def noise(n: int) -> Samples:
@@ -34,6 +34,13 @@ def test_the_spectrogram_is_that_of_the_textbook(n: int) -> None:
     assert mel.columns.shape == (80, 3000)
     assert mel.columns.dtype == np.float32
     np.testing.assert_allclose(mel.columns, textbook_mel(noise(n), 80), atol=1e-3)
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_the_filters_are_those_of_librosa_to_the_last_bit(n_mels: int) -> None:
+    expected = librosa.filters.mel(sr=16_000, n_fft=400, n_mels=n_mels)
+    assert mel_filters(n_mels).dtype == expected.dtype == np.float32
+    np.testing.assert_array_equal(mel_filters(n_mels), expected)
 
 
 def test_large_v3_hears_128_bands() -> None:
