@@ -36,7 +36,7 @@ class Mel:
 
 @cache
 def mel_filters(n_mels: int) -> NDArray[np.float32]:
-    """Return Slaney's mel filters, float32 (n_mels, 201): triangles of equal area, one from each band to the next but one.
+    """Return Slaney's mel filters, float32 (n_mels, 201): triangles of equal area, each over two bands.
 
     They are librosa's to the last bit, which takes 130 MB and half a second to import.
     """

@@ -52,7 +52,7 @@ def load_parameters(
 
 
 def _parameter(tensor: NDArray[Any], stored: mx.Dtype, dtype: mx.Dtype) -> mx.array:
-    """Return a tensor in the numbers of the arithmetic, after rounding to those that it is stored in; and give it back."""
+    """Return a tensor as `dtype`, after rounding to `stored`, and give back what it was made of."""
     parameter = mx.array(np.require(tensor, requirements=["ALIGNED"])).astype(stored).astype(dtype)
     # Each at once, so that what is on the way is one tensor.
     mx.eval(parameter)
