@@ -19,7 +19,6 @@ from simul_whisper.encoders.fallback import FallbackEncoder, probe
 from simul_whisper.errors import BackendError, ModelError
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.machine import give_back_memory
-from simul_whisper.mel import mel_filters
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.directory import load_directory
@@ -179,7 +178,6 @@ def load_model(
     encoder = choose_encoder(config, weights, progress, runtime)
     progress(Progress(Stage.LOADING, weights.name, 2, _LOADING_STEPS))
     decoder = choose_decoder(config, weights, lambda: _probe(encoder, tokenizer, dims.n_mels), progress, runtime)
-    mel_filters(weights.dims.n_mels)
     progress(Progress(Stage.LOADING, weights.name, _LOADING_STEPS, _LOADING_STEPS))
     del weights
     give_back_memory()
@@ -201,7 +199,6 @@ def _load_voxtral(
         raise BackendError(f"Voxtral cannot be used: {error}; pip install 'simul-whisper[voxtral]'") from error
 
     parts = load_parts(config, name, directory, progress, runtime)
-    mel_filters(parts.dims.n_mels)
     give_back_memory()
     load_duration_s = time.perf_counter() - started
     return Model(name, parts.dims, parts.tokenizer, parts.encoder, parts.decoder, load_duration_s)

@@ -5,9 +5,12 @@ from typing import Any
 
 import mlx.nn as nn
 import mlx.utils
+import numpy as np
+from numpy.typing import NDArray
 
 from simul_whisper.blas import mx
 from simul_whisper.errors import BackendError
+from simul_whisper.weights.mapped import give_back
 from simul_whisper.weights.model import Weights
 
 _BITS = {"int8": 8, "int4": 4}
@@ -38,7 +41,7 @@ def load_parameters(
         quantization = "float16" if device == "gpu" else "float32"
     tensors = {name.removeprefix(prefix): value for name, value in weights.tensors.items() if name.startswith(prefix)}
     stored = mx.float32 if quantization == "float32" else mx.float16
-    parameters = [(name, mx.array(value).astype(stored).astype(dtype)) for name, value in tensors.items()]
+    parameters = [(name, _parameter(value, stored, dtype)) for name, value in tensors.items()]
     network.update(mlx.utils.tree_unflatten(parameters))
     description = quantization
     if quantization in _BITS:
@@ -46,6 +49,15 @@ def load_parameters(
     network.freeze()
     mx.eval(network.parameters())
     return Loaded(dtype, description if device == "gpu" or quantization == "float32" else f"{description} as float32")
+
+
+def _parameter(tensor: NDArray[Any], stored: mx.Dtype, dtype: mx.Dtype) -> mx.array:
+    """Return a tensor as `dtype`, after rounding to `stored`, and give back what it was made of."""
+    parameter = mx.array(np.require(tensor, requirements=["ALIGNED"])).astype(stored).astype(dtype)
+    # Each at once, so that what is on the way is one tensor.
+    mx.eval(parameter)
+    give_back(tensor)
+    return parameter
 
 
 def _quantized(network: Any, quantization: str, *, expanded: bool, or_float16: bool) -> str:

@@ -49,6 +49,22 @@ def test_vocoders_are_timed_beside_each_other(tmp_path: Path) -> None:
     assert min(float(onnx_s), float(mlx_s)) >= 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what memory is for")
+def test_hearing_a_recording_takes_little_memory() -> None:
+    """Weights held twice, or a library that brings a compiler, would take 430 MB, and 576 MB while loading."""
+    pytest.importorskip("onnxruntime", exc_type=ImportError)
+    pytest.importorskip("ctranslate2", exc_type=ImportError)
+    recording = ROOT / "demos" / "recordings" / "kettle.flac"
+    command = [sys.executable, "-m", "scripts.memory", str(recording), "--model", "tiny.en"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    table, files = ran.stdout.split("\n\n")
+    _, *rows = [line.split()[-4:] for line in table.splitlines()]
+    heard, _own, _of_files, at_most = map(int, rows[-1])
+    assert 50 < heard <= at_most < 390
+    assert "model.bin" not in files
+
+
 def test_a_voice_is_timed() -> None:
     if not any(each.name == "joe" and each.is_installed for each in list_voices()) or not shutil.which("espeak-ng"):
         pytest.skip("the voice or espeak-ng is not installed")

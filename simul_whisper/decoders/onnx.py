@@ -21,6 +21,8 @@ from simul_whisper.weights.model import Weights
 
 # Processors without any of these would unpack all weights for each step, which takes a hundred times as long.
 _INT8_INSTRUCTIONS = {"avx2", "asimddp"}
+# Without any of these, products of whole matrices in int8 overflow, or take as long as in float32.
+_INT8_MATRIX_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "asimddp"}
 
 
 @dataclass
@@ -41,7 +43,8 @@ class OnnxDecoder:
         self._embedding = weights.tensors["decoder.token_embedding.weight"]
         self._positions = weights.tensors["decoder.positional_embedding"].astype(np.float32)
         self._empty_shape = weights.dims.n_text_head, 0, weights.dims.n_text_state // weights.dims.n_text_head
-        self._audio = _Runner(audio_graph(weights))
+        in_integers = quantization == "int8" and bool(processor_words() & _INT8_MATRIX_INSTRUCTIONS)
+        self._audio = _Runner(audio_graph(weights, in_integers=in_integers))
         self._text = _Runner(text_graph(weights, quantization))
         self.description = f"onnx ({quantization}{' as float32' if quantization == 'float16' else ''}, cpu)"
 

@@ -18,6 +18,7 @@ from simul_whisper.encoders import Features
 from simul_whisper.errors import BackendError
 from simul_whisper.machine import processor_words, reuse_large_blocks
 from simul_whisper.mel import Mel
+from simul_whisper.weights.mapped import give_back
 from simul_whisper.weights.model import Tensors, Weights
 
 _AMD_AVX512 = {"AuthenticAMD", "avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
@@ -40,6 +41,9 @@ class CTranslate2Encoder:
             spec.register_vocabulary(_STUB_VOCABULARY)
             spec.validate()
             spec.save(directory)
+            del spec
+            for name in weights.tensors:
+                give_back(weights.tensors[name])
             try:
                 self._model = ctranslate2.models.Whisper(directory, device=device, compute_type=compute_type)
             except (RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A file of numbers in little endian, mapped, and a position in it that never leaves it."""
+"""A file of numbers in little endian, mapped, and a position in it that never leaves it; and its memory, given back."""
 
 import mmap
 import struct
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import DTypeLike, NDArray
 
 from simul_whisper.errors import WeightsError
@@ -49,3 +50,20 @@ class MappedFile:
             raise WeightsError(f"{self._file}: truncated: got {len(self._data)} bytes, expected at least {end}")
         self._at = end
         return start
+
+
+def give_back(array: NDArray[Any]) -> None:
+    """Let go of the memory that a tensor in a mapped file takes; where it is used again, it is read again.
+
+    Does nothing for other arrays, nor where the system cannot.
+    """
+    owner = array.base
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    if not (isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED")):
+        return
+    first, end = byte_bounds(array)
+    start = first - byte_bounds(np.frombuffer(owner, np.uint8))[0]
+    start_of_page = start - start % mmap.PAGESIZE
+    owner.madvise(mmap.MADV_DONTNEED, start_of_page, start + (end - first) - start_of_page)

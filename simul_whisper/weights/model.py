@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from simul_whisper.errors import WeightsError
 from simul_whisper.foreign_files import shown
+from simul_whisper.weights.mapped import give_back
 
 Tensors = Mapping[str, NDArray[Any]]
 Head = tuple[int, int]
@@ -60,7 +61,8 @@ class Dims:
 class Weights:
     """A loaded model.
 
-    tensors: exactly the names and shapes of `expected_shapes(dims)`; float16 or float32.
+    tensors: exactly the names and shapes of `expected_shapes(dims)`; float16 or float32, mostly in a mapped file, where
+    they need not be aligned. Who has used one gives it back.
     alignment_heads: (layer, head) pairs of the decoder's cross-attention that follow the audio.
     tokenizer_file: a Hugging Face `tokenizer.json`.
     files: the weights file, or its shards in order, all in one directory.
@@ -182,6 +184,7 @@ def check_tensors(source: str, dims: Dims, tensors: Tensors) -> None:
     for name in expected:
         if not np.isfinite(tensors[name]).all():
             raise WeightsError(f"{source}: {name} holds NaN or infinite numbers; fetch or convert the model again")
+        give_back(tensors[name])
 
 
 def check_heads(source: str, dims: Dims, heads: tuple[Head, ...]) -> None:

@@ -73,6 +73,23 @@ def test_processors_without_int8_products_get_float32(weights: Weights, monkeypa
         assert OnnxDecoder(weights).description == expected
 
 
+@pytest.mark.parametrize(("words", "is_exact"), [({"avx2"}, True), ({"avx2", "avx512_vnni"}, False)])
+def test_audio_is_projected_in_int8_where_that_is_fast_and_does_not_overflow(
+    words: set[str], is_exact: bool, weights: Weights, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simul_whisper.decoders.onnx.processor_words", lambda: words)
+    # A frame of silence, and one that is much louder than the others.
+    loudness = np.ones((len(features), 1), np.float32)
+    loudness[:2, 0] = 0, 100
+    exact = OnnxDecoder(weights, "float32").begin(features * loudness).audio
+    found = OnnxDecoder(weights, "int8").begin(features * loudness).audio
+    for name, expected in exact.items():
+        by_frame = (0, 1) if "keys" in name else (0, 2)
+        error = np.abs(found[name].numpy() - expected.numpy()).max(axis=by_frame)
+        assert (error.max() == 0) == is_exact
+        assert (error <= 0.1 * np.abs(expected.numpy()).max(axis=by_frame)).all(), name
+
+
 @pytest.mark.parametrize("kind", [MlxDecoder, OnnxDecoder])
 def test_heads_come_in_the_order_in_which_they_are_named(
     kind: type[Any], weights: Weights, features: Features, text: list[int]
