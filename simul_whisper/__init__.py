@@ -43,7 +43,7 @@ from simul_whisper.errors import (
 )
 from simul_whisper.languages import language_code, language_names
 from simul_whisper.options import Option, check_options, from_mapping, option, option_of
-from simul_whisper.pieces import Pieces, finished
+from simul_whisper.pieces import Answer, Ask, Pieces, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
@@ -122,6 +122,8 @@ __all__ = [
     "PRESETS",
     "SAMPLE_RATE",
     "AlignAttConfig",
+    "Answer",
+    "Ask",
     "AudioEncoder",
     "AudioFormatError",
     "AudioVocoder",

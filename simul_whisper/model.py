@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from simul_whisper.answering import answer
 from simul_whisper.blas import BLAS
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
@@ -20,6 +21,7 @@ from simul_whisper.errors import BackendError, ModelError
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.machine import give_back_memory
 from simul_whisper.mel import mel_filters
+from simul_whisper.pieces import Answer, Ask
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.directory import load_directory
@@ -117,6 +119,10 @@ class Model:
             decoder_package_digest=of_decoder.package_digest,
             languages=self.tokenizer.languages if self.tokenizer.multilingual else ("en",),
         )
+
+    def answer(self, ask: Ask) -> Answer:
+        """Do what the engine asks for. Raises EncoderError or DecoderError."""
+        return answer(self.encoder, self.decoder, ask)
 
     def using(self, encoder: AudioEncoder | None = None, decoder: TextDecoder | None = None) -> "Model":
         """Return this model with an encoder or a decoder of your own in place of the one loaded."""

@@ -17,6 +17,7 @@ from prometheus_client import Metric
 from simul_whisper import (
     SAMPLE_RATE,
     AlignAttConfig,
+    Ask,
     AudioFormatError,
     BackendError,
     ConfigError,
@@ -226,6 +227,10 @@ class Worker:
         """Do some of a session's work; whatever it raises ends that session, and no other."""
         try:
             done = scheduled.work(model)
+            if isinstance(done, Ask):
+                asked = self._clock()
+                answer = model.answer(done)
+                done = scheduled.resume(answer, self._clock() - asked)
         except Exception as error:
             if not isinstance(error, SimulWhisperError):
                 logger.exception("a session has failed")

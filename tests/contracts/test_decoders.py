@@ -19,8 +19,10 @@ from simul_whisper.decoders.packages import open_decoder
 from simul_whisper.decoders.prediction import Array
 from simul_whisper.decoders.whisperkit import WhisperKitDecoder
 from simul_whisper.encoders import Features
+from simul_whisper.pieces import Read, Selection
 from simul_whisper.reading import EncodedWindow
 from simul_whisper.weights import Dims, Weights
+from tests.fakes import answering
 from tests.simul_whisper.weights import build
 
 # Models of float16 round what they are given and what they answer, even if they compute in float32.
@@ -195,13 +197,12 @@ def test_one_beam_may_become_many(decoder: TextDecoder) -> None:
 
 def test_another_text_is_read_from_the_same_window_as_if_it_were_the_first(decoder: TextDecoder) -> None:
     """Whatever the first was: longer, or of several beams."""
-    encoded = EncodedWindow(decoder, window(decoder), 40)
+    features, answer = window(decoder), answering(decoder)
+    encoded = EncodedWindow(decoder.begin(features), features, 40, limits_of(decoder))
     for first in ([TEXT * 9], [TEXT, TEXT[::-1], [TEXT[0]] * len(TEXT)], [TEXT[:1]]):
-        state = encoded.begin()
-        decoder.step(state, [first[0][:1]])
-        decoder.select(state, [0] * len(first))
-        decoder.step(state, [beam[1:] or beam for beam in first])
-        second = decoder.step(encoded.begin(), [TEXT])
+        answer(encoded.text(first[0][:1]))
+        answer(Read(encoded.state, [beam[1:] or beam for beam in first], selection=Selection([0] * len(first), 1)))
+        second = answer(encoded.text(TEXT)).value
         assert_same(decoder, second, decoder.step(decoder.begin(window(decoder)), [TEXT]))
 
 
