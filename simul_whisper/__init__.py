@@ -43,7 +43,7 @@ from simul_whisper.errors import (
 )
 from simul_whisper.languages import language_code, language_names
 from simul_whisper.options import Option, check_options, from_mapping, option, option_of
-from simul_whisper.pieces import Answer, Ask, Pieces, finished
+from simul_whisper.pieces import Answer, Ask, Begin, Encode, Pieces, Read, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
@@ -130,12 +130,14 @@ __all__ = [
     "BackendChange",
     "BackendError",
     "BackendStatus",
+    "Begin",
     "ConfigError",
     "CoreMLInferenceError",
     "CoreMLNotLoadedError",
     "DecoderError",
     "DecoderNotLoadedError",
     "DownloadTimeoutError",
+    "Encode",
     "EncoderChange",
     "EncoderError",
     "EncoderNotLoadedError",
@@ -155,6 +157,7 @@ __all__ = [
     "Pieces",
     "Progress",
     "ProgressHandler",
+    "Read",
     "Sentence",
     "ShapeConversionError",
     "SimulWhisperConfig",

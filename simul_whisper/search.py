@@ -302,7 +302,7 @@ class BeamSearch:
             word_ended = self._filter.word_ended(logprobs)
             is_detour, earned = beam >= len(beams.live), hypothesis.path.earned
             expected = self._terms.expected(hypothesis.path, logprobs, begins=not is_detour)
-            best = [] if is_detour and not earned else self._best_tokens(logprobs).tolist()
+            best = [] if is_detour and not earned else self._best_tokens(logprobs)
             likeliest = int(logprobs.argmax())
             for token in [*best, *expected.difference(best)]:
                 is_paid = earned > 0 and self._terms.ends_word(token, has_spaces=prompt.has_spaces)
@@ -318,10 +318,15 @@ class BeamSearch:
                 found.append(_Candidate(beam, aligned, total, boost, path, is_on_detour))
         return sorted(found, key=lambda candidate: -candidate.total)
 
-    def _best_tokens(self, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _best_tokens(self, logprobs: NDArray[np.float32]) -> list[int]:
         # One more than there are beams, since one of them may be the end of text.
         n = 1 if self._n_beams == 1 else self._n_beams + 1
-        return np.argpartition(logprobs, -n)[-n:]
+        best, left = list[int](), logprobs.copy()
+        # Several times faster than to partition the vocabulary.
+        for _ in range(n):
+            best.append(int(left.argmax()))
+            left[best[-1]] = -np.inf
+        return best
 
     def _best(self, ended: list[Hypothesis]) -> Hypothesis:
         # Those of a greedy search are one text and detours from it, which have been compared by their totals before.

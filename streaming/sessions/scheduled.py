@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Answer, Ask, Model, Pieces
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Answer, Ask, Encode, Model, Pieces
 from streaming.events import Failed, Words
 from streaming.sessions.fair_queue import Share
 from streaming.sessions.handle import ThreadHandle
@@ -114,6 +114,14 @@ class ScheduledSession:
             return self._pass.is_draft and not self._may_take and not self._has_new_pass
         session = self._session
         return session is not None and not self._may_take and session.due_sample is not None and not session.is_pass_due
+
+    def may_join(self, ask: Ask) -> bool:
+        """Whether this would ask for the like of it now: pieces of passes that have come as far, or begin."""
+        if self._may_take or self._has_new_pass:
+            return False
+        if self._pass:
+            return type(self._pass.ask) is type(ask)
+        return isinstance(ask, Encode) and self._session is not None and self._session.due_sample is not None
 
     def drain(self) -> None:
         """Take no more audio; what has come will be heard."""

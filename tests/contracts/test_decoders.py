@@ -12,7 +12,7 @@ from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.reference import ReferenceRuntime
-from simul_whisper.decoders import Step, TextDecoder, limits_of
+from simul_whisper.decoders import BatchingDecoder, Step, TextDecoder, limits_of
 from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.decoders.onnx import OnnxDecoder
 from simul_whisper.decoders.packages import open_decoder
@@ -223,3 +223,19 @@ def test_what_was_returned_is_not_overwritten_by_the_next_step(decoder: TextDeco
     decoder.step(state, [TEXT])
     np.testing.assert_array_equal(first.logits, kept.logits)
     np.testing.assert_array_equal(first.attention, kept.attention)
+
+
+def test_texts_of_several_windows_are_read_together_as_each_alone(reference: TextDecoder) -> None:
+    """Of any shapes: windows, beams, new tokens, and what was read before."""
+    decoder = reference
+    assert isinstance(decoder, BatchingDecoder)
+    windows, befores = (40, 7, 33), ([TEXT], [TEXT[:1], TEXT[1:2]], [TEXT[:3]])
+    news, asked = ([TEXT[:1]], [TEXT[:2], TEXT[2:4]], [TEXT[::-1]]), ((-1,), (0, 1), (3, -1, 0))
+    together, alone = ([decoder.begin(window(decoder, n)) for n in windows] for _ in range(2))
+    for state, text in zip([*together, *alone], befores * 2, strict=True):
+        decoder.step(state, text)
+    for _ in range(2):
+        found = decoder.step_together(together, news, asked)
+        assert found is not None
+        for step, one in zip(found, zip(alone, news, asked, strict=True), strict=True):
+            assert_same(decoder, step, decoder.step(*one))
