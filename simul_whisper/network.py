@@ -200,7 +200,7 @@ class Decoder(nn.Module):
         return hidden, attention
 
     def together(self, texts: Sequence[TextRows], heads: tuple[Head, ...]) -> list[tuple[mx.array, mx.array]]:
-        """Read several texts on, of any shapes; for each as above. What raises here has read nothing."""
+        """Read several texts on, of any shapes; for each as above."""
         starts = [text.caches[0].length for text in texts]
         embedded = [self._embedded(text.tokens, start) for text, start in zip(texts, starts, strict=True)]
         masks = [_causal_mask(start, each.shape[1], each.dtype) for start, each in zip(starts, embedded, strict=True)]

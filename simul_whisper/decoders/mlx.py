@@ -54,6 +54,21 @@ class MlxDecoder:
         logits_at: Sequence[Sequence[int]],
     ) -> list[Step]:
         """As `step`, for each, of any shapes: a step waits for its weights, and they come from memory once for all."""
+        lengths = [state.text[0].length for state in states]
+        try:
+            return self._read(states, tokens, logits_at)
+        except Exception:
+            for state, length in zip(states, lengths, strict=True):
+                for cache in state.text:
+                    cache.length = length
+            raise
+
+    def _read(
+        self,
+        states: Sequence[MlxState],
+        tokens: Sequence[Sequence[Sequence[int]]],
+        logits_at: Sequence[Sequence[int]],
+    ) -> list[Step]:
         with mx.stream(self._mx_device):
             read = self._network.together([_rows(*each) for each in zip(states, tokens, strict=True)], self._heads)
             asked = [

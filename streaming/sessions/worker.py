@@ -227,9 +227,9 @@ class Worker:
                 self._busy_since = None
 
     def _joining(self, first: ScheduledSession, ask: Ask, model: Model) -> dict[ScheduledSession, Ask]:
-        """Return who may be answered together with the first, where that pays, and what each of them asks for.
+        """Return who is answered together with the first, where that pays, and what each of them asks for.
 
-        Nobody waits for them: it is their turn next.
+        Nobody waits for one that is not due: it would be their turn next.
         """
         found, most = dict[ScheduledSession, Ask](), model.most_together - 1
         for other in self._queue.beside(first) if most else ():

@@ -226,7 +226,7 @@ def test_what_was_returned_is_not_overwritten_by_the_next_step(decoder: TextDeco
 
 
 def test_texts_of_several_windows_are_read_together_as_each_alone(reference: TextDecoder) -> None:
-    """Of any shapes: windows, beams, new tokens, and what was read before."""
+    """Of any shapes: windows, beams, new tokens, and what was read before. What fails has read nothing of any."""
     decoder = reference
     assert isinstance(decoder, BatchingDecoder)
     windows, befores = (40, 7, 33), ([TEXT], [TEXT[:1], TEXT[1:2]], [TEXT[:3]])
@@ -235,6 +235,9 @@ def test_texts_of_several_windows_are_read_together_as_each_alone(reference: Tex
     for state, text in zip([*together, *alone], befores * 2, strict=True):
         decoder.step(state, text)
     for _ in range(2):
+        too_long = [news[0], [beam * DIMS.n_text_ctx for beam in news[1]], news[2]]
+        with pytest.raises(ValueError, match="broadcast"):
+            decoder.step_together(together, too_long, asked)
         found = decoder.step_together(together, news, asked)
         assert found is not None
         for step, one in zip(found, zip(alone, news, asked, strict=True), strict=True):
