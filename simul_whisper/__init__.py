@@ -44,7 +44,7 @@ from simul_whisper.errors import (
 from simul_whisper.languages import language_code, language_names
 from simul_whisper.machine import available_memory, give_back_memory, resident_memory
 from simul_whisper.options import Option, check_options, checked_value, from_mapping, option, option_of
-from simul_whisper.pieces import Pieces, finished
+from simul_whisper.pieces import Answer, Ask, Begin, Encode, Pieces, Read, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
 from simul_whisper.timing import Timing
 from simul_whisper.translators import Sentence, TargetToken, Translator
@@ -126,18 +126,22 @@ __all__ = [
     "PRESETS",
     "SAMPLE_RATE",
     "AlignAttConfig",
+    "Answer",
+    "Ask",
     "AudioEncoder",
     "AudioFormatError",
     "AudioVocoder",
     "BackendChange",
     "BackendError",
     "BackendStatus",
+    "Begin",
     "ConfigError",
     "CoreMLInferenceError",
     "CoreMLNotLoadedError",
     "DecoderError",
     "DecoderNotLoadedError",
     "DownloadTimeoutError",
+    "Encode",
     "EncoderChange",
     "EncoderError",
     "EncoderNotLoadedError",
@@ -158,6 +162,7 @@ __all__ = [
     "Pieces",
     "Progress",
     "ProgressHandler",
+    "Read",
     "Sentence",
     "ShapeConversionError",
     "SimulWhisperConfig",

@@ -68,7 +68,7 @@ class Decoding:
             min(MAX_PROMPT_TOKENS, self._positions(limits_of(model.decoder)) // 2 - 1),
         )
         self._terms = terms_of(model.tokenizer, tuple(config.terms), config.terms_boost)
-        self._search = BeamSearch(model.decoder, model.tokenizer, config.n_beams, self._terms)
+        self._search = BeamSearch(model.tokenizer, config.n_beams, self._terms)
         self._commit_rule = CommitRule(config, model.tokenizer)
         self._found_again = FoundAgain(model.tokenizer)
         self.draft: tuple[CommittedToken, ...] = ()
@@ -107,7 +107,7 @@ class Decoding:
         rule = self._stop_rule(window, content_frames, n_positions - len(prompt.tokens), reads_all=reads_all)
         if final and not reads_all:
             rule = replace(rule, policy=replace(rule.policy, frame_threshold=0))
-        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=drafts))
+        found = yield from watch.timed(self._read(encoded, prompt, rule, drafts=drafts))
         if not encoded.limits.is_aligned:
             found = self._placed(found, window, content_frames)
         update = self._taken(found, window, encoded, language, final=final, at_pause=at_pause)
@@ -124,7 +124,7 @@ class Decoding:
         if self._glimpsed:
             prompt = replace(prompt, guess=self._glimpsed[: min(_LONGEST_GUESS, room)])
         rule = self._stop_rule(window, encoded.content_frames, room, reads_all=False)
-        found = yield from watch.without_pauses(self._read(encoded, prompt, rule, drafts=True, commits=False))
+        found = yield from watch.timed(self._read(encoded, prompt, rule, drafts=True, commits=False))
         self._glimpsed = tuple(token.token for token in (*found.best.tokens, *found.past[:-1]))
         draft = () if self._is_silent(found) else self._shown(found.best.tokens, found, language)
         begins = self._tokenizer.is_bare and not self._committed

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignedToken, StopReason
 from simul_whisper.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, Samples
-from simul_whisper.decoders import TextDecoder
 from simul_whisper.pieces import Pieces
-from simul_whisper.reading import EncodedWindow, Prompt
+from simul_whisper.reading import EncodedWindow, Prompt, begun
 from simul_whisper.search import BeamSearch, SearchResult, log_softmax, probability_of
 from simul_whisper.tokenizer import Tokenizer
 
@@ -250,13 +249,13 @@ class LanguageRule:
 class LanguageDetector:
     """Hears, for one listener, which of these languages, all of them the model's, a window is in."""
 
-    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, languages: Sequence[str], min_len_s: float) -> None:
-        self._decoder, self._tokenizer = decoder, tokenizer
+    def __init__(self, tokenizer: Tokenizer, languages: Sequence[str], min_len_s: float) -> None:
+        self._tokenizer = tokenizer
         paths = dict(zip(tokenizer.languages, tokenizer.language_paths, strict=True))
         self._paths = [paths[language] for language in languages] if tokenizer.multilingual else []
         self._expected, self._languages = _expected(tokenizer, languages), languages
         self._rule = LanguageRule(languages, min_len_s)
-        self._search = BeamSearch(decoder, tokenizer, 1)
+        self._search = BeamSearch(tokenizer, 1)
         # The newest audio is heard in every other pass.
         self._is_turn = False
         # Log-probabilities over all passes of the utterance, the newest half; None before the first.
@@ -293,16 +292,16 @@ class LanguageDetector:
         in this utterance.
         """
         if self._rule.is_listening:
-            heard = self._hear(window, samples, is_full=is_full)
+            heard = yield from self._hear(window, samples, is_full=is_full)
             self._note(heard)
             candidates = self._rule.hear(heard, final=final)
             if candidates:
                 yield from self._choose(candidates, window)
         return self.written is not None
 
-    def glimpse(self, window: EncodedWindow, samples: Samples) -> str:
+    def glimpse(self, window: EncodedWindow, samples: Samples) -> Pieces[str]:
         """Return the likeliest language, with that of this window; nothing is decided by it."""
-        self._note(self._hear(window, samples, is_full=False))
+        self._note((yield from self._hear(window, samples, is_full=False)))
         assert self.likeliest is not None
         return self.likeliest
 
@@ -310,7 +309,7 @@ class LanguageDetector:
         earlier = heard.logprobs if self._lately is None else self._lately
         self._lately = (earlier + heard.logprobs) * np.float32(0.5)
 
-    def has_changed(self, window: EncodedWindow, samples: Samples) -> bool:
+    def has_changed(self, window: EncodedWindow, samples: Samples) -> Pieces[bool]:
         """Whether the newest audio of a window, which `decides`, is in another language: `language` from now on.
 
         Its features are heard by themselves: they tell as well as audio that nothing came before. Not so of a decoder
@@ -322,31 +321,34 @@ class LanguageDetector:
         self._is_turn = not self._is_turn or self._rule.is_suspicious
         if not self._is_turn:
             return False
-        newest = EncodedWindow(self._decoder, window.features[window.content_frames - n_frames :], n_frames)
-        n_samples = n_frames * SAMPLES_PER_FRAME
-        return self._rule.hear_newest(self._hear(newest, samples[len(samples) - n_samples :], is_full=False))
+        features = window.features[window.content_frames - n_frames :]
+        newest = yield from begun(features, n_frames, window.limits)
+        if newest is None:
+            return False
+        newest_samples = samples[len(samples) - n_frames * SAMPLES_PER_FRAME :]
+        return self._rule.hear_newest((yield from self._hear(newest, newest_samples, is_full=False)))
 
-    def _hear(self, window: EncodedWindow, samples: Samples, *, is_full: bool) -> Heard:
-        logits = self._logits(window, ())
+    def _hear(self, window: EncodedWindow, samples: Samples, *, is_full: bool) -> Pieces[Heard]:
+        logits = yield from self._logits(window, ())
         is_silent = probability_of(self._tokenizer.no_speech, logits) > _SILENT
         speech_s = 0.0 if is_silent else loud_s(samples)
-        likely = self._logprobs(window, logits) + self._expected
+        likely = (yield from self._logprobs(window, logits)) + self._expected
         return Heard(log_softmax(likely), len(samples) / SAMPLE_RATE, speech_s, is_full)
 
-    def _logits(self, window: EncodedWindow, after: tuple[int, ...]) -> NDArray[np.float32]:
+    def _logits(self, window: EncodedWindow, after: tuple[int, ...]) -> Pieces[NDArray[np.float32]]:
         """Return the logits of what names the language, after its first tokens."""
-        step = self._decoder.step(window.begin(), [[*self._tokenizer.language_prompt, *after]])
-        logits: NDArray[np.float32] = step.logits[0, -1]
+        answer = yield window.text([*self._tokenizer.language_prompt, *after])
+        logits: NDArray[np.float32] = answer.value.logits[0, -1]
         return logits
 
-    def _logprobs(self, window: EncodedWindow, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _logprobs(self, window: EncodedWindow, logits: NDArray[np.float32]) -> Pieces[NDArray[np.float32]]:
         """Return the log-probabilities of all languages, but for a constant. logits: of the first token of each."""
         found = np.zeros(len(self._paths), np.float32)
         logprobs: dict[tuple[int, ...], NDArray[np.float32]] = {(): log_softmax(logits)}
         for n, path in enumerate(self._paths):
             for i, token in enumerate(path):
                 if path[:i] not in logprobs:
-                    logprobs[path[:i]] = log_softmax(self._logits(window, path[:i]))
+                    logprobs[path[:i]] = log_softmax((yield from self._logits(window, path[:i])))
                 found[n] += logprobs[path[:i]][token]
         return found
 

@@ -1,12 +1,14 @@
 """A loaded model: frozen, and shared by all its listeners."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
+from simul_whisper.answering import answer, answer_all
 from simul_whisper.blas import BLAS
 from simul_whisper.config import AlignAttConfig
 from simul_whisper.coreml.runtime import CoreMLRuntime, default_runtime
@@ -19,6 +21,7 @@ from simul_whisper.encoders.fallback import FallbackEncoder, probe
 from simul_whisper.errors import BackendError, ModelError
 from simul_whisper.fallback import BackendStatus
 from simul_whisper.machine import give_back_memory
+from simul_whisper.pieces import Answer, Ask
 from simul_whisper.progress import Progress, ProgressHandler, Stage, silent
 from simul_whisper.tokenizer import Tokenizer
 from simul_whisper.weights.directory import load_directory
@@ -116,6 +119,19 @@ class Model:
             decoder_package_digest=of_decoder.package_digest,
             languages=self.tokenizer.languages if self.tokenizer.multilingual else ("en",),
         )
+
+    def answer(self, ask: Ask) -> Answer:
+        """Do what the engine asks for. Raises EncoderError or DecoderError."""
+        return answer(self.encoder, self.decoder, ask)
+
+    def answer_all(self, asks: Sequence[Ask]) -> list[Answer | Exception]:
+        """Do what several listeners ask for, together where that pays; each has its own answer, or its own error."""
+        return answer_all(self.encoder, self.decoder, asks)
+
+    @property
+    def most_together(self) -> int:
+        """Of how many listeners it pays, at present, to answer together what they ask for; 1: of none."""
+        return max(self.encoder.most_together, self.decoder.most_together)
 
     def using(self, encoder: AudioEncoder | None = None, decoder: TextDecoder | None = None) -> "Model":
         """Return this model with an encoder or a decoder of your own in place of the one loaded."""

@@ -1,6 +1,8 @@
 """The Whisper network in MLX: modules and nothing else. Parameter names are those of mlx-community's files."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mlx.nn as nn
 
@@ -47,6 +49,29 @@ class Cache:
             self._store = self._store[0][beams], self._store[1][beams]
 
 
+@dataclass(frozen=True)
+class TextRows:
+    """A text that is read on, among others or alone.
+
+    tokens: int (n_beams, n), at the positions after those in its caches. caches, audio: of each layer.
+    """
+
+    tokens: mx.array
+    caches: list[Cache]
+    audio: list[KeysValues]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The n_beams * n rows of one text among those of all, and what they are read with in a layer."""
+
+    n_beams: int
+    n: int
+    cache: Cache
+    audio: KeysValues
+    mask: mx.array | None
+
+
 class MultiHeadAttention(nn.Module):
     """Attention that also returns its weights, which no fused operator does."""
 
@@ -58,23 +83,23 @@ class MultiHeadAttention(nn.Module):
         self.value = nn.Linear(n_state, n_state)
         self.out = nn.Linear(n_state, n_state)
 
-    def _heads(self, x: mx.array) -> mx.array:
+    def heads(self, x: mx.array) -> mx.array:
         return x.reshape(*x.shape[:2], self.n_head, -1).transpose(0, 2, 1, 3)
 
     def keys_values(self, x: mx.array) -> KeysValues:
         """x: (n_batch, n, n_state). Returns two of (n_batch, n_head, n, head_dim)."""
-        return self._heads(self.key(x)), self._heads(self.value(x))
+        return self.heads(self.key(x)), self.heads(self.value(x))
 
-    def attend(self, x: mx.array, keys_values: KeysValues, mask: mx.array | None = None) -> tuple[mx.array, mx.array]:
-        """x: (n_batch, n, n_state). Returns the output, of that shape, and weights (n_batch, n_head, n, n_keys)."""
+    def mixed(
+        self, queries: mx.array, keys_values: KeysValues, mask: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
+        """queries: (n_batch, n, n_state). Returns values, of that shape, and weights (n_batch, n_head, n, n_keys)."""
         keys, values = keys_values
-        queries = self._heads(self.query(x) * keys.shape[-1] ** -0.5)
-        scores = queries @ keys.swapaxes(-1, -2)
+        scores = self.heads(queries * keys.shape[-1] ** -0.5) @ keys.swapaxes(-1, -2)
         if mask is not None:
             scores = scores + mask
         weights = mx.softmax(scores, axis=-1, precise=True)
-        mixed = (weights @ values).transpose(0, 2, 1, 3).reshape(x.shape)
-        return self.out(mixed), weights
+        return (weights @ values).transpose(0, 2, 1, 3).reshape(queries.shape), weights
 
 
 class EncoderBlock(nn.Module):
@@ -91,14 +116,17 @@ class EncoderBlock(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         normed = self.attn_ln(x)
         keys, values = self.attn.keys_values(normed)
-        queries = self.attn._heads(self.attn.query(normed))
+        queries = self.attn.heads(self.attn.query(normed))
         mixed = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=keys.shape[-1] ** -0.5)
         x = x + self.attn.out(mixed.transpose(0, 2, 1, 3).reshape(x.shape))
         return x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x))))
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention over the text, cross-attention over the audio, then a feed-forward layer."""
+    """Self-attention over the text, cross-attention over the audio, then a feed-forward layer.
+
+    Texts of several windows are multiplied with its weights together, and attend each to their own.
+    """
 
     def __init__(self, n_state: int, n_head: int) -> None:
         super().__init__()
@@ -110,16 +138,19 @@ class DecoderBlock(nn.Module):
         self.mlp2 = nn.Linear(4 * n_state, n_state)
         self.mlp_ln = nn.LayerNorm(n_state)
 
-    def __call__(
-        self, x: mx.array, cache: Cache, audio: KeysValues, mask: mx.array | None
-    ) -> tuple[mx.array, mx.array]:
-        """Returns the output, shaped like x, and cross-attention weights (n_beams, n_head, n, n_frames)."""
+    def __call__(self, x: mx.array, parts: Sequence[_Part]) -> tuple[mx.array, list[mx.array]]:
+        """x: (n_rows, n_state). Returns that, and of each part cross-attention (n_beams, n_head, n, n_frames)."""
         normed = self.attn_ln(x)
-        mixed, _ = self.attn.attend(normed, cache.append(*self.attn.keys_values(normed)), mask)
-        x = x + mixed
-        mixed, weights = self.cross_attn.attend(self.cross_attn_ln(x), audio)
-        x = x + mixed
-        return x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x)))), weights
+        rows = [_parted(layer(normed), parts) for layer in (self.attn.query, self.attn.key, self.attn.value)]
+        mixed = list[mx.array]()
+        for part, queries, keys, values in zip(parts, *rows, strict=True):
+            text = part.cache.append(self.attn.heads(keys), self.attn.heads(values))
+            mixed.append(self.attn.mixed(queries, text, part.mask)[0])
+        x = x + self.attn.out(_joined(mixed))
+        asking = _parted(self.cross_attn.query(self.cross_attn_ln(x)), parts)
+        looks = [self.cross_attn.mixed(queries, part.audio) for part, queries in zip(parts, asking, strict=True)]
+        x = x + self.cross_attn.out(_joined([heard for heard, _ in looks]))
+        return x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x)))), [weights for _, weights in looks]
 
 
 class Encoder(nn.Module):
@@ -165,14 +196,29 @@ class Decoder(nn.Module):
 
         Returns normed hidden states (n_beams, n, n_text_state) and attention (n_beams, len(heads), n, n_frames).
         """
-        start, n = caches[0].length, tokens.shape[1]
-        x = self.token_embedding(tokens) + self.positional_embedding[start : start + n]
-        mask = _causal_mask(start, n).astype(x.dtype) if n > 1 else None
-        rows: dict[Head, mx.array] = {}
-        for layer, (block, cache, keys_values) in enumerate(zip(self.blocks, caches, audio, strict=True)):
-            x, weights = block(x, cache, keys_values, mask)
-            rows |= {head: weights[:, head[1]] for head in heads if head[0] == layer}
-        return self.ln(x), mx.stack([rows[head] for head in heads], axis=1)
+        ((hidden, attention),) = self.together([TextRows(tokens, caches, audio)], heads)
+        return hidden, attention
+
+    def together(self, texts: Sequence[TextRows], heads: tuple[Head, ...]) -> list[tuple[mx.array, mx.array]]:
+        """Read several texts on, of any shapes; for each as above."""
+        starts = [text.caches[0].length for text in texts]
+        embedded = [self._embedded(text.tokens, start) for text, start in zip(texts, starts, strict=True)]
+        masks = [_causal_mask(start, each.shape[1], each.dtype) for start, each in zip(starts, embedded, strict=True)]
+        x = _joined(embedded)
+        rows: list[dict[Head, mx.array]] = [{} for _ in texts]
+        for layer, block in enumerate(self.blocks):
+            parts = [
+                _Part(text.tokens.shape[0], text.tokens.shape[1], text.caches[layer], text.audio[layer], mask)
+                for text, mask in zip(texts, masks, strict=True)
+            ]
+            x, looks = block(x, parts)
+            for row, weights in zip(rows, looks, strict=True):
+                row |= {head: weights[:, head[1]] for head in heads if head[0] == layer}
+        attention = [mx.stack([row[head] for head in heads], axis=1) for row in rows]
+        return list(zip(_parted(self.ln(x), parts), attention, strict=True))
+
+    def _embedded(self, tokens: mx.array, start: int) -> mx.array:
+        return self.token_embedding(tokens) + self.positional_embedding[start : start + tokens.shape[1]]
 
     def logits(self, hidden: mx.array) -> mx.array:
         """hidden: (..., n_text_state). Returns (..., n_vocab)."""
@@ -186,6 +232,25 @@ def sinusoids(length: int, channels: int) -> mx.array:
     return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=1)
 
 
-def _causal_mask(start: int, n: int) -> mx.array:
-    """Return the additive mask for n new positions after `start` old ones, float32 (n, start + n)."""
-    return mx.where(mx.arange(start + n)[None, :] > mx.arange(start, start + n)[:, None], -1e9, 0.0)
+def _causal_mask(start: int, n: int, dtype: mx.Dtype) -> mx.array | None:
+    """Return the additive mask for n new positions after `start` old ones, (n, start + n); None where one sees all."""
+    if n == 1:
+        return None
+    mask = mx.where(mx.arange(start + n)[None, :] > mx.arange(start, start + n)[:, None], -1e9, 0.0)
+    return mask.astype(dtype)
+
+
+def _joined(parts: Sequence[mx.array]) -> mx.array:
+    """parts: (n_beams, n, n_state) each. Returns all their rows, (n_rows, n_state)."""
+    rows = [part.reshape(-1, part.shape[-1]) for part in parts]
+    return rows[0] if len(rows) == 1 else mx.concatenate(rows)
+
+
+def _parted(rows: mx.array, parts: Sequence[_Part]) -> list[mx.array]:
+    """Undo `_joined`."""
+    found, start = list[mx.array](), 0
+    for part in parts:
+        end = start + part.n_beams * part.n
+        found.append(rows[start:end].reshape(part.n_beams, part.n, rows.shape[-1]))
+        start = end
+    return found

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AttendedFrames
-from simul_whisper.decoders import TextDecoder, limits_of
+from simul_whisper.decoders import Limits, Step
 from simul_whisper.encoders import Features
+from simul_whisper.pieces import Begin, Pieces, Read, Selection
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,25 @@ class Prompt:
 class EncodedWindow:
     """A window as decoders read it: what they project of its features is made once, for all that is read from it.
 
-    features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio. limits: of the decoder
-    that reads it, which another one may follow in the next window.
+    state: the decoder's. features: float32 (n_frames, n_audio_state), of which the first `content_frames` are audio.
+    limits: of the decoder that reads it, which another one may follow in the next window.
     """
 
-    def __init__(self, decoder: TextDecoder, features: Features, content_frames: int) -> None:
-        self.features, self.content_frames, self.limits = features, content_frames, limits_of(decoder)
-        self._decoder = decoder
-        # At once: by the next piece of work the decoder may be one that takes other windows.
-        self._state, self._is_fresh = decoder.begin(features), True
+    def __init__(self, state: Any, features: Features, content_frames: int, limits: Limits) -> None:
+        self.state, self.features, self.content_frames, self.limits = state, features, content_frames, limits
+        self._is_fresh = True
 
-    def begin(self) -> Any:
-        """Return the decoder's state of an empty text; those begun before may not be used any more."""
-        if not self._is_fresh:
-            self._decoder.select(self._state, [0], 0)
+    def text(self, tokens: Sequence[int], logits_at: Sequence[int] = (-1,)) -> Read:
+        """Return what asks for the beginning of a text; those begun before may not be read on."""
+        selection = None if self._is_fresh else Selection([0], 0)
         self._is_fresh = False
-        return self._state
+        return Read(self.state, [tokens], logits_at, selection)
+
+
+def begun(features: Features, content_frames: int, limits: Limits) -> Pieces[EncodedWindow | None]:
+    """Begin to read a window that was made for a decoder of these limits; None when it has others by now."""
+    state = (yield Begin(features, limits)).value
+    return None if state is None else EncodedWindow(state, features, content_frames, limits)
 
 
 class Reading:
@@ -55,47 +59,64 @@ class Reading:
 
     A step takes as long as its weights take to come from memory, so a guessed text is read in one step with the prompt,
     and as long as it comes true, no further step is needed (speculative decoding, arXiv 2211.17192).
+    start_logits: those where the transcript starts. is_cut_short: the pass is to end with what was read.
     """
 
-    def __init__(self, decoder: TextDecoder, window: EncodedWindow, prompt: Prompt) -> None:
-        self._decoder, self._state = decoder, window.begin()
-        self._attended = AttendedFrames(window.content_frames)
-        self._length, self._n_beams = 0, 1
-        self.start_logits = self._read(prompt.tokens, prompt.guess, prompt.sot_index)
-        self._n_prompt, self._attended_prompt = self._length, copy(self._attended)
+    start_logits: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    frames: NDArray[np.int64]
 
-    def _read(self, tokens: Sequence[int], guess: Sequence[int], asked: int = 0) -> NDArray[np.float32]:
-        """Read tokens, and behind them what may follow, with one beam; return the logits after number `asked`."""
-        n = len(tokens)
-        step = self._decoder.step(self._state, [[*tokens, *guess]], logits_at=(asked, *range(n - 1, n + len(guess))))
-        self._ahead = deque(
+    def __init__(self, window: EncodedWindow, prompt: Prompt) -> None:
+        self._window, self._prompt = window, prompt
+        self._attended = self._attended_prompt = AttendedFrames(window.content_frames)
+        self._n_prompt, self._length, self._n_beams = len(prompt.tokens), 0, 1
+        self._ahead = deque[tuple[int, NDArray[np.float32], NDArray[np.float32]]]()
+        self.is_cut_short = False
+
+    def begin(self) -> Pieces[None]:
+        """Read the prompt, and behind it what may follow."""
+        tokens, guess, n = self._prompt.tokens, self._prompt.guess, self._n_prompt
+        asked = (self._prompt.sot_index, *range(n - 1, n + len(guess)))
+        step = yield from self._step(self._window.text([*tokens, *guess], asked))
+        self._ahead.extend(
             (token, step.logits[:, 2 + i], step.attention[:, :, n + i : n + i + 1]) for i, token in enumerate(guess)
         )
-        self._length += n
-        self.logits = step.logits[:, 1]
-        self.frames = self._attended.feed(step.attention[:, :, :n])
-        asked_logits: NDArray[np.float32] = step.logits[0, 0]
-        return asked_logits
+        self.start_logits, self.logits = step.logits[0, 0], step.logits[:, 1]
+        self._note(step.attention[:, :, :n])
+        self._attended_prompt = copy(self._attended)
 
-    def go_back(self, tokens: Sequence[int]) -> None:
+    def go_back(self, tokens: Sequence[int]) -> Pieces[None]:
         """Read, in one beam, these tokens after the prompt."""
-        self._decoder.select(self._state, [0], self._n_prompt)
         self._length, self._n_beams, self._attended = self._n_prompt, 1, copy(self._attended_prompt)
-        self._read(tokens, ())
+        self._ahead.clear()
+        step = yield from self._step(Read(self._window.state, [tokens], selection=Selection([0], self._n_prompt)))
+        self.logits = step.logits[:, -1]
+        self._note(step.attention)
 
-    def go_on(self, tokens: list[int], parents: list[int]) -> bool:
+    def go_on(self, tokens: list[int], parents: list[int]) -> Pieces[bool]:
         """Read one more token in each beam, which continues that parent; False when it had been guessed."""
-        is_guessed = bool(self._ahead) and tokens == [self._ahead[0][0]]
-        if is_guessed:
+        if self._ahead and tokens == [self._ahead[0][0]]:
             _, self.logits, attention = self._ahead.popleft()
-        else:
-            if self._ahead or parents != list(range(self._n_beams)):
-                self._decoder.select(self._state, parents, self._length)
-                self._attended.select(parents)
-                self._ahead.clear()
-                self._n_beams = len(parents)
-            step = self._decoder.step(self._state, [[token] for token in tokens])
-            self.logits, attention = step.logits[:, -1], step.attention
-        self._length += 1
+            self._note(attention)
+            return False
+        selection = None
+        if self._ahead or parents != list(range(self._n_beams)):
+            selection, self._n_beams = Selection(parents, self._length), len(parents)
+            self._attended.select(parents)
+            self._ahead.clear()
+        asked = Read(self._window.state, [[token] for token in tokens], selection=selection)
+        step = yield from self._step(asked)
+        self.logits = step.logits[:, -1]
+        self._note(step.attention)
+        return True
+
+    def _step(self, asked: Read) -> Pieces[Step]:
+        answer = yield asked
+        self.is_cut_short = answer.is_cut_short
+        step: Step = answer.value
+        return step
+
+    def _note(self, attention: NDArray[np.float32]) -> None:
+        """Note where tokens were read that follow those before: float32 (n_beams, n_heads, n, n_frames)."""
+        self._length += attention.shape[2]
         self.frames = self._attended.feed(attention)
-        return not is_guessed

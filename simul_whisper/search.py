@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simul_whisper.alignatt import AlignedToken, StopReason
-from simul_whisper.decoders import TextDecoder
 from simul_whisper.pieces import Pieces
 from simul_whisper.reading import EncodedWindow, Prompt, Reading
 from simul_whisper.terms import TermPath, Terms
@@ -175,21 +174,21 @@ class _Beams:
 class BeamSearch:
     """Searches the continuation of a prompt over one window; greedy when `n_beams` is one."""
 
-    def __init__(self, decoder: TextDecoder, tokenizer: Tokenizer, n_beams: int, terms: Terms | None = None) -> None:
-        self._decoder, self._tokenizer, self._n_beams = decoder, tokenizer, n_beams
+    def __init__(self, tokenizer: Tokenizer, n_beams: int, terms: Terms | None = None) -> None:
+        self._tokenizer, self._n_beams = tokenizer, n_beams
         self._terms = terms or Terms(tokenizer, (), 0)
         self._filter = LogitFilter(tokenizer)
 
     def run(
         self, window: EncodedWindow, prompt: Prompt, stop: StopRule, beyond: BeyondTheEdge | None = None
     ) -> Pieces[SearchResult]:
-        """Read on in a window. A piece is a step of the decoder.
+        """Read on in a window.
 
         beyond: where the best hypothesis ends at the edge, it is read on, greedily, until this rule stops.
         Cut short, each hypothesis stands as far as it has come.
         """
-        watch = Stopwatch()
-        reading = Reading(self._decoder, window, prompt)
+        watch, reading = Stopwatch(), Reading(window, prompt)
+        yield from watch.timed(reading.begin())
         no_speech = probability_of(self._tokenizer.no_speech, reading.start_logits)
         described = self._filter.described(reading.logits[0])
         # Of the prompt, and of each step after it; choosing what follows is a part of either.
@@ -201,18 +200,17 @@ class BeamSearch:
             spent_s[-1] += watch.lap()
             if not parents:
                 break
-            with watch.paused():
-                is_cut_short = yield
-            if is_cut_short:
+            if reading.is_cut_short:
                 beams.ended += [hypothesis.cut_short() for hypothesis in beams.live]
                 beyond = None
                 break
-            if reading.go_on([hypothesis.tokens[-1].token for hypothesis in beams.read], parents):
+            tokens = [hypothesis.tokens[-1].token for hypothesis in beams.read]
+            if (yield from watch.timed(reading.go_on(tokens, parents))):
                 spent_s.append(0.0)
             first = False
         best, past = self._best(beams.ended), tuple[AlignedToken, ...]()
         if beyond and best.stop is StopReason.EDGE:
-            past = yield from watch.without_pauses(self._past(reading, beams, best, beyond(len(best.tokens))))
+            past = yield from watch.timed(self._past(reading, beams, best, beyond(len(best.tokens))))
             spent_s.append(watch.lap())
         return SearchResult(best, no_speech, described, tuple(spent_s[1:]), past)
 
@@ -223,11 +221,11 @@ class BeamSearch:
         assert best.next_token is not None
         beam = next((beam for hypothesis, beam in beams.latest if hypothesis is best), None)
         read, token = list[AlignedToken](), best.next_token
-        while not self._is_last(best, read, token, beyond) and not (yield):
+        while not (self._is_last(best, read, token, beyond) or reading.is_cut_short):
             if beam is None:
-                reading.go_back([each.token for each in (*best.tokens, token)])
+                yield from reading.go_back([each.token for each in (*best.tokens, token)])
             else:
-                reading.go_on([token.token], [beam])
+                yield from reading.go_on([token.token], [beam])
             read, beam = [*read, token], 0
             token = self._likeliest(reading)
         return (*read, token)
@@ -304,7 +302,7 @@ class BeamSearch:
             word_ended = self._filter.word_ended(logprobs)
             is_detour, earned = beam >= len(beams.live), hypothesis.path.earned
             expected = self._terms.expected(hypothesis.path, logprobs, begins=not is_detour)
-            best = [] if is_detour and not earned else self._best_tokens(logprobs).tolist()
+            best = [] if is_detour and not earned else self._best_tokens(logprobs)
             likeliest = int(logprobs.argmax())
             for token in [*best, *expected.difference(best)]:
                 is_paid = earned > 0 and self._terms.ends_word(token, has_spaces=prompt.has_spaces)
@@ -320,10 +318,15 @@ class BeamSearch:
                 found.append(_Candidate(beam, aligned, total, boost, path, is_on_detour))
         return sorted(found, key=lambda candidate: -candidate.total)
 
-    def _best_tokens(self, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _best_tokens(self, logprobs: NDArray[np.float32]) -> list[int]:
         # One more than there are beams, since one of them may be the end of text.
         n = 1 if self._n_beams == 1 else self._n_beams + 1
-        return np.argpartition(logprobs, -n)[-n:]
+        best, left = list[int](), logprobs.copy()
+        # Several times faster than to partition the vocabulary.
+        for _ in range(n):
+            best.append(int(left.argmax()))
+            left[best[-1]] = -np.inf
+        return best
 
     def _best(self, ended: list[Hypothesis]) -> Hypothesis:
         # Those of a greedy search are one text and detours from it, which have been compared by their totals before.

@@ -17,10 +17,10 @@ from simul_whisper.decoding import Decoding, TextUpdate
 from simul_whisper.encoders import Features
 from simul_whisper.errors import ConfigError
 from simul_whisper.language_detection import LanguageDetector
-from simul_whisper.mel import log_mel
+from simul_whisper.mel import Mel, log_mel
 from simul_whisper.model import Model
-from simul_whisper.pieces import Pieces
-from simul_whisper.reading import EncodedWindow
+from simul_whisper.pieces import Encode, Pieces
+from simul_whisper.reading import EncodedWindow, begun
 from simul_whisper.timing import Stopwatch, Timing
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Stream:
     def __init__(self, model: Model, config: AlignAttConfig) -> None:
         self._model, self._config, self._tokenizer = model, config, model.tokenizer
         languages = _spoken(model, config)
-        self._detector = LanguageDetector(model.decoder, model.tokenizer, languages, config.language_min_len)
+        self._detector = LanguageDetector(model.tokenizer, languages, config.language_min_len)
         self._text = Decoding(model, config)
         # Kept while it is not wanted, so that nothing is translated twice.
         self._translation: Decoding | None = None
@@ -97,17 +97,17 @@ class Stream:
         if final and window.end_sample == self._read_until and not self._is_translating:
             return (yield from self._concluded(window))
         watch = Stopwatch()
-        heard, encoded, timing = self._heard(window, watch, at_pause=at_pause and not final)
-        with watch.paused():
-            yield
-        may_write = yield from watch.without_pauses(self._hears_language(encoded, heard, final=final))
-        has_changed = may_write and not final and self._detector.has_changed(encoded, heard.samples)
+        heard, encoded, timing = yield from self._heard(window, watch, at_pause=at_pause and not final)
+        may_write = yield from watch.timed(self._hears_language(encoded, heard, final=final))
+        has_changed = False
+        if may_write and not final:
+            has_changed = yield from watch.timed(self._detector.has_changed(encoded, heard.samples))
         timing = replace(timing, language_s=watch.lap())
         # Before it is known, a draft is read in the likeliest.
         language = self.language if may_write else self._detector.likeliest
         text, translation = _WAITING, _WAITING if self._is_translating else None
         if has_changed:
-            update = yield from watch.without_pauses(self._begun_anew(heard, encoded))
+            update = yield from watch.timed(self._begun_anew(heard, encoded))
             return _timed(replace(update, timing=replace(timing, translation_s=watch.lap())), watch)
         if language is not None and (may_write or drafts):
             reading = (
@@ -115,12 +115,12 @@ class Stream:
                 if may_write
                 else self._text.glimpse(heard, encoded, language)
             )
-            text = yield from watch.without_pauses(reading)
+            text = yield from watch.timed(reading)
             timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
             watch.lap()
         if may_write and self._translation and self._is_translating:
             translating = self._translated(self._translation, text, heard, encoded, final=final)
-            translation = yield from watch.without_pauses(translating)
+            translation = yield from watch.timed(translating)
             timing = replace(timing, translation_s=watch.lap())
         self._read_until = window.end_sample if at_pause and text.stop in _AT_THE_END else None
         draft_language = self._text.language_of(language)
@@ -134,12 +134,12 @@ class Stream:
         if limits_of(self._model.decoder).whole_windows:
             return PassUpdate(_WAITING, None, window.start_sample, Timing())
         watch = Stopwatch()
-        encoded, timing = self._encoded(window, watch, _GLIMPSE_PADDING_SAMPLES)
-        with watch.paused():
-            yield
-        language = self._detector.written or self._detector.glimpse(encoded, window.samples)
+        encoded, timing = yield from self._encoded(window, watch, _GLIMPSE_PADDING_SAMPLES)
+        language = self._detector.written
+        if language is None:
+            language = yield from watch.timed(self._detector.glimpse(encoded, window.samples))
         timing = replace(timing, language_s=watch.lap())
-        text = yield from watch.without_pauses(self._text.glimpse(window, encoded, language))
+        text = yield from watch.timed(self._text.glimpse(window, encoded, language))
         timing = replace(timing, prefill_s=text.prefill_s, step_s=text.step_s)
         watch.lap()
         update = PassUpdate(text, None, window.start_sample, timing, self._text.language_of(language))
@@ -179,33 +179,46 @@ class Stream:
 
     def _heard(
         self, window: AudioChunk, watch: Stopwatch, *, at_pause: bool
-    ) -> tuple[AudioChunk, EncodedWindow, Timing]:
+    ) -> Pieces[tuple[AudioChunk, EncodedWindow, Timing]]:
         """Encode a window and return it; at a pause right after a pass, what that has encoded, and no more audio."""
         before = self._before
         if at_pause and before and before.limits == limits_of(self._model.decoder):
             n_new = window.end_sample - before.end_sample
             if window.start_sample == before.start_sample and n_new <= _SAMPLES_OF_PAUSE:
-                encoded = EncodedWindow(self._model.decoder, before.features, before.content_frames)
-                heard = AudioChunk(window.samples[: len(window.samples) - n_new], window.start_sample)
-                return heard, encoded, Timing(encode_s=watch.lap(), windows=1)
-        encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
+                again = yield from watch.timed(begun(before.features, before.content_frames, before.limits))
+                if again:
+                    heard = AudioChunk(window.samples[: len(window.samples) - n_new], window.start_sample)
+                    return heard, again, Timing(encode_s=watch.lap(), windows=1)
+        encoded, timing = yield from self._encoded(window, watch, self._padding_samples(len(window.samples)))
         self._before = _Before(
             window.start_sample, window.end_sample, encoded.features, encoded.content_frames, encoded.limits
         )
         return window, encoded, timing
 
-    def _encoded(self, window: AudioChunk, watch: Stopwatch, padding: int) -> tuple[EncodedWindow, Timing]:
+    def _encoded(self, window: AudioChunk, watch: Stopwatch, padding: int) -> Pieces[tuple[EncodedWindow, Timing]]:
         """Encode a window with at least so many samples of silence after it."""
-        is_whole = limits_of(self._model.decoder).whole_windows
+        mel_s, encode_s = 0.0, 0.0
+        while True:
+            limits = limits_of(self._model.decoder)
+            mel = self._mel(window, padding, limits)
+            mel_s += watch.lap()
+            encoded = yield from watch.timed(self._begun(mel, limits))
+            encode_s += watch.lap()
+            if encoded:
+                return encoded, Timing(mel_s=mel_s, encode_s=encode_s, windows=1)
+
+    def _mel(self, window: AudioChunk, padding: int, limits: Limits) -> Mel:
         # To whole seconds, because encoders keep memory for each length they meet.
-        padding = MAX_WINDOW_SAMPLES if is_whole else padding + -(len(window.samples) + padding) % SAMPLE_RATE
-        mel = log_mel(window.samples, self._model.dims.n_mels, padding)
-        mel_s = watch.lap()
+        more = -(len(window.samples) + padding) % SAMPLE_RATE
+        silence = MAX_WINDOW_SAMPLES if limits.whole_windows else padding + more
+        return log_mel(window.samples, self._model.dims.n_mels, silence)
+
+    def _begun(self, mel: Mel, limits: Limits) -> Pieces[EncodedWindow | None]:
+        """Encode a window, and begin to read it; None when the decoder has other limits by then."""
+        features: Features = (yield Encode(mel)).value
         # The encoder is at its best in windows as long as those it was trained on; the decoder needs less silence.
-        n_frames = mel.n_frames if is_whole else mel.content_frames + self._silence_frames
-        features = self._model.encoder.encode(mel)[:n_frames]
-        encoded = EncodedWindow(self._model.decoder, features, mel.content_frames)
-        return encoded, Timing(mel_s=mel_s, encode_s=watch.lap(), windows=1)
+        n_frames = mel.n_frames if limits.whole_windows else mel.content_frames + self._silence_frames
+        return (yield from begun(features[:n_frames], mel.content_frames, limits))
 
     def _padding_samples(self, n_samples: int) -> int:
         """Return how much silence follows at least."""
@@ -247,10 +260,8 @@ class Stream:
         """
         watch, timing = Stopwatch(), Timing()
         if self._detector.is_unsure:
-            encoded, timing = self._encoded(window, watch, self._padding_samples(len(window.samples)))
-            with watch.paused():
-                yield
-            yield from watch.without_pauses(self._hears_language(encoded, window, final=True))
+            encoded, timing = yield from self._encoded(window, watch, self._padding_samples(len(window.samples)))
+            yield from watch.timed(self._hears_language(encoded, window, final=True))
             timing = replace(timing, language_s=watch.lap())
         return _timed(PassUpdate(self._text.conclude(), None, window.start_sample, timing), watch)
 

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from simul_whisper.pieces import Pieces
+from simul_whisper.pieces import Answer, Pieces
 
 _Result = TypeVar("_Result")
 
@@ -56,28 +55,23 @@ class Timing:
 
 
 class Stopwatch:
-    """Measures laps and the whole, without pauses."""
+    """Measures laps and the whole: what is computed here, and the time that was spent on answers."""
 
     def __init__(self) -> None:
         self._started = self._lap = time.perf_counter()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Do not count what happens within."""
-        stopped = time.perf_counter()
-        yield
-        away_s = time.perf_counter() - stopped
-        self._started += away_s
-        self._lap += away_s
-
-    def without_pauses(self, work: Pieces[_Result]) -> Pieces[_Result]:
-        """Return the same work; what happens between its pieces is not counted."""
-        is_cut_short: bool | None = None
+    def timed(self, work: Pieces[_Result]) -> Pieces[_Result]:
+        """Return the same work; while it waits for an answer, what was spent on that is counted and nothing else."""
+        answer: Answer
         try:
+            ask = next(work)
             while True:
-                work.send(is_cut_short)
-                with self.paused():
-                    is_cut_short = yield
+                asked = time.perf_counter()
+                answer = yield ask
+                others_s = time.perf_counter() - asked - answer.spent_s
+                self._started += others_s
+                self._lap += others_s
+                ask = work.send(answer)
         except StopIteration as done:
             result: _Result = done.value
             return result

@@ -91,13 +91,14 @@ class PaddedAlignAttWhisper:
         at_pause: the speaker has paused at the end of this audio, so the last word has ended; more may follow.
         More audio than a window holds is decoded in several windows.
         """
-        return finished(self.inference(is_last, at_pause))
+        return finished(self.inference(is_last, at_pause), self.model.answer)
 
     def inference(self, is_last: bool = False, at_pause: bool = False) -> Pieces[Update]:
         """Do what `infer` does, in pieces: runs of the encoder, steps of the decoder. The result is the same.
 
-        Between them other listeners may have their turn; here nothing may be called but, to give it up,
-        `refresh_segment`. Cut short, a pass ends with what it has read, and its reason is CUT_SHORT.
+        Each is asked for, and `Model.answer` answers. Between them other listeners may have their turn; here nothing
+        may be called but, to give it up, `refresh_segment`. Cut short, a pass ends with what it has read, and its
+        reason is CUT_SHORT.
         """
         passes: list[PassUpdate] = []
         words, translation = list[Word](), list[Word]()

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simul_whisper.decoders import Step
+from simul_whisper.answering import answer
+from simul_whisper.decoders import Step, TextDecoder
+from simul_whisper.encoders import AudioEncoder, Features
+from simul_whisper.mel import Mel
+from simul_whisper.pieces import Answer, Ask
 from simul_whisper.weights import model_directory
 from simul_whisper.whisper_tokenizer import WhisperTokenizer
 
@@ -78,6 +82,20 @@ class FakeDecoder:
         """A smooth peak, wider than the median filter, on a ground that is not the same in all rows."""
         row = np.exp(-np.square((np.arange(n_frames) - frame) / 6.0)) + 0.05 * (position % 2)
         return np.asarray(row, np.float32)
+
+
+class DeafEncoder:
+    """An `AudioEncoder` where nothing is to be encoded."""
+
+    description = "deaf"
+
+    def encode(self, mel: Mel) -> Features:
+        raise AssertionError(f"got {mel.n_frames} frames to encode")
+
+
+def answering(decoder: TextDecoder, encoder: AudioEncoder | None = None) -> Callable[[Ask], Answer]:
+    """What does the pieces of work of a decoder."""
+    return partial(answer, encoder or DeafEncoder(), decoder)
 
 
 def scripted(

@@ -1,6 +1,6 @@
 """How tests listen: audio cut into pieces, put into the engine one by one, and what must be true of what comes out."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhisper, Timing, Update, Word
+from simul_whisper import (
+    SAMPLE_RATE,
+    AlignAttConfig,
+    Answer,
+    Ask,
+    Model,
+    PaddedAlignAttWhisper,
+    Pieces,
+    Timing,
+    Update,
+    Word,
+)
 from streaming.evaluation.scoring import word_edits
 from tests.tones import Speech, tone_model
 
@@ -45,6 +56,20 @@ def listen(whisper: PaddedAlignAttWhisper, chunks: Iterable[Samples]) -> list[Up
         whisper.insert_audio(chunk)
         updates.append(untimed(whisper.infer()))
     return [*updates, untimed(whisper.infer(is_last=True))]
+
+
+def cut_short(work: Pieces[Any], answer: Callable[[Ask], Answer], n_pieces: int) -> tuple[Any, int]:
+    """Do so many pieces of work and then cut it short; return its result, and how many pieces that came after took."""
+    n_cut = 0
+    try:
+        ask = next(work)
+        for _ in range(n_pieces):
+            ask = work.send(answer(ask))
+        while True:
+            n_cut += 1
+            ask = work.send(replace(answer(ask), is_cut_short=True))
+    except StopIteration as done:
+        return done.value, n_cut
 
 
 def untimed(update: Update) -> Update:

@@ -16,19 +16,19 @@ STREAMING = sorted((ROOT / "streaming").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PUBLIC = (
-    "PRESETS SAMPLE_RATE AlignAttConfig AudioEncoder AudioFormatError AudioVocoder BackendChange BackendError "
-    "BackendStatus ConfigError CoreMLInferenceError CoreMLNotLoadedError DecoderError DecoderNotLoadedError "
-    "DownloadTimeoutError EncoderChange EncoderError EncoderNotLoadedError Ending Features Generation LastWord Mel "
-    "Model ModelEntry ModelError ModelFiles ModelInfo ModelNotFoundError NeuralEngineNotAvailableError Option "
-    "PaddedAlignAttWhisper Pieces Progress ProgressHandler Sentence ShapeConversionError SimulWhisperConfig "
-    "SimulWhisperError SimultaneousTranslation SpeechConfig Stage Step StopReason TargetToken TextDecoder Timing "
-    "Translated TranslationConfig TranslationError TranslationRequest Translator TranslatorEntry "
-    "UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice VoiceEntry VoiceError Voices "
-    "WeightsError Word Written as_s16 as_samples available_memory check_options checked_targets checked_value "
-    "ends_before ends_for_certain fetch_voice finished from_mapping from_s16 give_back_memory language_code "
-    "language_names list_models list_translators list_voices load_model model_directory model_files open_translator "
-    "open_voices option option_of read_terms read_toml release_thread resident_memory speakable "
-    "translator_directory"
+    "PRESETS SAMPLE_RATE AlignAttConfig Answer Ask AudioEncoder AudioFormatError AudioVocoder BackendChange "
+    "BackendError BackendStatus Begin ConfigError CoreMLInferenceError CoreMLNotLoadedError DecoderError "
+    "DecoderNotLoadedError DownloadTimeoutError Encode EncoderChange EncoderError EncoderNotLoadedError Ending "
+    "Features Generation LastWord Mel Model ModelEntry ModelError ModelFiles ModelInfo ModelNotFoundError "
+    "NeuralEngineNotAvailableError Option PaddedAlignAttWhisper Pieces Progress ProgressHandler Read Sentence "
+    "ShapeConversionError SimulWhisperConfig SimulWhisperError SimultaneousTranslation SpeechConfig Stage Step "
+    "StopReason TargetToken TextDecoder Timing Translated TranslationConfig TranslationError TranslationRequest "
+    "Translator TranslatorEntry UnsupportedSampleRateError Update VocoderError VocoderNotLoadedError Voice "
+    "VoiceEntry VoiceError Voices WeightsError Word Written as_s16 as_samples available_memory check_options "
+    "checked_targets checked_value ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
+    "give_back_memory language_code language_names list_models list_translators list_voices load_model "
+    "model_directory model_files open_translator open_voices option option_of read_terms read_toml release_thread "
+    "resident_memory speakable translator_directory"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "

@@ -65,6 +65,25 @@ def test_hearing_a_recording_takes_little_memory() -> None:
     assert "model.bin" not in files
 
 
+@pytest.mark.long
+def test_batches_are_timed_beside_one_at_a_time() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "scripts.batching", "tiny.en", "--runs", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    header, *rows = ran.stdout.splitlines()
+    assert header.split()[-12:] == "1 at once 2 at once 4 at once 8 at once".split()
+    assert [row.split()[:3] for row in rows] == [
+        ["tiny.en", "encoder", "ctranslate2"],
+        ["tiny.en", "encoder", "mlx"],
+        ["tiny.en", "decoder", "mlx"],
+    ]
+    assert all(0 < float(ratio) < 10 for row in rows for ratio in row.split()[-4:])
+
+
 def test_a_voice_is_timed() -> None:
     if not any(each.name == "joe" and each.is_installed for each in list_voices()) or not shutil.which("espeak-ng"):
         pytest.skip("the voice or espeak-ng is not installed")

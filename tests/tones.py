@@ -212,6 +212,25 @@ def _peak(frame: int, n_frames: int) -> NDArray[np.float32]:
     return np.exp(-np.square((np.arange(n_frames) - frame) / 6.0)).astype(np.float32)
 
 
+class ToneBatches(ToneDecoder):
+    """One that reads several texts together; `sizes` keeps of how many listeners."""
+
+    most_together = 4
+
+    def __init__(self, tokenizer: Tokenizer, language: str) -> None:
+        super().__init__(tokenizer, language)
+        self.sizes: list[int] = []
+
+    def step_together(
+        self,
+        states: Sequence[ToneState],
+        tokens: Sequence[Sequence[Sequence[int]]],
+        logits_at: Sequence[Sequence[int]],
+    ) -> list[Step] | None:
+        self.sizes.append(len(states))
+        return [self.step(*each) for each in zip(states, tokens, logits_at, strict=True)]
+
+
 def tone_model(language: str = "en", name: str = "base", decoder: TextDecoder | None = None) -> Model:
     tokenizer = tokenizer_of(name)
     dims = Dims(N_MELS, 1500, 1, 1, 1, tokenizer.n_vocab, 448, 1, 1, 1)

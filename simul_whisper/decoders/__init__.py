@@ -60,9 +60,34 @@ class Limited(Protocol):
     def limits(self) -> Limits: ...
 
 
+@runtime_checkable
+class BatchingDecoder(Protocol):
+    """A decoder that reads texts of several windows in less time than one after the other."""
+
+    @property
+    def most_together(self) -> int:
+        """How many, at present; 1 where that does not pay."""
+        ...
+
+    def step_together(
+        self,
+        states: Sequence[Any],
+        tokens: Sequence[Sequence[Sequence[int]]],
+        logits_at: Sequence[Sequence[int]],
+    ) -> list[Step] | None:
+        """As `step`, for each; None when these cannot be read together. What raises, or is None, has read nothing."""
+        ...
+
+
 def limits_of(decoder: TextDecoder) -> Limits:
     """Return what the decoder says of its limits at present; one that says nothing has none."""
     return decoder.limits if isinstance(decoder, Limited) else Limits()
 
 
-__all__ = ["Limited", "Limits", "Step", "TextDecoder", "limits_of"]
+def parted(logits: NDArray[np.float32], shapes: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    """logits: float32 (n, n_vocab), of several texts. Return those of each, (n_beams, n_asked, n_vocab)."""
+    ends = np.cumsum([n_beams * n_asked for n_beams, n_asked in shapes])
+    return [rows.reshape(*shape, -1) for rows, shape in zip(np.split(logits, ends[:-1]), shapes, strict=True)]
+
+
+__all__ = ["BatchingDecoder", "Limited", "Limits", "Step", "TextDecoder", "limits_of", "parted"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from simul_whisper.coreml.conversion import Precision
 from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind
 from simul_whisper.coreml.runtime import CoreMLRuntime
-from simul_whisper.decoders import Limits, Step, TextDecoder, limits_of
+from simul_whisper.decoders import BatchingDecoder, Limits, Step, TextDecoder, limits_of
 from simul_whisper.encoders import Features
 from simul_whisper.errors import SimulWhisperError
 from simul_whisper.fallback import ChangingPart
@@ -52,6 +52,11 @@ class FallbackState:
     inner: Any = None
     in_coreml: bool = False
 
+    def append(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Note tokens that were read, (n_beams, n)."""
+        texts = self.beams if any(self.beams) else [[] for _ in tokens]
+        self.beams = [[*text, *new] for text, new in zip(texts, tokens, strict=True)]
+
     def answer(self, call: Callable[[TextDecoder, Any], _Result]) -> _Result:
         """Make a call of the decoder that reads this window."""
         assert self.decoder is not None
@@ -81,9 +86,29 @@ class FallbackDecoder(ChangingPart[TextDecoder, Step]):
 
     def step(self, state: FallbackState, tokens: Sequence[Sequence[int]], logits_at: Sequence[int] = (-1,)) -> Step:
         step = self._on(state, lambda decoder, inner: decoder.step(inner, tokens, logits_at))
-        texts = state.beams if any(state.beams) else [[] for _ in tokens]
-        state.beams = [[*text, *new] for text, new in zip(texts, tokens, strict=True)]
+        state.append(tokens)
         return step
+
+    @property
+    def most_together(self) -> int:
+        decoder = self.load()
+        return decoder.most_together if isinstance(decoder, BatchingDecoder) else 1
+
+    def step_together(
+        self,
+        states: Sequence[FallbackState],
+        tokens: Sequence[Sequence[Sequence[int]]],
+        logits_at: Sequence[Sequence[int]],
+    ) -> list[Step] | None:
+        """As `step`, for each; None unless one decoder that does that, and cannot fail as Core ML can, reads all."""
+        decoder = self.load()
+        if not isinstance(decoder, BatchingDecoder) or any(state.decoder is not decoder for state in states):
+            return None
+        steps = decoder.step_together([state.inner for state in states], tokens, logits_at)
+        if steps is not None:
+            for state, new in zip(states, tokens, strict=True):
+                state.append(new)
+        return steps
 
     def select(self, state: FallbackState, beams: Sequence[int], length: int | None = None) -> None:
         self._on(state, lambda decoder, inner: decoder.select(inner, beams, length))

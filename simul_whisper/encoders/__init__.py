@@ -1,6 +1,7 @@
 """Audio encoders: mel in, features out. One file per backend; `choice` picks one."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,9 @@ from simul_whisper.mel import Mel
 
 Features = NDArray[np.float32]
 """What an encoder hands to the decoder: float32 (n_frames, n_audio_state), opaque to everyone else."""
+
+MOST_TOGETHER = 8
+"""Of windows that a GPU encodes, or reads, together: more of them wait for each other longer than that saves."""
 
 
 class AudioEncoder(Protocol):
@@ -24,4 +28,18 @@ class AudioEncoder(Protocol):
         ...
 
 
-__all__ = ["AudioEncoder", "Features"]
+@runtime_checkable
+class BatchingEncoder(Protocol):
+    """An encoder that encodes several windows of one length in less time than one after the other."""
+
+    @property
+    def most_together(self) -> int:
+        """How many, at present; 1 where that does not pay."""
+        ...
+
+    def encode_together(self, mels: Sequence[Mel]) -> list[Features]:
+        """As `encode`, for each."""
+        ...
+
+
+__all__ = ["MOST_TOGETHER", "AudioEncoder", "BatchingEncoder", "Features"]

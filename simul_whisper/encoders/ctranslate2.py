@@ -6,7 +6,7 @@ never runs. So it takes weights of any format, and no memory for a second decode
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ctranslate2
@@ -14,7 +14,7 @@ import numpy as np
 from ctranslate2.specs import WhisperSpec
 from numpy.typing import NDArray
 
-from simul_whisper.encoders import Features
+from simul_whisper.encoders import MOST_TOGETHER, Features
 from simul_whisper.errors import BackendError
 from simul_whisper.machine import processor_words, reuse_large_blocks
 from simul_whisper.mel import Mel
@@ -50,12 +50,16 @@ class CTranslate2Encoder:
                 raise BackendError(
                     f"ctranslate2 cannot load the encoder as {compute_type} on {device}: {error}"
                 ) from error
+        self.most_together = MOST_TOGETHER if device == "cuda" else 1
         self.description = f"ctranslate2 ({compute_type}, {device})"
 
     def encode(self, mel: Mel) -> Features:
-        columns = ctranslate2.StorageView.from_array(np.ascontiguousarray(mel.columns[None]))
-        features: Features = np.array(self._model.encode(columns, to_cpu=True))[0].astype(np.float32, copy=False)
-        return features
+        return self.encode_together([mel])[0]
+
+    def encode_together(self, mels: Sequence[Mel]) -> list[Features]:
+        columns = ctranslate2.StorageView.from_array(np.stack([mel.columns for mel in mels]))
+        features = np.array(self._model.encode(columns, to_cpu=True)).astype(np.float32, copy=False)
+        return list(features)
 
 
 def _use_avx512() -> None:

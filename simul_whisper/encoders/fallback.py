@@ -1,6 +1,6 @@
 """The encoder in use, and what takes its place: Core ML once it is ready, another encoder when Core ML fails."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from simul_whisper.coreml.locate import PartName
 from simul_whisper.coreml.parity import LEAST_DB, parity
 from simul_whisper.coreml.preparation import CoreMLUnavailableError, Kind
 from simul_whisper.coreml.runtime import CoreMLRuntime, open_model
-from simul_whisper.encoders import AudioEncoder, Features
+from simul_whisper.encoders import AudioEncoder, BatchingEncoder, Features
 from simul_whisper.errors import EncoderError
 from simul_whisper.fallback import ChangingPart
 from simul_whisper.mel import Mel, log_mel
@@ -45,6 +45,19 @@ class FallbackEncoder(ChangingPart[AudioEncoder, Features]):
                 raise
             self.fall_back(CoreMLUnavailableError(Stage.COREML_UNAVAILABLE, str(error)))
             return self.load().encode(mel)
+
+    @property
+    def most_together(self) -> int:
+        encoder = self.load()
+        return encoder.most_together if isinstance(encoder, BatchingEncoder) else 1
+
+    def encode_together(self, mels: Sequence[Mel]) -> list[Features]:
+        """As `encode`, for each; together where the encoder in use does that."""
+        self.take_over_if_ready()
+        encoder = self.load()
+        if isinstance(encoder, BatchingEncoder):
+            return encoder.encode_together(mels)
+        return [self.encode(mel) for mel in mels]
 
 
 def coreml_encoder(weights: Callable[[], Weights], dims: Dims, compute_units: str) -> Kind[AudioEncoder, Features]:

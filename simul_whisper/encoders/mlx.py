@@ -1,9 +1,11 @@
 """The encoder in MLX: runs everywhere, fast on Apple GPUs."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from simul_whisper.blas import mx
-from simul_whisper.encoders import Features
+from simul_whisper.encoders import MOST_TOGETHER, Features
 from simul_whisper.mel import Mel
 from simul_whisper.network import Encoder
 from simul_whisper.parameters import load_parameters, resolved_device
@@ -24,10 +26,15 @@ class MlxEncoder:
                 self._network, weights, "encoder.", device, quantization, fallback_to_float16=fallback_to_float16
             )
         self._dtype = loaded.dtype
+        self.most_together = MOST_TOGETHER if device == "gpu" else 1
         self.description = f"mlx ({loaded.description}, {device})"
 
     def encode(self, mel: Mel) -> Features:
+        return self.encode_together([mel])[0]
+
+    def encode_together(self, mels: Sequence[Mel]) -> list[Features]:
+        columns = mx.array(np.stack([mel.columns.T for mel in mels]))
         with mx.stream(self._mx_device):
-            features = self._network(mx.array(mel.columns.T)[None].astype(self._dtype))[0].astype(mx.float32)
+            features = self._network(columns.astype(self._dtype)).astype(mx.float32)
             mx.eval(features)
-        return np.array(features)
+        return list(np.array(features))

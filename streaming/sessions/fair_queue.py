@@ -9,7 +9,7 @@ to do; of these, the one that has had least is next. (Stoica and Abdel-Wahab, Ea
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 # In seconds of computation: what a listener has saved up at most who asked for little, and how far beyond the mean one
 # may be who has asked for no more than the others.
@@ -74,11 +74,11 @@ class Contender(Protocol):
 _AnyContender = TypeVar("_AnyContender", bound=Contender)
 
 
-class FairQueue:
+class FairQueue(Generic[_AnyContender]):
     """Who is next, and what they have had."""
 
     def __init__(self) -> None:
-        self._waiting: Sequence[Contender] = ()
+        self._waiting: Sequence[_AnyContender] = ()
         self._mean_s = 0.0
 
     def next(self, contenders: Sequence[_AnyContender]) -> _AnyContender | None:
@@ -95,6 +95,17 @@ class FairQueue:
         for contender in contenders:
             self._judge(contender)
         return min(_allowed(contenders), key=_rank)
+
+    def beside(self, first: _AnyContender) -> list[_AnyContender]:
+        """Return, in order, who may be served together with the one whose turn it is.
+
+        Nobody waits longer for it who would come before them, and nobody rides along who is beyond their share.
+        """
+        if first.share.standing is Standing.BEYOND:
+            return []
+        rank, others = _rank(first)[0], [each for each in _allowed(self._waiting) if each is not first]
+        equal = [each for each in others if each.share.standing is not Standing.BEYOND and _rank(each)[0] == rank]
+        return sorted(equal, key=_rank)
 
     def charge(self, contender: Contender, cost_s: float) -> None:
         """Count a turn that took so many seconds of computation."""

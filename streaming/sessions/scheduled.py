@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, Pieces
+from simul_whisper import SAMPLE_RATE, AlignAttConfig, Answer, Ask, Encode, Model, Pieces
 from streaming.events import Failed, Words
 from streaming.sessions.fair_queue import Share
 from streaming.sessions.handle import ThreadHandle
@@ -54,6 +54,8 @@ class Told:
 class _Pass:
     """A turn under way. is_draft: it reads a draft only. n_before: samples that had been decoded when it began.
 
+    ask: what it waits for; None before it has begun.
+
     spent_s: seconds of computation so far.
     """
 
@@ -64,6 +66,7 @@ class _Pass:
     is_draft: bool
     is_backlog: bool
     n_before: int
+    ask: Ask | None = None
     spent_s: float = 0.0
 
 
@@ -142,19 +145,43 @@ class ScheduledSession:
         session = self._session
         return session is not None and not self._may_take and session.due_sample is not None and not session.is_pass_due
 
+    def may_join(self, ask: Ask) -> bool:
+        """Whether this would ask for the like of it now: pieces of passes that have come as far, or begin."""
+        if self._may_take or self._has_new_pass:
+            return False
+        if self._pass:
+            return type(self._pass.ask) is type(ask)
+        return isinstance(ask, Encode) and self._session is not None and self._session.due_sample is not None
+
     def drain(self) -> None:
         """Take no more audio; what has come will be heard."""
         self._inbox.drain()
 
-    def work(self, model: Model) -> Taken | Told | None:
-        """Take some of what has come, or else run a piece of inference; None as long as that is not over."""
+    def work(self, model: Model) -> Taken | Told | Ask | None:
+        """Take some of what has come, or else go on with a turn: return what it asks for, or told, when it is over.
+
+        None when there was nothing to do any more.
+        """
         self._session = self._session or self._make(model)
         if self._inbox.wants_clear or self._has_new_pass:
             self._pass = None
         if self._may_take:
             return self._taken(self._session)
         self._pass = self._pass or self._begun(self._session)
-        return self._gone_on(self._session, self._pass)
+        return self._pass.ask or self._sent(self._pass, None)
+
+    def resume(self, answer: Answer, spent_s: float) -> Told | None:
+        """Go on with the answer to what `work` returned, which took so long by the clock; None until that is over.
+
+        The turn is cut short once it has taken too long.
+        """
+        assert self._pass is not None
+        running = self._pass
+        running.spent_s += spent_s
+        if running.spent_s > self._options.pass_s:
+            answer = replace(answer, is_cut_short=True)
+        following = self._sent(running, answer)
+        return following if isinstance(following, Told) else None
 
     @property
     def _has_new_pass(self) -> bool:
@@ -198,17 +225,18 @@ class ScheduledSession:
         turn = session.turn(coalesce=waited_s > self._options.late_s)
         return _Pass(turn, now, due_since, waited_s, self.is_draft, self.is_backlog, session.decoded_samples)
 
-    def _gone_on(self, session: Session, running: _Pass) -> Told | None:
-        """Run a piece; the turn is cut short once it has taken too long."""
+    def _sent(self, running: _Pass, answer: Answer | None) -> Told | Ask:
+        """Let a turn go on with an answer, or begin; return what it asks for next."""
+        assert self._session is not None
         started = self._clock()
         try:
-            running.turn.send(True if running.spent_s > self._options.pass_s else None)
+            running.ask = next(running.turn) if answer is None else running.turn.send(answer)
         except StopIteration as done:
-            self._pass, self._is_recognised = None, session.is_over
+            self._pass, self._is_recognised = None, self._session.is_over
             running.spent_s += self._clock() - started
-            return self._told(done.value, running, session.decoded_samples - running.n_before)
+            return self._told(done.value, running, self._session.decoded_samples - running.n_before)
         running.spent_s += self._clock() - started
-        return None
+        return running.ask
 
     def _told(self, turn: Turn, done: _Pass, n_decoded: int) -> Told:
         delays_s = self._word_delays_s(turn)

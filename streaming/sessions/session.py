@@ -223,7 +223,7 @@ class Session:
 
     def step(self, *, coalesce: bool = False) -> Turn:
         """Do a whole `turn` at once."""
-        return finished(self.turn(coalesce=coalesce))
+        return finished(self.turn(coalesce=coalesce), self._whisper.model.answer)
 
     def turn(self, *, coalesce: bool = False) -> Pieces[Turn]:
         """Run at most one inference; with `coalesce`, over all that is due in the utterance, up to half a window.

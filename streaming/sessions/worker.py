@@ -1,14 +1,16 @@
 """One thread that owns the model and takes turns among the sessions.
 
 MLX binds its streams to a thread, so the model is loaded, warmed up and used in this one alone. Work is done in pieces,
-a run of the encoder or a step of the decoder, and after each a fair queue says whose turn it is. Whoever falls behind
-has its late audio decoded in one go.
+a run of the encoder or a step of the decoder, and after each a fair queue says whose turn it is. Whoever is due then,
+too, and has come as far, has its piece done together with that, where it pays. Whoever falls behind has its late audio
+decoded in one go.
 """
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -17,6 +19,8 @@ from prometheus_client import Metric
 from simul_whisper import (
     SAMPLE_RATE,
     AlignAttConfig,
+    Answer,
+    Ask,
     AudioFormatError,
     BackendError,
     ConfigError,
@@ -74,7 +78,7 @@ class Worker:
         self._woken = threading.Event()
         self._changed = threading.Condition(self._lock)
         self._sessions: list[ScheduledSession] = []
-        self._queue = FairQueue()
+        self._queue = FairQueue[ScheduledSession]()
         self._metrics = SessionMetrics()
         self._door = Doorkeeper(self._options, self._metrics, clock)
         self._state, self._message = State.LOADING, ""
@@ -219,28 +223,55 @@ class Worker:
         self._forget_over()
         return following is not None
 
-    def _take_turn(self, scheduled: ScheduledSession, model: Model) -> None:
-        started = self._clock()
+    def _take_turn(self, first: ScheduledSession, model: Model) -> None:
         with self._lock:
-            self._busy_since = started
+            self._busy_since = self._clock()
         try:
-            with working_for(scheduled.handle.log.trace):
-                self._work(scheduled, model)
+            ask = self._advance(first, partial(first.work, model))
+            if ask:
+                self._answer({first: ask} | self._joining(first, ask, model), model)
         finally:
             with self._lock:
                 self._busy_since = None
-            self._queue.charge(scheduled, self._clock() - started)
 
-    def _work(self, scheduled: ScheduledSession, model: Model) -> None:
-        """Do some of a session's work; whatever it raises ends that session, and no other."""
+    def _joining(self, first: ScheduledSession, ask: Ask, model: Model) -> dict[ScheduledSession, Ask]:
+        """Return who is answered together with the first, where that pays, and what each of them asks for.
+
+        Nobody waits for one that is not due: it would be their turn next.
+        """
+        found, most = dict[ScheduledSession, Ask](), model.most_together - 1
+        for other in self._queue.beside(first) if most else ():
+            if len(found) < most and other.may_join(ask):
+                asked = self._advance(other, partial(other.work, model))
+                found |= {other: asked} if type(asked) is type(ask) else {}
+        return found
+
+    def _answer(self, asks: Mapping[ScheduledSession, Ask], model: Model) -> None:
+        """Answer what these ask for. Each is charged what was spent on it."""
+        started = self._clock()
+        answers = model.answer_all(list(asks.values()))
+        took_s = self._clock() - started
+        spent_s = sum(each.spent_s for each in answers if isinstance(each, Answer)) or math.inf
+        for scheduled, answer in zip(asks, answers, strict=True):
+            if isinstance(answer, Exception):
+                self._fail(scheduled, answer)
+                continue
+            share_s = took_s if len(asks) == 1 else took_s * answer.spent_s / spent_s
+            self._queue.charge(scheduled, share_s)
+            self._advance(scheduled, partial(scheduled.resume, answer, share_s))
+
+    def _advance(self, scheduled: ScheduledSession, work: Callable[[], Taken | Told | Ask | None]) -> Ask | None:
+        """Do some of a session's work; whatever it raises ends that session, and no other. Return what it asks for."""
+        started = self._clock()
         try:
-            done = scheduled.work(model)
+            with working_for(scheduled.handle.log.trace):
+                done = work()
         except Exception as error:
-            if not isinstance(error, SimulWhisperError):
-                logger.exception("a session has failed")
-            scheduled.handle.tell([_failure(error)])
-            return
-        if done:
+            self._fail(scheduled, error)
+            return None
+        finally:
+            self._queue.charge(scheduled, self._clock() - started)
+        if isinstance(done, Taken | Told):
             self._door.note(done)
         if isinstance(done, Taken):
             if done.is_backlog:
@@ -250,6 +281,14 @@ class Worker:
         elif isinstance(done, Told):
             self._count(done, scheduled.handle.log)
             scheduled.handle.tell(done.turn.events)
+        elif done:
+            return done
+        return None
+
+    def _fail(self, scheduled: ScheduledSession, error: Exception) -> None:
+        if not isinstance(error, SimulWhisperError):
+            logger.error("a session has failed", exc_info=error)
+        scheduled.handle.tell([_failure(error)])
 
     def _count(self, told: Told, log: EventLog) -> None:
         timing = told.turn.timing

@@ -12,15 +12,17 @@ from simul_whisper.coreml.conversion import Conversion
 from simul_whisper.coreml.decoder_package import convert_decoder
 from simul_whisper.coreml.description import describe
 from simul_whisper.coreml.reference import ReferenceRuntime
-from simul_whisper.decoders import Step, TextDecoder, limits_of
+from simul_whisper.decoders import BatchingDecoder, Step, TextDecoder, limits_of
 from simul_whisper.decoders.mlx import MlxDecoder
 from simul_whisper.decoders.onnx import OnnxDecoder
 from simul_whisper.decoders.packages import open_decoder
 from simul_whisper.decoders.prediction import Array
 from simul_whisper.decoders.whisperkit import WhisperKitDecoder
 from simul_whisper.encoders import Features
+from simul_whisper.pieces import Read, Selection
 from simul_whisper.reading import EncodedWindow
 from simul_whisper.weights import Dims, Weights
+from tests.fakes import answering
 from tests.simul_whisper.weights import build
 
 # Models of float16 round what they are given and what they answer, even if they compute in float32.
@@ -195,13 +197,12 @@ def test_one_beam_may_become_many(decoder: TextDecoder) -> None:
 
 def test_another_text_is_read_from_the_same_window_as_if_it_were_the_first(decoder: TextDecoder) -> None:
     """Whatever the first was: longer, or of several beams."""
-    encoded = EncodedWindow(decoder, window(decoder), 40)
+    features, answer = window(decoder), answering(decoder)
+    encoded = EncodedWindow(decoder.begin(features), features, 40, limits_of(decoder))
     for first in ([TEXT * 9], [TEXT, TEXT[::-1], [TEXT[0]] * len(TEXT)], [TEXT[:1]]):
-        state = encoded.begin()
-        decoder.step(state, [first[0][:1]])
-        decoder.select(state, [0] * len(first))
-        decoder.step(state, [beam[1:] or beam for beam in first])
-        second = decoder.step(encoded.begin(), [TEXT])
+        answer(encoded.text(first[0][:1]))
+        answer(Read(encoded.state, [beam[1:] or beam for beam in first], selection=Selection([0] * len(first), 1)))
+        second = answer(encoded.text(TEXT)).value
         assert_same(decoder, second, decoder.step(decoder.begin(window(decoder)), [TEXT]))
 
 
@@ -222,3 +223,22 @@ def test_what_was_returned_is_not_overwritten_by_the_next_step(decoder: TextDeco
     decoder.step(state, [TEXT])
     np.testing.assert_array_equal(first.logits, kept.logits)
     np.testing.assert_array_equal(first.attention, kept.attention)
+
+
+def test_texts_of_several_windows_are_read_together_as_each_alone(reference: TextDecoder) -> None:
+    """Of any shapes: windows, beams, new tokens, and what was read before. What fails has read nothing of any."""
+    decoder = reference
+    assert isinstance(decoder, BatchingDecoder)
+    windows, befores = (40, 7, 33), ([TEXT], [TEXT[:1], TEXT[1:2]], [TEXT[:3]])
+    news, asked = ([TEXT[:1]], [TEXT[:2], TEXT[2:4]], [TEXT[::-1]]), ((-1,), (0, 1), (3, -1, 0))
+    together, alone = ([decoder.begin(window(decoder, n)) for n in windows] for _ in range(2))
+    for state, text in zip([*together, *alone], befores * 2, strict=True):
+        decoder.step(state, text)
+    for _ in range(2):
+        too_long = [news[0], [beam * DIMS.n_text_ctx for beam in news[1]], news[2]]
+        with pytest.raises(ValueError, match="broadcast"):
+            decoder.step_together(together, too_long, asked)
+        found = decoder.step_together(together, news, asked)
+        assert found is not None
+        for step, one in zip(found, zip(alone, news, asked, strict=True), strict=True):
+            assert_same(decoder, step, decoder.step(*one))

@@ -7,7 +7,7 @@ import pytest
 
 from simul_whisper import AlignAttConfig, BackendError, ConfigError
 from simul_whisper.blas import mx
-from simul_whisper.encoders import AudioEncoder, Features
+from simul_whisper.encoders import AudioEncoder, BatchingEncoder, Features
 from simul_whisper.encoders.choice import choose_encoder
 from simul_whisper.mel import HOPS_PER_FRAME, Mel, log_mel
 from simul_whisper.weights import Weights, load_weights
@@ -129,3 +129,10 @@ def test_a_gpu_that_is_not_there_is_refused(weights: Weights) -> None:
 def test_an_unknown_backend_is_an_error_that_lists_the_known_ones(name: str) -> None:
     with pytest.raises(ConfigError, match="expected one of auto, coreml, mlx, ctranslate2"):
         AlignAttConfig(encoder_backend=name).validated()
+
+
+def test_windows_are_encoded_together_as_each_alone(encoder: AudioEncoder, mel: Mel) -> None:
+    assert isinstance(encoder, BatchingEncoder)
+    windows = [Mel(mel.columns[:, start : start + 400], 150) for start in (0, 200, 500)]
+    for found, alone in zip(encoder.encode_together(windows), map(encoder.encode, windows), strict=True):
+        assert psnr_db(found, alone) > 60

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from simul_whisper import ConfigError, StopReason
+from simul_whisper import Answer, Ask, ConfigError, StopReason, finished
 from simul_whisper.decoders import Limits, Step
 from simul_whisper.encoders import Features
+from simul_whisper.pieces import Encode
 from tests.listener import MODEL, Samples, assert_heard, every, listen, listener
 from tests.tones import ToneDecoder, ToneState, random_words, speech_of, tone_model
 
@@ -96,3 +97,18 @@ def test_whole_windows_are_of_30_s_and_others_no_longer_than_is_heard() -> None:
         assert_heard(listen(listener(model, audio_max_len=5, padding_len=1), every(1, speech.samples)), speech)
     assert whole.n_frames == {1500}
     assert max(any_length.n_frames) == 300
+
+
+def test_a_window_that_was_encoded_for_another_decoder_is_encoded_again() -> None:
+    """Between two pieces of work, Core ML may take the place of another decoder."""
+    decoder, speech = Limited(Limits()), speech_of(random_words(4, 1))
+    whisper = listener(tone_model(decoder=decoder))
+    whisper.insert_audio(speech.samples)
+
+    def answer(ask: Ask) -> Answer:
+        if isinstance(ask, Encode):
+            decoder.limits = Limits(whole_windows=True)
+        return whisper.model.answer(ask)
+
+    assert finished(whisper.inference(is_last=True), answer).text == speech.text
+    assert decoder.n_frames == {1500}

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simul_whisper.alignatt import AlignedToken, StopReason
+from simul_whisper.decoders import Limits
 from simul_whisper.pieces import finished
 from simul_whisper.reading import EncodedWindow, Prompt
 from simul_whisper.search import BeamSearch, BeyondTheEdge, LogitFilter, SearchResult, StopRule
-from tests.fakes import EOT, FakeDecoder, Prediction, scripted, tokenizer_of
+from tests.fakes import EOT, FakeDecoder, Prediction, answering, scripted, tokenizer_of
+from tests.listener import cut_short
 
 TOKENIZER = tokenizer_of("base")
 A, B, C, D = (TOKENIZER.encode(f" {word}")[0] for word in ("one", "four", "five", "six"))
@@ -39,7 +41,7 @@ def at_edge(tokens: Sequence[AlignedToken], token: int, frame: int) -> StopReaso
 
 
 def window_of(decoder: FakeDecoder) -> EncodedWindow:
-    return EncodedWindow(decoder, FEATURES, CONTENT_FRAMES)
+    return EncodedWindow(decoder.begin(FEATURES), FEATURES, CONTENT_FRAMES, Limits())
 
 
 def always(rule: StopRule) -> BeyondTheEdge:
@@ -57,7 +59,7 @@ def search(
     """beyond: the rule of what is read past the edge."""
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, prompt.tokens))
     past = None if beyond is None else always(beyond)
-    return finished(BeamSearch(decoder, TOKENIZER, n_beams).run(window_of(decoder), prompt, stop, past))
+    return finished(BeamSearch(TOKENIZER, n_beams).run(window_of(decoder), prompt, stop, past), answering(decoder))
 
 
 def text_of(result: SearchResult) -> list[int]:
@@ -286,7 +288,7 @@ def test_no_speech_is_read_at_the_start_of_transcript(context: list[int]) -> Non
     prompt = Prompt([*context, *START], len(context), has_text=False)
     unheard: Prediction = ({TOKENIZER.no_speech: float(np.log(0.7)), START[1]: float(np.log(0.3))}, 0)
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted({(): likely(40, a=1.0)}, prompt.tokens, unheard))
-    result = finished(BeamSearch(decoder, TOKENIZER, 1).run(window_of(decoder), prompt, never))
+    result = finished(BeamSearch(TOKENIZER, 1).run(window_of(decoder), prompt, never), answering(decoder))
     assert result.no_speech == pytest.approx(0.7, abs=1e-4)
     assert text_of(result) == [A]
 
@@ -294,7 +296,7 @@ def test_no_speech_is_read_at_the_start_of_transcript(context: list[int]) -> Non
 def test_a_prompt_is_read_in_one_step() -> None:
     prompt = Prompt([TOKENIZER.sot_prev, C, *START, D], 2, has_text=True)
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted({}, prompt.tokens))
-    finished(BeamSearch(decoder, TOKENIZER, 1).run(window_of(decoder), prompt, never))
+    finished(BeamSearch(TOKENIZER, 1).run(window_of(decoder), prompt, never), answering(decoder))
     assert decoder.n_steps == 1
 
 
@@ -364,10 +366,7 @@ def test_a_pass_that_is_cut_short_reads_nothing_past_the_edge() -> None:
         (A, C): likely(390, d=1.0),
     }
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, PROMPT.tokens))
-    pieces = BeamSearch(decoder, TOKENIZER, 2).run(window_of(decoder), PROMPT, at_edge, always(never))
-    next(pieces)
-    pieces.send(False)
-    with pytest.raises(StopIteration) as ended:
-        pieces.send(True)
-    found: SearchResult = ended.value.value
+    pieces = BeamSearch(TOKENIZER, 2).run(window_of(decoder), PROMPT, at_edge, always(never))
+    found, n_cut = cut_short(pieces, answering(decoder), 1)
+    assert n_cut == 1
     assert (text_of(found), found.best.stop, found.past) == ([A], StopReason.EDGE, ())

@@ -15,7 +15,7 @@ from simul_whisper.reading import Prompt
 from simul_whisper.search import BeamSearch, SearchResult, StopRule
 from simul_whisper.terms import TermPath, Terms
 from tests.conftest import Recording
-from tests.fakes import FakeDecoder, scripted
+from tests.fakes import FakeDecoder, answering, scripted
 from tests.simul_whisper.test_search import (
     PROMPT,
     START,
@@ -44,7 +44,7 @@ def search(
     lines: Lines, terms: Terms, *, n_beams: int = 1, stop: StopRule = never, prompt: Prompt = PROMPT
 ) -> SearchResult:
     decoder = FakeDecoder(TOKENIZER.n_vocab, scripted(lines, prompt.tokens))
-    return finished(BeamSearch(decoder, TOKENIZER, n_beams, terms).run(window_of(decoder), prompt, stop))
+    return finished(BeamSearch(TOKENIZER, n_beams, terms).run(window_of(decoder), prompt, stop), answering(decoder))
 
 
 # " four six" is less likely than " one five", by 2.9 in all.

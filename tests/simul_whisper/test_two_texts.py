@@ -14,7 +14,7 @@ from simul_whisper.committed_tokens import CommittedToken
 from simul_whisper.decoding import Decoding, TextUpdate
 from simul_whisper.encoders import Features
 from simul_whisper.mel import Mel
-from tests.listener import assert_heard, every, listen, listener, pieces, words_of
+from tests.listener import assert_heard, cut_short, every, listen, listener, pieces, words_of
 from tests.properties import examples
 from tests.tones import (
     GAP_SAMPLES,
@@ -210,7 +210,7 @@ def test_english_beside_english_is_refused_whenever_it_is_chosen() -> None:
 def test_a_translation_that_is_cut_short_is_told() -> None:
     """Also when the transcript had come to its end."""
     speech = speech_of(random_words(5))
-    updates = [cut_short(speech, n_pieces) for n_pieces in range(1, 50)]
+    updates = [ended_early(speech, n_pieces) for n_pieces in range(1, 50)]
     assert {(update.text == speech.text, update.stop) for update in updates} == {
         (False, StopReason.CUT_SHORT),
         (True, StopReason.CUT_SHORT),
@@ -220,18 +220,12 @@ def test_a_translation_that_is_cut_short_is_told() -> None:
     assert {translated([update]) for update in whole} == {english(speech).text}
 
 
-def cut_short(speech: Speech, n_pieces: int) -> Update:
+def ended_early(speech: Speech, n_pieces: int) -> Update:
     """The end of the stream, cut short after so many pieces."""
     whisper = translator()
     whisper.insert_audio(speech.samples)
-    turn = whisper.inference(is_last=True)
-    try:
-        for _ in range(n_pieces):
-            next(turn)
-        while True:
-            turn.send(True)
-    except StopIteration as done:
-        return cast(Update, done.value)
+    update, _ = cut_short(whisper.inference(is_last=True), whisper.model.answer, n_pieces)
+    return cast(Update, update)
 
 
 def test_the_draft_of_a_text_that_is_adopted_replaces_an_older_one() -> None:

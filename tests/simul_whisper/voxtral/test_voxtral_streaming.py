@@ -1,7 +1,7 @@
 """Voxtral under the policy, by a model whose every word and place are known."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from simul_whisper import (
 from simul_whisper.voxtral.heads import FILE
 from tests import fixture_voxtral
 from tests.fixture_voxtral import DIRECTORY, held_out, told, without_heads
-from tests.listener import every, listen, listener, pieces, text_of, untimed, words_of
+from tests.listener import cut_short, every, listen, listener, pieces, text_of, untimed, words_of
 from tests.properties import examples
 
 
@@ -67,21 +67,15 @@ def test_a_pass_that_is_cut_short_after_the_window_was_cut_changes_no_word(unali
     whisper, updates = listener(unaligned, language="de", audio_max_len=6), list[Update]()
     for chunk in every(2, speech.samples):
         whisper.insert_audio(chunk)
-        updates.append(cut_short(whisper) if updates and updates[-1].keep_from_sample else whisper.infer())
+        updates.append(cut(whisper) if updates and updates[-1].keep_from_sample else whisper.infer())
     assert StopReason.CUT_SHORT in {update.stop for update in updates}
     assert text_of([*updates, whisper.infer(is_last=True)]).strip() == speech.text
 
 
-def cut_short(whisper: PaddedAlignAttWhisper) -> Update:
+def cut(whisper: PaddedAlignAttWhisper) -> Update:
     """Infer, and end the pass at its first step."""
-    pieces_of_work = whisper.inference()
-    next(pieces_of_work)
-    try:
-        while True:
-            pieces_of_work.send(True)
-    except StopIteration as done:
-        update: Update = done.value
-        return update
+    update, _ = cut_short(whisper.inference(), whisper.model.answer, 0)
+    return cast(Update, update)
 
 
 @examples(4)

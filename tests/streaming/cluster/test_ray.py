@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray has no wheel for this machine")
 
 import ray
-import yaml  # type: ignore[import-untyped]
+import yaml
 from ray import serve
 from ray.serve.schema import ServeDeploySchema
 

@@ -45,7 +45,7 @@ class Asking:
             self.took_s.append(now + piece_s - self.due_since)
 
 
-def take_turn(queue: FairQueue, sessions: Sequence[Asking], now: float) -> None:
+def take_turn(queue: FairQueue[Asking], sessions: Sequence[Asking], now: float) -> None:
     chosen = queue.next([each for each in sessions if each.has_work(now)])
     if chosen:
         chosen.work(now, PIECE_S)
@@ -54,7 +54,7 @@ def take_turn(queue: FairQueue, sessions: Sequence[Asking], now: float) -> None:
 
 def simulated(sessions: Sequence[Asking], until_s: float = 60.0) -> Iterator[float]:
     """Let them take turns."""
-    queue, now = FairQueue(), 0.0
+    queue, now = FairQueue[Asking](), 0.0
     while now < until_s:
         take_turn(queue, sessions, now)
         now += PIECE_S
@@ -105,7 +105,7 @@ def test_a_backlog_is_served_last_but_is_not_starved() -> None:
 
 
 def test_listeners_within_their_share_are_served_by_age() -> None:
-    queue = FairQueue()
+    queue = FairQueue[Asking]()
     backlog, older, newer = (Asking(0.2, due_since=float(age), share=Share(0.0)) for age in range(3))
     backlog.is_backlog = True
     assert queue.next([newer, backlog, older]) is older
@@ -113,7 +113,7 @@ def test_listeners_within_their_share_are_served_by_age() -> None:
 
 
 def test_who_was_alone_owes_nothing() -> None:
-    alone, newcomer, queue = Asking(1.0), Asking(1.0), FairQueue()
+    alone, newcomer, queue = Asking(1.0), Asking(1.0), FairQueue[Asking]()
     for n in range(1000):
         take_turn(queue, [alone], n * PIECE_S)
     before_s = alone.had_s
@@ -130,7 +130,7 @@ def test_who_was_alone_for_long_is_within_its_share() -> None:
 
 
 def test_nobody_is_kept_who_has_nothing_to_do() -> None:
-    queue, gone = FairQueue(), Asking(1.0)
+    queue, gone = FairQueue[Asking](), Asking(1.0)
     take_turn(queue, [gone], 0.0)
     assert queue.next([]) is None
     known = weakref.ref(gone)
@@ -140,7 +140,7 @@ def test_nobody_is_kept_who_has_nothing_to_do() -> None:
 
 def test_opening_sessions_gets_nobody_ahead() -> None:
     """One listener, and somebody who opens a session after each pass."""
-    queue, listener = FairQueue(), Asking(0.2, every_s=1.0)
+    queue, listener = FairQueue[Asking](), Asking(0.2, every_s=1.0)
     fresh = Asking(1.0)
     for n in range(3000):
         fresh = Asking(1.0) if fresh.took_s else fresh
