@@ -265,7 +265,7 @@ class ReplicaPool:
             self._was_ready |= health.is_ready
             homeless, self._homeless = [each for each in self._homeless if not each.is_over], []
             if health.state is State.FAILED:
-                hopeless, failed = homeless, Failed(Reason.STOPPED, health.message)
+                hopeless, failed = homeless, Failed(Reason.ENGINE, health.message)
             else:
                 hopeless = [each for each in homeless if self._was_ready and each.homeless_since < since]
                 why = f"no replica could be had for {self._patience_s:g} s; try again later"

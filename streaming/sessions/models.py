@@ -128,7 +128,7 @@ class ModelsPool:
     """A `RunningPool` of the pools of several models. A session's `model_name` says which it gets.
 
     models: with what each is loaded, by name, the first being always there. make: returns the pool of a model, which is
-    not started yet. most_sessions: of all models together. look_up: what is known of a model before it is loaded.
+    not started yet. most_sessions: of all models together; 0: any number. look_up: what is known of a model before it is loaded.
     notice: is told what whoever runs this may want to know. clock: monotonic seconds. Who does not `start` it has to
     `tend` it now and then.
     """
@@ -228,7 +228,7 @@ class ModelsPool:
         if self._is_stopping:
             raise Refusal(Reason.STOPPING, "no session can be opened any more: this is being stopped")
         n_open = sum(each.n_open for each in self._kept.values())
-        if n_open >= self._most_sessions:
+        if self._most_sessions and n_open >= self._most_sessions:
             raise Refusal(Reason.TOO_MANY_SESSIONS, f"{n_open} sessions are open, and no more are allowed; try later")
 
     def _has_failed(self, kept: _Kept) -> bool:

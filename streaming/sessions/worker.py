@@ -186,8 +186,10 @@ class Worker:
     def _give_up_sessions(self) -> None:
         with self._lock:
             sessions, self._sessions = self._sessions, []
+            # Who comes again finds no model either.
+            reason = Reason.ENGINE if self._state is State.FAILED and not self._model else Reason.STOPPED
         for scheduled in sessions:
-            scheduled.handle.tell([Failed(Reason.STOPPED, self._message or "the server was stopped")])
+            scheduled.handle.tell([Failed(reason, self._message or "the server was stopped")])
 
     def _warm_up(self, model: Model) -> None:
         """Decode a second of faint noise, so that the first listener does not wait for what only a first time costs."""

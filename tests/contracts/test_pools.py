@@ -190,7 +190,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_pool_and_its_sessions(pool: Poo
         health = running.wait_ready(PATIENCE_S)
         assert (health.state, health.is_ready) == (State.FAILED, False)
         assert health.message == "no such model"
-        assert collected(handle) == [Failed(Reason.STOPPED, health.message)]
+        assert collected(handle) == [Failed(Reason.ENGINE, health.message)]
         with pytest.raises(Refusal, match="no such model"):
             running.open()
 

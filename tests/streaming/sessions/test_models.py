@@ -13,6 +13,7 @@ from streaming.sessions.event_log import Cursor
 from streaming.sessions.models import ModelsPool
 from streaming.sessions.pool import SessionHandle, State
 from streaming.sessions.request import Refusal
+from streaming.settings import WorkerConfig
 from tests.streaming.models import ENGLISH, MEGABYTE, MULTILINGUAL, HandMemory, Loader, made_pool
 from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted
 from tests.streaming.working import HandClock, collected, said
@@ -216,7 +217,7 @@ def test_one_that_cannot_be_loaded_fails_those_who_ask_for_it_and_is_tried_again
     with tended(models) as pool:
         handle = said(pool.open("broken"), SPEECH.samples)
         pool.loaded()
-        assert pool.collected(handle) == [Failed(Reason.STOPPED, "it is broken")]
+        assert pool.collected(handle) == [Failed(Reason.ENGINE, "it is broken")]
         with pytest.raises(Refusal, match=r"^the model broken cannot be used at present; ask for tones or ") as refused:
             pool.open("broken")
         assert refused.value.reason is Reason.ENGINE
@@ -251,6 +252,11 @@ def test_sessions_are_counted_over_all_models() -> None:
         pool.open()
         with pytest.raises(Refusal, match=r"^2 sessions are open, and no more are allowed; try later$"):
             pool.open("third")
+
+
+def test_any_number_is_let_in_where_no_number_is_set() -> None:
+    with tended(most_sessions=WorkerConfig().max_sessions) as pool:
+        assert pool.heard() == SPEECH.text
 
 
 def test_what_was_counted_goes_on_when_a_model_is_loaded_again() -> None:
