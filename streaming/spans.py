@@ -1,19 +1,18 @@
 """Spans for OpenTelemetry, sent to where its own variables, OTEL_*, say."""
 
-import os
 import time
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from streaming.tracing import Attributes
 
-_NAME = "simul_whisper"
+_NAME, _SERVICE = "simul_whisper", "simul-whisper"
 
 
 class OpenTelemetrySpans:
@@ -43,7 +42,8 @@ class OpenTelemetrySpans:
 
 def sent_spans() -> OpenTelemetrySpans:
     """Return spans that are sent by OTLP over HTTP, in a thread of their own."""
-    resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "simul-whisper")})
+    # What the variables say of the service wins.
+    resource = Resource.create({"service.name": _SERVICE, **OTELResourceDetector().detect().attributes})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OpenTelemetrySpans(provider)

@@ -19,10 +19,11 @@ _PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 @contextmanager
 def traced() -> Iterator[None]:
     """Have spans made and sent, if that is asked for; what cannot be done is told, and keeps nobody from serving."""
-    why = _why_not() if _is_asked_for() else ""
-    if why or not _is_asked_for():
-        if why:
-            logger.warning("no spans are sent: %s", why)
+    is_asked_for = _is_asked_for()
+    why_not = _why_not() if is_asked_for else ""
+    if why_not:
+        logger.warning("no spans are sent: %s", why_not)
+    if why_not or not is_asked_for:
         yield
         return
     # Here, because it is an extra, which takes a while to be imported.

@@ -56,7 +56,7 @@ class Served:
     there are several, all of them, the first being `model`; what is told of languages, targets and tasks is then what
     any of them has. by_language: names of models by the codes of the languages that they are there for.
     most_message_bytes: of one message of a client. longest_s: after which a session is ended. voices: the languages
-    that there is a voice for. most_terms: that a client may have listened for.
+    that there is a voice for. most_terms: that a client may have listened for. config: of sessions that ask for nothing.
     """
 
     model: str
@@ -71,6 +71,7 @@ class Served:
     most_terms: int = ClientLimits.terms
     models: tuple[ServedModel, ...] = ()
     by_language: Mapping[str, str] = field(default_factory=dict)
+    config: AlignAttConfig = field(default_factory=AlignAttConfig)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,14 +93,14 @@ class Served:
         return replace(self, model=found.name, languages=found.languages, tasks=found.tasks, targets=found.targets)
 
     def chosen(self, request: SessionRequest) -> str:
-        """Return the name of the model that a session will have, as far as the request tells.
+        """Return the name of the model that a session will have.
 
         Raises Refusal for a model that cannot do what another could.
         """
         if not self.models:
             return self.model
         offers = tuple(ModelOffer(each.name, each.languages, each.tasks) for each in self.models)
-        config = request.engine_config(AlignAttConfig())
+        config = request.engine_config(self.config)
         return ModelOffers(offers, self.by_language).chosen(request, config).name
 
     @property

@@ -62,6 +62,7 @@ class Dialects:
             n_terms,
             models if health.others else (),
             registry.by_language,
+            registry.config,
         )
 
 

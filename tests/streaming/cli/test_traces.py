@@ -68,6 +68,24 @@ def test_spans_come_to_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "variables",
     [
+        {"OTEL_SERVICE_NAME": "captions"},
+        {"OTEL_RESOURCE_ATTRIBUTES": "service.name=captions"},
+    ],
+)
+def test_the_service_is_called_as_the_variables_say(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with collector() as (endpoint, received):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        with traced():
+            add_refusal("unauthorized")
+    service = {each.key: each.value.string_value for each in received[0].resource_spans[0].resource.attributes}
+    assert service["service.name"] == "captions"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
         {},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"},

@@ -3,12 +3,16 @@
 import logging
 from collections.abc import Iterator
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from streaming.protocols.dialect import End
 from streaming.protocols.native import client_text
@@ -101,6 +105,22 @@ def test_a_session_that_was_ended_says_why(records: list[logging.LogRecord], spa
     assert vars(records[1])["reason"] == "too_long"
     [session] = spans.get_finished_spans()
     assert session.status.status_code is StatusCode.ERROR
+
+
+def test_who_is_denied_at_the_door_is_told_too(records: list[logging.LogRecord]) -> None:
+    """An upload, and a handshake that asks for a session already."""
+    with serving(max_sessions=1) as served, Talker(served) as first:
+        first.say(client_text(SessionRequest()))
+        first.ready()
+        with pytest.raises(HTTPError):
+            urlopen(f"http://127.0.0.1:{served.port}/v1/audio/transcriptions", b"nothing")
+        with pytest.raises(InvalidStatus):
+            connect(f"ws://127.0.0.1:{served.port}/v1/listen", proxy=None)
+        refused = [vars(record) for record in records if record.getMessage().startswith("refused")]
+    assert [(each["dialect"], each["reason"]) for each in refused] == [
+        ("openai", "too_many_sessions"),
+        ("deepgram", "too_many_sessions"),
+    ]
 
 
 def test_who_gets_no_session_is_told_with_the_reason(

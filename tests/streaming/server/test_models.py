@@ -4,11 +4,13 @@ import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from websockets.sync.client import connect
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig, BackendError, Model, Word
 from streaming.events import Failed, Reason, Words
@@ -19,10 +21,10 @@ from streaming.sessions.request import SessionRequest
 from streaming.settings import WorkerConfig
 from tests.conftest import Recording
 from tests.dialects import ToldError
-from tests.dialects.deepgram import DeepgramSpeaker
+from tests.dialects.deepgram import LINEAR16, DeepgramSpeaker
 from tests.dialects.wyoming import event
 from tests.streaming.models import ENGLISH, Loader, made_pool, models_pool
-from tests.streaming.serving import Served, Talker, s16, serving, text_of
+from tests.streaming.serving import CONFIG, Served, Talker, s16, serving, text_of
 from tests.tones import english, mirror_model, random_words, speech_of, tone_model
 
 SPEECH = speech_of(random_words(4))
@@ -146,6 +148,32 @@ def test_one_model_is_told_of_as_ever() -> None:
         assert "models" not in asked(served, "/v1/model")
         assert heard(served) == heard(served, "tones") == ("tones", SPEECH.text)
         assert refusal(served, "mirror").message == "got model 'mirror', expected tones"
+
+
+def test_deepgram_is_told_which_model_listens_where_the_servers_own_language_chooses_it() -> None:
+    pool = made_pool(Loader({"tones": tone_model(), "mirror": mirror_model()}))
+    config, url = replace(CONFIG, language="es"), f"/v1/listen?{LINEAR16}"
+    with (
+        serving(pool=pool, config=config, by_language={"es": "mirror"}) as served,
+        connect(f"ws://127.0.0.1:{served.port}{url}", proxy=None) as client,
+    ):
+        client.send(s16(SPEECH.samples))
+        client.send('{"type": "CloseStream"}')
+        told = [json.loads(each) for each in client]
+    results = [each for each in told if each["type"] == "Results"]
+    assert results
+    assert {each["metadata"]["model_info"]["name"] for each in results} == {"mirror"}
+
+
+def test_a_full_model_keeps_nobody_from_another() -> None:
+    loader = Loader({"tones": tone_model(), "mirror": mirror_model()}, worker=WorkerConfig(max_sessions=1))
+    with serving(pool=made_pool(loader)) as served, Talker(served) as first:
+        first.say(client_text(SessionRequest()))
+        first.ready()
+        with DeepgramSpeaker().call_model(served, "mirror") as call:
+            call.send(s16(SPEECH.samples))
+            call.end()
+            assert "".join(call.said()).split() == english(SPEECH).text.split()
 
 
 def test_wyoming_lists_each_with_its_languages(served: Served) -> None:
