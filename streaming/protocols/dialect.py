@@ -55,8 +55,8 @@ class Served:
     languages, targets: that are understood, and translated into, by their codes. tasks: as of the model. models: where
     there are several, all of them, the first being `model`; what is told of languages, targets and tasks is then what
     any of them has. by_language: names of models by the codes of the languages that they are there for.
-    most_message_bytes: of one message of a client. longest_s: after which a session is ended. voices: the languages
-    that there is a voice for. most_terms: that a client may have listened for. config: of sessions that ask for nothing.
+    config: of sessions that ask for nothing. most_message_bytes: of one message of a client. longest_s: after which a
+    session is ended. voices: the languages that there is a voice for. most_terms: that a client may have listened for.
     """
 
     model: str
