@@ -46,16 +46,17 @@ def pool_from(
 ) -> RunningPool:
     """Return the pool, which is not started yet. Raises ConfigError."""
     models = models_from(options, config)
-    if len(models) > 1 and (options.pool == _RAY or options.workers > 1):
+    if models and (options.pool == _RAY or options.workers > 1):
         raise ConfigError(
-            "got several models, which are served by threads; give one, or no --workers and no --pool ray"
+            "got several models, or one with a name of yours, which threads serve; give one as it is called, or no "
+            "--workers and no --pool ray"
         )
     if options.pool == _RAY:
         if options.workers != 1:
             raise ConfigError("--workers are processes of this machine; with --pool ray, use --ray-replicas")
         return _ray_pool(options_from(RayConfig, options), config, worker_config)
     if options.workers > 1:
-        return _processes(options.workers, config, worker_config)
+        return _processes(options, config, worker_config)
     if models:
         return _several(models, options_from(ModelsConfig, options), worker_config, bar)
     return one_thread(config, worker_config, bar)
@@ -95,13 +96,15 @@ def _several(
     return ModelsPool(models, make, models_config, most_sessions=worker_config.max_sessions, notice=_say)
 
 
-def _processes(n: int, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:
+def _processes(options: argparse.Namespace, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:
     from streaming.cluster.pool import ReplicaPool
     from streaming.cluster.processes import ProcessReplicas
     from streaming.cluster.replica import of_replica
 
-    greeting = (config, of_replica(worker_config))
-    return ReplicaPool(ProcessReplicas(_WORKER, greeting, n, _share_of_cores(n)), config, worker_config)
+    n, greeting = options.workers, (config, of_replica(worker_config))
+    # They write to the same standard error.
+    command = [*_WORKER, options.log_format, options.log_level]
+    return ReplicaPool(ProcessReplicas(command, greeting, n, _share_of_cores(n)), config, worker_config)
 
 
 def _ray_pool(ray_config: RayConfig, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:

@@ -3,20 +3,22 @@
 import sys
 
 from simul_whisper import AlignAttConfig
+from streaming.cli.logs import server_log
 from streaming.cli.pools import SWITCH_S, one_thread
 from streaming.cluster.child import run_child
 from streaming.sessions.pool import RunningPool
 from streaming.settings import WorkerConfig
 
 
-def main(name: str) -> None:
+def main(log_format: str, log_level: str, name: str) -> None:
     # The server is not to wait for inference, whose libraries do not all let other threads run meanwhile.
     sys.setswitchinterval(SWITCH_S)
 
     def pool(settings: tuple[AlignAttConfig, WorkerConfig]) -> RunningPool:
         return one_thread(*settings, process=name)
 
-    run_child(pool)
+    with server_log(log_format, log_level):
+        run_child(pool)
 
 
 if __name__ == "__main__":

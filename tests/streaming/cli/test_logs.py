@@ -1,5 +1,6 @@
 """Each record of the log is one line, whatever clients put into it, and holds no token."""
 
+import argparse
 import io
 import json
 import logging
@@ -11,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simul_whisper import ConfigError
+from simul_whisper import AlignAttConfig, ConfigError
 from streaming.cli.logs import JSON, OneLine, OneObject, server_log
+from streaming.cli.options import ProgressBar
+from streaming.cli.pools import pool_from
+from streaming.settings import WorkerConfig
 from streaming.tracing import Trace, working_for
+from tests.streaming.serving import PATIENCE_S
 
 
 def written(message: str, *arguments: object, error: Exception | None = None) -> str:
@@ -111,6 +116,18 @@ def test_as_json_all_that_is_printed_is_an_object(monkeypatch: pytest.MonkeyPatc
     [of_session] = [each for each in said if each["message"] == "of a session"]
     assert (of_session["session"], of_session["dialect"], of_session["client"]) == ("1a2b", "deepgram", "bob")
     assert sys.stderr is text
+
+
+def test_processes_that_decode_write_objects_too(capfd: pytest.CaptureFixture[str]) -> None:
+    options = argparse.Namespace(models=None, pool="here", workers=2, log_format=JSON, log_level="info")
+    pool = pool_from(options, AlignAttConfig(model_name="tiny.en"), WorkerConfig(admit=False), ProgressBar())
+    pool.start()
+    try:
+        assert pool.wait_ready(PATIENCE_S).is_ready
+    finally:
+        pool.stop()
+    said = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert any(each["message"].startswith("worker-1: model tiny.en, encoder ") for each in said)
 
 
 def _run_as_json() -> None:

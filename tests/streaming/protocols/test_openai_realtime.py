@@ -192,6 +192,15 @@ def test_an_error_names_the_event_that_brought_it_and_no_other() -> None:
     assert len(idle) == 2
 
 
+def test_an_error_says_when_to_come_back_where_that_is_known() -> None:
+    full, idle = Refusal(Reason.TOO_MANY_SESSIONS, "full", 12.34), Refusal(Reason.IDLE, "nothing came")
+    assert told(dialect().refuse(full)[:1])[0]["error"]["retry_after_s"] == 12.3
+    assert "retry_after_s" not in told(dialect().refuse(idle)[:1])[0]["error"]
+    denial = dialect().deny(full)
+    assert denial
+    assert (denial.status, denial.headers["retry-after"]) == (429, "13")
+
+
 @pytest.mark.parametrize("query", [{"intent": ["conversation"]}, {"model": ["gpt-realtime"]}])
 def test_another_service_than_transcription_is_refused(query: dict[str, list[str]]) -> None:
     with pytest.raises(ProtocolError):

@@ -190,6 +190,20 @@ def test_no_row_ends_inside_a_number(page: Any) -> None:
     ]
 
 
+LOST = """async (in_s) => {
+  const [{ Status }, { State }] = [await import("/status.js"), await import("/client.js")];
+  const [connection, notice] = [document.createElement("p"), document.createElement("p")];
+  notice.append(document.createElement("span"));
+  new Status({ connection, notice }).show(State.LOST, "too_many_sessions", in_s ?? undefined);
+  return notice.textContent;
+}"""
+
+
+@pytest.mark.parametrize(("in_s", "end"), [(None, "; trying again."), (11.2, "; trying again in 12 s.")])
+def test_who_waits_is_told_for_how_long_where_that_is_known(page: Any, in_s: float | None, end: str) -> None:
+    assert page.evaluate(LOST, in_s).endswith(end)
+
+
 def test_it_asks_nobody_else() -> None:
     for path in WEB.iterdir():
         outside = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
