@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from simul_whisper import ConfigError
 from streaming.cli.options import listed
 
 if TYPE_CHECKING:
@@ -35,12 +36,20 @@ def add_proxy_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def proxy_from(options: argparse.Namespace) -> "Proxy":
-    from streaming.server.proxy import LOOPBACK, Proxy
+    """Raises ConfigError."""
+    from streaming.server.proxy import Proxy
 
     trusted = options.forwarded_allow_ips
-    if trusted is None:
-        trusted = listed(os.environ[_TRUSTED]) if _TRUSTED in os.environ else LOOPBACK
-    return Proxy(options.root_path, trusted)
+    return Proxy(options.root_path, _usually_trusted() if trusted is None else trusted)
+
+
+def _usually_trusted() -> tuple[str, ...]:
+    from streaming.server.proxy import LOOPBACK
+
+    try:
+        return _trusted(os.environ[_TRUSTED]) if _TRUSTED in os.environ else LOOPBACK
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"{_TRUSTED}: {error}") from error
 
 
 def _root_path(text: str) -> str:

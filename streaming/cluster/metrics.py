@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from streaming.sessions.metrics import NAMESPACE, WAITING_AUDIO, SessionMetrics, families_of
+from streaming.sessions.metrics import LISTENER_COST, NAMESPACE, WAITING_AUDIO, SessionMetrics, families_of
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
@@ -42,9 +42,9 @@ class PoolMetrics:
         own = {family.name: family for family in self.sessions.read()}
         of_replicas = [family for each in attendants for family in each.metrics]
         told = own | {each.name: each for each in summed([*self._of_gone, *of_replicas]) if each.name not in _OF_POOL}
-        told[WAITING_AUDIO].samples = [
-            sample._replace(value=sample.value + waiting_s) for sample in told[WAITING_AUDIO].samples
-        ]
+        n = max(1, sum(bool(each.metrics) for each in attendants))
+        for name, add, divide in ((WAITING_AUDIO, waiting_s, 1), (LISTENER_COST, 0.0, n)):
+            told[name].samples = [each._replace(value=each.value / divide + add) for each in told[name].samples]
         return (*told.values(), *families_of(self._registry), *_of_each(attendants))
 
     def _counter(self, name: str, about: str) -> Counter:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 DELAY_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 30.0)
 _STEP_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 NAMESPACE = "simul_whisper"
-WAITING_AUDIO = f"{NAMESPACE}_waiting_audio_seconds"
+WAITING_AUDIO, LISTENER_COST = f"{NAMESPACE}_waiting_audio_seconds", f"{NAMESPACE}_listener_cost"
 
 
 class SessionMetrics:

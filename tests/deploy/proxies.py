@@ -45,6 +45,7 @@ def nginx(behind: int, certificate: tuple[str, str], folder: Path) -> Iterator[F
         "/etc/letsencrypt/live/captions.example.org/fullchain.pem": certificate[0],
         "/etc/letsencrypt/live/captions.example.org/privkey.pem": certificate[1],
         "/var/log/nginx/captions.log": f"{front.log}",
+        "/var/log/nginx/captions.error.log": f"{folder}/captions.error.log",
         "http://127.0.0.1:8000": f"http://127.0.0.1:{behind}",
     }.items():
         assert said in text, f"deploy/nginx.conf has no {said!r}"
@@ -55,7 +56,7 @@ def nginx(behind: int, certificate: tuple[str, str], folder: Path) -> Iterator[F
         f"http {{ {paths}\n{text} }}\n"
     )
     command = [program, "-p", f"{folder}", "-c", f"{folder}/nginx.conf", "-e", f"{folder}/error.log"]
-    with _running(command, front.port):
+    with _running(command, front.port, folder):
         yield front
 
 
@@ -69,7 +70,7 @@ def caddy(behind: int, folder: Path) -> Iterator[Front]:
         "CADDY_ADMIN": f"unix/{folder}/admin",
     }
     command = [_program("caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", f"{DEPLOY / 'Caddyfile'}"]
-    with _running(command, front.port, {**told, **caddy_folders(folder)}):
+    with _running(command, front.port, folder, {**told, **caddy_folders(folder)}):
         yield front
 
 
@@ -100,10 +101,16 @@ def _program(name: str, package: str) -> str:
 
 
 @contextmanager
-def _running(command: list[str], port: int, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    with subprocess.Popen(
-        command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+def _running(
+    command: list[str], port: int, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """What it writes to standard error comes into the folder."""
+    with (
+        (folder / "stderr").open("wb") as stderr,
+        subprocess.Popen(
+            command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=stderr
+        ) as process,
+    ):
         try:
             until = time.monotonic() + PATIENCE_S
             while not _listens(port):

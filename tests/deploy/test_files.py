@@ -85,6 +85,12 @@ def test_all_agree_on_the_ports() -> None:
     assert {port for text in proxies for port in re.findall(r"127\.0\.0\.1:(\d+)", text)} == {"8000"}
 
 
+def test_no_site_of_nginx_has_the_usual_log_in_which_tokens_would_stand() -> None:
+    _, *sites = (DEPLOY / "nginx.conf").read_text("utf-8").split("\nserver {")
+    assert sites
+    assert all(re.search(r"access_log (off|\S+ captions);", site) for site in sites)
+
+
 def test_all_wait_until_it_has_drained() -> None:
     ended_s = Limits().drain_s + LAST_S
     assert seconds(unit()["TimeoutStopSec"]) > ended_s
@@ -223,6 +229,6 @@ def test_what_is_to_be_watched_is_measured() -> None:
 
 
 def first_cells(page: str, head: str) -> str:
-    """The first column of the table that begins so."""
-    table = page.partition(head)[2].partition("\n\n")[0]
-    return "".join(line.split("|")[1] for line in table.splitlines()[2:])
+    """The first columns of the tables that begin so."""
+    tables = [each.partition("\n\n")[0] for each in page.split(head)[1:]]
+    return "".join(line.split("|")[1] for table in tables for line in table.splitlines()[2:])

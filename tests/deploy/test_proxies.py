@@ -17,7 +17,7 @@ import pytest
 from streaming.server.access import Access
 from streaming.server.proxy import Proxy
 from streaming.server.tokens import one_token
-from tests.deploy.proxies import Front, caddy, caddy_finds_no_fault, nginx
+from tests.deploy.proxies import Front, caddy, caddy_finds_no_fault, free_port, nginx
 from tests.streaming.server.uploading import wav_of
 from tests.streaming.serving import serving
 from tests.tones import speech_of
@@ -129,6 +129,18 @@ def test_the_server_is_told_who_calls_and_by_which_name(
     assert told["Host"] == f"127.0.0.1:{front.port}"
     assert told["X-Forwarded-For"] == "127.0.0.1"
     assert told["X-Forwarded-Proto"] == front.scheme
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_no_token_is_written_down_when_the_server_is_away(
+    name: str, certificate: tuple[str, str], tmp_path: Path
+) -> None:
+    with front_of(name, free_port(), certificate, tmp_path) as front:
+        headers = {"Sec-WebSocket-Protocol": f"realtime, openai-insecure-api-key.{TOKEN}"}
+        assert asked(front, f"/captions/?token={TOKEN}", headers=headers)[0] == 502
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"/captions/" in written
+    assert TOKEN.encode() not in written
 
 
 def test_caddy_finds_no_fault(tmp_path: Path) -> None:

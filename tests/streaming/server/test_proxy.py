@@ -177,6 +177,11 @@ def test_flags_and_the_usual_variable_say_what_stands_before(monkeypatch: pytest
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.9,10.0.0.8")
     assert proxy_of().trusted == ("10.0.0.9", "10.0.0.8")
     assert proxy_of("--forwarded-allow-ips", "*").trusted == ("*",)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "none")
+    assert proxy_of().trusted == ()
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.9,proxy")
+    with pytest.raises(ConfigError, match=r"^FORWARDED_ALLOW_IPS: got 'proxy', expected "):
+        proxy_of()
 
 
 @pytest.mark.parametrize(
