@@ -163,7 +163,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server() -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["serve", "--max-sessions", "0"], "max_sessions"),
+        (["serve", "--max-sessions", "-1"], "max_sessions"),
         (["serve", "--port", "70000"], "70000"),
         (["serve", "--tls-key", "key.pem"], "--tls-cert"),
         (["serve", "--token-file", "missing"], "missing"),

@@ -64,7 +64,7 @@ def test_settings_have_them_and_keep_the_other_defaults(monkeypatch: pytest.Monk
     [
         ("PORT", "many", "got 'many', expected a whole number"),
         ("SPEECH", "perhaps", "got 'perhaps', expected true or false"),
-        ("MAX_SESSIONS", "0", "got max_sessions = 0, expected at least 1"),
+        ("MAX_SESSIONS", "-1", "got max_sessions = -1, expected at least 0"),
         ("VAD_SILENCE", "nan", "got vad_silence = nan, expected 0.1 to 10"),
         ("DECODER_TYPE", "best", "got 'best', expected one of greedy, beam"),
         ("DIALECTS", "morse", "got 'morse', expected all, none, or some of"),
