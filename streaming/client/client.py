@@ -208,8 +208,7 @@ class Client:
         if is_forgotten:
             return 0
         self._n_failures += 1
-        usual_s = self._recovery.delays_s[min(self._n_failures, len(self._recovery.delays_s)) - 1]
-        return usual_s if wait_s is None else wait_s
+        return self._recovery.delay_s(self._n_failures) if wait_s is None else wait_s
 
     async def _connect(self) -> None:
         """Connect, and stay so until the stream is over. Raises LostError."""

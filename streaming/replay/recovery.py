@@ -62,6 +62,10 @@ class Recovery:
     def after(self, code: str) -> After:
         return self.codes.get(code, After.STOP)
 
+    def delay_s(self, n_failures: int) -> float:
+        """Return how long to wait after so many failures in a row, where nobody has said so."""
+        return self.delays_s[min(n_failures, len(self.delays_s)) - 1]
+
     def wait_s(self, told_s: float) -> float:
         """Return how long to wait where the server has said so."""
         return min(told_s, self.most_wait_s) * random.uniform(1, 1 + self.spread)

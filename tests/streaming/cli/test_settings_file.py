@@ -101,7 +101,7 @@ def test_flags_win_over_variables_and_these_over_the_file(file: Path, monkeypatc
         ("[server]\nlanguage = 'de'", "[server]: unknown setting language; it belongs into the lines above all tables"),
         ("[server]\nconfig = 'x'", "[server]: unknown setting config"),
         ("[limits]\nidle = 1", "[limits]: unknown setting idle; did you mean idle_s?"),
-        ("[worker]\nmax_sessions = 0", "[worker]: got max_sessions = 0, expected at least 1"),
+        ("[worker]\nmax_sessions = -1", "[worker]: got max_sessions = -1, expected at least 0"),
         ("[client_limits]\nterms = 'many'", "[client_limits]: got terms = 'many', expected a whole number"),
         ("[speech]\ncoreml_compute_units = 'ALL'", "[speech]: coreml_compute_units is the engine's, too"),
         ("[limit]\nidle_s = 1", "unknown table [limit]; did you mean [limits]?"),
