@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pytest
 
 from simul_whisper import ConfigError
-from streaming.server import descriptors
 from streaming.server.descriptors import make_room
 from streaming.server.limits import Limits
 from streaming.settings import WorkerConfig
@@ -65,5 +64,5 @@ def test_where_there_is_none_it_is_said(system: System, max_sessions: int, monke
 
 
 def _install(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors.resource, "getrlimit", system.getrlimit)
-    monkeypatch.setattr(descriptors.resource, "setrlimit", system.setrlimit)
+    monkeypatch.setattr(resource, "getrlimit", system.getrlimit)
+    monkeypatch.setattr(resource, "setrlimit", system.setrlimit)
