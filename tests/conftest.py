@@ -20,6 +20,9 @@ from simul_whisper import AlignAttConfig, Model, load_model
 from streaming.audio.files import read_audio
 from tests.loaded_once import share
 
+# What it asserts is explained as in a test.
+pytest.register_assert_rewrite("tests.streaming.working")
+
 # A property over a real model is slow, and may share the model with its other examples.
 settings.register_profile(
     "short", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -7,9 +7,7 @@ import pytest
 from tests.streaming.serving import Served, serving
 
 # What they assert is explained as in a test.
-pytest.register_assert_rewrite(
-    "tests.streaming.output.written", "tests.streaming.stages.translation_stage", "tests.streaming.working"
-)
+pytest.register_assert_rewrite("tests.streaming.output.written", "tests.streaming.stages.translation_stage")
 
 
 @pytest.fixture(scope="module")

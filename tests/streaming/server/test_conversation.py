@@ -112,7 +112,7 @@ def own_registry(served: Served) -> SessionRegistry:
 
 def test_what_a_client_says_while_its_failed_session_is_closed_is_passed_over() -> None:
     async def reasons(registry: SessionRegistry) -> dict[str, int]:
-        wire = SlowToClose(SimpleNamespace(take_place=lambda: True, network="here"))
+        wire = SlowToClose(SimpleNamespace(take_place=lambda: True, network="here", is_gone=False))
         spoken = OpenAITranslations(Handshake("somebody", 0.0), Dialects().served(registry))
         conversation = Conversation(wire, spoken, registry, PATIENCE_S)
         running = asyncio.create_task(conversation.run())
