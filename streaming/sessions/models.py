@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -128,7 +129,7 @@ class ModelsPool:
     """A `RunningPool` of the pools of several models. A session's `model_name` says which it gets.
 
     models: with what each is loaded, by name, the first being always there. make: returns the pool of a model, which is
-    not started yet. most_sessions: of all models together. look_up: what is known of a model before it is loaded.
+    not started yet. most_sessions: of all models together; 0: any number. look_up: what is known of a model before it is loaded.
     notice: is told what whoever runs this may want to know. clock: monotonic seconds. Who does not `start` it has to
     `tend` it now and then.
     """
@@ -219,8 +220,10 @@ class ModelsPool:
         self._woken.set()
         if self._thread.ident is not None:
             self._thread.join()
-        for pool in pools:
-            pool.stop(max(0.0, until - time.monotonic()) if drain_s else 0.0)
+        left_s = max(0.0, until - time.monotonic()) if drain_s else 0.0
+        # At once: sessions of one model do not wait for those of another, and have the same time.
+        with ThreadPoolExecutor(len(pools)) as stopping:
+            list(stopping.map(lambda pool: pool.stop(left_s), pools))
 
     # Sessions
 
@@ -228,7 +231,7 @@ class ModelsPool:
         if self._is_stopping:
             raise Refusal(Reason.STOPPING, "no session can be opened any more: this is being stopped")
         n_open = sum(each.n_open for each in self._kept.values())
-        if n_open >= self._most_sessions:
+        if self._most_sessions and n_open >= self._most_sessions:
             raise Refusal(Reason.TOO_MANY_SESSIONS, f"{n_open} sessions are open, and no more are allowed; try later")
 
     def _has_failed(self, kept: _Kept) -> bool:
