@@ -129,9 +129,9 @@ class ModelsPool:
     """A `RunningPool` of the pools of several models. A session's `model_name` says which it gets.
 
     models: with what each is loaded, by name, the first being always there. make: returns the pool of a model, which is
-    not started yet. most_sessions: of all models together; 0: any number. look_up: what is known of a model before it is loaded.
-    notice: is told what whoever runs this may want to know. clock: monotonic seconds. Who does not `start` it has to
-    `tend` it now and then.
+    not started yet. most_sessions: of all models together; 0: any number. look_up: what is known of a model before it
+    is loaded. notice: is told what whoever runs this may want to know. clock: monotonic seconds. Who does not `start`
+    it has to `tend` it now and then.
     """
 
     def __init__(

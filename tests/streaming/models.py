@@ -42,7 +42,7 @@ class Loader:
 
     models: Mapping[str, Model | Exception]
     files: Mapping[str, ModelFiles] = field(default_factory=dict)
-    worker: WorkerConfig = WorkerConfig(admit=False)
+    worker: WorkerConfig = field(default_factory=lambda: WorkerConfig(admit=False))
     loaded: list[str] = field(default_factory=list)
 
     def make(self, name: str, config: AlignAttConfig) -> RunningPool:
