@@ -244,14 +244,15 @@ class ReplicaPool:
             try:
                 self._look()
             except Exception:
-                # Such as when no process can be started: the others go on, and it is tried again.
+                # Those that are there go on, and it is tried again.
                 logger.exception("the replicas could not be looked after")
+            self._see_to_the_homeless()
             with self._changed:
                 if not self._is_stopped:
                     self._changed.wait(_LOOK_S)
 
     def _look(self) -> None:
-        """Attend to new replicas, leave those that are gone, and see to the sessions that have none."""
+        """Attend to new replicas, and leave those that are gone."""
         lines = self._replicas.lines()
         with self._changed:
             gone = [each for name, each in self._attendants.items() if name not in lines]
@@ -264,9 +265,9 @@ class ReplicaPool:
             self._lost(attendant, LineLostError("it is not there any more"))
         for attendant in new:
             attendant.start()
-        self._see_to_the_homeless()
 
     def _see_to_the_homeless(self) -> None:
+        """Give those a replica who have none; they fail when none could be had for long."""
         with self._changed:
             health, since = self._health(), self._clock() - self._patience_s
             homeless, self._homeless = [each for each in self._homeless if not each.is_over], []
