@@ -207,7 +207,7 @@ class SessionRegistry:
     def check_place(self, network: str) -> None:
         """As `check_open`, and raise Refusal where the pool has no place, before anything is sent for a session."""
         self.check_open(network)
-        health = self.pool.health()
+        health = self.pool.health().together
         if health.n_places == 0:
             wait_s = _spread(health.retry_after_s)
             raise Refusal(Reason.TOO_MANY_SESSIONS, f"the server is full; try again in {wait_s:.0f} s", wait_s)

@@ -12,7 +12,7 @@ from simul_whisper import BackendError, Model, ModelFiles
 from streaming.events import Ended, Event, Failed, Reason, Words
 from streaming.sessions.event_log import Cursor
 from streaming.sessions.models import ModelsPool
-from streaming.sessions.pool import SessionHandle, State
+from streaming.sessions.pool import Health, SessionHandle, State
 from streaming.sessions.request import Refusal
 from tests.streaming.models import ENGLISH, MEGABYTE, MULTILINGUAL, HandMemory, Loader, made_pool
 from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
@@ -244,6 +244,15 @@ def test_what_a_model_can_do_is_known_before_it_is_loaded() -> None:
         assert "de" in health.of("mirror").languages
         assert health.of("tones").others == ()
         assert set(health.together.tasks) == {"transcribe", "translate"}
+
+
+def test_there_is_a_place_where_one_of_the_models_has_one() -> None:
+    def places(*n_places: int | None, state: State = State.READY) -> int | None:
+        first, *others = (Health(state, True, True, 0.0, "", n_places=n) for n in n_places)
+        return replace(first, state=State.READY, others=tuple(others)).together.n_places
+
+    assert [places(0), places(0, 3), places(0, None), places(2, 0)] == [0, 3, None, 2]
+    assert places(0, None, state=State.FAILED) == 0
 
 
 def test_sessions_are_counted_over_all_models() -> None:
