@@ -2,13 +2,14 @@
 
 python scripts/scale.py [--model tiny.en] [--rounds 2] [--listeners 10] [--rows bears replica server load]
 
-A replica has one core. Lost and doubled are words, against those that the same recording gives a listener who is alone;
-late is the latest word, from when its end was spoken. The exit status is 1 when a word was lost or doubled.
+A replica has one core. Words are compared by their times with those of a listener who is alone, in real time as all
+are: lost are those at whose time nothing was told, doubled those that were told twice for one time, and other those
+that were heard as something else. Late is from when the end of a word was spoken. The exit status is 1 when a word was
+lost or doubled.
 """
 
 import argparse
 import asyncio
-import difflib
 import logging
 import os
 import socket
@@ -17,15 +18,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import ray
 from ray import serve
 
-from scripts.faults import words
 from scripts.own_server import OwnServer
+from scripts.retold import Differences, differences
 from scripts.tcp_relay import relay_to
 from simul_whisper import SAMPLE_RATE, AlignAttConfig
 from streaming.audio.files import read_audio
@@ -44,11 +45,11 @@ MANY = ["--max-sessions", "100", "--connections-per-minute", "100000", "--sessio
 
 @dataclass(frozen=True)
 class Row:
-    """found: what is to be read of it. heard: by each listener in real time, and what one who is alone hears."""
+    """found: what is to be read of it. heard: by each listener, and what one who is alone hears."""
 
     name: str
     found: str
-    heard: Sequence[tuple[Listening, str]] = field(default=(), repr=False)
+    heard: Sequence[tuple[Listening, Listening]] = field(default=(), repr=False)
 
 
 class Replicas:
@@ -81,13 +82,14 @@ class Replicas:
 
 @dataclass(frozen=True)
 class Stage:
-    """What rows are made with. servers: two, of the same replicas."""
+    """What rows are made with. servers: two, of the same replicas. alone: what one listener hears, by the samples."""
 
     replicas: Replicas
     servers: Sequence[OwnServer]
     samples: Samples
     n_listeners: int
     n_rounds: int
+    alone: dict[int, Listening] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -106,8 +108,10 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-async def alone(stage: Stage, samples: Samples) -> str:
-    return (await listen(stage.url, samples, realtime=False, drafts=False)).text
+async def alone(stage: Stage, samples: Samples) -> Listening:
+    if len(samples) not in stage.alone:
+        stage.alone[len(samples)] = await listen(stage.url, samples, drafts=False)
+    return stage.alone[len(samples)]
 
 
 async def pace_of(stage: Stage) -> float:
@@ -130,7 +134,7 @@ async def two_against_one(stage: Stage) -> Row:
     return Row("two replicas, against one", f"{two / one:.2f} times ({one:.1f} and {two:.1f} s/s; {turns})")
 
 
-async def heard_by_few(stage: Stage, url: str, befalls: Callable[[], object]) -> list[tuple[Listening, str]]:
+async def heard_by_few(stage: Stage, url: str, befalls: Callable[[], object]) -> list[tuple[Listening, Listening]]:
     """In the middle of what a few listeners hear, something befalls."""
     expected = await alone(stage, stage.samples)
 
@@ -166,11 +170,11 @@ async def killed_server(stage: Stage) -> Row:
 
 async def more_and_fewer(stage: Stage) -> Row:
     """Many listeners come and go; two stay until a replica has gone, whose sessions they may have had."""
+    long = np.concatenate([stage.samples] * 2)
+    expected, expected_long = await alone(stage, stage.samples), await alone(stage, long)
     # What there is stays when it is only let be more.
     await asyncio.to_thread(stage.replicas.scale, 1)
     await asyncio.to_thread(stage.replicas.scale, 1, 2)
-    long = np.concatenate([stage.samples] * 2)
-    expected, expected_long = await alone(stage, stage.samples), await alone(stage, long)
     watching = asyncio.create_task(changes(stage.replicas))
     staying = [asyncio.create_task(listen(stage.url, long, drafts=False)) for _ in range(2)]
     many = await asyncio.gather(*(listen(stage.url, stage.samples, drafts=False) for _ in range(stage.n_listeners)))
@@ -201,25 +205,14 @@ async def run(stage: Stage, rows: Sequence[str]) -> bool:
     is_good = True
     for name in rows:
         row = await ROWS[name](stage)
-        counts = [edits(listening.text, expected) for listening, expected in row.heard]
-        lost, doubled, other = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0, 0)
+        counts = [differences(listening.words, expected.words) for listening, expected in row.heard]
+        all_in_all = sum(counts, Differences())
         delays = sorted(delay for listening, _ in row.heard for delay in listening.delays_s)
         late = [f"{delays[round(0.95 * (len(delays) - 1))]:.1f} s", f"{delays[-1]:.1f} s"] if delays else ["", ""]
-        cells = [f"{len(delays)}", f"{lost}", f"{doubled}", f"{other}"] if delays else [""] * 4
+        cells = [f"{n}" for n in (len(delays), *astuple(all_in_all))] if delays else [""] * 4
         show(row.name, *cells, *late, row.found)
-        is_good &= not lost + doubled
+        is_good &= not all_in_all.lost + all_in_all.doubled
     return is_good
-
-
-def edits(text: str, expected: str) -> tuple[int, int, int]:
-    """Return how many words are missing, how many there are beside the expected, and how many are others."""
-    lost = doubled = other = 0
-    matcher = difflib.SequenceMatcher(None, words(expected), words(text), autojunk=False)
-    for change, a, a_end, b, b_end in matcher.get_opcodes():
-        n, m = a_end - a, b_end - b
-        lost, doubled = lost + max(0, n - m), doubled + max(0, m - n)
-        other += min(n, m) if change == "replace" else 0
-    return lost, doubled, other
 
 
 def show(name: str, *cells: str) -> None:

@@ -74,7 +74,8 @@ def _encoded(encoder: BatchingEncoder, asks: Mapping[int, Encode]) -> dict[int, 
         return asks[n].mel.n_frames
 
     def encode(chosen: Sequence[Encode]) -> list[Features]:
-        return encoder.encode_together([ask.mel for ask in chosen])
+        # A part of what they have in common would keep all of it as long as one listener needs it.
+        return [features.copy() for features in encoder.encode_together([ask.mel for ask in chosen])]
 
     found = dict[int, Answer]()
     for _, alike in groupby(sorted(asks, key=n_frames), n_frames):

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import simul_whisper
 from scripts.peers.__main__ import main
 from scripts.peers.agreement import LocalAgreement, Segment, Word, unread
 from scripts.peers.figures import Figures, measured, table
 from scripts.peers.job import SAMPLE_RATE, Decoding, Heard, Job, Outcome, Piece, Recording, Report
+from scripts.retold import Differences, differences
 from simul_whisper import list_voices
 from streaming.audio.files import chunked
 from streaming.evaluation.manifest import Clip
@@ -113,6 +115,32 @@ def test_guards_are_tried_on_sounds_that_mislead() -> None:
     assert whispered[:2] == ["| whispered", "30"]
     assert int(whispered[2]) >= 27
     assert hiss == ["| hiss", *"00000", " |"]
+
+
+def told(text: str, *times_s: float) -> list[simul_whisper.Word]:
+    """Words of 0.3 s that begin then."""
+    return [
+        simul_whisper.Word(f" {word}", at_s, at_s + 0.3, 1.0) for word, at_s in zip(text.split(), times_s, strict=True)
+    ]
+
+
+EXPECTED = told("the cat sat there", 0.0, 0.3, 0.6, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [
+        (told("The cat sat, there.", 0.1, 0.3, 0.6, 0.9), Differences()),
+        (told("the cat there", 0.0, 0.3, 0.9), Differences(lost=1)),
+        # Told anew from a little earlier on, and a little later by the clock.
+        (told("the cat sat cat sat there", 0.0, 0.3, 0.6, 0.5, 0.8, 1.1), Differences(doubled=2)),
+        (told("the bat sat there", 0.0, 0.3, 0.6, 0.9), Differences(other=1)),
+        (told("the cat sat there now there", 0.0, 0.3, 0.6, 0.9, 1.2, 1.5), Differences(other=2)),
+        ([], Differences(lost=4)),
+    ],
+)
+def test_words_are_lost_or_doubled_by_their_times(heard: list[simul_whisper.Word], expected: Differences) -> None:
+    assert differences(heard, EXPECTED) == expected
 
 
 @dataclass

@@ -194,8 +194,7 @@ class Client:
         """Do what the table says; return how long to wait before the next connection. Raises what ends the stream."""
         then = self._recovery.after(lost.code)
         now, was_open = asyncio.get_running_loop().time(), self._is_open
-        if was_open:
-            self._is_open, self._reached_at = False, now
+        self._is_open, self._reached_at = False, now if was_open else self._reached_at
         if then is After.STOP or now - self._reached_at > self._recovery.patience_s:
             raise lost
         is_forgotten = then is After.RENEW and self._session and not was_open

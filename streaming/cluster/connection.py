@@ -21,7 +21,7 @@ class ConnectionLine:
     def __init__(self, name: str, connection: "Connection[Any, Any]", silent_s: float = SILENT_S) -> None:
         self._name, self._connection, self._silent_s = name, connection, silent_s
         self.is_ready = self.is_closed = False
-        _limit_sending(connection, silent_s)
+        limit_waiting(connection, socket.SO_SNDTIMEO, silent_s)
 
     @property
     def name(self) -> str:
@@ -48,7 +48,8 @@ class ConnectionLine:
             self._connection.close()
 
 
-def _limit_sending(connection: "Connection[Any, Any]", limit_s: float) -> None:
-    """Let a send fail that nobody takes for so long."""
+def limit_waiting(connection: "Connection[Any, Any]", option: int, limit_s: float) -> None:
+    """Let fail what waits for so long; 0: nothing. option: SO_SNDTIMEO of what is sent, SO_RCVTIMEO of what is read."""
+    whole_s = int(limit_s)
     with socket.socket(fileno=dup(connection.fileno())) as same:
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(limit_s) or 1, 0))
+        same.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", whole_s, int(1e6 * (limit_s - whole_s))))

@@ -95,11 +95,10 @@ Command = Open | Audio | Skip | Flush | Clear | ChooseTargets | End | Abandon
 
 @dataclass(frozen=True)
 class Refused:
-    """A session that was asked for cannot be had. retry_after_s: as of `Refusal`."""
+    """A session that was asked for cannot be had here."""
 
     reason: Reason
     message: str
-    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True)

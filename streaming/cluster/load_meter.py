@@ -27,7 +27,7 @@ class LoadMeter:
         now = self._clock()
         spent_s, elapsed_s = compute_s - self._compute_s, now - self._at
         self._at, self._compute_s = now, compute_s
-        # Several sessions that are decoded at once count each their time.
+        # A pass is counted when it is over, with what it took before.
         busy = min(1.0, spent_s / elapsed_s) if elapsed_s > 0 else 0.0
         full = 0.0 if n_places is None or not n_open else n_open / (n_open + n_places)
         return Load(waiting_s / n_open if n_open else 0.0, busy, full)

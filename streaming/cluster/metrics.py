@@ -1,6 +1,6 @@
 """What a pool of replicas counts: as one thread does, summed up, and what each replica has to do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # These a replica counts by what it is asked for: a session that moves, twice.
 _OF_POOL = tuple(f"{NAMESPACE}_sessions_{each}" for each in ("open", "opened", "refused", "failed"))
 _GAUGE = "gauge"
+# Of replicas together this is no sum.
 
 
 class PoolMetrics:
@@ -42,9 +43,8 @@ class PoolMetrics:
         own = {family.name: family for family in self.sessions.read()}
         of_replicas = [family for each in attendants for family in each.metrics]
         told = own | {each.name: each for each in summed([*self._of_gone, *of_replicas]) if each.name not in _OF_POOL}
-        n = max(1, sum(bool(each.metrics) for each in attendants))
-        for name, add, divide in ((WAITING_AUDIO, waiting_s, 1), (LISTENER_COST, 0.0, n)):
-            told[name].samples = [each._replace(value=each.value / divide + add) for each in told[name].samples]
+        _change(told[WAITING_AUDIO], lambda value: value + waiting_s)
+        _change(told[LISTENER_COST], lambda value: value / max(1, sum(bool(each.metrics) for each in attendants)))
         return (*told.values(), *families_of(self._registry), *_of_each(attendants))
 
     def _counter(self, name: str, about: str) -> Counter:
@@ -63,6 +63,10 @@ def summed(families: Iterable[Metric]) -> tuple[Metric, ...]:
             merged.samples += [each for each in before.samples if _key(each) in values]
         sums[family.name] = merged
     return tuple(sums.values())
+
+
+def _change(family: Metric, change: Callable[[float], float]) -> None:
+    family.samples = [sample._replace(value=change(sample.value)) for sample in family.samples]
 
 
 def _key(sample: "Sample") -> tuple[str, frozenset[tuple[str, str]]]:

@@ -38,8 +38,10 @@ _STOPPED = Failed(Reason.STOPPED, "the server was stopped")
 class ReplicaPool:
     """A `RunningPool`. It owns the replicas' lines.
 
-    config: of sessions without one. options: `max_sessions` and `buffer_s` of all replicas together. patience_s: how
-    long a session waits for a replica. clock: monotonic seconds.
+    Replicas let everybody in: who is refused is said here, by how many more each replica says that it bears.
+
+    config: of sessions without one. options: of these, `max_sessions`, of all replicas together, and `buffer_s`.
+    patience_s: how long a session waits for a replica. clock: monotonic seconds.
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class ReplicaPool:
         healths = [each.health for each in self._attendants.values()]
         ready = [each for each in healths if each.is_ready]
         if ready:
+            self._was_ready = True
             self._abilities = (ready[0].model, ready[0].languages, ready[0].tasks)
         state, message = self._state(healths)
         busy_s = min((each.busy_s for each in ready), default=0.0)
@@ -238,13 +241,18 @@ class ReplicaPool:
 
     def _run(self) -> None:
         while not self._is_stopped:
-            self._look()
+            try:
+                self._look()
+            except Exception:
+                # Those that are there go on, and it is tried again.
+                logger.exception("the replicas could not be looked after")
+            self._see_to_the_homeless()
             with self._changed:
                 if not self._is_stopped:
                     self._changed.wait(_LOOK_S)
 
     def _look(self) -> None:
-        """Attend to new replicas, leave those that are gone, and see to the sessions that have none."""
+        """Attend to new replicas, and leave those that are gone."""
         lines = self._replicas.lines()
         with self._changed:
             gone = [each for name, each in self._attendants.items() if name not in lines]
@@ -257,12 +265,11 @@ class ReplicaPool:
             self._lost(attendant, LineLostError("it is not there any more"))
         for attendant in new:
             attendant.start()
-        self._see_to_the_homeless()
 
     def _see_to_the_homeless(self) -> None:
+        """Give those a replica who have none; they fail when none could be had for long."""
         with self._changed:
             health, since = self._health(), self._clock() - self._patience_s
-            self._was_ready |= health.is_ready
             homeless, self._homeless = [each for each in self._homeless if not each.is_over], []
             if health.state is State.FAILED:
                 hopeless, failed = homeless, Failed(Reason.ENGINE, health.message)

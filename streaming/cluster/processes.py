@@ -19,7 +19,7 @@ from streaming.cluster.connection import ConnectionLine
 
 logger = logging.getLogger(__name__)
 
-# Before a child is started that has died soon after it was ready, or before: each time later, and the last for ever.
+# Before a child is started that could not be, or has died soon after: each time later, and the last for ever.
 _DELAYS_S = (0.0, 1.0, 5.0, 30.0)
 _SOON_S = 60.0
 _PATIENCE_S = 5.0
@@ -71,7 +71,7 @@ class ProcessReplicas:
         names = list(self._deaths) if self._was_ready else list(self._deaths)[:1]
         for name in names:
             if name not in self._children and time.monotonic() >= self._start_at[name]:
-                self._children[name] = self._started(name)
+                self._start(name)
         return {name: child for name, child in self._children.items() if not child.is_closed}
 
     def close(self) -> None:
@@ -89,16 +89,25 @@ class ProcessReplicas:
 
     def _bury(self, name: str, child: ChildLine, status: int) -> None:
         del self._children[name]
-        now = time.monotonic()
-        self._deaths[name] = 1 if now - child.started_at > _SOON_S else self._deaths[name] + 1
-        delay_s = _DELAYS_S[min(self._deaths[name], len(_DELAYS_S)) - 1]
-        self._start_at[name] = now + delay_s
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
-        logger.warning("%s has ended %s; it is started anew%s", name, how, f" in {delay_s:g} s" if delay_s else "")
+        self._put_off(name, f"has ended {how}", time.monotonic() - child.started_at)
+
+    def _put_off(self, name: str, why: str, lived_s: float = 0.0) -> None:
+        self._deaths[name] = 1 if lived_s > _SOON_S else self._deaths[name] + 1
+        delay_s = _DELAYS_S[min(self._deaths[name], len(_DELAYS_S)) - 1]
+        self._start_at[name] = time.monotonic() + delay_s
+        logger.warning("%s %s; it is started anew%s", name, why, f" in {delay_s:g} s" if delay_s else "")
+
+    def _start(self, name: str) -> None:
+        try:
+            self._children[name] = self._started(name)
+        except OSError as error:
+            # Such as when there are no processes or files any more; those that run go on.
+            self._put_off(name, f"cannot be started: {error}")
 
     def _started(self, name: str) -> ChildLine:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             process = subprocess.Popen(
                 [*self._command, name],
                 stdin=theirs.fileno(),
@@ -107,7 +116,7 @@ class ProcessReplicas:
                 # Ctrl-C in a terminal is for the server, which lets its sessions finish.
                 start_new_session=True,
             )
-        connection: Connection[Any, Any] = Connection(ours.detach())
+            connection: Connection[Any, Any] = Connection(ours.detach())
         with suppress(OSError):
             # One that has ended already is noticed when it is asked.
             connection.send(self._greeting)

@@ -214,11 +214,15 @@ class RelayedSession:
                 self._flushes.popleft()
         told = self._told.told(event)
         for each in told:
-            if isinstance(each, Cleared) and self._is_clear_sent:
+            if isinstance(each, Cleared) and self._is_clear_sent and not self._is_before_clear(each):
                 self._cleared_at = None
             if isinstance(each, AudioDropped) and round(each.to_s * SAMPLE_RATE) >= self._kept_from:
                 self._dropped_from_s = None
         return told
+
+    def _is_before_clear(self, event: Cleared) -> bool:
+        """Whether it is the answer to an earlier clear than the last."""
+        return self._cleared_at is not None and round(event.at_s * SAMPLE_RATE) < self._cleared_at
 
     def _over(self, code: str, failed: Failed) -> Heard:
         """The replica's session is over by an error; another may do better."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 
+from streaming.cluster.connection import limit_waiting
 from streaming.cluster.line import LineLostError
 
 logger = logging.getLogger(__name__)
@@ -59,8 +60,10 @@ class Doorway:
     def _let_in(self, connection: Connection) -> None:
         key = self.whereabouts.key
         try:
+            limit_waiting(connection, socket.SO_RCVTIMEO, _CONNECT_S)
             deliver_challenge(connection, key)
             answer_challenge(connection, key)
+            limit_waiting(connection, socket.SO_RCVTIMEO, 0)
         except (AuthenticationError, EOFError, OSError) as error:
             logger.warning("somebody was not let in: %s", error)
             connection.close()
@@ -72,10 +75,14 @@ def connected(where: Whereabouts) -> Connection:
     """Return a connection to a replica. Raises LineLostError."""
     try:
         connection = _connection(socket.create_connection((where.host, where.port), _CONNECT_S))
-        if not connection.poll(_CONNECT_S):
-            raise TimeoutError(f"it has said nothing for {_CONNECT_S:g} s")
+        limit_waiting(connection, socket.SO_RCVTIMEO, _CONNECT_S)
         answer_challenge(connection, where.key)
         deliver_challenge(connection, where.key)
+        limit_waiting(connection, socket.SO_RCVTIMEO, 0)
+    except BlockingIOError as error:
+        raise LineLostError(
+            f"replica {where.name} at {where.host}:{where.port} has said nothing for {_CONNECT_S:g} s"
+        ) from error
     except (AuthenticationError, EOFError, OSError) as error:
         raise LineLostError(f"replica {where.name} at {where.host}:{where.port} cannot be reached: {error}") from error
     return connection

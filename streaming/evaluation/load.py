@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from simul_whisper import SAMPLE_RATE, ConfigError
+from simul_whisper import SAMPLE_RATE, ConfigError, Word
 from streaming.client import Client, paced, websocket_url
 from streaming.events import Ended, Event, Failed, Words
 from streaming.protocols.dialect import End, Flush
@@ -47,11 +47,15 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Listening:
-    """What one client was told. delays_s: of each word, from when its end was spoken; final_s: from the last sample."""
+    """What one client was told. delays_s: of each word, from when its end was spoken; final_s: from the last sample.
+
+    words: all that have a sound.
+    """
 
     text: str
     delays_s: tuple[float, ...]
     final_s: float
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ async def listen(
 
     recovery: what the client does after errors. from_s: delays are of words that end later than that.
     """
-    delays, text, spoken_at, started_at = list[float](), "", 0.0, time.monotonic()
+    delays, text, told, spoken_at, started_at = list[float](), "", list[Word](), 0.0, time.monotonic()
     async with Client(url, token=token, drafts=drafts, recovery=recovery) as client:
 
         async def speak() -> None:
@@ -107,12 +111,13 @@ async def listen(
         async for event in client:
             if isinstance(event, Words):
                 text += event.text
-                words = [word for word in event.words if word.is_spoken and word.end_s >= from_s]
-                delays += [time.monotonic() - started_at - word.end_s for word in words]
+                words = [word for word in event.words if word.is_spoken]
+                told += words
+                delays += [time.monotonic() - started_at - word.end_s for word in words if word.end_s >= from_s]
             elif isinstance(event, Failed):
                 raise ConfigError(f"the session failed: {event}")
         await speaking
-    return Listening(text, tuple(delays), time.monotonic() - spoken_at)
+    return Listening(text, tuple(delays), time.monotonic() - spoken_at, tuple(told))
 
 
 async def _pieces(samples: Samples) -> AsyncIterator[Samples]:

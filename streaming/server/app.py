@@ -96,7 +96,7 @@ class _Endpoints:
             "state": health.state.value,
             "busy_s": round(health.busy_s, 3),
             "message": health.message,
-            "places": health.n_places,
+            "places": health.together.n_places,
         }
         if health.others:
             told["models"] = {each.model: each.state.value for each in health.all}

@@ -205,12 +205,12 @@ class SessionRegistry:
             )
 
     def check_place(self, network: str) -> None:
-        """As `check_open`, and raise Refusal where no model has a place, before anything is sent for a session."""
+        """As `check_open`, and raise Refusal where the pool has no place, before anything is sent for a session."""
         with telling_refusals():
             self._check_open(network)
-            healths = self.pool.health().all
-            if all(each.n_places == 0 for each in healths):
-                wait_s = _spread(min((each.retry_after_s for each in healths if each.retry_after_s), default=None))
+            health = self.pool.health().together
+            if health.n_places == 0:
+                wait_s = _spread(health.retry_after_s)
                 raise Refusal(Reason.TOO_MANY_SESSIONS, f"the server is full; try again in {wait_s:.0f} s", wait_s)
 
     def _check_targets(self, targets: Sequence[str], config: AlignAttConfig) -> None:

@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -219,8 +220,10 @@ class ModelsPool:
         self._woken.set()
         if self._thread.ident is not None:
             self._thread.join()
-        for pool in pools:
-            pool.stop(max(0.0, until - time.monotonic()) if drain_s else 0.0)
+        left_s = max(0.0, until - time.monotonic()) if drain_s else 0.0
+        # At once: sessions of one model do not wait for those of another, and have the same time.
+        with ThreadPoolExecutor(len(pools)) as stopping:
+            list(stopping.map(lambda pool: pool.stop(left_s), pools))
 
     # Sessions
 

@@ -3,6 +3,7 @@
 Nothing here keeps it from being in another process: what goes in and out is data, and no clock is shared.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -64,10 +65,13 @@ class Health:
 
     @property
     def together(self) -> "Health":
-        """That of all models as if they were one: what any of them can be asked for."""
+        """That of all models as if they were one: what any can be asked for, and the most places of any."""
         languages = tuple(dict.fromkeys(code for each in self.all for code in each.languages))
         tasks = tuple(dict.fromkeys(task for each in self.all for task in each.tasks))
-        return replace(self, languages=languages, tasks=tasks, others=())
+        usable = [each for each in self.all if each.state is not State.FAILED] or [self]
+        most = max(usable, key=lambda each: math.inf if each.n_places is None else each.n_places)
+        places, wait_s = most.n_places, most.retry_after_s
+        return replace(self, languages=languages, tasks=tasks, others=(), n_places=places, retry_after_s=wait_s)
 
 
 class SessionHandle(Protocol):

@@ -59,6 +59,7 @@ class Worker:
     """An `InferencePool` of one thread.
 
     load: returns the model; it is called in the inference thread. config: of warm-up, and of sessions without one.
+    lets_all_in: also those for whom its `health` has no place; then whoever opens sessions goes by that.
 
     clock: monotonic seconds; it orders turns, measures delays, and cuts passes short that take too long.
     """

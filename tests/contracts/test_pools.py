@@ -11,6 +11,7 @@ import pytest
 
 from simul_whisper import SAMPLE_RATE, AudioFormatError, ConfigError, Model, ModelNotFoundError
 from streaming.cluster.pool import ReplicaPool
+from streaming.cluster.replica import of_replica
 from streaming.events import AudioDropped, Cleared, Ended, Event, Failed, Flushed, Reason
 from streaming.sessions.pool import RunningPool, State
 from streaming.sessions.request import Refusal
@@ -39,10 +40,9 @@ def a_thread(load: Callable[[], Model] = lambda: MODEL, **options: Any) -> Abstr
 
 
 def replicas(load: Callable[[], Model] = lambda: MODEL, **options: Any) -> AbstractContextManager[RunningPool]:
-    # As by `serve --workers`, most of what waits does not wait there.
-    of_one = WorkerConfig(**options | {"buffer_s": min(2.0, options.get("buffer_s", 30.0))})
-    made_of = LocalReplicas(2, lambda: Worker(load, CONFIG, of_one))
-    return started(ReplicaPool(made_of, CONFIG, WorkerConfig(**options)))
+    asked = WorkerConfig(**options)
+    made_of = LocalReplicas(2, lambda: Worker(load, CONFIG, of_replica(asked), lets_all_in=True))
+    return started(ReplicaPool(made_of, CONFIG, asked))
 
 
 @pytest.fixture(params=[a_thread, replicas])

@@ -42,7 +42,7 @@ class Loader:
 
     models: Mapping[str, Model | Exception]
     files: Mapping[str, ModelFiles] = field(default_factory=dict)
-    worker: WorkerConfig = field(default_factory=WorkerConfig)
+    worker: WorkerConfig = field(default_factory=lambda: WorkerConfig(admit=False))
     loaded: list[str] = field(default_factory=list)
 
     def make(self, name: str, config: AlignAttConfig) -> RunningPool:
@@ -83,7 +83,7 @@ def made_pool(
 def models_pool(
     models: Mapping[str, Model], config: AlignAttConfig = CONFIG, worker: WorkerConfig | None = None
 ) -> Iterator[ModelsPool]:
-    pool = made_pool(Loader(models, worker=worker or WorkerConfig()), config=config)
+    pool = made_pool(Loader(models, worker=worker or WorkerConfig(admit=False)), config=config)
     try:
         yield pool
     finally:

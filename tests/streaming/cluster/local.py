@@ -1,9 +1,11 @@
 """Replicas in threads of this process, each at the other end of a real connection, which can be cut."""
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from typing import Any
 
@@ -47,7 +49,7 @@ class LocalReplicas:
         with self._lock:
             del self._lines[name]
             far, replica = self._far_ends.pop(name), self.replicas.pop(name)
-        far.close()
+        _cut(far)
         replica.stop()
 
     def lines(self) -> Mapping[str, ConnectionLine]:
@@ -64,6 +66,12 @@ class LocalReplicas:
         for thread in self._threads:
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
+
+
+def _cut(connection: Any) -> None:
+    """End a connection, which its own thread closes: what is closed here might be another's by then."""
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

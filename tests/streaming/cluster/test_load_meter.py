@@ -16,7 +16,7 @@ def test_a_load_is_what_was_counted_since_the_one_before() -> None:
     assert meter.load(counted.read(), n_places=2) == Load(1.5, 0.4, 0.5)
     clock.now_s = 12
     assert meter.load(counted.read(), n_places=None) == Load(1.5, 0, 0)
-    # What was decoded in one go for several counts for each of them.
+    # Of a pass that is over now, most was done before.
     counted.compute_s.inc(9)
     clock.now_s = 13
     assert meter.load(counted.read(), n_places=0) == Load(1.5, 1, 1)

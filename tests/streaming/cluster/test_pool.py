@@ -212,3 +212,31 @@ def test_a_replica_that_hangs_is_left() -> None:
         assert hung.is_closed.wait(PATIENCE_S)
         assert text_of(collected(said(pool.open(voice=OFF)))) == SPEECH.text
         assert counted(pool.metrics())["replicas_lost_total"] == 1
+
+
+def test_replicas_are_looked_after_again_when_they_could_not_be() -> None:
+    class Failing(LocalReplicas):
+        n_failures = 3
+
+        def lines(self) -> dict[str, object]:  # type: ignore[override]
+            if self.n_failures:
+                self.n_failures -= 1
+                raise OSError("too many open files")
+            return {**super().lines()}
+
+    replicas = Failing(1, made)
+    with running(ReplicaPool(replicas, CONFIG)) as pool:  # type: ignore[arg-type]
+        assert text_of(collected(said(pool.open(voice=OFF)))) == SPEECH.text
+    assert replicas.n_failures == 0
+
+
+def test_what_a_listener_costs_is_the_mean_of_the_replicas() -> None:
+    def costly() -> Worker:
+        worker = made()
+        worker._metrics.listener_cost.set(0.25)
+        worker._door.write_metrics = lambda: None  # type: ignore[method-assign]
+        return worker
+
+    with replica_pool(2, costly) as (pool, _):
+        wait_for(lambda: counted(pool.metrics())["listener_cost"] > 0)
+        assert counted(pool.metrics())["listener_cost"] == 0.25

@@ -97,3 +97,15 @@ def test_a_command_that_cannot_start_is_tried_again_later_each_time(caplog: pyte
     assert "worker-1 has ended with status 3" in caplog.text
     pool.stop()
     assert not pool.health().is_alive
+
+
+def test_a_child_that_cannot_be_made_is_tried_again_later_each_time(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    replicas = ProcessReplicas([str(tmp_path / "nothing")], 2.0, 1)
+    for _ in range(3):
+        assert not replicas.lines()
+    assert caplog.text.count("worker-1 cannot be started") == 2
+    assert "No such file or directory" in caplog.text
+    assert "it is started anew in 1 s" in caplog.text
+    replicas.close()

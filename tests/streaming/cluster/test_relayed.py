@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simul_whisper import SAMPLE_RATE, AlignAttConfig
+from streaming.cluster.line import Clear, Report
 from streaming.cluster.relayed import RelayedSession
 from streaming.events import AudioDropped, Cleared, Draft, Event, Flushed, Recognised, SpeechEnded, SpeechStarted, Words
 from tests.streaming.cluster.blocks import (
@@ -107,3 +108,17 @@ def test_each_thing_is_told_once_wherever_replicas_die(seed: int, p_lost: float)
     assert essence(relay.told) == essence([*expected, *alone.end()])
     utterances = [event.utterance for event in relay.told if isinstance(event, Draft | Words)]
     assert utterances == sorted(utterances)
+
+
+def test_a_clear_is_asked_for_again_where_only_the_one_before_was_told() -> None:
+    session = session_of()
+    for _ in range(2):
+        session.submit(blocks([1], [0]), drop_oldest=False)
+        session.clear()
+        session.commands()
+    told = session.answered(Report(session.name, (Cleared(0.5),), 16_000)).events
+    session.lost()
+    assert Clear(session.name) in session.commands()
+    told += session.answered(Report(session.name, (Cleared(0.0),), 0)).events
+    assert told == (Cleared(0.5), Cleared(1.0))
+    assert not any(isinstance(each, Clear) for each in session.commands())

@@ -1,5 +1,6 @@
 """Who is let in to a replica, over real sockets."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -62,3 +63,17 @@ def test_who_has_closed_cannot_be_reached_and_who_is_in_stays() -> None:
 def test_the_key_is_not_shown() -> None:
     with listening() as where:
         assert "key" not in repr(where)
+
+
+def test_neither_waits_for_ever_for_one_who_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streaming.cluster.sockets._CONNECT_S", 0.05)
+    with listening() as where, socket.create_connection((where.host, where.port)) as silent:
+        while silent.recv(4_096):
+            pass
+    assert "somebody was not let in" in caplog.text
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        where = replace(where, port=deaf.getsockname()[1])
+        with pytest.raises(LineLostError, match=r"has said nothing for 0\.05 s"):
+            connected(where)

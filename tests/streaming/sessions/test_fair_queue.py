@@ -138,6 +138,15 @@ def test_nobody_is_kept_who_has_nothing_to_do() -> None:
     assert known() is None
 
 
+def test_one_that_was_lost_elsewhere_is_no_new_one() -> None:
+    queue, listener, opened, moved = FairQueue[Asking](), Asking(1.0), Asking(1.0), Asking(1.0, is_again=True)
+    for each in (listener, opened, moved):
+        each.left_s = 1.0
+    take_turn(queue, [listener], 0.0)
+    opened.due_since, moved.due_since = 1.0, 2.0
+    assert queue.next([opened, moved]) is moved
+
+
 def test_opening_sessions_gets_nobody_ahead() -> None:
     """One listener, and somebody who opens a session after each pass."""
     queue, listener = FairQueue[Asking](), Asking(0.2, every_s=1.0)

@@ -6,7 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simul_whisper import SAMPLE_RATE
 from streaming.sessions.inbox import AudioInbox
+from tests.sounds import silence
 
 CAPACITY = 1_000
 ACTS = st.one_of(
@@ -59,3 +61,15 @@ def test_a_clear_comes_before_what_is_submitted_after_it() -> None:
     assert (pulled.n_cleared, pulled.n_lost, len(pulled.samples)) == (300, 0, 300)
     assert set(pulled.samples) == {0.5}
     assert not inbox.wants_clear
+
+
+def test_what_is_heard_again_had_come_as_it_was_spoken() -> None:
+    again, upload = (AudioInbox(8 * SAMPLE_RATE, lambda: 100.0) for _ in range(2))
+    again.begin_anew(8.0)
+    for inbox in (again, upload):
+        for _ in range(2):
+            inbox.submit(silence(4), drop_oldest=False)
+    assert (again.is_again, again.is_backlog) == (True, False)
+    assert (upload.is_again, upload.is_backlog) == (False, True)
+    assert [again.arrived_at(second * SAMPLE_RATE) for second in (4, 8)] == [96.0, 100.0]
+    assert [upload.arrived_at(second * SAMPLE_RATE) for second in (4, 8)] == [100.0, 100.0]

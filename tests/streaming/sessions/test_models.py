@@ -1,5 +1,6 @@
 """Several models in one pool: which is loaded when, and which has to go."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,14 +9,13 @@ from typing import Any
 import pytest
 
 from simul_whisper import BackendError, Model, ModelFiles
-from streaming.events import Event, Failed, Reason, Words
+from streaming.events import Ended, Event, Failed, Reason, Words
 from streaming.sessions.event_log import Cursor
 from streaming.sessions.models import ModelsPool
-from streaming.sessions.pool import SessionHandle, State
+from streaming.sessions.pool import Health, SessionHandle, State
 from streaming.sessions.request import Refusal
-from streaming.settings import WorkerConfig
 from tests.streaming.models import ENGLISH, MEGABYTE, MULTILINGUAL, HandMemory, Loader, made_pool
-from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted
+from tests.streaming.serving import CONFIG, OFF, PATIENCE_S, counted, text_of
 from tests.streaming.working import HandClock, collected, said
 from tests.tones import english, mirror_model, random_words, speech_of, tone_model
 
@@ -246,6 +246,15 @@ def test_what_a_model_can_do_is_known_before_it_is_loaded() -> None:
         assert set(health.together.tasks) == {"transcribe", "translate"}
 
 
+def test_there_is_a_place_where_one_of_the_models_has_one() -> None:
+    def places(*n_places: int | None, state: State = State.READY) -> int | None:
+        first, *others = (Health(state, True, True, 0.0, "", n_places=n) for n in n_places)
+        return replace(first, state=State.READY, others=tuple(others)).together.n_places
+
+    assert [places(0), places(0, 3), places(0, None), places(2, 0)] == [0, 3, None, 2]
+    assert places(0, None, state=State.FAILED) == 0
+
+
 def test_sessions_are_counted_over_all_models() -> None:
     with tended(most_sessions=2) as pool:
         pool.open("mirror")
@@ -254,9 +263,32 @@ def test_sessions_are_counted_over_all_models() -> None:
             pool.open("third")
 
 
-def test_any_number_is_let_in_where_no_number_is_set() -> None:
-    with tended(most_sessions=WorkerConfig().max_sessions) as pool:
-        assert pool.heard() == SPEECH.text
+def test_without_a_limit_any_number_of_sessions_may_be_open() -> None:
+    with tended(most_sessions=0) as pool:
+        assert len([pool.open(name) for name in ("tones", "mirror") * 10]) == 20
+
+
+def test_sessions_of_one_model_are_heard_to_their_ends_while_those_of_another_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tended() as pool:
+        handle, first = pool.open("mirror"), pool.pool._first.pool
+        pool.loaded()
+        assert first
+        handle.submit(SPEECH.samples)
+
+        def once_the_other_has_ended(drain_s: float) -> None:
+            deadline = time.monotonic() + drain_s
+            while not handle.log.is_over and time.monotonic() < deadline:
+                time.sleep(0.005)
+            stop(drain_s)
+
+        stop = first.stop
+        monkeypatch.setattr(first, "stop", once_the_other_has_ended)
+        pool.pool.stop(5.0)
+        events = pool.collected(handle)
+        assert text_of(events) == english(SPEECH).text
+        assert isinstance(events[-1], Ended)
 
 
 def test_what_was_counted_goes_on_when_a_model_is_loaded_again() -> None:
