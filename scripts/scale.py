@@ -1,6 +1,6 @@
 """What replicas of a real Ray cluster on this machine bear, and what befalls them, as a table.
 
-python scripts/scale.py [--model tiny.en] [--rounds 2] [--listeners 10] [--rows bears replica server load]
+python -m scripts.scale [--model tiny.en] [--rounds 2] [--listeners 10] [--rows bears replica server load]
 
 A replica has one core. Words are compared by their times with those of a listener who is alone, in real time as all
 are: lost are those at whose time nothing was told, doubled those that were told twice for one time, and other those

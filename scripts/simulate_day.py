@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 
 from scripts.day.parameters import Day
 from scripts.day.simulation import HOUR_S, Outcome, Simulation
+from simul_whisper import option_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kind = gains if each.name == "gain" else type(each.default)
         nargs = "*" if each.name == "streams" else None
         default = [30, 100, 1_000] if nargs else each.default
-        parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, nargs=nargs, default=default)
+        shown = " ".join(map(str, default)) if nargs else "1=1" if each.name == "gain" else default
+        about = f"{option_of(each).help} (default: {shown})"
+        flag = f"--{each.name.replace('_', '-')}"
+        parser.add_argument(flag, type=kind, nargs=nargs, default=default, metavar="N", help=about)
     options = vars(parser.parse_args(arguments))
     for streams in options.pop("streams"):
         day = Day(streams=streams, **options)

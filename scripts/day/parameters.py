@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simul_whisper import option
 from streaming.sessions.admission import Admission
 
 Numbers = NDArray[Any]
@@ -20,28 +21,24 @@ NOTE_S = 6.0
 
 @dataclass(frozen=True)
 class Day:
-    """cost: seconds of computation for a second of speech of one stream, alone on a replica. passes: the share of that
-    which is the same however much is decoded at once. gain: what a stream costs among so many, of what it costs alone.
+    """Each a field, a default and a flag."""
 
-    silence: the share of a session in which nobody speaks, by stretches: `speech_s` long are those in which somebody
-    does. talk_s: how long sessions are. streams: open at the busiest hour, if all were let in. fails_h: hours between
-    two failures of a replica; 0: none. start_s: until a new one is ready; found_s: until a dead one is missed.
-    """
-
-    streams: int = 100
-    cost: float = 0.05
-    passes: float = 0.8
-    gain: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
-    silence: float = 0.3
-    speech_s: float = 30.0
-    talk_s: float = 1_800.0
-    fails_h: float = 24.0
-    start_s: float = 45.0
-    found_s: float = 2.0
-    replay_s: float = 30.0
-    replicas: int = 0
-    hours: float = 24.0
-    seed: int = 0
+    streams: int = option(100, "sessions open at the busiest hour, if all were let in")
+    cost: float = option(0.13, "seconds of computation for a second of speech of one stream, alone on a replica")
+    passes: float = option(0.8, "the share of that which is the same however much is decoded at once")
+    gain: tuple[tuple[float, float], ...] = option(
+        ((1.0, 1.0),), "what a stream costs among so many, of what it costs alone, such as 1=1,8=0.8"
+    )
+    silence: float = option(0.3, "the share of a session in which nobody speaks")
+    speech_s: float = option(30.0, "seconds that somebody speaks at a time, on average")
+    talk_s: float = option(1_800.0, "seconds that a session lasts, on average")
+    fails_h: float = option(24.0, "hours between two failures of a replica; 0: none")
+    start_s: float = option(45.0, "seconds until a new replica is ready")
+    found_s: float = option(2.0, "seconds until a dead replica is missed")
+    replay_s: float = option(30.0, "seconds of audio that a session hears again after that")
+    replicas: int = option(0, "replicas at the beginning; 0: as the rows of the table say")
+    hours: float = option(24.0, "how long the day is")
+    seed: int = option(0, "random seed")
 
     def alone(self, n_speakers: Numbers) -> Numbers:
         """Return the cost of a stream among so many that speak."""

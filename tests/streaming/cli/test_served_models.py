@@ -10,7 +10,7 @@ import pytest
 from simul_whisper import AlignAttConfig
 from streaming.cli import main
 from streaming.cli.options import ProgressBar
-from streaming.cli.pools import pool_from
+from streaming.cli.pools import add_pool_flags, pool_from
 from streaming.cli.served_models import add_model_flags, by_language_from, first_source, models_from
 from streaming.sessions.models import ModelsPool
 from streaming.sessions.worker import Worker
@@ -23,6 +23,7 @@ CONFIG = AlignAttConfig(model_name="base", alignment_heads=((3, 1),), language="
 def parsed(*flags: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_model_flags(parser)
+    add_pool_flags(parser)
     return parser.parse_args(flags)
 
 

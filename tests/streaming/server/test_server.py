@@ -144,7 +144,14 @@ def test_health_tells_ready_from_alive(served: Served) -> None:
     served.wait_for(lambda: not served.registry.pool.health().busy_s)
     status, text = get(served, "/health")
     assert status == 200
-    assert json.loads(text) == {"live": True, "ready": True, "state": "ready", "busy_s": 0.0, "message": ""}
+    assert json.loads(text) == {
+        "live": True,
+        "ready": True,
+        "state": "ready",
+        "busy_s": 0.0,
+        "message": "",
+        "places": None,
+    }
     with serving(is_ready=False) as loading:
         status, text = get(loading, "/health")
         assert (status, json.loads(text)["ready"], json.loads(text)["state"]) == (503, False, "loading")

@@ -268,8 +268,9 @@ def test_a_turn_may_be_given_up_before_a_clear(n_pieces: int, is_last: bool) -> 
     if is_last:
         session.flush()
     turn = session.turn()
-    for _ in range(n_pieces):
-        next(turn)
+    ask = next(turn)
+    for _ in range(n_pieces - 1):
+        ask = turn.send(MODEL.answer(ask))
     turn.close()
     session.clear()
     events = session.feed(second.samples) + session.end()

@@ -92,7 +92,7 @@ def test_a_listener_that_has_gone_frees_its_place() -> None:
     with running(made(max_sessions=1)) as worker:
         gone = worker.open(voice=OFF)
         gone.submit(SPEECH.samples)
-        with pytest.raises(Refusal, match="1 sessions are open"):
+        with pytest.raises(Refusal, match="a session is open"):
             worker.open()
         gone.clear()
         gone.end()

@@ -21,7 +21,7 @@ from tests.streaming.web.browser import browser
 CAPTIONS = Path(__file__).parents[3] / "demos" / "recordings" / "captions.flac"
 SPOKEN = CAPTIONS.with_suffix(".txt").read_text("utf-8")
 SPOKEN_S = 10.6
-FAST = ["--model", "tiny.en", "--padding-len", "3", "--decoder-device", "cpu"]
+FAST = ["--padding-len", "3", "--decoder-device", "cpu"]
 PATIENCE_MS = 60_000
 
 
@@ -36,7 +36,9 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "streaming.cli", "serve", *FAST, "--port", str(self.port), *self._flags]
+        model = [] if "--model" in self._flags else ["--model", "tiny.en"]
+        flags = [*FAST, *model, "--port", str(self.port), *self._flags]
+        command = [sys.executable, "-m", "streaming.cli", "serve", *flags]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr
         while "ready" not in (line := self._process.stderr.readline()):
