@@ -39,6 +39,9 @@ WAYS = (
 )
 
 
+STREAMS = [30, 100, 1_000]
+
+
 def lived(day: Day, way: Way) -> Outcome:
     """Return what comes of the day."""
     replicas = day.replicas or max(1, round(way.share * day.enough))
@@ -76,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for each in fields(Day):
         kind = gains if each.name == "gain" else type(each.default)
         nargs = "*" if each.name == "streams" else None
-        default = [30, 100, 1_000] if nargs else each.default
-        shown = " ".join(map(str, default)) if nargs else "1=1" if each.name == "gain" else default
+        default = STREAMS if nargs else each.default
+        shown = {"streams": "30 100 1000", "gain": "1=1"}.get(each.name, default)
         about = f"{option_of(each).help} (default: {shown})"
         flag = f"--{each.name.replace('_', '-')}"
         parser.add_argument(flag, type=kind, nargs=nargs, default=default, metavar="N", help=about)
