@@ -118,7 +118,7 @@ def test_who_comes_too_late_is_told_so_and_the_first_is_not_disturbed() -> None:
         DeepgramCall(served.port, f"{PATH}?{QUERY}") as first,
     ):
         served.wait_for(lambda: served.count("sessions_open") == 1)
-        with pytest.raises(ToldError, match="^429 .*TOO_MANY_REQUESTS.*1 sessions are open from your address"):
+        with pytest.raises(ToldError, match=r"^429 .*TOO_MANY_REQUESTS.*1 sessions are open from your address"):
             DeepgramCall(served.port, f"{PATH}?{QUERY}")
         first.send(s16(SPEECH.samples))
         first.end()
