@@ -42,7 +42,7 @@ from simul_whisper.errors import (
     WeightsError,
 )
 from simul_whisper.languages import language_code, language_names
-from simul_whisper.machine import available_memory, give_back_memory, resident_memory
+from simul_whisper.machine import available_memory, give_back_memory, n_cpus, resident_memory
 from simul_whisper.options import Option, check_options, checked_value, from_mapping, option, option_of
 from simul_whisper.pieces import Answer, Ask, Begin, Encode, Pieces, Read, finished
 from simul_whisper.progress import Progress, ProgressHandler, Stage
@@ -213,6 +213,7 @@ __all__ = [
     "load_model",
     "model_directory",
     "model_files",
+    "n_cpus",
     "open_translator",
     "open_voices",
     "option",

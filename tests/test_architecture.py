@@ -27,8 +27,8 @@ PUBLIC = (
     "VoiceEntry VoiceError Voices WeightsError Word Written as_s16 as_samples available_memory check_options "
     "checked_targets checked_value ends_before ends_for_certain fetch_voice finished from_mapping from_s16 "
     "give_back_memory language_code language_names list_models list_translators list_voices load_model "
-    "model_directory model_files open_translator open_voices option option_of read_terms read_toml release_thread "
-    "resident_memory speakable translator_directory"
+    "model_directory model_files n_cpus open_translator open_voices option option_of read_terms read_toml "
+    "release_thread resident_memory speakable translator_directory"
 ).split()
 PURE = (
     "audio errors languages numbers options pieces progress timing mel tokenizer whisper_tokenizer prompt alignatt "

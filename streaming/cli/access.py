@@ -1,12 +1,12 @@
 """The flags of `serve` about who may come in, and how nobody else reads along."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simul_whisper import ConfigError
 from streaming.cli.environment import PREFIX
+from streaming.cli.logs import say
 from streaming.cli.parser import Source
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def access_from(options: argparse.Namespace) -> "Access":
     tokens, path = _tokens(options), options.token_file
     is_short = any(len(token) < _SHORT_TOKEN_CHARS for token in tokens.values.values())
     if options.host not in _LOOPBACK and not tokens:
-        _say("anybody who can reach this machine may connect; set --token to require a token")
+        say("anybody who can reach this machine may connect; set --token to require a token")
     elif options.host not in _LOOPBACK and is_short:
-        _say(f"the token is short enough to be guessed; use {_SHORT_TOKEN_CHARS} characters or more, at random")
+        say(f"the token is short enough to be guessed; use {_SHORT_TOKEN_CHARS} characters or more, at random")
     hosts = (*own_names(options.host), *own_names(options.admin_host), *options.allowed_host)
     return Access(tokens, tuple(options.origin), hosts, (lambda: _tokens(options)) if path else None)
 
@@ -83,7 +83,7 @@ def _warn_of_readers(path: Path) -> None:
     from streaming.server.tokens import can_be_read_by_others
 
     if can_be_read_by_others(path):
-        _say(f"{path} can be read by all users of this machine; chmod o-r makes it yours")
+        say(f"{path} can be read by all users of this machine; chmod o-r makes it yours")
 
 
 def tls_from(options: argparse.Namespace) -> "Tls | None":
@@ -92,7 +92,3 @@ def tls_from(options: argparse.Namespace) -> "Tls | None":
     if options.tls_key and not options.tls_cert:
         raise ConfigError("--tls-key needs --tls-cert")
     return Tls(options.tls_cert, options.tls_key) if options.tls_cert else None
-
-
-def _say(notice: str) -> None:
-    print(f"simul-whisper: {notice}", file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import socket
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simul_whisper import ConfigError
+from streaming.cli.logs import say
 from streaming.protocols.catalogue import DEFAULT_NAMES, ENTRIES, NAMES, PORTS
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def dialect_places(options: argparse.Namespace, sockets: ExitStack, *, has_token
         else:
             found.listening[name] = _bound_path(place.removeprefix(_UNIX), sockets)
         note = "" if knows_tokens or not has_token else ", where no token is asked for"
-        print(f"simul-whisper: {name} on {place}{note}", file=sys.stderr, flush=True)
+        say(f"{name} on {place}{note}")
     return found
 
 

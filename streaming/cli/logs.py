@@ -160,3 +160,8 @@ def _rfc3339(created_s: float) -> str:
 def _harmless(line: str) -> str:
     shown = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], line)
     return _TOKEN.sub(r"\1...", shown)
+
+
+def say(notice: str) -> None:
+    """Tell the one who runs the server something that is no trouble."""
+    print(f"{_PROGRAM}: {notice}", file=sys.stderr, flush=True)

@@ -2,12 +2,12 @@
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from functools import partial
 
-from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, load_model
+from simul_whisper import AlignAttConfig, BackendError, ConfigError, Model, load_model, n_cpus
+from streaming.cli.logs import say
 from streaming.cli.options import ProgressBar, add_options, options_from
 from streaming.cli.served_models import models_from
 from streaming.sessions.pool import RunningPool
@@ -16,9 +16,6 @@ from streaming.settings import ModelsConfig, RayConfig, WorkerConfig
 logger = logging.getLogger(__name__)
 
 _HERE, _RAY = "here", "ray"
-
-# Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
-SWITCH_S = 0.0005
 _WORKER = [sys.executable, "-m", "streaming.cli.worker"]
 
 
@@ -93,7 +90,7 @@ def _several(
     def make(name: str, config: AlignAttConfig) -> RunningPool:
         return one_thread(config, worker_config, bar, asked_for="" if name == first else name)
 
-    return ModelsPool(models, make, models_config, most_sessions=worker_config.max_sessions, notice=_say)
+    return ModelsPool(models, make, models_config, most_sessions=worker_config.max_sessions, notice=say)
 
 
 def _processes(options: argparse.Namespace, config: AlignAttConfig, worker_config: WorkerConfig) -> RunningPool:
@@ -116,13 +113,12 @@ def _ray_pool(ray_config: RayConfig, config: AlignAttConfig, worker_config: Work
     except ModuleNotFoundError as error:
         raise ConfigError(f"--pool ray needs {error.name}; pip install 'simul-whisper[ray]'") from error
     replicas = RayReplicas(ray_config, config, worker_config)
-    _say(f"inference is done by {replicas.about}")
+    say(f"inference is done by {replicas.about}")
     return ReplicaPool(replicas, config, worker_config)
 
 
 def _share_of_cores(n: int) -> int:
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, n_cores // n)
+    return max(1, n_cpus() // n)
 
 
 def _at_least_one(text: str) -> int:
@@ -145,9 +141,5 @@ def _loaded(config: AlignAttConfig, bar: ProgressBar, process: str, asked_for: s
         bar.close()
     info = model.info
     of_process = f"{process}: " if process else ""
-    _say(f"{of_process}model {info.name}, encoder {info.encoder}, decoder {info.decoder}")
+    say(f"{of_process}model {info.name}, encoder {info.encoder}, decoder {info.decoder}")
     return model
-
-
-def _say(notice: str) -> None:
-    print(f"simul-whisper: {notice}", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from simul_whisper import BackendError, ConfigError, TranslationConfig
 from streaming.cli.access import access_from, add_access_flags, tls_from
 from streaming.cli.client_limits import add_client_limits, client_limits_from
 from streaming.cli.dialects import add_dialect_flags, dialect_places, dialects_from
-from streaming.cli.logs import add_log_flags, server_log
+from streaming.cli.logs import add_log_flags, say, server_log
 from streaming.cli.options import (
     Configs,
     ProgressBar,
@@ -24,7 +24,7 @@ from streaming.cli.options import (
     options_from,
 )
 from streaming.cli.parser import Parser
-from streaming.cli.pools import SWITCH_S, add_pool_flags, pool_from
+from streaming.cli.pools import add_pool_flags, pool_from
 from streaming.cli.proxy import add_proxy_flags, proxy_from
 from streaming.cli.served_models import add_model_flags, by_language_from, first_source
 from streaming.cli.settings_file import SERVER
@@ -32,6 +32,7 @@ from streaming.cli.speech import add_speech_settings, opened_voices, speech_from
 from streaming.cli.traces import traced
 from streaming.cli.translation import loaded_translator
 from streaming.server.limits import Limits
+from streaming.sessions.pool import SWITCH_S
 from streaming.settings import WorkerConfig
 
 if TYPE_CHECKING:
@@ -135,8 +136,8 @@ def _server(
     listening = sockets.enter_context(_bound(options.host, options.port))
     scheme = "https" if tls else "http"
     if admin:
-        _say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
-    _say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}{options.root_path}; loading the model")
+        say(f"health and metrics on {scheme}://{options.admin_host}:{admin.getsockname()[1]}")
+    say(f"listening on {scheme}://{options.host}:{listening.getsockname()[1]}{options.root_path}; loading the model")
     return server, listening
 
 
@@ -176,10 +177,6 @@ def _watch(pool: "RunningPool", server: "Server", bar: ProgressBar) -> None:
     health = pool.wait_ready(threading.TIMEOUT_MAX)
     bar.close()
     if health.is_ready:
-        _say("ready")
+        say("ready")
     elif health.message:
         server.stop_soon()
-
-
-def _say(notice: str) -> None:
-    print(f"simul-whisper: {notice}", file=sys.stderr, flush=True)

@@ -4,9 +4,9 @@ import sys
 
 from simul_whisper import AlignAttConfig
 from streaming.cli.logs import server_log
-from streaming.cli.pools import SWITCH_S, one_thread
+from streaming.cli.pools import one_thread
 from streaming.cluster.child import run_child
-from streaming.sessions.pool import RunningPool
+from streaming.sessions.pool import SWITCH_S, RunningPool
 from streaming.settings import WorkerConfig
 
 

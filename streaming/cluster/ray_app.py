@@ -24,6 +24,7 @@ from streaming.cluster.autoscaling import ByWaitingAudio
 from streaming.cluster.load_meter import LoadMeter
 from streaming.cluster.replica import Replica, of_replica
 from streaming.cluster.sockets import Doorway, Whereabouts
+from streaming.sessions.pool import SWITCH_S
 from streaming.sessions.worker import Worker
 from streaming.settings import RayConfig, WorkerConfig
 
@@ -33,8 +34,6 @@ APPLICATION = "simul-whisper"
 _DEPLOYMENT = "Replica"
 # One more is soon needed, and one less is worth a wait: the listeners of the next hour may be at the door.
 PACE = {"upscale_delay_s": 5.0, "downscale_delay_s": 120.0, "look_back_period_s": 15.0}
-# Sockets are not to wait for inference, whose libraries do not all let other threads run meanwhile.
-_SWITCH_S = 0.0005
 _LOOK_S = 0.2
 _HUNG_S = 60.0
 
@@ -44,7 +43,7 @@ class RayReplica:
 
     def __init__(self, config: AlignAttConfig, worker_config: WorkerConfig) -> None:
         """Raises RuntimeError, of which Serve shows the message."""
-        sys.setswitchinterval(_SWITCH_S)
+        sys.setswitchinterval(SWITCH_S)
         load = partial(load_model, config)
         self._replica = Replica(Worker(load, config, of_replica(worker_config), lets_all_in=True))
         self._replica.start()

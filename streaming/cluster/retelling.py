@@ -26,8 +26,8 @@ from streaming.events import (
 )
 from streaming.replay.deduplication import Deduplicator
 from streaming.replay.recovery import Recovery
+from streaming.sessions.request import TRANSCRIPT
 
-_TRANSCRIPT = ""
 # Times are sums: those of two sessions differ a little, but never by half a sample.
 _EPSILON_S = 0.5 / SAMPLE_RATE
 _NUMBERED = (Words, Draft, Translation, TranslationDraft, SpeechStarted, SpeechEnded, Language, CutShort)
@@ -186,4 +186,4 @@ class Retelling:
 
 
 def _text_of(event: Words | Draft | Translation | TranslationDraft) -> str:
-    return _TRANSCRIPT if isinstance(event, Words | Draft) else event.target
+    return TRANSCRIPT if isinstance(event, Words | Draft) else event.target

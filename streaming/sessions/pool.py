@@ -20,6 +20,10 @@ from streaming.settings import VoiceConfig
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+# Seconds after which Python lets another thread run: sockets are not to wait for inference, whose libraries do not all
+# let other threads run meanwhile. For whoever has a pool and sockets in one process.
+SWITCH_S = 0.0005
+
 
 class State(Enum):
     LOADING = "loading"

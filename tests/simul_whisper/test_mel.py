@@ -43,13 +43,6 @@ def test_the_spectrogram_is_that_of_the_textbook(n: int) -> None:
     np.testing.assert_allclose(mel.columns, textbook_mel(noise(n), 80), atol=1e-3)
 
 
-@pytest.mark.parametrize("n_mels", [80, 128])
-def test_the_filters_are_those_of_librosa_to_the_last_bit(n_mels: int) -> None:
-    expected = librosa.filters.mel(sr=16_000, n_fft=400, n_mels=n_mels)
-    assert mel_filters(n_mels).dtype == expected.dtype == np.float32
-    np.testing.assert_array_equal(mel_filters(n_mels), expected)
-
-
 def test_large_v3_hears_128_bands() -> None:
     np.testing.assert_allclose(log_mel(noise(5_000), 128).columns, textbook_mel(noise(5_000), 128), atol=1e-3)
 
