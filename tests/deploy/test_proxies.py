@@ -19,7 +19,7 @@ from streaming.server.proxy import Proxy
 from streaming.server.tokens import one_token
 from tests.deploy.proxies import Front, caddy, caddy_finds_no_fault, free_port, nginx
 from tests.streaming.server.uploading import wav_of
-from tests.streaming.serving import serving
+from tests.streaming.serving import exchanged, serving
 from tests.tones import speech_of
 
 TOKEN = "a-token-of-the-test"
@@ -49,12 +49,7 @@ def asked(front: Front, path: str, method: str = "GET", **options: object) -> tu
         connection: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", front.port, context=context)
     else:
         connection = http.client.HTTPConnection("127.0.0.1", front.port)
-    try:
-        connection.request(method, path, **options)  # type: ignore[arg-type]
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
+    return exchanged(connection, method, path, **options)
 
 
 def test_everything_is_there_below_the_prefix(front: Front, certificate: tuple[str, str], tmp_path: Path) -> None:

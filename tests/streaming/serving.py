@@ -1,6 +1,7 @@
 """A real server on loopback, in a thread, over a model that never mishears; and a plain client that says anything."""
 
 import asyncio
+import http.client
 import socket
 import threading
 import time
@@ -190,3 +191,15 @@ def text_of(messages: list[Any]) -> str:
 
 def with_limits(**changes: Any) -> Limits:
     return replace(MANY, **changes)
+
+
+def exchanged(
+    connection: http.client.HTTPConnection, method: str, path: str, **options: object
+) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers by their names in small letters, and body; the connection is closed."""
+    try:
+        connection.request(method, path, **options)  # type: ignore[arg-type]
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()

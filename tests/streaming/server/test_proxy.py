@@ -24,7 +24,7 @@ from streaming.sessions.request import SessionRequest
 from tests.nginx import nginx
 from tests.streaming.server.uploading import BOUNDARY, SPEECH, WAV, form_of
 from tests.streaming.server.uploading import PATH as UPLOADS
-from tests.streaming.serving import Served, serving, with_limits
+from tests.streaming.serving import Served, exchanged, serving, with_limits
 
 PREFIX = "/captions"
 STRIPS, KEEPS = "strips", "keeps"
@@ -53,13 +53,7 @@ def port(request: pytest.FixtureRequest, served: Served, tmp_path_factory: pytes
 
 
 def got(port: int, path: str, method: str = "GET", **options: object) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, **options)  # type: ignore[arg-type]
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
+    return exchanged(http.client.HTTPConnection("127.0.0.1", port, timeout=60), method, path, **options)
 
 
 def test_pages_and_rest_are_below_the_prefix(port: int) -> None:
