@@ -1,21 +1,15 @@
 """The proxies of deploy/, run for real: their files as they stand, but for addresses, ports and certificates."""
 
 import os
-import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from tests.deploy.dockerfile import DEPLOY
-
-PATIENCE_S = 60.0
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+from tests.foreign_servers import free_port, program, running
+from tests.foreign_servers import nginx as running_nginx
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,6 @@ class Front:
 @contextmanager
 def nginx(behind: int, certificate: tuple[str, str], folder: Path) -> Iterator[Front]:
     """Run it with deploy/nginx.conf in front of this port. Skips the test where there is none."""
-    program = _program("nginx", "nginx-light")
     front, plain = Front("https", free_port(), folder / "captions.log"), free_port()
     text = (DEPLOY / "nginx.conf").read_text("utf-8")
     for said, meant in {
@@ -50,13 +43,7 @@ def nginx(behind: int, certificate: tuple[str, str], folder: Path) -> Iterator[F
     }.items():
         assert said in text, f"deploy/nginx.conf has no {said!r}"
         text = text.replace(said, meant)
-    paths = "".join(f"{name}_temp_path {folder}/{name};" for name in "client_body proxy fastcgi uwsgi scgi".split())
-    (folder / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
-        f"http {{ {paths}\n{text} }}\n"
-    )
-    command = [program, "-p", f"{folder}", "-c", f"{folder}/nginx.conf", "-e", f"{folder}/error.log"]
-    with _running(command, front.port, folder):
+    with running_nginx(text, front.port, folder):
         yield front
 
 
@@ -69,8 +56,8 @@ def caddy(behind: int, folder: Path) -> Iterator[Front]:
         "CAPTIONS_SERVER": f"127.0.0.1:{behind}",
         "CADDY_ADMIN": f"unix/{folder}/admin",
     }
-    command = [_program("caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", f"{DEPLOY / 'Caddyfile'}"]
-    with _running(command, front.port, folder, {**told, **caddy_folders(folder)}):
+    command = [program("caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", f"{DEPLOY / 'Caddyfile'}"]
+    with running(command, front.port, folder, {**told, **caddy_folders(folder)}):
         yield front
 
 
@@ -80,51 +67,8 @@ def caddy_folders(folder: Path) -> dict[str, str]:
 
 
 def caddy_finds_no_fault(folder: Path) -> None:
-    command = [_program("caddy", "caddy"), "validate", "--adapter", "caddyfile", "--config", f"{DEPLOY / 'Caddyfile'}"]
+    command = [program("caddy", "caddy"), "validate", "--adapter", "caddyfile", "--config", f"{DEPLOY / 'Caddyfile'}"]
     done = subprocess.run(
         command, env={**os.environ, **caddy_folders(folder)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as any_free:
-        port: int = any_free.getsockname()[1]
-        return port
-
-
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name, path=_PATH)
-    if found is None:
-        pytest.skip(f"needs {name}: apt-get install {package}")
-    return found
-
-
-@contextmanager
-def _running(
-    command: list[str], port: int, folder: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[None]:
-    """What it writes to standard error comes into the folder."""
-    with (
-        (folder / "stderr").open("wb") as stderr,
-        subprocess.Popen(
-            command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=stderr
-        ) as process,
-    ):
-        try:
-            until = time.monotonic() + PATIENCE_S
-            while not _listens(port):
-                assert process.poll() is None, f"{command[0]} has ended"
-                assert time.monotonic() < until, f"{command[0]} does not listen"
-                time.sleep(0.01)
-            yield
-        finally:
-            process.terminate()
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return False
-    return True

@@ -12,8 +12,8 @@ import pytest
 from streaming.evaluation.scoring import word_edits
 from tests.conftest import RECORDINGS
 from tests.deploy.building import Image, image
-from tests.deploy.proxies import PATIENCE_S, free_port
 from tests.deploy.running import Running, running
+from tests.foreign_servers import PATIENCE_S, free_port
 
 CAPTIONS = RECORDINGS / "captions.flac"
 MOST_MB = 1_100

@@ -17,7 +17,8 @@ import pytest
 from streaming.server.access import Access
 from streaming.server.proxy import Proxy
 from streaming.server.tokens import one_token
-from tests.deploy.proxies import Front, caddy, caddy_finds_no_fault, free_port, nginx
+from tests.deploy.proxies import Front, caddy, caddy_finds_no_fault, nginx
+from tests.foreign_servers import free_port
 from tests.streaming.server.uploading import wav_of
 from tests.streaming.serving import exchanged, serving
 from tests.tones import speech_of

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import RECORDINGS
 from tests.deploy.files import UNIT, unit
-from tests.deploy.proxies import PATIENCE_S, free_port
+from tests.foreign_servers import PATIENCE_S, free_port
 
 # Of 0 to 10, and in tenths: how much of the system a service can reach.
 MOST_EXPOSURE = 20

@@ -21,7 +21,7 @@ from streaming.protocols.native import PATH, Ready, Refused, client_text, parse_
 from streaming.server.access import Access
 from streaming.server.proxy import LOOPBACK, Prefixed, Proxy
 from streaming.sessions.request import SessionRequest
-from tests.nginx import nginx
+from tests.foreign_servers import free_port, nginx
 from tests.streaming.server.uploading import BOUNDARY, SPEECH, WAV, form_of
 from tests.streaming.server.uploading import PATH as UPLOADS
 from tests.streaming.serving import Served, exchanged, serving, with_limits
@@ -42,7 +42,27 @@ def proxied(served: Served, kind: str, folder: Path) -> Iterator[int]:
     """An nginx that takes the prefix away, or does not."""
     behind = f"http://127.0.0.1:{served.port}{'/' if kind == STRIPS else ''}"
     place = PREFIX + ("/" if kind == STRIPS else "")
-    with nginx(f"location {place} {{ proxy_pass {behind}; }}", folder) as port:
+    with passing(f"location {place} {{ proxy_pass {behind}; }}", folder) as port:
+        yield port
+
+
+@contextmanager
+def passing(location: str, folder: Path) -> Iterator[int]:
+    """An nginx with this location, which tells on whose behalf it asks."""
+    port = free_port()
+    http = f"""
+        access_log off;
+        client_max_body_size 26m;
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection $connection_upgrade;
+        map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+        server {{ listen 0.0.0.0:{port}; {location} }}
+    """
+    with nginx(http, port, folder):
         yield port
 
 
@@ -150,7 +170,7 @@ def test_what_a_stranger_says_of_itself_is_not_believed(tmp_path: Path) -> None:
         assert direct == [True, False]
     with (
         serving(ONE_EACH, proxy=Proxy(trusted=("127.0.0.1",))) as served,
-        nginx(f"location / {{ proxy_pass http://127.0.0.1:{served.port}; }}", tmp_path) as port,
+        passing(f"location / {{ proxy_pass http://127.0.0.1:{served.port}; }}", tmp_path) as port,
         ExitStack() as stack,
     ):
         told = [opened(stack, port, forged, OTHER) for forged in ("10.0.0.1", "10.0.0.2")]
