@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -136,9 +137,16 @@ def _failure() -> str:
     return f"Ray Serve can make no replica: {said[-1] if said else status.message}"
 
 
+def _remembered() -> str:
+    """Return the address of the cluster that Ray would join by itself, if any. It may be that of one that has died."""
+    file = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
+    return os.environ.get("RAY_ADDRESS") or (file.read_text("utf-8").strip() if file.exists() else "")
+
+
 def _check_reached(address: str) -> None:
     """Raise OSError or ValueError when nothing is there, of which Ray makes sure for minutes."""
-    if address and address != _ANY:
+    address = _remembered() if address in ("", _ANY) else address
+    if address and "://" not in address:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
             raise ValueError(f"it is not HOST:PORT, {_ANY} or {_NEW}")

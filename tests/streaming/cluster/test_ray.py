@@ -103,6 +103,14 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(address: str, why: str) -
         RayReplicas(RayConfig(ray_address=address), CONFIG, WORKER)
 
 
+def test_a_cluster_that_has_died_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"^no Ray cluster can be joined at auto: .*Connection refused"):
+        RayReplicas(RayConfig(ray_address="auto"), CONFIG, WORKER)
+
+
 def test_a_config_file_says_what_replicas_are() -> None:
     assert app({"engine": {"model_name": "base"}, "worker": {"max_sessions": 3}})
     with pytest.raises(ConfigError, match="args: engine: unknown setting model;"):
