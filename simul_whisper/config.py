@@ -95,7 +95,7 @@ class SimulWhisperConfig:
     )
     audio_max_len: float = option(12.0, "seconds of audio kept in the window", low=2, high=MAX_WINDOW_S)
     segment_length: float = option(
-        1.0, "seconds of new audio between two decoding passes, at most", low=0.02, high=MAX_WINDOW_S
+        1.25, "seconds of new audio between two decoding passes, at most", low=0.02, high=MAX_WINDOW_S
     )
     backend: str = option(
         "auto",
@@ -222,7 +222,7 @@ class AlignAttConfig(SimulWhisperConfig):
         2.0, "seconds of silence that the decoder sees after the audio", low=0, high=MAX_WINDOW_S
     )
     window_min_len: float = option(
-        12.0, "seconds of audio and silence that the encoder gets at least", low=0, high=MAX_WINDOW_S
+        10.0, "seconds of audio and silence that the encoder gets at least", low=0, high=MAX_WINDOW_S
     )
     alignment_heads: Sequence[Sequence[int]] = option(
         (), "[[layer, head], ...] in place of the model's own alignment heads"

@@ -19,8 +19,9 @@ SERVER = next(path for path in CONFIGS if path.stem == "server")
 OF_THE_ENGINE = [path for path in CONFIGS if path != SERVER]
 
 
-def test_there_are_five() -> None:
-    assert [path.stem for path in CONFIGS] == ["accurate", "default", "low-latency", "server", "translate"]
+def test_there_are_six() -> None:
+    names = ["accurate", "default", "low-latency", "many-listeners", "server", "translate"]
+    assert [path.stem for path in CONFIGS] == names
 
 
 def with_all_choices(text: str) -> str:

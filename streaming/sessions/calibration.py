@@ -7,8 +7,9 @@ from simul_whisper import SAMPLE_RATE, AlignAttConfig, Model, PaddedAlignAttWhis
 
 _SPENT_S, _MOST_PASSES, _LEAST_PASSES = 1.0, 8, 2
 _FIRST_S = 4.0
-# Of speech with its pauses, measured with voice activity: passes for each segment, and steps of the decoder a second.
-_PASSES_PER_SEGMENT, _STEPS_PER_S = 1.13, 4.8
+# Of speech with its pauses, measured with voice activity: passes for each segment, others a second at pauses, and steps
+# of the decoder a second.
+_PASSES_PER_SEGMENT, _PASSES_AT_PAUSES_PER_S, _STEPS_PER_S = 0.8, 0.33, 4.8
 _PITCH_HZ, _FORMANTS_HZ = 120.0, (600.0, 1_500.0, 2_500.0)
 
 
@@ -36,7 +37,7 @@ def _cost(timings: list[Timing], segment_s: float) -> float:
     steps_s = [step_s for each in timings for step_s in each.step_s]
     pass_s = float(np.median(passes_s)) if passes_s else 0.0
     step_s = float(np.median(steps_s)) if steps_s else 0.0
-    return _PASSES_PER_SEGMENT / segment_s * pass_s + _STEPS_PER_S * step_s
+    return (_PASSES_PER_SEGMENT / segment_s + _PASSES_AT_PAUSES_PER_S) * pass_s + _STEPS_PER_S * step_s
 
 
 def babble(duration_s: float) -> NDArray[np.float32]:

@@ -93,8 +93,8 @@ def test_whole_windows_are_of_30_s_and_others_no_longer_than_is_heard() -> None:
     speech = speech_of(random_words(20, 1))
     whole, any_length = Limited(Limits(whole_windows=True)), Limited(Limits())
     for decoder in (whole, any_length):
-        model = tone_model(decoder=decoder)
-        assert_heard(listen(listener(model, audio_max_len=5, padding_len=1), every(1, speech.samples)), speech)
+        whisper = listener(tone_model(decoder=decoder), audio_max_len=5, padding_len=1, segment_length=1)
+        assert_heard(listen(whisper, every(1, speech.samples)), speech)
     assert whole.n_frames == {1500}
     assert max(any_length.n_frames) == 300
 

@@ -23,7 +23,7 @@ def test_a_decoder_stuck_in_a_loop_says_so_and_recovers() -> None:
     before, after = [1, 2, 3, 4, stuck], random_words(80, 19)
     speech = speech_of([*before, *(word for word in after if word != stuck)])
     model = tone_model(decoder=ToneDecoder(tokenizer, "en", stutter=stuck))
-    updates = listen(listener(model, audio_max_len=8), every(1, speech.samples))
+    updates = listen(listener(model, audio_max_len=8, segment_length=1), every(1, speech.samples))
     assert StopReason.LOOP in {update.stop for update in updates}
     assert not any(update.draft.count(WORDS[stuck]) > 1 for update in updates)
     heard, said = text_of(updates).split(), speech.text.split()

@@ -35,7 +35,7 @@ from streaming.settings import VoiceConfig, WorkerConfig
 from tests.tones import tone_model
 
 PATIENCE_S = 60.0
-CONFIG = AlignAttConfig(language="en", padding_len=1.0)
+CONFIG = AlignAttConfig(language="en", padding_len=1.0, segment_length=1.0)
 OFF = VoiceConfig(vad=False)
 MANY = Limits(connections_per_minute=100_000, drain_s=0)
 

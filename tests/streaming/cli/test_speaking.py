@@ -79,7 +79,7 @@ def test_each_sentence_is_spoken_when_its_words_were_known_and_not_over_another(
     humming: Humming, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.wav"
-    assert main(["transcribe", CAPTIONS, *QUIET, "--format", "words-jsonl", "--speak", str(out)]) == 0
+    assert main(["transcribe", CAPTIONS, *QUIET, "--chunk", "1", "--format", "words-jsonl", "--speak", str(out)]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     # Where each word ends, with its punctuation, which may come later.
     begins_word = [n for n, row in enumerate(rows) if any(map(str.isalnum, row["word"]))]

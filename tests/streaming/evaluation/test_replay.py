@@ -18,7 +18,7 @@ from streaming.sessions.session import Session
 from streaming.settings import VoiceConfig
 from tests.tones import random_words, speech_of, tone_model
 
-CONFIG = AlignAttConfig(language="en", padding_len=1.0)
+CONFIG = AlignAttConfig(language="en", padding_len=1.0, segment_length=1.0)
 MODEL = tone_model()
 SPEECH = speech_of(random_words(16, 1))
 OPEN = VoiceConfig(vad=False)

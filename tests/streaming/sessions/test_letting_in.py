@@ -93,10 +93,10 @@ def test_a_turn_says_what_was_decoded_and_for_whom() -> None:
     assert any(each.is_backlog for each in done)
 
 
-def test_calibration_counts_passes_by_the_segment_and_leaves_out_what_comes_once() -> None:
+def test_calibration_counts_passes_by_the_segment_and_at_pauses_and_leaves_out_what_comes_once() -> None:
     timings = [Timing(total_s=1.3, language_s=0.2, step_s=(0.05, 0.05), windows=1)] * 3
     assert _cost(timings, 1.0) == pytest.approx(1.13 * 1.0 + 4.8 * 0.05)
-    assert _cost(timings, 2.0) == pytest.approx(1.13 * 0.5 + 4.8 * 0.05)
+    assert _cost(timings, 2.0) == pytest.approx(0.73 * 1.0 + 4.8 * 0.05)
     assert _cost([Timing(), *timings], 1.0) == _cost(timings, 1.0)
 
 

@@ -39,7 +39,7 @@ from tests.tones import ToneDecoder, random_words, speech_of, tone_model
 Samples = NDArray[np.float32]
 Kind = TypeVar("Kind")
 MODEL = tone_model()
-CONFIG = AlignAttConfig(language="en", padding_len=1.0)
+CONFIG = AlignAttConfig(language="en", padding_len=1.0, segment_length=1.0)
 TINY = AlignAttConfig(model_name="tiny.en", padding_len=3.0)
 OFF = VoiceConfig(vad=False)
 
