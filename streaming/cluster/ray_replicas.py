@@ -145,12 +145,12 @@ def _remembered() -> str:
 
 def _check_reached(address: str) -> None:
     """Raise OSError or ValueError when nothing is there, of which Ray makes sure for minutes."""
-    address = _remembered() if address in ("", _ANY) else address
-    if address and "://" not in address:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ValueError(f"it is not HOST:PORT, {_ANY} or {_NEW}")
+    is_named = address not in ("", _ANY)
+    host, _, port = (address if is_named else _remembered()).rpartition(":")
+    if host and port.isdecimal():
         socket.create_connection((host, int(port)), _CONNECT_S).close()
+    elif is_named:
+        raise ValueError(f"it is not HOST:PORT, {_ANY} or {_NEW}")
 
 
 def _joined(config: RayConfig) -> str:
